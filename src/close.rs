@@ -1,0 +1,100 @@
+//! How a connection ended: the reason, what was not delivered, and whether both ends agreed.
+//!
+//! Plain values; who sets them is `conn.rs`, who counts them `stats.rs`.
+
+use std::fmt;
+use std::io;
+
+/// Why a connection ended: the first cause.
+///
+/// Later causes change only [`Closed::unsent`] and [`Closed::clean`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer ended its side, the handler was told, and then we closed ours.
+    PeerEnd,
+    /// The handler asked: `close`, or `finish` and then the peer's end.
+    Local,
+    /// The handler asked: `abort`.
+    Aborted,
+    /// A callback returned this error.
+    Handler(io::Error),
+    /// The socket failed, a reset by the peer included.
+    Io(io::Error),
+    /// [`input_max`](crate::Config::input_max) bytes lay unconsumed, or more were waited for.
+    InputLimit,
+    /// Queued output passed [`output_max`](crate::Config::output_max).
+    OutputLimit,
+    /// No byte moved for [`idle`](crate::Config::idle).
+    Idle,
+    /// Output was owed and the kernel took none of it for
+    /// [`write_stall`](crate::Config::write_stall).
+    WriteStall,
+    /// The reactor shut down.
+    Shutdown,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::PeerEnd => f.write_str("the peer ended"),
+            CloseReason::Local => f.write_str("closed here"),
+            CloseReason::Aborted => f.write_str("aborted here"),
+            CloseReason::Handler(error) => write!(f, "handler error: {error}"),
+            CloseReason::Io(error) => write!(f, "socket error: {error}"),
+            CloseReason::InputLimit => f.write_str("input limit reached"),
+            CloseReason::OutputLimit => f.write_str("output limit passed"),
+            CloseReason::Idle => f.write_str("idle timeout"),
+            CloseReason::WriteStall => f.write_str("write stall timeout"),
+            CloseReason::Shutdown => f.write_str("shutdown"),
+        }
+    }
+}
+
+/// How a connection ended, as told to [`on_close`](crate::Handler::on_close).
+///
+/// Prints as one line: `write stall timeout, 4128768 bytes unsent`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed {
+    /// The first cause.
+    pub reason: CloseReason,
+    /// Bytes that the handler sent and the kernel never took.
+    ///
+    /// Not counted: what was sent after close, which is ignored. Not known: what the kernel took
+    /// and the peer never acknowledged; only the peer's answer on the protocol's level tells that.
+    pub unsent: u64,
+    /// Whether the kernel took all that was sent, and the peer ended its side in its own time: no
+    /// reset, no deadline.
+    pub clean: bool,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        match (self.unsent, self.clean) {
+            (_, true) => Ok(()),
+            (0, false) => f.write_str(", not clean"),
+            (1, false) => f.write_str(", 1 byte unsent"),
+            (unsent, false) => write!(f, ", {unsent} bytes unsent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_prints_as_one_line_for_an_operator() {
+        let line = |reason, unsent, clean| Closed { reason, unsent, clean }.to_string();
+        assert_eq!(line(CloseReason::PeerEnd, 0, true), "the peer ended");
+        assert_eq!(line(CloseReason::Local, 0, false), "closed here, not clean");
+        assert_eq!(
+            line(CloseReason::WriteStall, 4096, false),
+            "write stall timeout, 4096 bytes unsent"
+        );
+        let reset = io::Error::other("reset");
+        assert_eq!(line(CloseReason::Io(reset), 1, false), "socket error: reset, 1 byte unsent");
+    }
+}

@@ -1,0 +1,311 @@
+//! Every limit and every timeout, in one place: unit, default, and what happens at the bound.
+//!
+//! Only limits that are enforced stand here. Contradictions are refused by name when the reactor
+//! is made. Read next: `conn.rs`, which keeps to them.
+
+use std::io;
+use std::time::Duration;
+
+use crate::id::CONNECTIONS_CEILING;
+
+/// Descriptors kept back from connections: listeners, the poll, logs, files of the program.
+const RESERVED_DESCRIPTORS: u64 = 32;
+/// The most connections a default configuration takes, whatever the descriptor limit.
+const DEFAULT_CONNECTIONS: u64 = 65_536;
+/// A timeout longer than this (about 136 years) is the same as none, and cannot overflow a clock.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Limits and timeouts of a [`Reactor`](crate::Reactor).
+///
+/// Sizes are in bytes. The defaults suit a server behind a firewall.
+///
+/// | setting | default | what happens there |
+/// |---|---|---|
+/// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | listeners rest until a connection closes |
+/// | [`input_max`](Self::input_max) | 1 MiB | unconsumed and no progress: ends with `InputLimit` |
+/// | [`output_low`](Self::output_low) | 16 KiB | at or below: reading starts again, `on_drain` |
+/// | [`output_high`](Self::output_high) | 64 KiB | above: the connection's own reading rests |
+/// | [`output_max`](Self::output_max) | 4 MiB | above: ends with `OutputLimit` |
+/// | [`read_buffer`](Self::read_buffer) | 256 KiB | the most one read takes |
+/// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the rest is accepted next turn |
+/// | [`idle`](Self::idle) | none | no byte moved for so long: ends with `Idle` |
+/// | [`write_stall`](Self::write_stall) | 60 s | owed, none taken for so long: ends with `WriteStall` |
+/// | [`linger`](Self::linger) | 5 s | after our FIN: the connection is freed, not clean |
+/// | [`close_max`](Self::close_max) | 10 min | after close: the connection is freed, not clean |
+/// | [`shutdown_max`](Self::shutdown_max) | 10 s | after shutdown: the rest is aborted |
+///
+/// One connection holds at most `input_max` of input and `output_max` of output; the read buffer
+/// is one for all. Not guaranteed: a bound on the sum over all connections below
+/// `connections × (input_max + output_max)`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use wouldblock::Config;
+///
+/// let config = Config::default()
+///     .connections(10_000)
+///     .idle(Some(Duration::from_secs(60)))
+///     .output_max(1 << 20);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) connections: Option<usize>,
+    pub(crate) input_max: usize,
+    pub(crate) output_low: usize,
+    pub(crate) output_high: usize,
+    pub(crate) output_max: usize,
+    pub(crate) read_buffer: usize,
+    pub(crate) accepts_per_turn: usize,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) write_stall: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) close_max: Duration,
+    pub(crate) shutdown_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            connections: None,
+            input_max: 1 << 20,
+            output_low: 16 << 10,
+            output_high: 64 << 10,
+            output_max: 4 << 20,
+            read_buffer: 256 << 10,
+            accepts_per_turn: 64,
+            idle: None,
+            write_stall: Duration::from_secs(60),
+            linger: Duration::from_secs(5),
+            close_max: Duration::from_secs(600),
+            shutdown_max: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// The most connections at a time. At this number listeners rest, and clients wait in the
+    /// kernel's backlog until a connection closes.
+    ///
+    /// Default: the soft descriptor limit (getrlimit(2)) less 32, at most 65,536. More than the
+    /// descriptor limit allows is brought down to that, with a warning in the log: the library
+    /// never raises the limit.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = Some(connections);
+        self
+    }
+
+    /// The most input one connection may leave unconsumed. A call of `on_data` that was offered
+    /// so much and consumed nothing, or that waits for more, ends the connection with
+    /// [`InputLimit`](crate::CloseReason::InputLimit). Default 1 MiB.
+    #[must_use]
+    pub fn input_max(mut self, bytes: usize) -> Self {
+        self.input_max = bytes;
+        self
+    }
+
+    /// Queued output at or below which a resting connection reads again, and `on_drain` comes.
+    /// Default 16 KiB.
+    #[must_use]
+    pub fn output_low(mut self, bytes: usize) -> Self {
+        self.output_low = bytes;
+        self
+    }
+
+    /// Queued output above which the connection's own reading rests. Default 64 KiB: enough to
+    /// keep a fast link busy while the handler is away.
+    #[must_use]
+    pub fn output_high(mut self, bytes: usize) -> Self {
+        self.output_high = bytes;
+        self
+    }
+
+    /// Queued output above which the connection ends with
+    /// [`OutputLimit`](crate::CloseReason::OutputLimit). What the kernel takes at once does not
+    /// count. Default 4 MiB.
+    #[must_use]
+    pub fn output_max(mut self, bytes: usize) -> Self {
+        self.output_max = bytes;
+        self
+    }
+
+    /// The most one read takes: the size of the one buffer that all connections share.
+    /// Default 256 KiB.
+    #[must_use]
+    pub fn read_buffer(mut self, bytes: usize) -> Self {
+        self.read_buffer = bytes;
+        self
+    }
+
+    /// How many connections one listener accepts in one turn, so that a storm of them does not
+    /// starve who is connected. Default 64.
+    #[must_use]
+    pub fn accepts_per_turn(mut self, accepts: usize) -> Self {
+        self.accepts_per_turn = accepts;
+        self
+    }
+
+    /// How long an open connection may go without a byte read or taken by the kernel, paused or
+    /// not. Default: no limit.
+    #[must_use]
+    pub fn idle(mut self, timeout: Option<Duration>) -> Self {
+        self.idle = timeout;
+        self
+    }
+
+    /// How long output may be owed without the kernel taking a byte of it. Default 60 s.
+    #[must_use]
+    pub fn write_stall(mut self, timeout: Duration) -> Self {
+        self.write_stall = timeout;
+        self
+    }
+
+    /// How long we wait for the peer's end after our FIN. Default 5 s.
+    #[must_use]
+    pub fn linger(mut self, timeout: Duration) -> Self {
+        self.linger = timeout;
+        self
+    }
+
+    /// How long a close may take in all, the flush and the linger. Default 10 min.
+    #[must_use]
+    pub fn close_max(mut self, timeout: Duration) -> Self {
+        self.close_max = timeout;
+        self
+    }
+
+    /// How long a shutdown may take before the rest is aborted. Default 10 s.
+    #[must_use]
+    pub fn shutdown_max(mut self, timeout: Duration) -> Self {
+        self.shutdown_max = timeout;
+        self
+    }
+
+    /// Refuses contradictions, by name.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        for (name, value) in [
+            ("connections", self.connections.unwrap_or(1)),
+            ("input_max", self.input_max),
+            ("output_max", self.output_max),
+            ("read_buffer", self.read_buffer),
+            ("accepts_per_turn", self.accepts_per_turn),
+        ] {
+            if value == 0 {
+                return refuse(format!("Config: {name} is 0"));
+            }
+        }
+        if self.connections.unwrap_or(1) > CONNECTIONS_CEILING {
+            return refuse(format!("Config: connections is above {CONNECTIONS_CEILING}"));
+        }
+        if self.output_low > self.output_high {
+            return refuse(format!(
+                "Config: output_low ({}) is above output_high ({})",
+                self.output_low, self.output_high
+            ));
+        }
+        // An echo of one full read must fit above high, or an honest peer could end itself.
+        if self.output_high.saturating_add(self.read_buffer) > self.output_max {
+            return refuse(format!(
+                "Config: output_high ({}) + read_buffer ({}) is above output_max ({})",
+                self.output_high, self.read_buffer, self.output_max
+            ));
+        }
+        Ok(())
+    }
+
+    /// The limits as the loop uses them, for a soft descriptor limit (`None`: unlimited).
+    pub(crate) fn limits(&self, descriptors: Option<u64>) -> Limits {
+        let room =
+            descriptors.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED_DESCRIPTORS).max(1));
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let connections = match self.connections {
+            Some(wanted) if wanted > room => {
+                log::warn!(
+                    "connections is {wanted}, but the descriptor limit leaves room for {room}: \
+                     using {room}"
+                );
+                room
+            }
+            Some(wanted) => wanted,
+            None => room.min(DEFAULT_CONNECTIONS as usize),
+        };
+        Limits {
+            connections,
+            input_max: self.input_max,
+            output_low: self.output_low,
+            output_high: self.output_high,
+            output_max: self.output_max,
+            accepts_per_turn: self.accepts_per_turn,
+            idle: self.idle.filter(|idle| *idle < FOREVER),
+            write_stall: self.write_stall.min(FOREVER),
+            linger: self.linger.min(FOREVER),
+            close_max: self.close_max.min(FOREVER),
+            shutdown_max: self.shutdown_max.min(FOREVER),
+        }
+    }
+}
+
+/// The configuration in force: checked, and fitted to this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) input_max: usize,
+    pub(crate) output_low: usize,
+    pub(crate) output_high: usize,
+    pub(crate) output_max: usize,
+    pub(crate) accepts_per_turn: usize,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) write_stall: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) close_max: Duration,
+    pub(crate) shutdown_max: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(config: &Config) -> String {
+        config.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_defaults_do_not_contradict_themselves() {
+        Config::default().check().unwrap();
+    }
+
+    /// Promise 4: a limit that cannot hold is refused by name.
+    #[test]
+    fn a_contradiction_is_refused_by_name() {
+        let low = Config::default().output_low(100).output_high(99);
+        assert_eq!(refusal(&low), "Config: output_low (100) is above output_high (99)");
+        let max = Config::default().output_max(65_536);
+        assert!(refusal(&max).contains("above output_max (65536)"));
+        assert_eq!(refusal(&Config::default().connections(0)), "Config: connections is 0");
+        assert_eq!(refusal(&Config::default().input_max(0)), "Config: input_max is 0");
+        let many = Config::default().connections(CONNECTIONS_CEILING + 1);
+        assert!(refusal(&many).contains("connections is above"));
+    }
+
+    /// Trap 30: more connections are never promised than descriptors are left.
+    #[test]
+    fn connections_are_brought_down_to_the_descriptor_limit() {
+        let limits = |config: Config, descriptors| config.limits(descriptors).connections;
+        assert_eq!(limits(Config::default().connections(1000), Some(64)), 32);
+        assert_eq!(limits(Config::default().connections(10), Some(64)), 10);
+        assert_eq!(limits(Config::default(), Some(1024)), 992);
+        assert_eq!(limits(Config::default(), Some(10)), 1);
+        assert_eq!(limits(Config::default(), None), 65_536);
+        assert_eq!(limits(Config::default(), Some(1 << 40)), 65_536);
+    }
+
+    #[test]
+    fn a_timeout_beyond_all_measure_is_kept_within_the_clock() {
+        let limits = Config::default().idle(Some(Duration::MAX)).close_max(Duration::MAX);
+        let limits = limits.limits(None);
+        assert_eq!((limits.idle, limits.close_max), (None, FOREVER));
+    }
+}

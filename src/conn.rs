@@ -1,0 +1,607 @@
+//! One connection as a state machine.
+//!
+//! It is lent something to read from or write to, and the time; it makes one call, and decides
+//! what that means: which readiness is forgotten, what is owed, what comes next, when it is over.
+//! It makes no other system call, knows no neighbour and calls no handler: `core.rs` acts on what
+//! it decides, `reactor.rs` calls the handler. So all of it is tested with a scripted stream.
+//! Read next: `core.rs`.
+//!
+//! ```text
+//! Open ──close, error, idle, limit──▶ Draining ──flushed, FIN sent──▶ Lingering ──peer's end──▶ Closed
+//!   └──abort, output limit, stall──────────┴──deadline, write error──────┴──deadline──────────────▲
+//! ```
+
+use std::io::{self, IoSlice, Read, Write};
+
+use crate::attempt::{Attempt, attempt};
+use crate::close::{CloseReason, Closed};
+use crate::config::Limits;
+use crate::input::{Leftover, Wait};
+use crate::output::Output;
+use crate::readiness::Readiness;
+use crate::timers::Stamp;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The handler is called.
+    Open,
+    /// Flushes what is owed; reads and discards, so that a peer who sends before it reads comes to
+    /// read (trap 72).
+    Draining,
+    /// Our FIN is out; reads and discards until the peer's end, so that no reset destroys a reply
+    /// in flight (trap 36).
+    Lingering,
+    /// Over; the descriptor is freed and the handler told as soon as no callback runs.
+    Closed,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// So many bytes.
+    Data(usize),
+    /// The peer's end.
+    End,
+    /// Nothing now, or the connection is over.
+    Nothing,
+}
+
+/// Facts about a connection that are not its phase. One word, so that the common path tests all
+/// that would take it aside at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    /// On the run queue.
+    pub(crate) const QUEUED: Flags = Flags(1);
+    /// On the list of those that others wrote to or changed.
+    pub(crate) const TOUCHED: Flags = Flags(1 << 1);
+    /// On the list of those to be freed.
+    pub(crate) const ENDED: Flags = Flags(1 << 2);
+    /// The application stopped reading.
+    pub(crate) const PAUSED: Flags = Flags(1 << 3);
+    /// Output went above high and has not come down to low.
+    pub(crate) const RESTING: Flags = Flags(1 << 4);
+    /// The application wants `on_drain` when output is at or below low.
+    pub(crate) const WANTS_DRAIN: Flags = Flags(1 << 5);
+    /// Output came down to low after it was above high: `on_drain` is owed.
+    pub(crate) const DRAINED: Flags = Flags(1 << 6);
+    /// The leftover is to be offered without new bytes.
+    pub(crate) const OFFER: Flags = Flags(1 << 7);
+    /// A read said 0.
+    pub(crate) const PEER_ENDED: Flags = Flags(1 << 8);
+    /// `on_eof` was called.
+    pub(crate) const EOF_TOLD: Flags = Flags(1 << 9);
+    /// `finish` was called: our FIN follows what is queued.
+    pub(crate) const FINISHING: Flags = Flags(1 << 10);
+    /// Our FIN is out.
+    pub(crate) const FIN_SENT: Flags = Flags(1 << 11);
+    /// A write failed; what the kernel still has to read is delivered, then it is over.
+    pub(crate) const FAILED: Flags = Flags(1 << 12);
+    /// Shutdown waits for it.
+    pub(crate) const HELD: Flags = Flags(1 << 13);
+    /// The last read met WouldBlock, a proof of it, or the end.
+    pub(crate) const EXHAUSTED: Flags = Flags(1 << 14);
+    /// A reset, a failure or a deadline had its part in the end: not clean.
+    pub(crate) const CUT: Flags = Flags(1 << 15);
+    /// The peer is to see a reset.
+    pub(crate) const RESET: Flags = Flags(1 << 16);
+
+    /// Any of these means that its life may take a step without a call.
+    const SPECIAL: Flags = Flags(
+        Self::RESTING.0 | Self::PEER_ENDED.0 | Self::FINISHING.0 | Self::FAILED.0 | Self::CUT.0,
+    );
+    const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
+    const NOT_READING: Flags = Flags(Self::PAUSED.0 | Self::RESTING.0);
+    const DRAIN: Flags = Flags(Self::WANTS_DRAIN.0 | Self::DRAINED.0);
+
+    #[inline]
+    pub(crate) fn has(self, any: Flags) -> bool {
+        self.0 & any.0 != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, flags: Flags) {
+        self.0 |= flags.0;
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self, flags: Flags) {
+        self.0 &= !flags.0;
+    }
+}
+
+/// One connection, without its socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) output: Output,
+    /// Input that was read and not consumed, with the handler's last word about it.
+    pub(crate) leftover: Option<Box<Leftover>>,
+    /// Why it ends; set once, when it leaves `Open` or fails.
+    reason: Option<CloseReason>,
+    /// Bytes sent that the kernel will never take.
+    unsent: u64,
+    /// When a byte was last read.
+    heard: Stamp,
+    /// When the kernel last took a byte, or when output came to be owed after there was none.
+    taken: Stamp,
+    /// By when the close must be over: `close_max` from close, or `linger` from our FIN.
+    closing: Stamp,
+    /// The moment of its entry among the deadlines; `NEVER`: none.
+    pub(crate) armed: Stamp,
+    pub(crate) flags: Flags,
+    pub(crate) readiness: Readiness,
+    phase: Phase,
+}
+
+impl Connection {
+    /// A new connection has room to send; whether it has something to read, an edge will tell.
+    pub(crate) fn new(now: Stamp) -> Self {
+        Connection {
+            output: Output::default(),
+            leftover: None,
+            reason: None,
+            unsent: 0,
+            heard: now,
+            taken: now,
+            closing: Stamp::NEVER,
+            armed: Stamp::NEVER,
+            flags: Flags::default(),
+            readiness: Readiness::WRITABLE,
+            phase: Phase::Open,
+        }
+    }
+
+    // --- What the kernel says -------------------------------------------------------------------
+
+    /// Reads once. `proof`: a short read may be one on this kind of socket.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        io: &mut impl Read,
+        buf: &mut [u8],
+        now: Stamp,
+        proof: bool,
+    ) -> News {
+        let room = buf.len();
+        match attempt(|| io.read(buf)) {
+            Ok(Attempt::Ready(n)) if n > 0 => {
+                self.heard = now;
+                if n < room && proof && self.readiness.trusts_short_read() {
+                    self.readiness.forget_readable();
+                    self.flags.set(Flags::EXHAUSTED);
+                }
+                News::Data(n)
+            }
+            Ok(Attempt::Ready(_)) => {
+                self.readiness.forget_readable();
+                self.flags.set(Flags::EXHAUSTED);
+                self.flags.set(Flags::PEER_ENDED);
+                self.end_if_failed();
+                News::End
+            }
+            Ok(Attempt::WouldBlock) => {
+                self.readiness.forget_readable();
+                self.flags.set(Flags::EXHAUSTED);
+                self.end_if_failed();
+                News::Nothing
+            }
+            // A storm of signals: the bit stays, so the connection comes round again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => News::Nothing,
+            Err(error) => {
+                self.fail(error);
+                News::Nothing
+            }
+        }
+    }
+
+    /// Writes what is queued, once. Answers how many bytes the kernel took.
+    pub(crate) fn flush(&mut self, io: &mut impl Write, now: Stamp, proof: bool) -> usize {
+        let mut offered = 0;
+        let output = &self.output;
+        let result = attempt(|| {
+            let (n, all) = output.write(io)?;
+            offered = all;
+            Ok(n)
+        });
+        let n = self.handle_write(result, offered, now, proof);
+        self.output.advance(n);
+        n
+    }
+
+    /// Writes bytes that are not queued, in order and once; nothing may be queued. Answers how many the kernel took.
+    #[inline]
+    pub(crate) fn write(
+        &mut self,
+        io: &mut impl Write,
+        (first, second): (&[u8], &[u8]),
+        now: Stamp,
+        proof: bool,
+    ) -> usize {
+        debug_assert!(self.output.is_empty(), "sends keep their order");
+        let result = if second.is_empty() {
+            attempt(|| io.write(first))
+        } else {
+            attempt(|| io.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]))
+        };
+        self.handle_write(result, first.len() + second.len(), now, proof)
+    }
+
+    #[inline]
+    fn handle_write(
+        &mut self,
+        result: io::Result<Attempt<usize>>,
+        offered: usize,
+        now: Stamp,
+        proof: bool,
+    ) -> usize {
+        match result {
+            Ok(Attempt::Ready(n)) if n > 0 => {
+                self.taken = now;
+                // Short of what was offered in this very call, or it proves nothing.
+                if n < offered && proof {
+                    self.readiness.forget_writable();
+                }
+                return n;
+            }
+            Ok(Attempt::Ready(_)) => self.fail_write(io::ErrorKind::WriteZero.into()),
+            Ok(Attempt::WouldBlock) => self.readiness.forget_writable(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => self.fail_write(error),
+        }
+        0
+    }
+
+    /// A read failed: the socket is done in both directions, and has nothing more to read.
+    fn fail(&mut self, error: io::Error) {
+        self.flags.set(Flags::CUT);
+        self.reason.get_or_insert(CloseReason::Io(error));
+        self.finish_off();
+    }
+
+    /// A write failed: nothing can be delivered any more, but what came before is still in the
+    /// kernel and goes to the handler first (trap 42).
+    pub(crate) fn fail_write(&mut self, error: io::Error) {
+        self.flags.set(Flags::CUT);
+        self.reason.get_or_insert(CloseReason::Io(error));
+        match self.phase {
+            Phase::Open => {
+                self.drop_output();
+                self.flags.set(Flags::FAILED);
+                self.flags.clear(Flags::RESTING);
+                self.flags.clear(Flags::DRAIN);
+                // In doubt until the read that ends it: what a dead socket still holds has no edge.
+                self.readiness.merge(Readiness::ERROR);
+            }
+            Phase::Draining | Phase::Lingering | Phase::Closed => self.finish_off(),
+        }
+    }
+
+    fn end_if_failed(&mut self) {
+        if self.flags.has(Flags::FAILED) {
+            self.finish_off();
+        }
+    }
+
+    // --- What the application says --------------------------------------------------------------
+
+    /// Leaves `Open` by way of a flush and our FIN. The first reason stays.
+    pub(crate) fn end(&mut self, reason: CloseReason, now: Stamp, limits: &Limits) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.reason.get_or_insert(reason);
+        self.leftover = None;
+        self.flags.clear(Flags::NOT_READING);
+        self.flags.clear(Flags::DRAIN);
+        self.flags.clear(Flags::OFFER);
+        if self.flags.has(Flags::FAILED) {
+            return self.finish_off();
+        }
+        self.phase = Phase::Draining;
+        self.closing = now.after(limits.close_max);
+    }
+
+    /// `close`: an end that the peer began, or that we do.
+    pub(crate) fn close(&mut self, now: Stamp, limits: &Limits) {
+        let began_there = self.flags.has(Flags::EOF_TOLD) && !self.flags.has(Flags::FINISHING);
+        let reason = if began_there { CloseReason::PeerEnd } else { CloseReason::Local };
+        self.end(reason, now, limits);
+    }
+
+    /// `finish`: our FIN after what is queued, and reading goes on.
+    pub(crate) fn finish(&mut self, now: Stamp, limits: &Limits) {
+        if self.flags.has(Flags::EOF_TOLD) {
+            // Both sides have ended: that is a close.
+            return self.close(now, limits);
+        }
+        self.flags.set(Flags::FINISHING);
+    }
+
+    /// Ends at once: by reset, unless our FIN followed all that was sent. The first reason stays.
+    pub(crate) fn cut(&mut self, reason: CloseReason) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.phase != Phase::Lingering {
+            self.flags.set(Flags::RESET);
+        }
+        self.flags.set(Flags::CUT);
+        self.reason.get_or_insert(reason);
+        self.finish_off();
+    }
+
+    /// Counts bytes that were sent and cannot be delivered.
+    pub(crate) fn lose(&mut self, bytes: usize) {
+        self.unsent += bytes as u64;
+    }
+
+    pub(crate) fn pause(&mut self) {
+        self.flags.set(Flags::PAUSED);
+    }
+
+    pub(crate) fn resume(&mut self) {
+        if self.flags.has(Flags::PAUSED) {
+            self.flags.clear(Flags::PAUSED);
+            self.offer_again();
+        }
+    }
+
+    pub(crate) fn hold(&mut self, hold: bool) {
+        if hold {
+            self.flags.set(Flags::HELD);
+        } else {
+            self.flags.clear(Flags::HELD);
+        }
+    }
+
+    /// The application wants `on_drain`.
+    pub(crate) fn want_drain(&mut self) {
+        if self.takes_sends() {
+            self.flags.set(Flags::WANTS_DRAIN);
+        }
+    }
+
+    /// What is left is offered once more, unless the last word was that it waits.
+    fn offer_again(&mut self) {
+        if let Some(leftover) = &self.leftover
+            && leftover.wait == Wait::Nothing
+            && leftover.len() > 0
+        {
+            self.flags.set(Flags::OFFER);
+        }
+    }
+
+    // --- What follows ---------------------------------------------------------------------------
+
+    /// The first bytes are owed since now.
+    pub(crate) fn handle_owed(&mut self, now: Stamp) {
+        self.taken = now;
+    }
+
+    /// Compares queued output, which was `before`, with the watermarks.
+    pub(crate) fn handle_level(&mut self, before: usize, limits: &Limits) {
+        let queued = self.output.len();
+        if self.phase != Phase::Open {
+            return;
+        }
+        if queued > limits.output_high {
+            self.flags.set(Flags::RESTING);
+        } else if queued <= limits.output_low {
+            if self.flags.has(Flags::RESTING) {
+                self.flags.clear(Flags::RESTING);
+                if !self.flags.has(Flags::NOTHING_MORE_TO_SEND) {
+                    self.flags.set(Flags::DRAINED);
+                }
+            }
+            if before > limits.output_low {
+                self.offer_again();
+            }
+        }
+    }
+
+    /// Keeps what a call of `on_data` left, and decides whether it comes again without new bytes.
+    ///
+    /// `consumed`: of what it was offered. The leftover is put back already, or dropped if empty.
+    pub(crate) fn handle_left(&mut self, consumed: usize, now: Stamp, limits: &Limits) {
+        if self.phase != Phase::Open {
+            self.leftover = None;
+            return;
+        }
+        let Some(leftover) = &self.leftover else { return };
+        let idle_hands = consumed == 0 && !self.flags.has(Flags::NOT_READING);
+        let beyond = match leftover.wait {
+            Wait::Bytes(n) => n > limits.input_max,
+            Wait::Nothing | Wait::Line => idle_hands && leftover.len() >= limits.input_max,
+        };
+        if beyond {
+            self.end(CloseReason::InputLimit, now, limits);
+        } else if consumed > 0 && leftover.wait == Wait::Nothing && leftover.len() > 0 {
+            self.flags.set(Flags::OFFER);
+        }
+    }
+
+    /// Takes the next step of its life, as far as it can without the kernel.
+    pub(crate) fn settle(&mut self, now: Stamp, limits: &Limits) {
+        if self.phase == Phase::Open
+            && self.flags.has(Flags::FINISHING)
+            && self.flags.has(Flags::EOF_TOLD)
+        {
+            self.close(now, limits);
+        }
+        let over = match self.phase {
+            Phase::Draining => self.output.is_empty() && self.flags.has(Flags::PEER_ENDED),
+            Phase::Lingering => self.flags.has(Flags::PEER_ENDED),
+            Phase::Open | Phase::Closed => false,
+        };
+        if over {
+            self.finish_off();
+        }
+    }
+
+    /// Our FIN is out, now or since `finish`.
+    pub(crate) fn handle_fin_sent(&mut self, now: Stamp, limits: &Limits) {
+        self.flags.set(Flags::FIN_SENT);
+        if self.phase == Phase::Draining {
+            self.phase = Phase::Lingering;
+            self.closing = self.closing.min(now.after(limits.linger));
+        }
+    }
+
+    /// Acts on the deadlines that have come.
+    pub(crate) fn expire(&mut self, now: Stamp, limits: &Limits) {
+        if self.deadline(limits) > now {
+            return;
+        }
+        match self.phase {
+            Phase::Open if self.stalls_at(limits) <= now => self.cut(CloseReason::WriteStall),
+            Phase::Open => {
+                self.flags.set(Flags::CUT);
+                self.end(CloseReason::Idle, now, limits);
+            }
+            // The reason stands since close; only how it went is added.
+            Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
+            Phase::Closed => {}
+        }
+    }
+
+    /// Shutdown begins: one more read is owed, ready or not.
+    pub(crate) fn handle_shutdown(&mut self) {
+        if !self.flags.has(Flags::PEER_ENDED) {
+            self.flags.clear(Flags::EXHAUSTED);
+            self.readiness.merge(Readiness::READABLE);
+        }
+    }
+
+    fn finish_off(&mut self) {
+        self.drop_output();
+        self.leftover = None;
+        self.phase = Phase::Closed;
+    }
+
+    fn drop_output(&mut self) {
+        self.unsent += self.output.len() as u64;
+        self.output.clear();
+    }
+
+    // --- Questions ------------------------------------------------------------------------------
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether it is anything but open with nothing owed.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.phase != Phase::Open || self.flags.has(Flags::SPECIAL) || !self.output.is_empty()
+    }
+
+    /// Whether a write failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.flags.has(Flags::FAILED)
+    }
+
+    /// Whether what is sent now would be queued or written.
+    #[inline]
+    pub(crate) fn takes_sends(&self) -> bool {
+        self.phase == Phase::Open && !self.flags.has(Flags::NOTHING_MORE_TO_SEND)
+    }
+
+    /// Whether input is to be read and offered.
+    #[inline]
+    pub(crate) fn is_reading(&self) -> bool {
+        self.phase == Phase::Open && !self.flags.has(Flags::NOT_READING)
+    }
+
+    pub(crate) fn wants_drain(&self, limits: &Limits) -> bool {
+        self.phase == Phase::Open
+            && self.flags.has(Flags::DRAIN)
+            && self.output.len() <= limits.output_low
+    }
+
+    pub(crate) fn wants_eof(&self) -> bool {
+        self.is_reading() && self.flags.has(Flags::PEER_ENDED) && !self.flags.has(Flags::EOF_TOLD)
+    }
+
+    pub(crate) fn wants_flush(&self) -> bool {
+        !self.output.is_empty() && self.readiness.is_writable()
+    }
+
+    /// Whether our FIN is due: wished for, not sent, and nothing queued before it.
+    pub(crate) fn wants_fin(&self) -> bool {
+        let wished = match self.phase {
+            Phase::Open => self.flags.has(Flags::FINISHING),
+            Phase::Draining => true,
+            Phase::Lingering | Phase::Closed => false,
+        };
+        wished
+            && self.output.is_empty()
+            && !(self.phase == Phase::Open && self.flags.has(Flags::FIN_SENT))
+            && !self.flags.has(Flags::FAILED)
+    }
+
+    /// Whether a read may bring something. After the peer's end only an error can come.
+    #[inline]
+    pub(crate) fn wants_read(&self) -> bool {
+        self.readiness.is_readable()
+            && (!self.flags.has(Flags::PEER_ENDED) || self.readiness.is_error())
+    }
+
+    /// Whether it has readiness that it wants, or a callback that is due: then it belongs on the
+    /// run queue, and while that holds anybody the poll does not wait (promise 1).
+    #[inline]
+    pub(crate) fn is_runnable(&self, limits: &Limits) -> bool {
+        let readable = self.wants_read();
+        match self.phase {
+            Phase::Open => {
+                (self.is_reading() && (readable || self.flags.has(Flags::OFFER)))
+                    || self.wants_flush()
+                    || self.wants_eof()
+                    || self.wants_drain(limits)
+            }
+            Phase::Draining => readable || self.wants_flush(),
+            Phase::Lingering => readable,
+            Phase::Closed => false,
+        }
+    }
+
+    /// The moment at which it ends by a deadline, if nothing moves until then.
+    pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
+        match self.phase {
+            Phase::Open => self.stalls_at(limits).min(match limits.idle {
+                Some(idle) => self.heard.max(self.taken).after(idle),
+                None => Stamp::NEVER,
+            }),
+            Phase::Draining => self.stalls_at(limits).min(self.closing),
+            Phase::Lingering => self.closing,
+            Phase::Closed => Stamp::NEVER,
+        }
+    }
+
+    fn stalls_at(&self, limits: &Limits) -> Stamp {
+        if self.output.is_empty() { Stamp::NEVER } else { self.taken.after(limits.write_stall) }
+    }
+
+    /// Whether shutdown may close it: all that the peer had sent was offered, and nothing is owed
+    /// but what a close still flushes.
+    pub(crate) fn may_leave(&self) -> bool {
+        self.is_reading()
+            && self.flags.has(Flags::EXHAUSTED)
+            && !self.flags.has(Flags::HELD)
+            && !self.flags.has(Flags::OFFER)
+            && !self.flags.has(Flags::DRAIN)
+            && !self.flags.has(Flags::FAILED)
+            && !self.wants_eof()
+    }
+
+    /// How it ended.
+    pub(crate) fn closed(&mut self) -> Closed {
+        debug_assert_eq!(self.phase, Phase::Closed, "only what is over is told");
+        let unsent = self.unsent;
+        let peer_ended = self.flags.has(Flags::PEER_ENDED);
+        let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
+        let reason = self.reason.take().expect("who leaves Open has a reason");
+        Closed { reason, unsent, clean }
+    }
+}

@@ -1,0 +1,352 @@
+//! All that a callback may do: [`Conn`] for the connection being served, [`Context`] for the rest.
+//!
+//! Both are thin: bytes go through `send.rs`, the rest sets facts on a connection that take effect
+//! when the callback has returned. Nothing here calls the handler. Read next: `handler.rs`, which
+//! is called with these.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use bytes::Bytes;
+
+use crate::address::Address;
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::conn::{Connection, Phase};
+use crate::core::{Core, Shutdown, Tenant};
+use crate::id::ConnId;
+use crate::send::Piece;
+use crate::stats::Stats;
+use crate::timers::Stamp;
+
+/// The reactor, as callbacks see it: every connection by its [`ConnId`].
+///
+/// Effects on connections (close, abort, pause, their callbacks) come after the running callback
+/// has returned; bytes may leave earlier. A method that answers `bool` says whether there was a
+/// connection it could apply to: an id whose connection is gone is refused, never mistaken for
+/// another.
+pub struct Context {
+    pub(crate) core: Core,
+}
+
+impl Context {
+    /// Sends a copy of `bytes`. Answers whether they were accepted: not by a connection that is
+    /// gone, closing, finished or failed. Above [`output_max`](crate::Config::output_max) it ends
+    /// the connection.
+    pub fn send(&mut self, id: ConnId, bytes: impl AsRef<[u8]>) -> bool {
+        self.core.send(id, Piece::Copy(bytes.as_ref()), &[])
+    }
+
+    /// Sends `bytes`, which are kept without a copy if they have to wait. Otherwise as
+    /// [`send`](Self::send).
+    pub fn send_shared(&mut self, id: ConnId, bytes: Bytes) -> bool {
+        self.core.send(id, Piece::Shared(bytes), &[])
+    }
+
+    /// Sends `bytes` to every open connection, the one being served included.
+    ///
+    /// They are kept once, however many connections have to wait.
+    pub fn broadcast(&mut self, bytes: Bytes) {
+        let ids = self.core.connection_ids();
+        self.core.broadcast(ids, &bytes);
+    }
+
+    /// Sends `bytes` to each of these that is open.
+    pub fn broadcast_to(&mut self, ids: impl IntoIterator<Item = ConnId>, bytes: Bytes) {
+        self.core.broadcast(ids, &bytes);
+    }
+
+    /// The open connections, the one being served included, from its `on_open` on.
+    ///
+    /// Not guaranteed: any order.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnId> {
+        let mut ids = self.core.connection_ids();
+        ids.retain(|id| self.is_open(*id));
+        ids
+    }
+
+    /// Flushes what was sent, ends our side, waits for the peer's end, and frees the connection.
+    /// See [`Conn::close`].
+    pub fn close(&mut self, id: ConnId) -> bool {
+        self.change(id, Connection::close)
+    }
+
+    /// Flushes what was sent and ends our side; reading goes on. See [`Conn::finish`].
+    pub fn finish(&mut self, id: ConnId) -> bool {
+        self.change(id, Connection::finish)
+    }
+
+    /// Frees the connection with a reset; what it owes is lost. See [`Conn::abort`].
+    pub fn abort(&mut self, id: ConnId) -> bool {
+        self.change(id, |conn, _, _| conn.cut(CloseReason::Aborted))
+    }
+
+    /// Stops reading. See [`Conn::pause`].
+    pub fn pause(&mut self, id: ConnId) -> bool {
+        self.change(id, |conn, _, _| conn.pause())
+    }
+
+    /// Reads again. See [`Conn::resume`].
+    pub fn resume(&mut self, id: ConnId) -> bool {
+        self.change(id, |conn, _, _| conn.resume())
+    }
+
+    /// Keeps the connection through shutdown, or no longer. See [`Conn::hold`].
+    pub fn hold(&mut self, id: ConnId, hold: bool) -> bool {
+        self.change(id, |conn, _, _| conn.hold(hold))
+    }
+
+    /// Asks for `on_drain`. See [`Conn::want_drain`].
+    pub fn want_drain(&mut self, id: ConnId) -> bool {
+        self.change(id, |conn, _, _| conn.want_drain())
+    }
+
+    /// Bytes sent that the kernel has not taken. 0 for a connection that is gone.
+    #[must_use]
+    pub fn queued(&self, id: ConnId) -> usize {
+        self.core.queued(id)
+    }
+
+    /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached. 0 for
+    /// a connection that is gone or takes no more.
+    #[must_use]
+    pub fn room(&self, id: ConnId) -> usize {
+        if !self.is_open(id) {
+            return 0;
+        }
+        self.core.limits.output_high.saturating_sub(self.queued(id))
+    }
+
+    /// Whether the connection is there and takes what is sent: not closing, finished or failed.
+    #[must_use]
+    pub fn is_open(&self, id: ConnId) -> bool {
+        self.core.tenant(id).is_some_and(|tenant| tenant.conn.takes_sends())
+    }
+
+    /// The peer's address, as accept told it.
+    #[must_use]
+    pub fn peer_addr(&self, id: ConnId) -> Option<Address> {
+        self.core.tenant(id).map(|tenant| tenant.peer.clone())
+    }
+
+    /// Our address on this connection (getsockname(2)).
+    #[must_use]
+    pub fn local_addr(&self, id: ConnId) -> Option<Address> {
+        self.core.tenant(id)?.socket.local_addr().ok()
+    }
+
+    /// The descriptor, for socket options. See [`Conn::fd`].
+    #[must_use]
+    pub fn fd(&self, id: ConnId) -> Option<BorrowedFd<'_>> {
+        self.core.tenant(id)?.socket.fd()
+    }
+
+    /// What the reactor has counted.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.core.stats
+    }
+
+    /// Begins an orderly shutdown in the next turn; again changes nothing.
+    ///
+    /// Listeners accept who waits already and close; then each connection is closed when all that
+    /// its peer had sent is answered. A paused or [held](Conn::hold) one is waited for. After
+    /// [`shutdown_max`](crate::Config::shutdown_max) the rest is aborted.
+    pub fn shutdown(&mut self) {
+        self.core.shutdown = self.core.shutdown.max(Shutdown::Asked);
+    }
+
+    /// Aborts every connection in the next turn, and ends.
+    pub fn shutdown_now(&mut self) {
+        self.core.shutdown = Shutdown::AskedNow;
+    }
+
+    fn change(&mut self, id: ConnId, verb: impl FnOnce(&mut Connection, Stamp, &Limits)) -> bool {
+        if id.reactor() != self.core.number {
+            return false;
+        }
+        let Core { conns, limits, now, .. } = &mut self.core;
+        let Some(Tenant { conn, .. }) = conns.get_mut(id.slot(), id.generation()) else {
+            return false;
+        };
+        if conn.phase() == Phase::Closed {
+            return false;
+        }
+        verb(conn, *now, limits);
+        self.core.touch(id);
+        true
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("stats", &self.core.stats).finish_non_exhaustive()
+    }
+}
+
+/// The connection being served.
+///
+/// Its verbs never fail: what cannot be done any more is ignored, and
+/// [`on_close`](crate::Handler::on_close) tells how it ended.
+pub struct Conn<'a> {
+    cx: &'a mut Context,
+    id: ConnId,
+    /// The input of the call, which may be sent without a copy.
+    window: &'a [u8],
+}
+
+impl<'a> Conn<'a> {
+    pub(crate) fn new(cx: &'a mut Context, id: ConnId, window: &'a [u8]) -> Self {
+        Conn { cx, id, window }
+    }
+
+    /// Sends `bytes`: to the kernel as soon as it takes them, in order.
+    ///
+    /// What is sent in one callback leaves together when it returns; 4 KiB or more at once may
+    /// leave earlier. Bytes taken from the callback's [`Input`](crate::Input) are not copied on the
+    /// way. After close, finish or a failure it is ignored ([`is_open`](Self::is_open) tells).
+    /// Above [`output_max`](crate::Config::output_max) queued it ends the connection with
+    /// [`OutputLimit`](crate::CloseReason::OutputLimit); [`room`](Self::room) and
+    /// [`want_drain`](Self::want_drain) are the way to send without end.
+    #[inline]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.cx.core.send(self.id, Piece::Copy(bytes.as_ref()), self.window);
+    }
+
+    /// Sends `bytes`, which are kept without a copy if they have to wait.
+    ///
+    /// A small piece (up to 4 KiB) may be copied all the same, where that costs less. Kept bytes
+    /// keep alive the whole buffer that they are a part of.
+    pub fn send_shared(&mut self, bytes: Bytes) {
+        self.cx.core.send(self.id, Piece::Shared(bytes), self.window);
+    }
+
+    /// Closes: flushes what was sent, ends our side, waits for the peer's end (at most
+    /// [`linger`](crate::Config::linger)) so that no reset destroys a reply in flight, and frees
+    /// the connection. From here on input is read and discarded, no callback comes but
+    /// [`on_close`](crate::Handler::on_close), and sends are ignored.
+    pub fn close(&mut self) {
+        self.cx.close(self.id);
+    }
+
+    /// Half-closes: ends our side after what was sent (our FIN), and reads on. Sends are ignored
+    /// from here on. When the peer's end has come too, that is a close.
+    pub fn finish(&mut self) {
+        self.cx.finish(self.id);
+    }
+
+    /// Aborts: frees the connection with a reset. What the kernel has not taken is lost, and
+    /// counted in [`Closed::unsent`](crate::Closed::unsent).
+    pub fn abort(&mut self) {
+        self.cx.abort(self.id);
+    }
+
+    /// Stops reading: no `on_data`, no `on_eof` until [`resume`](Self::resume). The peer is held
+    /// back by TCP once the kernel's buffers are full. Deadlines go on, the idle one included; that
+    /// the peer is gone shows only when reading again, or at a write.
+    pub fn pause(&mut self) {
+        self.cx.pause(self.id);
+    }
+
+    /// Reads again. What was left unconsumed is offered once more, unless the last word about it
+    /// was that it waits.
+    pub fn resume(&mut self) {
+        self.cx.resume(self.id);
+    }
+
+    /// Keeps the connection through shutdown while `hold` is true: for one that waits for somebody
+    /// else's answer. [`shutdown_max`](crate::Config::shutdown_max) holds all the same.
+    pub fn hold(&mut self, hold: bool) {
+        self.cx.hold(self.id, hold);
+    }
+
+    /// Bytes sent that the kernel has not taken, those of this callback included.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.cx.queued(self.id)
+    }
+
+    /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached;
+    /// 0 if sends are ignored.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.cx.room(self.id)
+    }
+
+    /// Asks for [`on_drain`](crate::Handler::on_drain), once, in a later turn, when queued output
+    /// is at or below [`output_low`](crate::Config::output_low): to send a long answer piece by
+    /// piece. It comes without asking after output went above
+    /// [`output_high`](crate::Config::output_high).
+    pub fn want_drain(&mut self) {
+        self.cx.want_drain(self.id);
+    }
+
+    /// The peer's address, as accept told it: known even if the peer has left.
+    #[must_use]
+    pub fn peer_addr(&self) -> Address {
+        self.cx.peer_addr(self.id).expect("the connection being served is there")
+    }
+
+    /// Our address on this connection (getsockname(2)).
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2); not expected on a connection that is there.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        let tenant = self.cx.core.tenant(self.id).expect("the connection being served is there");
+        tenant.socket.local_addr()
+    }
+
+    /// The name of this connection, for as long as the program runs.
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Whether sends are taken: not closing, finished or failed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.cx.is_open(self.id)
+    }
+
+    /// The descriptor, lent for socket options that have no verb here. `None` where there is none
+    /// (a simulated connection). Do not read, write or close through it: the reactor's account of
+    /// the socket would be wrong.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.cx.fd(self.id)
+    }
+
+    /// The rest of the reactor.
+    pub fn cx(&mut self) -> &mut Context {
+        self.cx.core.copy_corked(self.window);
+        self.cx
+    }
+}
+
+/// Takes all, as [`Conn::send`] does: for `write!` and for encoders. Never waits, and `flush` has
+/// nothing to do.
+impl io::Write for Conn<'_> {
+    /// # Errors
+    ///
+    /// `BrokenPipe` where [`Conn::send`] ignores what is sent.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cx.core.send(self.id, Piece::Copy(bytes), self.window) {
+            Ok(bytes.len())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Conn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,758 @@
+//! What the loop and the callbacks share: connections, listeners, the run queue, the deadlines.
+//!
+//! It acts on what `conn.rs` decides: makes the calls, keeps who is runnable on the run queue,
+//! collects who has ended. It never calls the handler and does not know its type; that is
+//! `reactor.rs`, which asks here what to do next. Bytes on their way out are in `send.rs`.
+//!
+//! Two lists carry what happens inside a callback to the time after it: `touched` (others wrote to
+//! it or changed it: flush and settle) and `ended` (over: free it, tell the handler).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::attempt::{Attempt, attempt};
+use crate::close::{CloseReason, Closed};
+use crate::config::{Config, Limits};
+use crate::conn::{Connection, Flags, News, Phase};
+use crate::cork::Cork;
+use crate::driver::{Driver, EVENTS};
+use crate::id::{CONNECTIONS_CEILING, ConnId, LISTENERS_CEILING, ListenerId, Target, Token};
+use crate::input::{Leftover, ReadBuffer, Wait};
+use crate::listener::{Listener, Verdict};
+use crate::slots::Slots;
+use crate::socket::{Acceptor, BACKLOG, Socket};
+use crate::stats::Stats;
+use crate::timers::{Deadlines, Stamp};
+
+/// Counts the reactors of the process, for their number in a [`ConnId`].
+static REACTORS: AtomicU8 = AtomicU8::new(0);
+
+/// A connection in its place.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) socket: Socket,
+    pub(crate) peer: Address,
+    pub(crate) conn: Connection,
+}
+
+/// What a connection's turn brings for its handler.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Nothing.
+    None,
+    /// Call `on_data`.
+    Data(Offer),
+    /// Call `on_eof`.
+    End(Offer),
+}
+
+/// Where the input of a call lies. Outside of [`Core`] while the call runs, so that the handler
+/// can be lent both.
+#[derive(Debug)]
+pub(crate) enum Offer {
+    /// In the read buffer: `before` bytes of leftover, then `new` ones.
+    Shared { before: usize, new: usize, waited: Wait },
+    /// In a buffer of the connection's own.
+    Owned(Box<Leftover>),
+}
+
+impl Offer {
+    pub(crate) fn window<'a>(&'a self, buffer: &'a ReadBuffer) -> &'a [u8] {
+        match self {
+            Offer::Shared { before, new, .. } => buffer.filled(*before, *new),
+            Offer::Owned(leftover) => leftover.bytes(),
+        }
+    }
+
+    /// How much of the window an earlier call was shown, and what that call waited for.
+    pub(crate) fn history(&self) -> (usize, Wait) {
+        match self {
+            Offer::Shared { before, waited, .. } => (*before, *waited),
+            Offer::Owned(leftover) => (leftover.seen, leftover.wait),
+        }
+    }
+}
+
+/// What accepting once came to.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// A connection, to be opened.
+    Opened(ConnId),
+    /// Nobody; the next may be fine.
+    Skipped,
+    /// Nobody, and no use in trying on.
+    Stopped,
+}
+
+/// How far shutdown has come. A level: asking again changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shutdown {
+    #[default]
+    No,
+    /// Asked for; begins in the next turn.
+    Asked,
+    /// Begun: connections leave as they are done.
+    Begun,
+    /// Asked to end at once.
+    AskedNow,
+}
+
+/// Everything but the handler, its sessions and the read buffer.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) driver: Driver,
+    pub(crate) limits: Limits,
+    pub(crate) stats: Stats,
+    /// The clock as last read: after the poll and after each served entry.
+    pub(crate) now: Stamp,
+    pub(crate) conns: Slots<Tenant>,
+    listeners: Slots<Listener>,
+    /// The runnable, in order, each once.
+    run: VecDeque<Token>,
+    touched: Vec<ConnId>,
+    ended: VecDeque<ConnId>,
+    deadlines: Deadlines,
+    /// Sends of the callback that runs, not yet written or queued.
+    pub(crate) cork: Cork,
+    /// Whose callback runs.
+    pub(crate) current: Option<ConnId>,
+    pub(crate) shutdown: Shutdown,
+    /// The last poll filled its list: the kernel may hold more, so no deadline is acted on.
+    poll_was_full: bool,
+    /// Listeners that rest: whether a close has somebody to wake.
+    resting_listeners: usize,
+    /// Number of this reactor.
+    pub(crate) number: u8,
+}
+
+impl Core {
+    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+        config.check()?;
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limits = config.limits(descriptors);
+        let driver = Driver::new()?;
+        Ok(Core {
+            now: driver.now(),
+            driver,
+            conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
+            listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
+            limits,
+            stats: Stats::default(),
+            run: VecDeque::new(),
+            touched: Vec::new(),
+            ended: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            cork: Cork::default(),
+            current: None,
+            shutdown: Shutdown::No,
+            poll_was_full: false,
+            resting_listeners: 0,
+            number: REACTORS.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    // --- The poll -------------------------------------------------------------------------------
+
+    /// How long the poll may wait: not at all while there is anything to do.
+    pub(crate) fn next_timeout(&self, now: Stamp) -> Option<Duration> {
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let next = self.deadlines.next();
+        (next != Stamp::NEVER).then(|| now.until(next))
+    }
+
+    fn has_work(&self) -> bool {
+        !self.run.is_empty()
+            || self.poll_was_full
+            || !self.touched.is_empty()
+            || !self.ended.is_empty()
+            || matches!(self.shutdown, Shutdown::Asked | Shutdown::AskedNow)
+    }
+
+    /// Polls once and notes what the kernel says. Answers the moment before the poll: what was due
+    /// by then, and has not shown up now, is late (a later deadline may have lost to an event that
+    /// came after the poll looked).
+    pub(crate) fn poll(&mut self, limit: Option<Duration>) -> io::Result<Stamp> {
+        if !self.has_work() {
+            self.read_clock();
+        }
+        let before = self.now;
+        let own = self.next_timeout(before);
+        let timeout = match (own, limit) {
+            (Some(own), Some(limit)) => Some(own.min(limit)),
+            (own, limit) => own.or(limit),
+        };
+        self.driver.poll(timeout)?;
+        self.read_clock();
+        let mut count = 0;
+        for (token, news) in self.driver.events() {
+            count += 1;
+            match token.target() {
+                Target::Connection(slot) => {
+                    let Some(generation) = self.conns.resolve(token, slot, 0) else { continue };
+                    let tenant = self.conns.get_mut(slot as u32, generation);
+                    let Some(Tenant { conn, .. }) = tenant else { continue };
+                    conn.readiness.merge(news);
+                    if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(&self.limits) {
+                        conn.flags.set(Flags::QUEUED);
+                        self.run.push_back(token);
+                    }
+                }
+                Target::Listener(slot) => {
+                    let base = CONNECTIONS_CEILING;
+                    let Some(generation) = self.listeners.resolve(token, slot, base) else {
+                        continue;
+                    };
+                    let listener = self.listeners.get_mut(slot as u32, generation);
+                    let Some(listener) = listener else { continue };
+                    listener.readable = true;
+                    if listener.is_runnable() && !listener.queued {
+                        listener.queued = true;
+                        self.run.push_back(token);
+                    }
+                }
+                Target::Waker => {}
+            }
+        }
+        self.poll_was_full = count == EVENTS;
+        Ok(before)
+    }
+
+    pub(crate) fn read_clock(&mut self) {
+        self.now = self.driver.now();
+    }
+
+    // --- The run queue --------------------------------------------------------------------------
+
+    pub(crate) fn run_len(&self) -> usize {
+        self.run.len()
+    }
+
+    /// Takes the first of the run queue.
+    #[inline]
+    pub(crate) fn next_runnable(&mut self) -> Option<Token> {
+        self.run.pop_front()
+    }
+
+    /// The connection that a token means, if it is still there.
+    #[inline]
+    pub(crate) fn connection(&self, token: Token, slot: usize) -> Option<ConnId> {
+        let generation = self.conns.resolve(token, slot, 0)?;
+        Some(ConnId::new(self.number, slot as u32, generation))
+    }
+
+    /// The listener that a token means, if it is still there.
+    pub(crate) fn listener(&self, token: Token, slot: usize) -> Option<ListenerId> {
+        let generation = self.listeners.resolve(token, slot, CONNECTIONS_CEILING)?;
+        Some(ListenerId::new(self.number, slot as u32, generation))
+    }
+
+    #[inline]
+    pub(crate) fn tenant(&self, id: ConnId) -> Option<&Tenant> {
+        if id.reactor() != self.number {
+            return None;
+        }
+        self.conns.get(id.slot(), id.generation())
+    }
+
+    #[inline]
+    pub(crate) fn tenant_mut(&mut self, id: ConnId) -> Option<&mut Tenant> {
+        if id.reactor() != self.number {
+            return None;
+        }
+        self.conns.get_mut(id.slot(), id.generation())
+    }
+
+    /// Notes a connection that others wrote to or changed; its own callback settles it anyway.
+    pub(crate) fn touch(&mut self, id: ConnId) {
+        if self.current == Some(id) {
+            return;
+        }
+        if let Some(tenant) = self.tenant_mut(id)
+            && !tenant.conn.flags.has(Flags::TOUCHED)
+        {
+            tenant.conn.flags.set(Flags::TOUCHED);
+            self.touched.push(id);
+        }
+    }
+
+    // --- A connection's turn --------------------------------------------------------------------
+
+    /// Begins a connection's turn: flushes what it owes, and tells whether `on_drain` is due.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self, id: ConnId) -> bool {
+        let Some(Tenant { conn, .. }) = self.tenant_mut(id) else { return false };
+        conn.flags.clear(Flags::QUEUED);
+        if conn.wants_flush() {
+            self.flush(id);
+        }
+        let limits = &self.limits;
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { conn, .. }) = tenant else { return false };
+        if !conn.wants_drain(limits) {
+            return false;
+        }
+        conn.flags.clear(Flags::DRAINED);
+        conn.flags.clear(Flags::WANTS_DRAIN);
+        true
+    }
+
+    /// Finds the input for a connection's turn: a repeat if one is due, else one read.
+    #[inline]
+    pub(crate) fn take_work(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
+        let now = self.now;
+        let limits = &self.limits;
+        let Some(Tenant { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
+        else {
+            return Work::None;
+        };
+        if conn.phase() != Phase::Open {
+            self.discard(id, buffer);
+            return Work::None;
+        }
+        if !conn.is_reading() {
+            return Work::None;
+        }
+        if conn.flags.has(Flags::OFFER) {
+            conn.flags.clear(Flags::OFFER);
+            if let Some(leftover) = conn.leftover.take() {
+                return Work::Data(Offer::Owned(leftover));
+            }
+        }
+        if conn.wants_read() {
+            let kept = conn.leftover.as_ref().map_or(0, |leftover| leftover.len());
+            if kept >= limits.input_max {
+                // It waits for a line that cannot come any more.
+                conn.end(CloseReason::InputLimit, now, limits);
+                return Work::None;
+            }
+            let proof = socket.short_read_is_proof();
+            match conn.read(socket, buffer.space(limits.input_max - kept), now, proof) {
+                News::Data(n) => {
+                    self.stats.bytes_in += n as u64;
+                    if conn.leftover.is_none() {
+                        let waited = Wait::Nothing;
+                        return Work::Data(Offer::Shared { before: 0, new: n, waited });
+                    }
+                    return join(conn, buffer, n);
+                }
+                News::End | News::Nothing => {}
+            }
+        }
+        if conn.wants_eof() {
+            conn.flags.set(Flags::EOF_TOLD);
+            let nothing = || Box::new(Leftover::new(&[], Wait::Nothing));
+            return Work::End(Offer::Owned(conn.leftover.take().unwrap_or_else(nothing)));
+        }
+        Work::None
+    }
+
+    /// After close: reads once and forgets what came.
+    #[cold]
+    fn discard(&mut self, id: ConnId, buffer: &mut ReadBuffer) {
+        let now = self.now;
+        let Some(Tenant { socket, conn, .. }) = self.tenant_mut(id) else { return };
+        if conn.phase() != Phase::Closed && conn.wants_read() {
+            let proof = socket.short_read_is_proof();
+            if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, proof) {
+                self.stats.bytes_in += n as u64;
+            }
+        }
+    }
+
+    /// Keeps what `on_data` left of its offer.
+    #[inline]
+    pub(crate) fn keep_left(
+        &mut self,
+        id: ConnId,
+        offer: Offer,
+        buffer: &ReadBuffer,
+        (consumed, wait): (usize, Wait),
+    ) {
+        let len = offer.window(buffer).len();
+        if consumed == len && !matches!(wait, Wait::Bytes(_)) {
+            return;
+        }
+        let (now, limits) = (self.now, &self.limits);
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { conn, .. }) = tenant else { return };
+        conn.leftover = Some(match offer {
+            Offer::Shared { .. } => {
+                Box::new(Leftover::new(&offer.window(buffer)[consumed..], wait))
+            }
+            Offer::Owned(mut leftover) => {
+                leftover.consume(consumed, wait);
+                leftover
+            }
+        });
+        conn.handle_left(consumed, now, limits);
+    }
+
+    /// Writes what is queued, once.
+    pub(crate) fn flush(&mut self, id: ConnId) {
+        let (now, limits) = (self.now, &self.limits);
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        let before = conn.output.len();
+        let proof = socket.short_write_is_proof();
+        self.stats.bytes_out += conn.flush(socket, now, proof) as u64;
+        conn.handle_level(before, limits);
+    }
+
+    /// After anything happened to a connection: takes the next step of its life, and sees that it
+    /// is found again: on the run queue, among the deadlines, or among those that ended.
+    #[inline]
+    pub(crate) fn settle(&mut self, id: ConnId) {
+        let (now, limits) = (self.now, &self.limits);
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        if conn.is_special() || self.shutdown != Shutdown::No {
+            conn.handle_level(conn.output.len(), limits);
+            if self.shutdown == Shutdown::Begun && conn.may_leave() {
+                conn.end(CloseReason::Shutdown, now, limits);
+            }
+            conn.settle(now, limits);
+            if conn.wants_fin() {
+                match socket.shutdown_write() {
+                    Ok(()) => conn.handle_fin_sent(now, limits),
+                    Err(error) => conn.fail_write(error),
+                }
+            }
+            let due = conn.deadline(limits);
+            if due < conn.armed {
+                self.deadlines.set(id.token(), conn.armed, due);
+                conn.armed = due;
+            }
+            if conn.phase() == Phase::Closed && !conn.flags.has(Flags::ENDED) {
+                conn.flags.set(Flags::ENDED);
+                self.ended.push_back(id);
+            }
+        }
+        if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
+            conn.flags.set(Flags::QUEUED);
+            self.run.push_back(id.token());
+        }
+    }
+
+    // --- Effects, after the callbacks -----------------------------------------------------------
+
+    /// Acts on the deadlines that were due before the poll. Not on those of the run queue's
+    /// entries, nor after a full poll: what the kernel still holds for them comes first.
+    pub(crate) fn expire(&mut self, due_by: Stamp) {
+        if self.poll_was_full || self.deadlines.next() > due_by {
+            return;
+        }
+        let mut postponed = Vec::new();
+        while let Some(token) = self.deadlines.expire(due_by) {
+            match token.target() {
+                Target::Connection(slot) => {
+                    let id = self.connection(token, slot).expect("a deadline names a tenant");
+                    let limits = &self.limits;
+                    let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
+                    else {
+                        continue;
+                    };
+                    if conn.flags.has(Flags::QUEUED) {
+                        postponed.push((id, conn.armed));
+                        conn.armed = Stamp::NEVER;
+                        continue;
+                    }
+                    conn.armed = Stamp::NEVER;
+                    conn.expire(due_by, limits);
+                    let due = conn.deadline(limits);
+                    if conn.phase() != Phase::Closed && due != Stamp::NEVER {
+                        self.deadlines.set(token, Stamp::NEVER, due);
+                        conn.armed = due;
+                    }
+                    self.settle(id);
+                }
+                Target::Listener(slot) => {
+                    if let Some(id) = self.listener(token, slot) {
+                        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+                            listener.armed = Stamp::NEVER;
+                        }
+                        self.wake_listener(id);
+                    }
+                }
+                // The reactor's own: shutdown has taken too long.
+                Target::Waker => self.shutdown = Shutdown::AskedNow,
+            }
+        }
+        for (id, armed) in postponed {
+            if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) {
+                self.deadlines.set(id.token(), tenant.conn.armed, armed);
+                tenant.conn.armed = armed;
+            }
+        }
+    }
+
+    /// Flushes and settles whom others wrote to or changed: one write each, however many sends.
+    /// Answers whether there was anybody.
+    pub(crate) fn settle_touched(&mut self) -> bool {
+        let touched = std::mem::take(&mut self.touched);
+        for &id in &touched {
+            if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+                conn.flags.clear(Flags::TOUCHED);
+                if conn.wants_flush() {
+                    self.flush(id);
+                }
+                self.settle(id);
+            }
+        }
+        let any = !touched.is_empty();
+        if self.touched.is_empty() {
+            // Nobody was touched meanwhile: keep the memory for the next time.
+            self.touched = touched;
+            self.touched.clear();
+        }
+        any
+    }
+
+    pub(crate) fn ended_len(&self) -> usize {
+        self.ended.len()
+    }
+
+    /// Frees the first of those that ended, and tells how.
+    pub(crate) fn free_ended(&mut self) -> Option<(ConnId, Closed)> {
+        let id = self.ended.pop_front()?;
+        let mut tenant =
+            self.conns.remove(id.slot(), id.generation()).expect("who ended is not freed yet");
+        self.deadlines.set(id.token(), tenant.conn.armed, Stamp::NEVER);
+        if tenant.conn.flags.has(Flags::RESET) {
+            tenant.socket.reset_on_close();
+        }
+        let closed = tenant.conn.closed();
+        self.stats.closed.count(&closed.reason);
+        let level = match closed.reason {
+            CloseReason::InputLimit
+            | CloseReason::OutputLimit
+            | CloseReason::Idle
+            | CloseReason::WriteStall => log::Level::Info,
+            // What an ordinary end could not deliver is for the operator too.
+            _ if closed.unsent > 0 => log::Level::Info,
+            _ => log::Level::Debug,
+        };
+        log::log!(level, "{}: closed ({id}): {closed}", tenant.peer);
+        drop(tenant);
+        self.wake_listeners();
+        Some((id, closed))
+    }
+
+    /// The end of a turn: what was vacated in it may be let again.
+    pub(crate) fn recycle(&mut self) {
+        self.conns.recycle();
+        self.listeners.recycle();
+    }
+
+    // --- Listeners ------------------------------------------------------------------------------
+
+    pub(crate) fn listen(&mut self, acceptor: Acceptor) -> io::Result<ListenerId> {
+        if self.shutdown != Shutdown::No {
+            return Err(io::Error::other("the reactor is shutting down"));
+        }
+        if self.listeners.is_full() {
+            return Err(io::Error::other("too many listeners"));
+        }
+        let address = acceptor.local_addr()?;
+        let listener = Listener::new(acceptor, address.clone());
+        let (slot, generation) = self.listeners.insert(listener);
+        let id = ListenerId::new(self.number, slot, generation);
+        let listener = self.listeners.get_mut(slot, generation).expect("just inserted");
+        let watched = self.driver.register_acceptor(&mut listener.acceptor, id.token());
+        if let Err(error) = watched {
+            self.listeners.remove(slot, generation);
+            return Err(error);
+        }
+        log::debug!("listening on {address}");
+        Ok(id)
+    }
+
+    pub(crate) fn listener_addr(&self, id: ListenerId) -> Option<&Address> {
+        if id.reactor() != self.number {
+            return None;
+        }
+        self.listeners.get(id.slot, id.generation).map(|listener| &listener.address)
+    }
+
+    pub(crate) fn listener_ids(&self) -> Vec<ListenerId> {
+        let name = |(slot, generation)| ListenerId::new(self.number, slot, generation);
+        self.listeners.ids().map(name).collect()
+    }
+
+    /// Accepts once.
+    pub(crate) fn accept(&mut self, id: ListenerId) -> Accepted {
+        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
+            return Accepted::Stopped;
+        };
+        let leaving = self.shutdown == Shutdown::Begun;
+        if self.conns.is_full() && !leaving {
+            listener.handle_full(self.limits.connections, self.now);
+            self.resting_listeners += 1;
+            return Accepted::Stopped;
+        }
+        let error = match attempt(|| listener.acceptor.accept()) {
+            Ok(Attempt::WouldBlock) => {
+                listener.readable = false;
+                listener.handle_success();
+                return Accepted::Stopped;
+            }
+            Ok(Attempt::Ready(_)) if self.conns.is_full() => {
+                self.stats.refused += 1;
+                return Accepted::Skipped;
+            }
+            Ok(Attempt::Ready((socket, peer))) => match self.admit(socket, peer) {
+                Ok(conn) => {
+                    if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+                        listener.handle_success();
+                    }
+                    self.stats.accepted += 1;
+                    return Accepted::Opened(conn);
+                }
+                Err(error) => {
+                    self.stats.refused += 1;
+                    error
+                }
+            },
+            Err(error) => {
+                self.stats.accept_errors += 1;
+                error
+            }
+        };
+        let (now, patience) = (self.now, self.limits.accepts_per_turn);
+        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
+            return Accepted::Stopped;
+        };
+        match listener.handle_error(&error, now, patience) {
+            Verdict::Skip => Accepted::Skipped,
+            Verdict::Rest => {
+                listener.resting = true;
+                self.resting_listeners += 1;
+                let retry = Listener::retry_at(now);
+                self.deadlines.set(id.token(), listener.armed, retry);
+                listener.armed = retry;
+                Accepted::Stopped
+            }
+        }
+    }
+
+    /// Gives an accepted socket a place and has it watched.
+    fn admit(&mut self, socket: Socket, peer: Address) -> io::Result<ConnId> {
+        let conn = Connection::new(self.now);
+        let (slot, generation) = self.conns.insert(Tenant { socket, peer, conn });
+        let id = ConnId::new(self.number, slot, generation);
+        let tenant = self.conns.get_mut(slot, generation).expect("just inserted");
+        if let Err(error) = self.driver.register(&mut tenant.socket, id.token()) {
+            self.conns.remove(slot, generation);
+            return Err(error);
+        }
+        let due = tenant.conn.deadline(&self.limits);
+        self.deadlines.set(id.token(), Stamp::NEVER, due);
+        tenant.conn.armed = due;
+        Ok(id)
+    }
+
+    /// After a listener's turn: back on the run queue if there is more to accept.
+    pub(crate) fn end_listener_turn(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.queued = listener.is_runnable();
+            if listener.queued {
+                self.run.push_back(id.token());
+            }
+        }
+    }
+
+    /// A connection was freed: a descriptor and a place are.
+    fn wake_listeners(&mut self) {
+        if self.resting_listeners > 0 {
+            for id in self.listener_ids() {
+                self.wake_listener(id);
+            }
+        }
+    }
+
+    fn wake_listener(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return };
+        if listener.resting {
+            listener.resting = false;
+            self.resting_listeners -= 1;
+            self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
+            listener.armed = Stamp::NEVER;
+        }
+        if listener.is_runnable() && !listener.queued {
+            listener.queued = true;
+            self.run.push_back(id.token());
+        }
+    }
+
+    /// The most connections a listener can have waiting in the kernel.
+    pub(crate) fn backlog() -> usize {
+        usize::try_from(BACKLOG).expect("the backlog is positive")
+    }
+
+    pub(crate) fn close_listener(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.remove(id.slot, id.generation) else { return };
+        self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
+        if listener.resting {
+            self.resting_listeners -= 1;
+        }
+    }
+
+    // --- Shutdown -------------------------------------------------------------------------------
+
+    /// Every connection is given one more read, and leaves when it is done. From here on the
+    /// reactor has a deadline of its own.
+    pub(crate) fn begin_leaving(&mut self) {
+        let due = self.now.after(self.limits.shutdown_max);
+        self.deadlines.set(Token::WAKER, Stamp::NEVER, due);
+        for id in self.connection_ids() {
+            if let Some(tenant) = self.tenant_mut(id) {
+                tenant.conn.handle_shutdown();
+                self.touch(id);
+            }
+        }
+    }
+
+    /// Ends every connection at once.
+    pub(crate) fn cut_all(&mut self) {
+        for id in self.connection_ids() {
+            if let Some(tenant) = self.tenant_mut(id) {
+                tenant.conn.cut(CloseReason::Shutdown);
+                self.touch(id);
+            }
+        }
+    }
+
+    /// All present connections, whatever their phase.
+    pub(crate) fn connection_ids(&self) -> Vec<ConnId> {
+        let name = |(slot, generation)| ConnId::new(self.number, slot, generation);
+        self.conns.ids().map(name).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.conns.len() == 0 && self.listeners.len() == 0
+    }
+}
+
+/// Joins what was read with what was left: in the read buffer if that is small, else in the
+/// connection's own.
+#[cold]
+fn join(conn: &mut Connection, buffer: &mut ReadBuffer, n: usize) -> Work {
+    let Some(mut leftover) = conn.leftover.take() else { return Work::None };
+    let len = leftover.len() + n;
+    if !leftover.is_enough(len) {
+        leftover.append(buffer.filled(0, n));
+        conn.leftover = Some(leftover);
+        return Work::None;
+    }
+    // What waited for more has `seen` short of its length only if reads came without a call.
+    let shown = leftover.seen == leftover.len();
+    if shown && buffer.put_before(leftover.bytes()).is_some() {
+        return Work::Data(Offer::Shared { before: len - n, new: n, waited: leftover.wait });
+    }
+    leftover.append(buffer.filled(0, n));
+    Work::Data(Offer::Owned(leftover))
+}

@@ -1,0 +1,127 @@
+//! The sends of one callback, held together until it returns: one write for many small answers.
+//!
+//! There is one cork for all connections, since one callback runs at a time. What is sent straight
+//! from the input is not even copied: as long as it is one piece, its place in the window is
+//! enough. Nothing is written here. Read next: `send.rs`, which does.
+
+use std::ops::Range;
+
+/// From this size on, bytes are written at once rather than copied together.
+pub(crate) const DIRECT: usize = 4 << 10;
+/// The most that is held together.
+const HOLD_MAX: usize = 64 << 10;
+
+/// What is held. At most one of the two is not empty.
+#[derive(Debug, Default)]
+pub(crate) struct Cork {
+    /// Copies.
+    bytes: Vec<u8>,
+    /// A place in the window of the callback's input.
+    range: Range<usize>,
+}
+
+impl Cork {
+    /// Holds `data`, which may lie inside `window`. Answers whether it did: if not, what is held
+    /// and `data` are to go out now.
+    #[inline]
+    pub(crate) fn hold(&mut self, data: &[u8], window: &[u8]) -> bool {
+        if self.bytes.is_empty() {
+            if let Some(start) = place_in(window, data) {
+                if self.range.is_empty() {
+                    self.range = start..start + data.len();
+                    return true;
+                }
+                if self.range.end == start {
+                    self.range.end += data.len();
+                    return true;
+                }
+            }
+            if self.range.len() + data.len() >= DIRECT {
+                return false;
+            }
+            self.copy_range(window);
+        } else if data.len() >= DIRECT || self.bytes.len() + data.len() > HOLD_MAX {
+            return false;
+        }
+        self.bytes.extend_from_slice(data);
+        true
+    }
+
+    /// Makes what is held independent of the window.
+    pub(crate) fn copy_range(&mut self, window: &[u8]) {
+        self.bytes.extend_from_slice(&window[self.range.clone()]);
+        self.range = 0..0;
+    }
+
+    #[inline]
+    pub(crate) fn held<'a>(&'a self, window: &'a [u8]) -> &'a [u8] {
+        if self.range.is_empty() { &self.bytes } else { &window[self.range.clone()] }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.range.len()
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.range = 0..0;
+    }
+}
+
+/// Where `data` lies inside `window`, if it does: by address, since the bytes are the same memory.
+#[inline]
+fn place_in(window: &[u8], data: &[u8]) -> Option<usize> {
+    let start = data.as_ptr().addr().checked_sub(window.as_ptr().addr())?;
+    (start + data.len() <= window.len()).then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_the_window_in_a_row_are_held_uncopied() {
+        let window = [7; 10_000];
+        let mut cork = Cork::default();
+        assert!(cork.hold(&window[10..5000], &window));
+        assert!(cork.hold(&window[5000..9000], &window));
+        assert_eq!(cork.held(&window).as_ptr(), window[10..].as_ptr());
+        assert_eq!(cork.len(), 8990);
+        assert!(!cork.hold(b"else", &window), "a large piece is written, not copied");
+    }
+
+    #[test]
+    fn small_pieces_are_copied_together_in_order() {
+        let window = *b"abcdef";
+        let mut cork = Cork::default();
+        assert!(cork.hold(&window[3..], &window));
+        assert!(cork.hold(&window[..1], &window));
+        assert!(cork.hold(b"xyz", &window));
+        assert!(cork.hold(&window[..1], &window));
+        assert_eq!(cork.held(&window), b"defaxyza");
+        cork.clear();
+        assert_eq!(cork.len(), 0);
+    }
+
+    #[test]
+    fn a_large_piece_or_too_much_is_not_held() {
+        let mut cork = Cork::default();
+        assert!(!cork.hold(&[0; DIRECT], &[]));
+        for _ in 0..HOLD_MAX / 1024 {
+            assert!(cork.hold(&[0; 1024], &[]));
+        }
+        assert!(!cork.hold(&[0; 1], &[]));
+        assert_eq!(cork.len(), HOLD_MAX);
+    }
+
+    #[test]
+    fn only_the_same_memory_lies_in_the_window() {
+        let memory = *b"abcdef";
+        assert_eq!(place_in(&memory[1..4], &memory[2..4]), Some(1));
+        assert_eq!(place_in(&memory[1..4], &memory[2..5]), None);
+        assert_eq!(place_in(&memory[1..4], &memory[..2]), None);
+        assert_eq!(place_in(&[], &memory[..2]), None);
+    }
+}

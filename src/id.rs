@@ -1,0 +1,170 @@
+//! Names that never come to mean somebody else.
+//!
+//! A slot of the slab is used again after its connection is gone; its *generation* counts the
+//! tenants. A name carries both, so a late event, timer or message for a former tenant is told
+//! from one for the present. The same pair, packed into a `usize`, is the poll's token.
+//! Read next: `slots.rs`, which hands the generations out.
+
+use std::fmt;
+
+/// How many slots a token can name: 24 bits.
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: usize = (1 << SLOT_BITS) - 1;
+/// From here on up, slots belong to listeners; the last one is the waker's.
+const LISTENER_BASE: u32 = 0x00FF_0000;
+
+/// The most connections one reactor can hold: 16,711,680.
+pub(crate) const CONNECTIONS_CEILING: usize = LISTENER_BASE as usize;
+/// The most listeners one reactor can hold: 65,535.
+pub(crate) const LISTENERS_CEILING: usize = SLOT_MASK - LISTENER_BASE as usize;
+
+/// What the poll hands back with an event. Reserved ranges cannot overlap: see the ceilings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Token(pub(crate) usize);
+
+impl Token {
+    pub(crate) const WAKER: Token = Token(SLOT_MASK);
+
+    /// On a machine of 32 bits the low 8 bits of the generation fit, on one of 64 all of them.
+    pub(crate) fn new(slot: u32, generation: u32) -> Self {
+        Token((generation as usize) << SLOT_BITS | slot as usize)
+    }
+
+    fn slot(self) -> usize {
+        self.0 & SLOT_MASK
+    }
+
+    pub(crate) fn target(self) -> Target {
+        let slot = self.slot();
+        if slot < CONNECTIONS_CEILING {
+            Target::Connection(slot)
+        } else if slot < SLOT_MASK {
+            Target::Listener(slot - CONNECTIONS_CEILING)
+        } else {
+            Target::Waker
+        }
+    }
+}
+
+/// Whom a token means, by slot; the generation is compared by [`crate::slots::Slots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Connection(usize),
+    Listener(usize),
+    Waker,
+}
+
+/// The name of one connection, for as long as the program runs.
+///
+/// Packed into 64 bits: the reactor (8), the slot (24), the generation of the slot (32). A slot is
+/// used again, a name is not: after 4,294,967,295 tenants a slot retires. The reactor's number is
+/// counted up by one for each reactor the process makes, and so repeats after 256.
+///
+/// Not guaranteed: that names are given in any order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(u64);
+
+impl ConnId {
+    pub(crate) fn new(reactor: u8, slot: u32, generation: u32) -> Self {
+        ConnId(u64::from(reactor) << 56 | u64::from(slot) << 32 | u64::from(generation))
+    }
+
+    /// The name as a number, for a log, a map or a wire; [`ConnId::from_u64`] turns it back.
+    #[must_use]
+    pub fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The name that [`ConnId::to_u64`] made a number of.
+    ///
+    /// Any number is a name; one that no connection has is refused wherever it is used.
+    #[must_use]
+    pub fn from_u64(number: u64) -> Self {
+        ConnId(number)
+    }
+
+    pub(crate) fn reactor(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        (self.0 >> 32) as u32 & SLOT_MASK as u32
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    pub(crate) fn token(self) -> Token {
+        Token::new(self.slot(), self.generation())
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.reactor(), self.slot(), self.generation())
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnId({self})")
+    }
+}
+
+/// The name of one listener of a reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId {
+    reactor: u8,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl ListenerId {
+    pub(crate) fn new(reactor: u8, slot: u32, generation: u32) -> Self {
+        ListenerId { reactor, slot, generation }
+    }
+
+    pub(crate) fn reactor(self) -> u8 {
+        self.reactor
+    }
+
+    pub(crate) fn token(self) -> Token {
+        Token::new(LISTENER_BASE + self.slot, self.generation)
+    }
+}
+
+/// How a connection came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// This listener accepted it.
+    Accepted(ListenerId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_the_way_through_a_number() {
+        let id = ConnId::new(0xAB, 0x00FE_FFFF, 0xDEAD_BEEF);
+        assert_eq!(ConnId::from_u64(id.to_u64()), id);
+        assert_eq!((id.reactor(), id.slot(), id.generation()), (0xAB, 0x00FE_FFFF, 0xDEAD_BEEF));
+        assert_eq!(ConnId::new(1, 2, 3).to_string(), "1.2.3");
+    }
+
+    /// Trap 20: the ranges of connections, listeners and the waker do not overlap.
+    #[test]
+    fn the_reserved_ranges_of_tokens_do_not_overlap() {
+        let last = CONNECTIONS_CEILING as u32 - 1;
+        let id = ConnId::new(255, last, u32::MAX);
+        assert_eq!(id.token().target(), Target::Connection(last as usize));
+        let last = LISTENERS_CEILING as u32 - 1;
+        let listener = ListenerId::new(0, last, u32::MAX);
+        assert_eq!(listener.token().target(), Target::Listener(last as usize));
+        assert_eq!(Token::WAKER.target(), Target::Waker);
+        assert_ne!(listener.token(), Token::WAKER);
+    }
+}

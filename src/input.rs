@@ -1,0 +1,375 @@
+//! Bytes that came and are not consumed yet, and where they lie between two calls.
+//!
+//! One page-aligned buffer serves all connections ([`ReadBuffer`]); what a handler leaves moves
+//! into a buffer of the connection's own ([`Leftover`]). [`Input`] is the window a callback sees:
+//! always one slice, wherever it lies. Nothing is parsed here beyond a line and a count; decoders
+//! come on top. Read next: `core.rs`, which decides when a window is offered.
+
+use std::fmt;
+
+/// Leftovers up to this size are put before the next read instead of the read behind them.
+const HEADROOM: usize = 4096;
+/// The kernel's copy into a buffer that does not begin at a page was measured several times slower.
+const PAGE: usize = 4096;
+
+/// What a callback's last word was about the input it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It does not wait: consumed something and left something, so it is called again.
+    Nothing,
+    /// It waits for the rest of a line: any new byte may complete it.
+    Line,
+    /// It waits until this many bytes are there.
+    Bytes(usize),
+}
+
+/// The input of one call: bytes not consumed yet.
+///
+/// What the handler consumes is gone; what it leaves is offered again, with what came since. The
+/// call comes again without new bytes if it consumed something, left something, and its last word
+/// was not that it waits ([`line`](Self::line) or [`take`](Self::take) answered `None`, or
+/// [`wait_for`](Self::wait_for)). So a handler may take one message a call, or all in a loop.
+///
+/// The slices live as long as the call, not only as long as the borrow of `Input`: hold several,
+/// and `send` them without a copy.
+///
+/// # Examples
+///
+/// ```
+/// # use wouldblock::{Conn, Input};
+/// # use std::io;
+/// fn on_data(conn: &mut Conn<'_>, input: &mut Input<'_>) -> io::Result<()> {
+///     while let Some(line) = input.line() {
+///         conn.send(line);
+///         conn.send(b"\r\n");
+///     }
+///     Ok(())
+/// }
+/// ```
+pub struct Input<'a> {
+    window: &'a [u8],
+    /// How much of the window is consumed.
+    consumed: usize,
+    /// How much of the window an earlier call was shown.
+    seen: usize,
+    /// No line ends before here.
+    scanned: usize,
+    wait: Wait,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(window: &'a [u8], seen: usize, waited: Wait) -> Self {
+        // All that was seen was searched, if a line is what the last call looked for.
+        let scanned = if waited == Wait::Line { seen } else { 0 };
+        Input { window, consumed: 0, seen, scanned, wait: Wait::Nothing }
+    }
+
+    /// How much was consumed, and the last word.
+    pub(crate) fn finish(self) -> (usize, Wait) {
+        (self.consumed, self.wait)
+    }
+
+    /// All bytes not consumed yet. Consumes nothing.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        &self.window[self.consumed..]
+    }
+
+    /// How many bytes are not consumed yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.window.len() - self.consumed
+    }
+
+    /// Whether all is consumed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many of [`bytes`](Self::bytes) an earlier call had already shown: a parser that
+    /// remembers how far it came need not look at them again.
+    #[must_use]
+    pub fn seen(&self) -> usize {
+        self.seen.saturating_sub(self.consumed)
+    }
+
+    /// Consumes `n` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If fewer than `n` are left.
+    pub fn consume(&mut self, n: usize) {
+        assert!(n <= self.len(), "consumed {n} bytes of {}", self.len());
+        self.consumed += n;
+        self.wait = Wait::Nothing;
+    }
+
+    /// Consumes exactly `n` bytes, or none: then the next call comes when `n` are there.
+    ///
+    /// `None` also when `n` is above [`input_max`](crate::Config::input_max); that ends the
+    /// connection after the call, since so many cannot come.
+    pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let Some(taken) = self.bytes().get(..n) else {
+            self.wait_for(n);
+            return None;
+        };
+        self.consume(n);
+        Some(taken)
+    }
+
+    /// Consumes all.
+    pub fn take_all(&mut self) -> &'a [u8] {
+        let all = self.bytes();
+        self.consume(all.len());
+        all
+    }
+
+    /// Consumes one line, and answers it without its end (`\n` or `\r\n`); `None` if none is
+    /// complete: then the next call comes with new bytes.
+    ///
+    /// Bytes are searched once, however they trickle in. A line longer than
+    /// [`input_max`](crate::Config::input_max) ends the connection.
+    pub fn line(&mut self) -> Option<&'a [u8]> {
+        let from = self.scanned.max(self.consumed);
+        let Some(found) = memchr::memchr(b'\n', &self.window[from..]) else {
+            self.scanned = self.window.len();
+            self.wait = Wait::Line;
+            return None;
+        };
+        let line = &self.window[self.consumed..from + found];
+        self.consumed = from + found + 1;
+        self.wait = Wait::Nothing;
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+
+    /// Asks for the next call only when `n` bytes are there (or the peer's end is).
+    ///
+    /// It keeps a length-prefixed protocol from being called for every byte. No effect if `n` are
+    /// there already. Above [`input_max`](crate::Config::input_max) it ends the connection.
+    pub fn wait_for(&mut self, n: usize) {
+        self.wait = if n > self.len() { Wait::Bytes(n) } else { Wait::Nothing };
+    }
+}
+
+impl fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input")
+            .field("len", &self.len())
+            .field("seen", &self.seen())
+            .field("wait", &self.wait)
+            .finish()
+    }
+}
+
+/// The one buffer that all connections are read into.
+pub(crate) struct ReadBuffer {
+    /// Headroom, up to a page of slack, and the space for reads.
+    bytes: Box<[u8]>,
+    /// Where reads land: at the beginning of a page, with the headroom before it.
+    boundary: usize,
+}
+
+impl ReadBuffer {
+    pub(crate) fn new(size: usize) -> Self {
+        let bytes = vec![0; HEADROOM + PAGE + size].into_boxed_slice();
+        // `align_offset` may decline to answer; then reads land unaligned, slower and no less true.
+        let slack = bytes[HEADROOM..].as_ptr().align_offset(PAGE).min(PAGE);
+        let boundary = HEADROOM + slack;
+        ReadBuffer { bytes, boundary }
+    }
+
+    /// The most one read takes.
+    fn size(&self) -> usize {
+        self.bytes.len() - HEADROOM - PAGE
+    }
+
+    /// Where a read of at most `limit` bytes lands.
+    #[inline]
+    pub(crate) fn space(&mut self, limit: usize) -> &mut [u8] {
+        let end = self.boundary + limit.min(self.size());
+        &mut self.bytes[self.boundary..end]
+    }
+
+    /// Puts a leftover right before where the next read lands; `None` if it is too large for that.
+    pub(crate) fn put_before(&mut self, leftover: &[u8]) -> Option<usize> {
+        if leftover.len() > HEADROOM {
+            return None;
+        }
+        let start = self.boundary - leftover.len();
+        self.bytes[start..self.boundary].copy_from_slice(leftover);
+        Some(start)
+    }
+
+    /// The last read's first `n` bytes, and `before` bytes that were put before them.
+    #[inline]
+    pub(crate) fn filled(&self, before: usize, n: usize) -> &[u8] {
+        &self.bytes[self.boundary - before..self.boundary + n]
+    }
+}
+
+impl fmt::Debug for ReadBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadBuffer").field("size", &self.size()).finish()
+    }
+}
+
+/// What one connection left unconsumed, and its last word about it.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    bytes: Vec<u8>,
+    /// Where in `bytes` the unconsumed ones begin: consuming moves no bytes.
+    start: usize,
+    /// How many of the unconsumed were shown to a call.
+    pub(crate) seen: usize,
+    pub(crate) wait: Wait,
+}
+
+impl Leftover {
+    pub(crate) fn new(unconsumed: &[u8], wait: Wait) -> Self {
+        Leftover { bytes: unconsumed.to_vec(), start: 0, seen: unconsumed.len(), wait }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Adds what a read brought.
+    pub(crate) fn append(&mut self, new: &[u8]) {
+        // Move the rest to the front when it is the smaller part: each byte pays for one other.
+        if self.start >= self.len() {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(new);
+    }
+
+    /// Whether a call that waits has what it waits for.
+    pub(crate) fn is_enough(&self, len: usize) -> bool {
+        !matches!(self.wait, Wait::Bytes(n) if len < n)
+    }
+
+    /// A call consumed `n` and left the rest with this word.
+    pub(crate) fn consume(&mut self, n: usize, wait: Wait) {
+        self.start += n;
+        self.seen = self.len();
+        self.wait = wait;
+        // A burst's buffer is not kept for a small rest (trap 68).
+        if self.seen <= HEADROOM && self.bytes.capacity() > 4 * HEADROOM {
+            self.bytes = self.bytes[self.start..].to_vec();
+            self.start = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(window: &[u8]) -> Input<'_> {
+        Input::new(window, 0, Wait::Nothing)
+    }
+
+    #[test]
+    fn taking_is_all_or_nothing_and_nothing_waits() {
+        let mut input = input(b"abcdef");
+        assert_eq!(input.take(4), Some(&b"abcd"[..]));
+        assert_eq!(input.take(3), None);
+        assert_eq!(input.bytes(), b"ef");
+        assert_eq!(input.finish(), (4, Wait::Bytes(3)));
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let mut input = input(b"ab\ncd");
+        assert_eq!(input.take(9), None);
+        assert_eq!(input.line(), Some(&b"ab"[..]));
+        assert_eq!(input.finish(), (3, Wait::Nothing));
+    }
+
+    #[test]
+    fn a_line_ends_with_lf_or_crlf_and_may_be_empty() {
+        let mut input = input(b"one\r\n\ntwo\r\r\nrest\r");
+        assert_eq!(input.line(), Some(&b"one"[..]));
+        assert_eq!(input.line(), Some(&b""[..]));
+        assert_eq!(input.line(), Some(&b"two\r"[..]));
+        assert_eq!(input.line(), None);
+        assert_eq!(input.bytes(), b"rest\r");
+        assert_eq!(input.finish(), (12, Wait::Line));
+    }
+
+    #[test]
+    fn bytes_that_a_line_was_looked_for_in_are_not_searched_again() {
+        let mut input = Input::new(b"ab\ncd\n", 4, Wait::Line);
+        assert_eq!(input.seen(), 4);
+        // The LF at 2 was there when the last call found none: only a lie could show it is skipped.
+        assert_eq!(input.line(), Some(&b"ab\ncd"[..]));
+    }
+
+    #[test]
+    fn bytes_that_were_only_counted_are_still_searched_for_a_line() {
+        let mut input = Input::new(b"ab\ncd", 5, Wait::Bytes(5));
+        assert_eq!(input.line(), Some(&b"ab"[..]));
+    }
+
+    #[test]
+    fn seen_shrinks_as_bytes_are_consumed() {
+        let mut input = Input::new(b"abcdef", 4, Wait::Nothing);
+        input.consume(3);
+        assert_eq!((input.seen(), input.len()), (1, 3));
+        assert_eq!(input.take_all(), b"def");
+        assert_eq!((input.seen(), input.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn waiting_for_what_is_there_is_no_waiting() {
+        let mut input = input(b"abc");
+        input.wait_for(3);
+        assert_eq!(input.finish(), (0, Wait::Nothing));
+    }
+
+    #[test]
+    #[should_panic(expected = "consumed 4 bytes of 3")]
+    fn consuming_more_than_there_is_panics() {
+        input(b"abc").consume(4);
+    }
+
+    #[test]
+    fn reads_land_at_a_page_and_a_small_leftover_right_before_them() {
+        for size in [1, 10, 4096, 256 << 10] {
+            let mut buffer = ReadBuffer::new(size);
+            assert_eq!(buffer.space(usize::MAX).len(), size);
+            assert_eq!(buffer.space(usize::MAX).as_ptr().align_offset(PAGE), 0);
+            buffer.space(usize::MAX)[0] = b'c';
+            assert!(buffer.put_before(b"ab").is_some());
+            assert_eq!(buffer.filled(2, 1), b"abc");
+            assert!(buffer.put_before(&[0; HEADROOM]).is_some());
+            assert!(buffer.put_before(&[0; HEADROOM + 1]).is_none());
+        }
+    }
+
+    #[test]
+    fn a_leftover_gives_back_exactly_what_was_not_consumed() {
+        let mut leftover = Leftover::new(b"abcdef", Wait::Nothing);
+        leftover.consume(2, Wait::Line);
+        assert_eq!((leftover.bytes(), leftover.seen), (&b"cdef"[..], 4));
+        leftover.append(b"gh");
+        leftover.consume(3, Wait::Bytes(9));
+        leftover.append(b"ij");
+        assert_eq!((leftover.bytes(), leftover.seen), (&b"fghij"[..], 3));
+        assert!(!leftover.is_enough(8) && leftover.is_enough(9));
+    }
+
+    /// Trap 68: a burst's buffer goes when the burst is consumed.
+    #[test]
+    fn a_large_buffer_is_not_kept_for_a_small_rest() {
+        let mut leftover = Leftover::new(&vec![7; 1 << 20], Wait::Nothing);
+        leftover.consume((1 << 20) - 10, Wait::Line);
+        assert_eq!(leftover.bytes(), [7; 10]);
+        assert!(leftover.bytes.capacity() < HEADROOM);
+    }
+}

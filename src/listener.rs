@@ -1,0 +1,194 @@
+//! Accepting: what each failure of accept(2) means, and when a listener rests.
+//!
+//! The rule: one peer's trouble is skipped, a shortage of our own makes the listener rest and try
+//! again at any close or after a moment, and nothing makes it spin or give up. Accepting itself,
+//! and what becomes of the connection, is `core.rs`.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::address::Address;
+use crate::socket::Acceptor;
+use crate::timers::Stamp;
+
+/// How long a listener rests before it tries again, if no connection closes before.
+const RETRY: Duration = Duration::from_millis(100);
+/// At most one warning of a listener in this time: a flood at the limit must not flood the log.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What to do after a failed accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It concerned one peer: the next may be fine.
+    Skip,
+    /// It concerns us: rest.
+    Rest,
+}
+
+/// One listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) acceptor: Acceptor,
+    pub(crate) address: Address,
+    /// The kernel said there is somebody, and no accept has said WouldBlock since.
+    pub(crate) readable: bool,
+    /// On the run queue.
+    pub(crate) queued: bool,
+    /// Resting until a connection closes, or until the deadline if one is armed.
+    pub(crate) resting: bool,
+    /// The moment of its entry among the deadlines; `NEVER`: none.
+    pub(crate) armed: Stamp,
+    /// Failed accepts since one succeeded or said WouldBlock.
+    failures: usize,
+    /// When the next warning may be logged.
+    warn_from: Stamp,
+}
+
+impl Listener {
+    pub(crate) fn new(acceptor: Acceptor, address: Address) -> Self {
+        Listener {
+            acceptor,
+            address,
+            readable: false,
+            queued: false,
+            resting: false,
+            armed: Stamp::NEVER,
+            failures: 0,
+            warn_from: Stamp::default(),
+        }
+    }
+
+    pub(crate) fn is_runnable(&self) -> bool {
+        self.readable && !self.resting
+    }
+
+    /// Somebody was accepted, or nobody waits.
+    pub(crate) fn handle_success(&mut self) {
+        self.failures = 0;
+    }
+
+    /// An accept failed; `patience`: how many failures in a row are still one peer's each.
+    pub(crate) fn handle_error(
+        &mut self,
+        error: &io::Error,
+        now: Stamp,
+        patience: usize,
+    ) -> Verdict {
+        self.failures += 1;
+        // Even a peer's error rests us when nothing else comes: a security module may answer
+        // EPERM for ever without taking the connection off the queue.
+        if is_of_one_peer(error) && self.failures < patience {
+            log::debug!("{}: a connection was gone before it was accepted: {error}", self.address);
+            return Verdict::Skip;
+        }
+        self.failures = 0;
+        if self.may_warn(now) {
+            log::warn!("{}: cannot accept, resting: {error}", self.address);
+        }
+        Verdict::Rest
+    }
+
+    /// The house is full.
+    pub(crate) fn handle_full(&mut self, connections: usize, now: Stamp) {
+        self.resting = true;
+        if self.may_warn(now) {
+            log::warn!("{}: resting at {connections} connections, the limit", self.address);
+        }
+    }
+
+    /// When to try again after a failure.
+    pub(crate) fn retry_at(now: Stamp) -> Stamp {
+        now.after(RETRY)
+    }
+
+    fn may_warn(&mut self, now: Stamp) -> bool {
+        let may = now >= self.warn_from;
+        if may {
+            self.warn_from = now.after(WARN_INTERVAL);
+        }
+        may
+    }
+}
+
+/// Whether a failed accept says something about the connection it was to bring, and nothing about
+/// us. Linux passes a new socket's pending error through accept (accept(2), "Error handling").
+fn is_of_one_peer(error: &io::Error) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else { return false };
+    matches!(
+        errno,
+        Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::PROTO
+            | Errno::INTR
+            | Errno::PERM
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NOPROTOOPT
+            | Errno::TIMEDOUT
+    ) || errno.raw_os_error() == ENONET
+}
+
+/// Linux alone has it; its number is `EHOSTDOWN` on the BSDs and macOS, which belongs here as well.
+const ENONET: i32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::Listen;
+
+    fn listener() -> Listener {
+        let acceptor = Listen::from("127.0.0.1:0").open().unwrap();
+        let address = acceptor.local_addr().unwrap();
+        Listener::new(acceptor, address)
+    }
+
+    fn error(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    /// Trap 22: an error of one peer is skipped.
+    #[test]
+    fn an_error_of_one_peer_is_skipped() {
+        for errno in [Errno::CONNABORTED, Errno::PROTO, Errno::PERM, Errno::NETDOWN, Errno::INTR] {
+            let verdict = listener().handle_error(&error(errno), Stamp::default(), 64);
+            assert_eq!(verdict, Verdict::Skip, "{errno:?}");
+        }
+    }
+
+    /// Trap 23: a shortage of our own makes the listener rest.
+    #[test]
+    fn a_shortage_of_ours_makes_the_listener_rest() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::BADF] {
+            let verdict = listener().handle_error(&error(errno), Stamp::default(), 64);
+            assert_eq!(verdict, Verdict::Rest, "{errno:?}");
+        }
+    }
+
+    /// Promise 6: an error that never ends does not spin.
+    #[test]
+    fn an_error_that_repeats_without_end_makes_the_listener_rest() {
+        let mut listener = listener();
+        let mut skipped = 0;
+        let abort = error(Errno::CONNABORTED);
+        while listener.handle_error(&abort, Stamp::default(), 64) == Verdict::Skip {
+            skipped += 1;
+        }
+        assert_eq!(skipped, 63);
+        assert_eq!(listener.handle_error(&abort, Stamp::default(), 64), Verdict::Skip);
+    }
+
+    /// Trap 67: warnings of one listener are ten seconds apart.
+    #[test]
+    fn a_flood_of_errors_is_one_line_in_ten_seconds() {
+        let mut listener = listener();
+        let now = Stamp::default();
+        assert!(listener.may_warn(now));
+        assert!(!listener.may_warn(now.after(Duration::from_secs(9))));
+        assert!(listener.may_warn(now.after(Duration::from_secs(10))));
+    }
+}

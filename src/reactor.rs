@@ -1,0 +1,455 @@
+//! The loop: one visible turn.
+//!
+//! It owns the handler, the sessions and the read buffer, asks `core.rs` what is to be done, calls
+//! the handler, and hands back what the call left. [`Reactor::turn`] is the whole design in order;
+//! read it first, then the functions below it in the order they are called.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::config::Config;
+use crate::context::{Conn, Context};
+use crate::core::{Accepted, Core, Offer, Shutdown, Work};
+use crate::handler::{Handle, Handler, Orders};
+use crate::id::{ConnId, ListenerId, Origin, Target};
+use crate::input::{Input, ReadBuffer};
+use crate::socket::Listen;
+use crate::stats::Stats;
+use crate::timers::Stamp;
+
+/// How often the effects of effects are followed within one turn; what remains waits for the next,
+/// so that callbacks answering each other for ever do not keep others waiting (trap 65).
+const ROUNDS: usize = 16;
+
+/// A server: listeners, their connections, and the handler that serves them, on one thread.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::io;
+/// use wouldblock::{Conn, Handler, Input, Origin, Reactor};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type Session = ();
+///
+///     fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+///         Ok(())
+///     }
+///
+///     fn on_data(
+///         &mut self,
+///         conn: &mut Conn<'_>,
+///         _session: &mut (),
+///         input: &mut Input<'_>,
+///     ) -> io::Result<()> {
+///         conn.send(input.take_all());
+///         Ok(())
+///     }
+/// }
+///
+/// fn main() -> io::Result<()> {
+///     let mut reactor = Reactor::new(Echo)?;
+///     reactor.listen("127.0.0.1:6666")?;
+///     reactor.run()
+/// }
+/// ```
+pub struct Reactor<H: Handler> {
+    handler: H,
+    /// By slot, from `on_open` to `on_close`. `None` also for one whose `on_open` failed.
+    sessions: Vec<Option<H::Session>>,
+    cx: Context,
+    /// What every connection is read into. Outside of `cx`, so that a callback can be lent both.
+    buffer: ReadBuffer,
+    /// What other threads asked for.
+    orders: Arc<Orders>,
+    state: State,
+}
+
+/// Where the reactor is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// `on_start` has not been called.
+    New,
+    Running,
+    /// Shutdown has begun.
+    Leaving,
+    /// Shutdown is complete.
+    Over,
+}
+
+impl<H: Handler> Reactor<H> {
+    /// A reactor with the default [`Config`].
+    ///
+    /// # Errors
+    ///
+    /// If the kernel grants no poll (epoll_create1(2)): descriptors or memory ran out.
+    pub fn new(handler: H) -> io::Result<Self> {
+        Self::with_config(handler, Config::default())
+    }
+
+    /// A reactor with limits of your own.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a contradiction in `config`, which it names; otherwise as [`new`](Self::new).
+    #[allow(clippy::needless_pass_by_value, reason = "a configuration is made for one reactor")]
+    pub fn with_config(handler: H, config: Config) -> io::Result<Self> {
+        let core = Core::new(&config)?;
+        Ok(Reactor {
+            handler,
+            sessions: Vec::new(),
+            orders: Arc::new(Orders::new(core.driver.wake())),
+            cx: Context { core },
+            buffer: ReadBuffer::new(config.read_buffer),
+            state: State::New,
+        })
+    }
+
+    /// Listens: on `"host:port"`, a [`SocketAddr`](std::net::SocketAddr), or an existing
+    /// [`TcpListener`](std::net::TcpListener). See [`Listen`].
+    ///
+    /// # Errors
+    ///
+    /// If the name does not resolve, no address of it can be bound (`AddrInUse`,
+    /// `PermissionDenied`), or the reactor is shutting down.
+    pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
+        if self.state == State::Leaving || self.state == State::Over {
+            return Err(io::Error::other("the reactor is shutting down"));
+        }
+        self.cx.core.listen(listen.into().open()?)
+    }
+
+    /// Where a listener listens: which of a name's addresses was bound, and which port was given
+    /// for port 0.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the listener is closed.
+    pub fn local_addr(&self, id: ListenerId) -> io::Result<Address> {
+        let addr = self.cx.core.listener_addr(id).cloned();
+        addr.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the listener is closed"))
+    }
+
+    /// Serves until shutdown is complete, idle or not: a [`Handle`] may still bring work.
+    ///
+    /// # Errors
+    ///
+    /// An error of `on_start`, or of the poll itself. Before it returns, every connection is
+    /// aborted and its `on_close` called.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.turn(None)? {}
+        Ok(())
+    }
+
+    /// Runs one turn of the loop, waiting at most `timeout` (`None`: as long as nothing happens).
+    /// For a loop that is not ours; [`run`](Self::run) is nothing but this, again and again.
+    ///
+    /// Answers `false` once shutdown is complete.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        if self.state == State::New {
+            self.start()?;
+        }
+        if self.state == State::Over {
+            return Ok(false);
+        }
+        // 1, 2. Wait if there is nothing to do; note what the kernel says.
+        let due_by = self.poll(timeout)?;
+        self.obey();
+        // 3. Everybody on the run queue, once.
+        self.serve_run_queue();
+        // 4. What is due, what others were sent, who has ended.
+        self.cx.core.expire(due_by);
+        self.follow_effects();
+        // 5. Vacated slots may be let again: no event of this turn can meet a new tenant.
+        self.cx.core.recycle();
+        self.cx.core.stats.turns += 1;
+        if self.state == State::Leaving && self.cx.core.is_empty() {
+            self.state = State::Over;
+        }
+        Ok(self.state != State::Over)
+    }
+
+    fn start(&mut self) -> io::Result<()> {
+        self.state = State::Running;
+        let handle = self.handle();
+        let started = self.handler.on_start(&mut self.cx, handle);
+        started.inspect_err(|_| self.give_up())
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Stamp> {
+        match self.cx.core.poll(timeout) {
+            // A signal: nothing was learned, so nothing is late.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
+            polled => polled.inspect_err(|error| {
+                log::error!("the poll failed, giving up: {error}");
+                self.give_up();
+            }),
+        }
+    }
+
+    // --- 3. The run queue -----------------------------------------------------------------------
+
+    fn serve_run_queue(&mut self) {
+        // Who comes on while we serve goes to the back, and is served next turn.
+        for _ in 0..self.cx.core.run_len() {
+            let Some(token) = self.cx.core.next_runnable() else { return };
+            match token.target() {
+                Target::Connection(slot) => {
+                    if let Some(id) = self.cx.core.connection(token, slot) {
+                        self.serve_connection(id);
+                    }
+                }
+                Target::Listener(slot) => {
+                    if let Some(id) = self.cx.core.listener(token, slot) {
+                        self.serve_listener(id);
+                    }
+                }
+                Target::Waker => {}
+            }
+            self.cx.core.read_clock();
+        }
+    }
+
+    /// One flush of what is owed, one `on_drain` if due, one read or repeat, one `on_data`, one
+    /// flush. What is not exhausted goes to the back of the queue.
+    fn serve_connection(&mut self, id: ConnId) {
+        if self.cx.core.begin_turn(id) {
+            self.call(id, &[], |handler, conn, session| handler.on_drain(conn, session));
+        }
+        match self.cx.core.take_work(id, &mut self.buffer) {
+            Work::None => {}
+            Work::Data(offer) => self.call_with_input(id, offer, H::on_data),
+            Work::End(offer) => self.call_with_input(id, offer, H::on_eof),
+        }
+        self.cx.core.settle(id);
+    }
+
+    /// Calls the handler for one connection. Its effects come after it.
+    #[inline]
+    fn call(
+        &mut self,
+        id: ConnId,
+        window: &[u8],
+        callback: impl FnOnce(&mut H, &mut Conn<'_>, &mut H::Session) -> io::Result<()>,
+    ) {
+        let session = self.sessions[id.slot() as usize].as_mut();
+        let session = session.expect("an open connection has a session");
+        self.cx.core.begin_callback(id);
+        let mut conn = Conn::new(&mut self.cx, id, window);
+        let result = callback(&mut self.handler, &mut conn, session);
+        self.cx.core.end_callback(id, window, result);
+    }
+
+    #[inline]
+    fn call_with_input(
+        &mut self,
+        id: ConnId,
+        offer: Offer,
+        callback: fn(&mut H, &mut Conn<'_>, &mut H::Session, &mut Input<'_>) -> io::Result<()>,
+    ) {
+        let window = offer.window(&self.buffer);
+        let (seen, waited) = offer.history();
+        let mut input = Input::new(window, seen, waited);
+        let session = self.sessions[id.slot() as usize].as_mut();
+        let session = session.expect("an open connection has a session");
+        self.cx.core.begin_callback(id);
+        let mut conn = Conn::new(&mut self.cx, id, window);
+        let result = callback(&mut self.handler, &mut conn, session, &mut input);
+        let left = input.finish();
+        self.cx.core.end_callback(id, window, result);
+        self.cx.core.keep_left(id, offer, &self.buffer, left);
+    }
+
+    /// A batch of accepts. Even a storm of them leaves the turn to others.
+    fn serve_listener(&mut self, id: ListenerId) {
+        for _ in 0..self.cx.core.limits.accepts_per_turn {
+            match self.cx.core.accept(id) {
+                Accepted::Opened(conn) => self.open(conn, Origin::Accepted(id)),
+                Accepted::Skipped => {}
+                Accepted::Stopped => break,
+            }
+        }
+        self.cx.core.end_listener_turn(id);
+    }
+
+    fn open(&mut self, id: ConnId, origin: Origin) {
+        let slot = id.slot() as usize;
+        if slot >= self.sessions.len() {
+            self.sessions.resize_with(slot + 1, || None);
+        }
+        self.cx.core.begin_callback(id);
+        let mut conn = Conn::new(&mut self.cx, id, &[]);
+        let result = match self.handler.on_open(&mut conn, origin) {
+            Ok(session) => {
+                self.sessions[slot] = Some(session);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        self.cx.core.end_callback(id, &[], result);
+        self.cx.core.settle(id);
+    }
+
+    // --- 4. Effects -----------------------------------------------------------------------------
+
+    /// Flushes whom others wrote to and tells who has ended, until nothing is left or the rounds
+    /// are spent.
+    fn follow_effects(&mut self) {
+        for _ in 0..ROUNDS {
+            let touched = self.cx.core.settle_touched();
+            let ended = self.cx.core.ended_len();
+            if ended == 0 && !touched {
+                return;
+            }
+            for _ in 0..ended {
+                self.tell_ended();
+            }
+        }
+    }
+
+    fn tell_ended(&mut self) {
+        let Some((id, closed)) = self.cx.core.free_ended() else { return };
+        let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
+        if let Some(session) = session {
+            self.handler.on_close(&mut self.cx, id, session, closed);
+        }
+    }
+
+    // --- Shutdown -------------------------------------------------------------------------------
+
+    /// Does what was asked for: by other threads, by callbacks, or by the deadline of shutdown.
+    fn obey(&mut self) {
+        if self.orders.is_shutdown() {
+            self.cx.shutdown();
+        }
+        if self.orders.is_shutdown_now() || self.cx.core.shutdown == Shutdown::AskedNow {
+            self.leave(false);
+            self.cx.core.cut_all();
+        } else if self.cx.core.shutdown == Shutdown::Asked {
+            self.leave(true);
+        }
+    }
+
+    /// Takes nothing new; `orderly`: but who waits at the door already.
+    #[cold]
+    fn leave(&mut self, orderly: bool) {
+        if self.state == State::Leaving {
+            self.cx.core.shutdown = Shutdown::Begun;
+            return;
+        }
+        self.state = State::Leaving;
+        self.cx.core.shutdown = Shutdown::Begun;
+        for listener in self.cx.core.listener_ids() {
+            if orderly {
+                self.accept_who_waits(listener);
+            }
+            self.cx.core.close_listener(listener);
+        }
+        self.handler.on_shutdown(&mut self.cx);
+        self.cx.core.begin_leaving();
+    }
+
+    /// Closing a listener resets whoever is in its backlog (trap 25): let them in first.
+    fn accept_who_waits(&mut self, listener: ListenerId) {
+        for _ in 0..Core::backlog() {
+            match self.cx.core.accept(listener) {
+                Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
+                Accepted::Skipped => {}
+                Accepted::Stopped => return,
+            }
+        }
+    }
+
+    /// Aborts everything, each connection with its `on_close`.
+    #[cold]
+    fn give_up(&mut self) {
+        for listener in self.cx.core.listener_ids() {
+            self.cx.core.close_listener(listener);
+        }
+        self.state = State::Over;
+        self.cx.core.cut_all();
+        // Callbacks may still send and close, but open nothing: this comes to an end.
+        while !self.cx.core.is_empty() {
+            self.follow_effects();
+            self.cx.core.recycle();
+        }
+    }
+
+    // --- Access ---------------------------------------------------------------------------------
+
+    /// A way in from other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle<H> {
+        Handle::new(Arc::clone(&self.orders))
+    }
+
+    /// How long another loop may wait before it must call [`turn`](Self::turn) even if the
+    /// descriptor is not ready; `None`: as long as it is not.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        if self.state == State::New || self.state == State::Over {
+            return Some(Duration::ZERO);
+        }
+        self.cx.core.next_timeout(self.cx.core.driver.now())
+    }
+
+    /// Begins an orderly shutdown in the next turn. As [`Context::shutdown`].
+    pub fn shutdown(&mut self) {
+        self.cx.shutdown();
+    }
+
+    /// Aborts every connection in the next turn, and ends. As [`Context::shutdown_now`].
+    pub fn shutdown_now(&mut self) {
+        self.cx.shutdown_now();
+    }
+
+    /// What the reactor has counted.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.cx.core.stats
+    }
+
+    /// The handler.
+    #[must_use]
+    pub fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// The handler, to change between turns.
+    pub fn handler_mut(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// The handler back; whatever is open is closed without a callback.
+    #[must_use]
+    pub fn into_handler(self) -> H {
+        self.handler
+    }
+}
+
+/// The poll's descriptor, for another loop: readable when a turn has something to do, apart from
+/// what [`Reactor::next_timeout`] says.
+#[cfg(not(mio_unsupported_force_poll_poll))]
+impl<H: Handler> std::os::fd::AsFd for Reactor<H> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.cx.core.driver.as_fd()
+    }
+}
+
+impl<H: Handler> fmt::Debug for Reactor<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("state", &self.state)
+            .field("stats", self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,170 @@
+//! Bytes on their way out: from a callback to the cork, the kernel or the queue.
+//!
+//! Sends keep their order whichever way they go: the cork holds bytes only while nothing is queued,
+//! and nothing is written past either. A callback's small sends leave together when it returns;
+//! what others are sent is queued and flushed at the end of the turn, one write for each; a large
+//! piece with nothing before it is written at once. What goes above `output_max` ends the
+//! connection. Read next: `context.rs`, which offers this to callbacks.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::close::CloseReason;
+use crate::conn::Phase;
+use crate::core::{Core, Tenant};
+use crate::cork::DIRECT;
+use crate::id::ConnId;
+
+/// Bytes to send, copied if they must be kept, or shared.
+#[derive(Debug)]
+pub(crate) enum Piece<'a> {
+    Copy(&'a [u8]),
+    Shared(Bytes),
+}
+
+impl Piece<'_> {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Copy(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Core {
+    /// Begins a callback of `id`: its sends are corked.
+    #[inline]
+    pub(crate) fn begin_callback(&mut self, id: ConnId) {
+        self.current = Some(id);
+    }
+
+    /// Ends a callback: what it sent goes out, and its error closes the connection.
+    #[inline]
+    pub(crate) fn end_callback(&mut self, id: ConnId, window: &[u8], result: io::Result<()>) {
+        if self.cork.len() > 0 {
+            self.uncork(id, window, &Piece::Copy(&[]));
+        } else {
+            self.flush_queued(id);
+        }
+        self.current = None;
+        if let Err(error) = result {
+            let (now, limits) = (self.now, &self.limits);
+            if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) {
+                tenant.conn.end(CloseReason::Handler(error), now, limits);
+            }
+        }
+    }
+
+    #[inline]
+    fn flush_queued(&mut self, id: ConnId) {
+        if self.conns.get(id.slot(), id.generation()).is_some_and(|t| t.conn.wants_flush()) {
+            self.flush(id);
+        }
+    }
+
+    /// Sends to a connection; `window` is the input that `piece` may lie in. Answers whether it
+    /// was accepted: not by one that is gone, closing, finished or failed.
+    #[inline]
+    pub(crate) fn send(&mut self, id: ConnId, piece: Piece<'_>, window: &[u8]) -> bool {
+        let current = self.current == Some(id);
+        let Some(Tenant { conn, .. }) = self.tenant_mut(id) else { return false };
+        if !conn.takes_sends() {
+            return false;
+        }
+        let bytes = piece.bytes();
+        if bytes.is_empty() {
+            return true;
+        }
+        let direct = conn.output.is_empty() && conn.readiness.is_writable();
+        if current && direct {
+            if !self.cork.hold(bytes, window) {
+                self.uncork(id, window, &piece);
+            }
+            return true;
+        }
+        if direct && bytes.len() >= DIRECT {
+            self.write(id, &[], &piece);
+        } else {
+            self.queue(id, &piece, 0);
+        }
+        self.touch(id);
+        true
+    }
+
+    /// Writes what the cork holds, and `piece` behind it.
+    fn uncork(&mut self, id: ConnId, window: &[u8], piece: &Piece<'_>) {
+        let mut cork = std::mem::take(&mut self.cork);
+        self.write(id, cork.held(window), piece);
+        cork.clear();
+        // Its memory serves the next callback.
+        self.cork = cork;
+    }
+
+    /// Makes the cork independent of the window, which whoever comes next does not know.
+    pub(crate) fn copy_corked(&mut self, window: &[u8]) {
+        self.cork.copy_range(window);
+    }
+
+    /// Writes once, with nothing queued, and queues the rest.
+    #[inline]
+    fn write(&mut self, id: ConnId, first: &[u8], piece: &Piece<'_>) {
+        let now = self.now;
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        let second = piece.bytes();
+        if conn.phase() == Phase::Closed {
+            return conn.lose(first.len() + second.len());
+        }
+        let proof = socket.short_write_is_proof();
+        let n = match (first.is_empty(), second.is_empty()) {
+            (true, false) => conn.write(socket, (second, &[]), now, proof),
+            _ => conn.write(socket, (first, second), now, proof),
+        };
+        self.stats.bytes_out += n as u64;
+        if n < first.len() + second.len() {
+            let rest = first.get(n..).unwrap_or_default();
+            self.queue(id, &Piece::Copy(rest), 0);
+            self.queue(id, piece, n.saturating_sub(first.len()));
+        }
+    }
+
+    /// Queues `piece` without its first `skip` bytes.
+    fn queue(&mut self, id: ConnId, piece: &Piece<'_>, skip: usize) {
+        let (now, limits) = (self.now, &self.limits);
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { conn, .. }) = tenant else { return };
+        let len = piece.bytes().len() - skip;
+        if len == 0 {
+            return;
+        }
+        if conn.phase() == Phase::Closed || conn.has_failed() {
+            return conn.lose(len);
+        }
+        if conn.output.len() + len > limits.output_max {
+            conn.lose(len);
+            return conn.cut(CloseReason::OutputLimit);
+        }
+        if conn.output.is_empty() {
+            conn.handle_owed(now);
+        }
+        match piece {
+            Piece::Copy(bytes) => conn.output.push(&bytes[skip..]),
+            Piece::Shared(bytes) => conn.output.push_shared(bytes.slice(skip..)),
+        }
+    }
+
+    /// Sends a shared chunk to each of these that is open.
+    pub(crate) fn broadcast(&mut self, ids: impl IntoIterator<Item = ConnId>, bytes: &Bytes) {
+        for id in ids {
+            self.send(id, Piece::Shared(bytes.clone()), &[]);
+        }
+    }
+
+    /// Bytes sent to a connection that the kernel has not taken.
+    pub(crate) fn queued(&self, id: ConnId) -> usize {
+        let corked = if self.current == Some(id) { self.cork.len() } else { 0 };
+        self.tenant(id).map_or(0, |tenant| tenant.conn.output.len() + corked)
+    }
+}

@@ -1,0 +1,104 @@
+//! What the reactor has counted since it was made.
+//!
+//! Plain numbers, counted where things happen and read from any callback. No rates, no
+//! histograms: whoever wants those has the numbers. Read next: `close.rs`.
+
+use crate::close::CloseReason;
+
+/// Counters of one reactor, since it was made. None is ever reset.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections accepted and opened.
+    pub accepted: u64,
+    /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
+    /// kernel would not watch them.
+    pub refused: u64,
+    /// Accepts that failed: the peer was gone already, descriptors or memory ran out.
+    pub accept_errors: u64,
+    /// Connections that ended, by reason.
+    pub closed: ClosedCounts,
+    /// Bytes read, those discarded after close included.
+    pub bytes_in: u64,
+    /// Bytes taken by the kernel.
+    pub bytes_out: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+}
+
+/// How many connections ended for each [`CloseReason`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each field is named after the reason it counts")]
+pub struct ClosedCounts {
+    pub peer_end: u64,
+    pub local: u64,
+    pub aborted: u64,
+    pub handler: u64,
+    pub io: u64,
+    pub input_limit: u64,
+    pub output_limit: u64,
+    pub idle: u64,
+    pub write_stall: u64,
+    pub shutdown: u64,
+}
+
+impl ClosedCounts {
+    /// Connections that ended, for whatever reason.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.peer_end
+            + self.local
+            + self.aborted
+            + self.handler
+            + self.io
+            + self.input_limit
+            + self.output_limit
+            + self.idle
+            + self.write_stall
+            + self.shutdown
+    }
+
+    pub(crate) fn count(&mut self, reason: &CloseReason) {
+        *match reason {
+            CloseReason::PeerEnd => &mut self.peer_end,
+            CloseReason::Local => &mut self.local,
+            CloseReason::Aborted => &mut self.aborted,
+            CloseReason::Handler(_) => &mut self.handler,
+            CloseReason::Io(_) => &mut self.io,
+            CloseReason::InputLimit => &mut self.input_limit,
+            CloseReason::OutputLimit => &mut self.output_limit,
+            CloseReason::Idle => &mut self.idle,
+            CloseReason::WriteStall => &mut self.write_stall,
+            CloseReason::Shutdown => &mut self.shutdown,
+        } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn every_reason_is_counted_and_adds_up() {
+        let mut counts = ClosedCounts::default();
+        let reasons = [
+            CloseReason::PeerEnd,
+            CloseReason::Local,
+            CloseReason::Aborted,
+            CloseReason::Handler(io::Error::other("x")),
+            CloseReason::Io(io::Error::other("x")),
+            CloseReason::InputLimit,
+            CloseReason::OutputLimit,
+            CloseReason::Idle,
+            CloseReason::WriteStall,
+            CloseReason::Shutdown,
+        ];
+        for reason in &reasons {
+            counts.count(reason);
+        }
+        assert_eq!(counts.total(), reasons.len() as u64);
+        assert_eq!((counts.idle, counts.handler), (1, 1));
+    }
+}

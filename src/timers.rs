@@ -1,0 +1,123 @@
+//! Moments and deadlines: at most one entry for each owner, whatever happens.
+//!
+//! A [`Stamp`] is a moment on the reactor's own clock, which starts at zero with it: eight bytes
+//! instead of sixteen, and a simulated clock is a plain number. Only `driver.rs` reads the clock.
+//! [`Deadlines`] holds the *earliest* moment an owner may have to be looked at. Progress does not
+//! touch it: the owner keeps the true deadline as a stamp of its own, and when the entry comes up
+//! and is not due after all, it is put in again. So no timer work is done for each packet, and the
+//! set cannot outgrow the number of its owners.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::id::Token;
+
+/// A moment: nanoseconds since the reactor was made. 64 bits last for 584 years.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    /// A moment that does not come.
+    pub(crate) const NEVER: Stamp = Stamp(u64::MAX);
+
+    /// The moment `elapsed` after the reactor was made.
+    #[inline]
+    pub(crate) fn at(elapsed: Duration) -> Self {
+        Stamp(nanoseconds(elapsed))
+    }
+
+    /// The moment `wait` after this one.
+    #[inline]
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        Stamp(self.0.saturating_add(nanoseconds(wait)))
+    }
+
+    /// How long until `later`: zero if that has passed.
+    pub(crate) fn until(self, later: Stamp) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+}
+
+#[inline]
+fn nanoseconds(duration: Duration) -> u64 {
+    // No overflow before the year 2554, and timeouts are kept below 137 years by `Config`.
+    duration.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(duration.subsec_nanos()))
+}
+
+/// The moments at which owners are to be looked at, earliest first.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    entries: BTreeSet<(Stamp, Token)>,
+}
+
+impl Deadlines {
+    /// Moves `owner`'s entry from `old` (`NEVER`: it has none) to `new` (`NEVER`: none any more).
+    pub(crate) fn set(&mut self, owner: Token, old: Stamp, new: Stamp) {
+        if old == new {
+            return;
+        }
+        if old != Stamp::NEVER {
+            let had = self.entries.remove(&(old, owner));
+            debug_assert!(had, "an armed owner has an entry");
+        }
+        if new != Stamp::NEVER {
+            self.entries.insert((new, owner));
+        }
+    }
+
+    /// The earliest moment at which somebody is to be looked at.
+    pub(crate) fn next(&self) -> Stamp {
+        self.entries.first().map_or(Stamp::NEVER, |entry| entry.0)
+    }
+
+    /// Takes out the earliest entry that is due by `now`.
+    pub(crate) fn expire(&mut self, now: Stamp) -> Option<Token> {
+        if self.next() > now || self.entries.is_empty() {
+            return None;
+        }
+        self.entries.pop_first().map(|entry| entry.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: Token = Token(7);
+
+    #[test]
+    fn entries_come_up_in_order_and_never_early() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(OWNER, Stamp::NEVER, Stamp(20));
+        deadlines.set(Token(8), Stamp::NEVER, Stamp(10));
+        assert_eq!(deadlines.next(), Stamp(10));
+        assert_eq!(deadlines.expire(Stamp(9)), None);
+        assert_eq!(deadlines.expire(Stamp(20)), Some(Token(8)));
+        assert_eq!(deadlines.expire(Stamp(20)), Some(OWNER));
+        assert_eq!(deadlines.expire(Stamp(20)), None);
+        assert_eq!(deadlines.next(), Stamp::NEVER);
+        assert_eq!(deadlines.expire(Stamp::NEVER), None);
+    }
+
+    /// Trap 63: resetting a deadline a million times leaves one entry.
+    #[test]
+    fn an_owner_has_one_entry_however_often_it_moves() {
+        let mut deadlines = Deadlines::default();
+        let mut armed = Stamp::NEVER;
+        for moment in 0..1_000_000 {
+            deadlines.set(OWNER, armed, Stamp(moment));
+            armed = Stamp(moment);
+        }
+        assert_eq!(deadlines.entries.len(), 1);
+        deadlines.set(OWNER, armed, Stamp::NEVER);
+        assert!(deadlines.entries.is_empty());
+    }
+
+    #[test]
+    fn stamps_reckon_without_overflow() {
+        let now = Stamp::at(Duration::from_millis(3));
+        assert_eq!(now.until(now.after(Duration::from_secs(1))), Duration::from_secs(1));
+        assert_eq!(now.after(Duration::from_secs(1)).until(now), Duration::ZERO);
+        assert_eq!(Stamp::NEVER.after(Duration::from_secs(1)), Stamp::NEVER);
+    }
+}
