@@ -11,7 +11,7 @@ use crate::id::CONNECTIONS_CEILING;
 /// Descriptors kept back from connections: listeners, the poll, logs, files of the program.
 const RESERVED_DESCRIPTORS: u64 = 32;
 /// The most connections a default configuration takes, whatever the descriptor limit.
-const DEFAULT_CONNECTIONS: u64 = 65_536;
+const DEFAULT_CONNECTIONS: usize = 65_536;
 /// A timeout longer than this (about 136 years) is the same as none, and cannot overflow a clock.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -230,7 +230,7 @@ impl Config {
                 room
             }
             Some(wanted) => wanted,
-            None => room.min(DEFAULT_CONNECTIONS as usize),
+            None => room.min(DEFAULT_CONNECTIONS),
         };
         Limits {
             connections,

@@ -19,7 +19,9 @@ use crate::config::{Config, Limits};
 use crate::conn::{Connection, Flags, News, Phase};
 use crate::cork::Cork;
 use crate::driver::{Driver, EVENTS};
-use crate::id::{CONNECTIONS_CEILING, ConnId, LISTENERS_CEILING, ListenerId, Target, Token};
+use crate::id::{
+    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Target, Token,
+};
 use crate::input::{Leftover, ReadBuffer, Wait};
 use crate::listener::{Listener, Verdict};
 use crate::slots::Slots;
@@ -194,7 +196,7 @@ impl Core {
             match token.target() {
                 Target::Connection(slot) => {
                     let Some(generation) = self.conns.resolve(token, slot, 0) else { continue };
-                    let tenant = self.conns.get_mut(slot as u32, generation);
+                    let tenant = self.conns.get_mut(slot, generation);
                     let Some(Tenant { conn, .. }) = tenant else { continue };
                     conn.readiness.merge(news);
                     if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(&self.limits) {
@@ -203,11 +205,11 @@ impl Core {
                     }
                 }
                 Target::Listener(slot) => {
-                    let base = CONNECTIONS_CEILING;
+                    let base = LISTENER_BASE;
                     let Some(generation) = self.listeners.resolve(token, slot, base) else {
                         continue;
                     };
-                    let listener = self.listeners.get_mut(slot as u32, generation);
+                    let listener = self.listeners.get_mut(slot, generation);
                     let Some(listener) = listener else { continue };
                     listener.readable = true;
                     if listener.is_runnable() && !listener.queued {
@@ -240,15 +242,15 @@ impl Core {
 
     /// The connection that a token means, if it is still there.
     #[inline]
-    pub(crate) fn connection(&self, token: Token, slot: usize) -> Option<ConnId> {
+    pub(crate) fn connection(&self, token: Token, slot: u32) -> Option<ConnId> {
         let generation = self.conns.resolve(token, slot, 0)?;
-        Some(ConnId::new(self.number, slot as u32, generation))
+        Some(ConnId::new(self.number, slot, generation))
     }
 
     /// The listener that a token means, if it is still there.
-    pub(crate) fn listener(&self, token: Token, slot: usize) -> Option<ListenerId> {
-        let generation = self.listeners.resolve(token, slot, CONNECTIONS_CEILING)?;
-        Some(ListenerId::new(self.number, slot as u32, generation))
+    pub(crate) fn listener(&self, token: Token, slot: u32) -> Option<ListenerId> {
+        let generation = self.listeners.resolve(token, slot, LISTENER_BASE)?;
+        Some(ListenerId::new(self.number, slot, generation))
     }
 
     #[inline]

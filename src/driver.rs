@@ -3,6 +3,8 @@
 //! It registers a socket once, waits for events, and says what time it is; it decides nothing and
 //! knows no connection. This is the only reader of the clock. Read next: `core.rs`.
 
+#![allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;

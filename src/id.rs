@@ -9,37 +9,38 @@ use std::fmt;
 
 /// How many slots a token can name: 24 bits.
 const SLOT_BITS: u32 = 24;
-const SLOT_MASK: usize = (1 << SLOT_BITS) - 1;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 /// From here on up, slots belong to listeners; the last one is the waker's.
-const LISTENER_BASE: u32 = 0x00FF_0000;
+pub(crate) const LISTENER_BASE: u32 = 0x00FF_0000;
 
 /// The most connections one reactor can hold: 16,711,680.
 pub(crate) const CONNECTIONS_CEILING: usize = LISTENER_BASE as usize;
 /// The most listeners one reactor can hold: 65,535.
-pub(crate) const LISTENERS_CEILING: usize = SLOT_MASK - LISTENER_BASE as usize;
+pub(crate) const LISTENERS_CEILING: usize = (SLOT_MASK - LISTENER_BASE) as usize;
 
 /// What the poll hands back with an event. Reserved ranges cannot overlap: see the ceilings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Token(pub(crate) usize);
 
 impl Token {
-    pub(crate) const WAKER: Token = Token(SLOT_MASK);
+    pub(crate) const WAKER: Token = Token(SLOT_MASK as usize);
 
     /// On a machine of 32 bits the low 8 bits of the generation fit, on one of 64 all of them.
     pub(crate) fn new(slot: u32, generation: u32) -> Self {
         Token((generation as usize) << SLOT_BITS | slot as usize)
     }
 
-    fn slot(self) -> usize {
-        self.0 & SLOT_MASK
+    #[allow(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
+    fn slot(self) -> u32 {
+        self.0 as u32 & SLOT_MASK
     }
 
     pub(crate) fn target(self) -> Target {
         let slot = self.slot();
-        if slot < CONNECTIONS_CEILING {
+        if slot < LISTENER_BASE {
             Target::Connection(slot)
         } else if slot < SLOT_MASK {
-            Target::Listener(slot - CONNECTIONS_CEILING)
+            Target::Listener(slot - LISTENER_BASE)
         } else {
             Target::Waker
         }
@@ -49,8 +50,8 @@ impl Token {
 /// Whom a token means, by slot; the generation is compared by [`crate::slots::Slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    Connection(usize),
-    Listener(usize),
+    Connection(u32),
+    Listener(u32),
     Waker,
 }
 
@@ -87,10 +88,14 @@ impl ConnId {
         (self.0 >> 56) as u8
     }
 
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
     pub(crate) fn slot(self) -> u32 {
-        (self.0 >> 32) as u32 & SLOT_MASK as u32
+        (self.0 >> 32) as u32 & SLOT_MASK
     }
 
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the low 32 bits are meant")]
     pub(crate) fn generation(self) -> u32 {
         self.0 as u32
     }
@@ -158,12 +163,12 @@ mod tests {
     /// Trap 20: the ranges of connections, listeners and the waker do not overlap.
     #[test]
     fn the_reserved_ranges_of_tokens_do_not_overlap() {
-        let last = CONNECTIONS_CEILING as u32 - 1;
+        let last = LISTENER_BASE - 1;
         let id = ConnId::new(255, last, u32::MAX);
-        assert_eq!(id.token().target(), Target::Connection(last as usize));
-        let last = LISTENERS_CEILING as u32 - 1;
+        assert_eq!(id.token().target(), Target::Connection(last));
+        let last = SLOT_MASK - LISTENER_BASE - 1;
         let listener = ListenerId::new(0, last, u32::MAX);
-        assert_eq!(listener.token().target(), Target::Listener(last as usize));
+        assert_eq!(listener.token().target(), Target::Listener(last));
         assert_eq!(Token::WAKER.target(), Target::Waker);
         assert_ne!(listener.token(), Token::WAKER);
     }

@@ -210,7 +210,7 @@ impl ReadBuffer {
 
 impl fmt::Debug for ReadBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadBuffer").field("size", &self.size()).finish()
+        f.debug_struct("ReadBuffer").field("size", &self.size()).finish_non_exhaustive()
     }
 }
 

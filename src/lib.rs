@@ -1,6 +1,14 @@
 //! A non-blocking poll-loop server library: one thread, thousands of clients, a handler with
 //! `&mut self`.
 #![forbid(unsafe_code)]
+#![warn(
+    clippy::dbg_macro,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::todo,
+    clippy::unwrap_used
+)]
 
 #[cfg(not(unix))]
 compile_error!("wouldblock needs a Unix: Linux, macOS or a BSD");

@@ -87,7 +87,7 @@ impl<H: Handler> Reactor<H> {
     ///
     /// # Errors
     ///
-    /// If the kernel grants no poll (epoll_create1(2)): descriptors or memory ran out.
+    /// If the kernel grants no poll (`epoll_create1(2)`): descriptors or memory ran out.
     pub fn new(handler: H) -> io::Result<Self> {
         Self::with_config(handler, Config::default())
     }
@@ -97,7 +97,6 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     ///
     /// `InvalidInput` for a contradiction in `config`, which it names; otherwise as [`new`](Self::new).
-    #[allow(clippy::needless_pass_by_value, reason = "a configuration is made for one reactor")]
     pub fn with_config(handler: H, config: Config) -> io::Result<Self> {
         let core = Core::new(&config)?;
         Ok(Reactor {
@@ -223,7 +222,7 @@ impl<H: Handler> Reactor<H> {
     /// flush. What is not exhausted goes to the back of the queue.
     fn serve_connection(&mut self, id: ConnId) {
         if self.cx.core.begin_turn(id) {
-            self.call(id, &[], |handler, conn, session| handler.on_drain(conn, session));
+            self.call(id, &[], H::on_drain);
         }
         match self.cx.core.take_work(id, &mut self.buffer) {
             Work::None => {}

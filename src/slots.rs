@@ -59,13 +59,12 @@ impl<T> Slots<T> {
         (u32::try_from(slot).expect("a slot fits in 24 bits"), self.generations[slot])
     }
 
-    /// The tenant of `slot` whose generation packs to `token`'s, if still there.
+    /// The present generation of `slot`, if it is the one that `token` was made for. `base`: where
+    /// the slots of this kind begin in a token.
     #[inline]
-    pub(crate) fn resolve(&self, token: Token, slot: usize, base: usize) -> Option<u32> {
-        let generation = *self.generations.get(slot)?;
-        // A listener's token names its place above the connections': compare as the token would be.
-        let place = u32::try_from(slot + base).expect("a slot fits in 24 bits");
-        (Token::new(place, generation) == token).then_some(generation)
+    pub(crate) fn resolve(&self, token: Token, slot: u32, base: u32) -> Option<u32> {
+        let generation = *self.generations.get(slot as usize)?;
+        (Token::new(base + slot, generation) == token).then_some(generation)
     }
 
     #[inline]
@@ -117,7 +116,10 @@ impl<T> Slots<T> {
 
 impl<T> fmt::Debug for Slots<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("len", &self.len).field("limit", &self.limit).finish()
+        f.debug_struct("Slots")
+            .field("len", &self.len)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -256,8 +258,8 @@ mod tests {
         assert_eq!(slots.get(slot, generation), None);
         assert_eq!(slots.get_mut(slot, generation), None);
         assert_eq!(slots.remove(slot, generation), None);
-        assert_eq!(slots.resolve(Token::new(slot, generation), slot as usize, 0), None);
-        assert!(slots.resolve(Token::new(slot, generation + 1), slot as usize, 0).is_some());
+        assert_eq!(slots.resolve(Token::new(slot, generation), slot, 0), None);
+        assert!(slots.resolve(Token::new(slot, generation + 1), slot, 0).is_some());
         assert_eq!(slots.get(99, 1), None);
     }
 

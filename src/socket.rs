@@ -75,6 +75,7 @@ impl Socket {
         }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "a simulated one has none")]
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Socket::Tcp(stream) => Some(stream.as_fd()),
