@@ -16,6 +16,7 @@ use std::io::{self, IoSlice, Read, Write};
 use crate::attempt::{Attempt, attempt};
 use crate::close::{CloseReason, Closed};
 use crate::config::Limits;
+use crate::flags::Flags;
 use crate::input::{Leftover, Wait};
 use crate::output::Output;
 use crate::readiness::Readiness;
@@ -45,71 +46,6 @@ pub(crate) enum News {
     End,
     /// Nothing now, or the connection is over.
     Nothing,
-}
-
-/// Facts about a connection that are not its phase. One word, so that the common path tests all
-/// that would take it aside at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(u32);
-
-impl Flags {
-    /// On the run queue.
-    pub(crate) const QUEUED: Flags = Flags(1);
-    /// On the list of those that others wrote to or changed.
-    pub(crate) const TOUCHED: Flags = Flags(1 << 1);
-    /// On the list of those to be freed.
-    pub(crate) const ENDED: Flags = Flags(1 << 2);
-    /// The application stopped reading.
-    pub(crate) const PAUSED: Flags = Flags(1 << 3);
-    /// Output went above high and has not come down to low.
-    pub(crate) const RESTING: Flags = Flags(1 << 4);
-    /// The application wants `on_drain` when output is at or below low.
-    pub(crate) const WANTS_DRAIN: Flags = Flags(1 << 5);
-    /// Output came down to low after it was above high: `on_drain` is owed.
-    pub(crate) const DRAINED: Flags = Flags(1 << 6);
-    /// The leftover is to be offered without new bytes.
-    pub(crate) const OFFER: Flags = Flags(1 << 7);
-    /// A read said 0.
-    pub(crate) const PEER_ENDED: Flags = Flags(1 << 8);
-    /// `on_eof` was called.
-    pub(crate) const EOF_TOLD: Flags = Flags(1 << 9);
-    /// `finish` was called: our FIN follows what is queued.
-    pub(crate) const FINISHING: Flags = Flags(1 << 10);
-    /// Our FIN is out.
-    pub(crate) const FIN_SENT: Flags = Flags(1 << 11);
-    /// A write failed; what the kernel still has to read is delivered, then it is over.
-    pub(crate) const FAILED: Flags = Flags(1 << 12);
-    /// Shutdown waits for it.
-    pub(crate) const HELD: Flags = Flags(1 << 13);
-    /// The last read met WouldBlock, a proof of it, or the end.
-    pub(crate) const EXHAUSTED: Flags = Flags(1 << 14);
-    /// A reset, a failure or a deadline had its part in the end: not clean.
-    pub(crate) const CUT: Flags = Flags(1 << 15);
-    /// The peer is to see a reset.
-    pub(crate) const RESET: Flags = Flags(1 << 16);
-
-    /// Any of these means that its life may take a step without a call.
-    const SPECIAL: Flags = Flags(
-        Self::RESTING.0 | Self::PEER_ENDED.0 | Self::FINISHING.0 | Self::FAILED.0 | Self::CUT.0,
-    );
-    const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
-    const NOT_READING: Flags = Flags(Self::PAUSED.0 | Self::RESTING.0);
-    const DRAIN: Flags = Flags(Self::WANTS_DRAIN.0 | Self::DRAINED.0);
-
-    #[inline]
-    pub(crate) fn has(self, any: Flags) -> bool {
-        self.0 & any.0 != 0
-    }
-
-    #[inline]
-    pub(crate) fn set(&mut self, flags: Flags) {
-        self.0 |= flags.0;
-    }
-
-    #[inline]
-    pub(crate) fn clear(&mut self, flags: Flags) {
-        self.0 &= !flags.0;
-    }
 }
 
 /// One connection, without its socket.
@@ -405,7 +341,7 @@ impl Connection {
     ///
     /// `consumed`: of what it was offered. The leftover is put back already, or dropped if empty.
     pub(crate) fn handle_left(&mut self, consumed: usize, now: Stamp, limits: &Limits) {
-        if self.phase != Phase::Open {
+        if self.phase != Phase::Open || self.flags.has(Flags::EOF_TOLD) {
             self.leftover = None;
             return;
         }
@@ -579,6 +515,18 @@ impl Connection {
         }
     }
 
+    /// Whether a deadline has come that no readiness still to be spent could undo: a peer that
+    /// floods us, and so is always on the run queue, does not outlive its linger or its debt.
+    pub(crate) fn is_overdue(&self, now: Stamp, limits: &Limits) -> bool {
+        let stalled = self.stalls_at(limits) <= now && !self.readiness.is_writable();
+        match self.phase {
+            Phase::Open => stalled,
+            Phase::Draining => stalled || self.closing <= now,
+            Phase::Lingering => true,
+            Phase::Closed => false,
+        }
+    }
+
     fn stalls_at(&self, limits: &Limits) -> Stamp {
         if self.output.is_empty() { Stamp::NEVER } else { self.taken.after(limits.write_stall) }
     }
@@ -605,3 +553,6 @@ impl Connection {
         Closed { reason, unsent, clean }
     }
 }
+
+#[cfg(test)]
+mod tests;

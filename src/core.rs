@@ -13,19 +13,19 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::attempt::{Attempt, attempt};
 use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
-use crate::conn::{Connection, Flags, News, Phase};
+use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
 use crate::driver::{Driver, EVENTS};
+use crate::flags::Flags;
 use crate::id::{
     CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Target, Token,
 };
 use crate::input::{Leftover, ReadBuffer, Wait};
-use crate::listener::{Listener, Verdict};
+use crate::listener::Listener;
 use crate::slots::Slots;
-use crate::socket::{Acceptor, BACKLOG, Socket};
+use crate::socket::Socket;
 use crate::stats::Stats;
 use crate::timers::{Deadlines, Stamp};
 
@@ -78,17 +78,6 @@ impl Offer {
     }
 }
 
-/// What accepting once came to.
-#[derive(Debug)]
-pub(crate) enum Accepted {
-    /// A connection, to be opened.
-    Opened(ConnId),
-    /// Nobody; the next may be fine.
-    Skipped,
-    /// Nobody, and no use in trying on.
-    Stopped,
-}
-
 /// How far shutdown has come. A level: asking again changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shutdown {
@@ -111,12 +100,12 @@ pub(crate) struct Core {
     /// The clock as last read: after the poll and after each served entry.
     pub(crate) now: Stamp,
     pub(crate) conns: Slots<Tenant>,
-    listeners: Slots<Listener>,
+    pub(crate) listeners: Slots<Listener>,
     /// The runnable, in order, each once.
-    run: VecDeque<Token>,
+    pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
     ended: VecDeque<ConnId>,
-    deadlines: Deadlines,
+    pub(crate) deadlines: Deadlines,
     /// Sends of the callback that runs, not yet written or queued.
     pub(crate) cork: Cork,
     /// Whose callback runs.
@@ -125,7 +114,7 @@ pub(crate) struct Core {
     /// The last poll filled its list: the kernel may hold more, so no deadline is acted on.
     poll_was_full: bool,
     /// Listeners that rest: whether a close has somebody to wake.
-    resting_listeners: usize,
+    pub(crate) resting_listeners: usize,
     /// Number of this reactor.
     pub(crate) number: u8,
 }
@@ -442,8 +431,8 @@ impl Core {
 
     // --- Effects, after the callbacks -----------------------------------------------------------
 
-    /// Acts on the deadlines that were due before the poll. Not on those of the run queue's
-    /// entries, nor after a full poll: what the kernel still holds for them comes first.
+    /// Acts on the deadlines that were due before the poll. Not after a full poll, and not where
+    /// the run queue holds what may undo them: what the kernel still holds comes first.
     pub(crate) fn expire(&mut self, due_by: Stamp) {
         if self.poll_was_full || self.deadlines.next() > due_by {
             return;
@@ -458,7 +447,7 @@ impl Core {
                     else {
                         continue;
                     };
-                    if conn.flags.has(Flags::QUEUED) {
+                    if conn.flags.has(Flags::QUEUED) && !conn.is_overdue(due_by, limits) {
                         postponed.push((id, conn.armed));
                         conn.armed = Stamp::NEVER;
                         continue;
@@ -550,123 +539,6 @@ impl Core {
         self.listeners.recycle();
     }
 
-    // --- Listeners ------------------------------------------------------------------------------
-
-    pub(crate) fn listen(&mut self, acceptor: Acceptor) -> io::Result<ListenerId> {
-        if self.shutdown != Shutdown::No {
-            return Err(io::Error::other("the reactor is shutting down"));
-        }
-        if self.listeners.is_full() {
-            return Err(io::Error::other("too many listeners"));
-        }
-        let address = acceptor.local_addr()?;
-        let listener = Listener::new(acceptor, address.clone());
-        let (slot, generation) = self.listeners.insert(listener);
-        let id = ListenerId::new(self.number, slot, generation);
-        let listener = self.listeners.get_mut(slot, generation).expect("just inserted");
-        let watched = self.driver.register_acceptor(&mut listener.acceptor, id.token());
-        if let Err(error) = watched {
-            self.listeners.remove(slot, generation);
-            return Err(error);
-        }
-        log::debug!("listening on {address}");
-        Ok(id)
-    }
-
-    pub(crate) fn listener_addr(&self, id: ListenerId) -> Option<&Address> {
-        if id.reactor() != self.number {
-            return None;
-        }
-        self.listeners.get(id.slot, id.generation).map(|listener| &listener.address)
-    }
-
-    pub(crate) fn listener_ids(&self) -> Vec<ListenerId> {
-        let name = |(slot, generation)| ListenerId::new(self.number, slot, generation);
-        self.listeners.ids().map(name).collect()
-    }
-
-    /// Accepts once.
-    pub(crate) fn accept(&mut self, id: ListenerId) -> Accepted {
-        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
-            return Accepted::Stopped;
-        };
-        let leaving = self.shutdown == Shutdown::Begun;
-        if self.conns.is_full() && !leaving {
-            listener.handle_full(self.limits.connections, self.now);
-            self.resting_listeners += 1;
-            return Accepted::Stopped;
-        }
-        let error = match attempt(|| listener.acceptor.accept()) {
-            Ok(Attempt::WouldBlock) => {
-                listener.readable = false;
-                listener.handle_success();
-                return Accepted::Stopped;
-            }
-            Ok(Attempt::Ready(_)) if self.conns.is_full() => {
-                self.stats.refused += 1;
-                return Accepted::Skipped;
-            }
-            Ok(Attempt::Ready((socket, peer))) => match self.admit(socket, peer) {
-                Ok(conn) => {
-                    if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-                        listener.handle_success();
-                    }
-                    self.stats.accepted += 1;
-                    return Accepted::Opened(conn);
-                }
-                Err(error) => {
-                    self.stats.refused += 1;
-                    error
-                }
-            },
-            Err(error) => {
-                self.stats.accept_errors += 1;
-                error
-            }
-        };
-        let (now, patience) = (self.now, self.limits.accepts_per_turn);
-        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
-            return Accepted::Stopped;
-        };
-        match listener.handle_error(&error, now, patience) {
-            Verdict::Skip => Accepted::Skipped,
-            Verdict::Rest => {
-                listener.resting = true;
-                self.resting_listeners += 1;
-                let retry = Listener::retry_at(now);
-                self.deadlines.set(id.token(), listener.armed, retry);
-                listener.armed = retry;
-                Accepted::Stopped
-            }
-        }
-    }
-
-    /// Gives an accepted socket a place and has it watched.
-    fn admit(&mut self, socket: Socket, peer: Address) -> io::Result<ConnId> {
-        let conn = Connection::new(self.now);
-        let (slot, generation) = self.conns.insert(Tenant { socket, peer, conn });
-        let id = ConnId::new(self.number, slot, generation);
-        let tenant = self.conns.get_mut(slot, generation).expect("just inserted");
-        if let Err(error) = self.driver.register(&mut tenant.socket, id.token()) {
-            self.conns.remove(slot, generation);
-            return Err(error);
-        }
-        let due = tenant.conn.deadline(&self.limits);
-        self.deadlines.set(id.token(), Stamp::NEVER, due);
-        tenant.conn.armed = due;
-        Ok(id)
-    }
-
-    /// After a listener's turn: back on the run queue if there is more to accept.
-    pub(crate) fn end_listener_turn(&mut self, id: ListenerId) {
-        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-            listener.queued = listener.is_runnable();
-            if listener.queued {
-                self.run.push_back(id.token());
-            }
-        }
-    }
-
     /// A connection was freed: a descriptor and a place are.
     fn wake_listeners(&mut self) {
         if self.resting_listeners > 0 {
@@ -687,19 +559,6 @@ impl Core {
         if listener.is_runnable() && !listener.queued {
             listener.queued = true;
             self.run.push_back(id.token());
-        }
-    }
-
-    /// The most connections a listener can have waiting in the kernel.
-    pub(crate) fn backlog() -> usize {
-        usize::try_from(BACKLOG).expect("the backlog is positive")
-    }
-
-    pub(crate) fn close_listener(&mut self, id: ListenerId) {
-        let Some(listener) = self.listeners.remove(id.slot, id.generation) else { return };
-        self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
-        if listener.resting {
-            self.resting_listeners -= 1;
         }
     }
 

@@ -13,6 +13,7 @@
 #[cfg(not(unix))]
 compile_error!("wouldblock needs a Unix: Linux, macOS or a BSD");
 
+mod accept;
 mod address;
 mod attempt;
 mod close;
@@ -22,6 +23,7 @@ mod context;
 mod core;
 mod cork;
 mod driver;
+mod flags;
 mod handler;
 mod id;
 mod input;

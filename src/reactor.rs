@@ -9,10 +9,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::accept::Accepted;
 use crate::address::Address;
 use crate::config::Config;
 use crate::context::{Conn, Context};
-use crate::core::{Accepted, Core, Offer, Shutdown, Work};
+use crate::core::{Core, Offer, Shutdown, Work};
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
 use crate::input::{Input, ReadBuffer};

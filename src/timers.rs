@@ -17,6 +17,9 @@ use crate::id::Token;
 pub(crate) struct Stamp(u64);
 
 impl Stamp {
+    /// The moment the reactor was made.
+    #[cfg(test)]
+    pub(crate) const ZERO: Stamp = Stamp(0);
     /// A moment that does not come.
     pub(crate) const NEVER: Stamp = Stamp(u64::MAX);
 

@@ -1,0 +1,72 @@
+//! Facts about a connection, one bit each.
+//!
+//! Its phase and its readiness are not among them: those have types of their own. What each fact
+//! means for what comes next is `conn.rs`.
+
+/// Facts about a connection that are not its phase. One word, so that the common path tests all
+/// that would take it aside at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    /// On the run queue.
+    pub(crate) const QUEUED: Flags = Flags(1);
+    /// On the list of those that others wrote to or changed.
+    pub(crate) const TOUCHED: Flags = Flags(1 << 1);
+    /// On the list of those to be freed.
+    pub(crate) const ENDED: Flags = Flags(1 << 2);
+    /// The application stopped reading.
+    pub(crate) const PAUSED: Flags = Flags(1 << 3);
+    /// Output went above high and has not come down to low.
+    pub(crate) const RESTING: Flags = Flags(1 << 4);
+    /// The application wants `on_drain` when output is at or below low.
+    pub(crate) const WANTS_DRAIN: Flags = Flags(1 << 5);
+    /// Output came down to low after it was above high: `on_drain` is owed.
+    pub(crate) const DRAINED: Flags = Flags(1 << 6);
+    /// The leftover is to be offered without new bytes.
+    pub(crate) const OFFER: Flags = Flags(1 << 7);
+    /// A read said 0.
+    pub(crate) const PEER_ENDED: Flags = Flags(1 << 8);
+    /// `on_eof` was called.
+    pub(crate) const EOF_TOLD: Flags = Flags(1 << 9);
+    /// `finish` was called: our FIN follows what is queued.
+    pub(crate) const FINISHING: Flags = Flags(1 << 10);
+    /// Our FIN is out.
+    pub(crate) const FIN_SENT: Flags = Flags(1 << 11);
+    /// A write failed; what the kernel still has to read is delivered, then it is over.
+    pub(crate) const FAILED: Flags = Flags(1 << 12);
+    /// Shutdown waits for it.
+    pub(crate) const HELD: Flags = Flags(1 << 13);
+    /// The last read met WouldBlock, a proof of it, or the end.
+    pub(crate) const EXHAUSTED: Flags = Flags(1 << 14);
+    /// A reset, a failure or a deadline had its part in the end: not clean.
+    pub(crate) const CUT: Flags = Flags(1 << 15);
+    /// The peer is to see a reset.
+    pub(crate) const RESET: Flags = Flags(1 << 16);
+
+    /// Any of these means that its life may take a step without a call.
+    pub(crate) const SPECIAL: Flags = Flags(
+        Self::RESTING.0 | Self::PEER_ENDED.0 | Self::FINISHING.0 | Self::FAILED.0 | Self::CUT.0,
+    );
+    /// What is sent now would not go out.
+    pub(crate) const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
+    /// Input stays in the kernel.
+    pub(crate) const NOT_READING: Flags = Flags(Self::PAUSED.0 | Self::RESTING.0);
+    /// `on_drain` is wished for or owed.
+    pub(crate) const DRAIN: Flags = Flags(Self::WANTS_DRAIN.0 | Self::DRAINED.0);
+
+    #[inline]
+    pub(crate) fn has(self, any: Flags) -> bool {
+        self.0 & any.0 != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, flags: Flags) {
+        self.0 |= flags.0;
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self, flags: Flags) {
+        self.0 &= !flags.0;
+    }
+}
