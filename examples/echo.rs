@@ -1,0 +1,128 @@
+//! An echo server: whatever a client sends, it gets back.
+//!
+//! The server itself is the `impl Handler`; all else is manners. Try it:
+//!
+//! ```sh
+//! cargo run --release --example echo
+//! nc 127.0.0.1 6666
+//! ```
+
+mod common;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor};
+
+/// An echo server: whatever a client sends, it gets back.
+#[derive(clap::Parser)]
+#[command(name = "echo", version, after_help = common::MANNERS)]
+struct Arguments {
+    /// Where to listen, HOST:PORT; port 0 is any free one. May be given more than once
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::address)]
+    listen: Vec<String>,
+    /// Close a connection on which nothing moved for so long, such as 30 or 0.5 [default: never]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    idle: Option<Duration>,
+    /// Serve at most so many at a time, others wait [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
+    max_connections: Option<u32>,
+    /// Log only warnings and errors
+    #[arg(long)]
+    quiet: bool,
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    type Session = (); // We remember nothing about a client.
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        _session: &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        // A client that sends and does not read is no danger: above a limit of what it has not
+        // taken, we stop reading from it until it does.
+        conn.send(input.take_all());
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match common::arguments::<Arguments>() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    common::log_from(if arguments.quiet { "warn" } else { "info" });
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            common::complain(format_args!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    // First: how many connections there may be follows from it.
+    raise_descriptor_limit();
+
+    let mut config = Config::default().idle(arguments.idle);
+    if let Some(connections) = arguments.max_connections {
+        config = config.connections(connections as usize);
+    }
+    let mut reactor = Reactor::with_config(Echo, config)?;
+
+    // Before anybody can know of us, and so send us a signal.
+    let (first, again) = (reactor.handle(), reactor.handle());
+    common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
+
+    // All addresses or none: a server that lacks one of them should say so and not run.
+    let mut listeners = Vec::new();
+    for address in &arguments.listen {
+        listeners.push(reactor.listen(address)?);
+    }
+    for listener in listeners {
+        common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+    }
+
+    reactor.run()?;
+
+    let stats = reactor.stats();
+    common::say(format_args!(
+        "served {} connections, {} bytes in, {} bytes out",
+        stats.accepted, stats.bytes_in, stats.bytes_out
+    ));
+    Ok(())
+}
+
+/// Raises our soft descriptor limit to the hard one (getrlimit(2)): a connection is a descriptor,
+/// and the usual 1024 are few. A program may do that; the library never does.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("the descriptor limit stays at {:?}: {error}", limit.current);
+    }
+}
+
+/// Seconds, fractions too, from a millisecond to a year.
+fn seconds(text: &str) -> Result<Duration, String> {
+    const YEAR: f64 = 365.0 * 24.0 * 3600.0;
+    match text.parse() {
+        Ok(seconds) if (0.001..=YEAR).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("expected seconds between 0.001 and {YEAR}")),
+    }
+}
