@@ -157,8 +157,9 @@ fn serve(address: &str) -> io::Result<()> {
         move || again.store(2, Ordering::Relaxed),
     )?;
 
-    let listener = TcpListener::bind(address)
-        .map_err(|error| io::Error::new(error.kind(), format!("listen on {address}: {error}")))?;
+    let listener = TcpListener::bind(address).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })?;
     listener.set_nonblocking(true)?;
     common::say(format_args!("listening on {}", listener.local_addr()?));
 
