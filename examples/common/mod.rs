@@ -62,6 +62,7 @@ pub(crate) fn on_signals(
         let mut signals = signals.forever();
         if signals.next().is_some() {
             first();
+            log::info!("ending once all is answered; another signal ends at once");
         }
         signals.for_each(|_| again());
     })?;
