@@ -4,6 +4,8 @@
 //! after `setblocking(False)`, and it works: nobody waits for a silent client. What it costs stands
 //! at the nap, at the end of `serve`; curing that is what the rest of the crate is for.
 
+#![allow(clippy::disallowed_methods, reason = "only the library leaves the clock to one place")]
+
 mod common;
 
 use std::io::{self, Read as _, Write as _};
