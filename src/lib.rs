@@ -1,5 +1,144 @@
 //! A non-blocking poll-loop server library: one thread, thousands of clients, a handler with
 //! `&mut self`.
+//!
+//! # From a blocking server to this one
+//!
+//! The classic first server accepts a client, receives, answers, closes, and accepts the next. It
+//! serves one client at a time: while the first sleeps for ten seconds inside `recv`, the second
+//! waits. `setblocking(False)` cures the wait, and turns "nothing yet" into an error
+//! ([`WouldBlock`](std::io::ErrorKind::WouldBlock)) that somebody has to handle at every call, and
+//! to ask again for, for ever, with naps in between.
+//!
+//! I/O multiplexing is the full answer: ask the kernel which sockets are ready, touch only those,
+//! and take "would block" for the ordinary end of a piece of work. Everything in this crate follows
+//! from one sentence:
+//!
+//! > **Interest is registered once. Readiness is remembered. Only WouldBlock forgets it.**
+//!
+//! [`attempt`] is that answer as a function, for any non-blocking call; [`Reactor`] is the loop
+//! built on it.
+//!
+//! # A first server
+//!
+//! ```no_run
+//! use std::io;
+//! use wouldblock::{Conn, Handler, Input, Origin, Reactor};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type Session = (); // one per connection: made at open, handed over at close
+//!
+//!     fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+//!         Ok(())
+//!     }
+//!
+//!     fn on_data(
+//!         &mut self,
+//!         conn: &mut Conn<'_>,
+//!         _session: &mut (),
+//!         input: &mut Input<'_>,
+//!     ) -> io::Result<()> {
+//!         conn.send(input.take_all());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> io::Result<()> {
+//!     let mut reactor = Reactor::new(Echo)?;
+//!     reactor.listen("127.0.0.1:6666")?;
+//!     reactor.run()
+//! }
+//! ```
+//!
+//! The handler is one value on one thread, called with `&mut self`: its fields are the server's
+//! state, and there is nothing to lock. What belongs to one connection is its
+//! [`Session`](Handler::Session). A server without either is a closure: [`handler_fn`].
+//!
+//! # Bytes in
+//!
+//! [`Input`] holds what came and is not consumed yet. Take what is complete and leave the rest: it
+//! is offered again with what comes next. Messages do not arrive as they were sent; TCP keeps bytes
+//! in order, not boundaries.
+//!
+//! ```
+//! # use std::io;
+//! # use wouldblock::{Conn, Input};
+//! # fn on_data(conn: &mut Conn<'_>, input: &mut Input<'_>) -> io::Result<()> {
+//! while let Some(line) = input.line() {
+//!     match line {
+//!         b"ping" => conn.send(b"pong\n"),
+//!         b"quit" => {
+//!             conn.send(b"bye\n");
+//!             conn.close();
+//!             return Ok(());
+//!         }
+//!         _ => conn.send(b"what?\n"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A handler may consume one message a call or all of them: it is called again as long as it makes
+//! progress. After [`Input::take`] or [`Input::line`] answered `None`, or [`Input::wait_for`], the
+//! next call comes only when there is more.
+//!
+//! # Bytes out
+//!
+//! [`Conn::send`] takes bytes and cannot fail. What the kernel does not take at once is queued and
+//! goes out as the peer reads. A peer that does not read makes no one wait but itself:
+//!
+//! * above [`output_high`](Config::output_high) queued, the library stops reading from that peer
+//!   until it is down to [`output_low`](Config::output_low);
+//! * above [`output_max`](Config::output_max), the connection ends;
+//! * after [`write_stall`](Config::write_stall) without progress, the connection ends.
+//!
+//! To send without end, send while there is [`room`](Conn::room), ask for
+//! [`want_drain`](Conn::want_drain), and go on in [`on_drain`](Handler::on_drain).
+//!
+//! A peer that sends without end before it reads a byte stops itself that way, by design: its own
+//! answers are in its way.
+//!
+//! # Ends
+//!
+//! A peer's end ([`on_eof`](Handler::on_eof)) is not its death: it may still read, and replies
+//! still go out. [`close`](Conn::close) flushes, ends our side, and waits for the peer's end, so
+//! that no reset destroys a reply in flight; [`finish`](Conn::finish) ends our side and reads on;
+//! [`abort`](Conn::abort) resets. Whatever happened, [`on_close`](Handler::on_close) is told once,
+//! with the reason, the bytes that could not be delivered, and whether it was [`clean`](Closed).
+//!
+//! [`Handle::shutdown`] ends the server in order from any thread: nothing new is taken, what peers
+//! had sent is answered, and [`Reactor::run`] returns.
+//!
+//! # Promises
+//!
+//! 1. **No stall.** Readiness is kept until the socket says WouldBlock or is proven exhausted;
+//!    while anybody is runnable the poll does not wait.
+//! 2. **No lost bytes.** A peer's FIN is not its death; what could not be delivered is counted in
+//!    [`Closed`].
+//! 3. **Exactly once, never nested.** Per connection `on_open`, data, at most one `on_eof`, one
+//!    `on_close`, and nothing after; no callback runs inside another.
+//! 4. **Bounded by construction.** Input, output, connections and every wait have a limit in
+//!    [`Config`], with a documented default.
+//! 5. **Backpressure without asking.** Who does not read is not read from.
+//! 6. **Neither dies nor spins.** Not when accept fails, not when descriptors run out, not for
+//!    anything a peer does.
+//! 7. **Errors reach somebody.** A `Result`, an event with a reason, or a panic that states the
+//!    broken invariant.
+//! 8. **No `unsafe`** in the crate.
+//!
+//! Each has tests that name its number. Not promised: fairness among handlers that block (a
+//! callback must not), or delivery of what the kernel took and the peer never read (only the peer
+//! can tell).
+//!
+//! # Not here
+//!
+//! This version serves TCP over IPv4 and IPv6, on Linux; macOS and the BSDs are meant to work and
+//! are not tested. Fork before a reactor is made, not after: the child would share its epoll set.
+//! The library logs through [`log`]: closes at a limit or a deadline at `info`, a peer's ordinary
+//! end at `debug`, nothing per packet. A log sink that blocks (a full pipe) blocks the loop.
+
 #![forbid(unsafe_code)]
 #![warn(
     clippy::dbg_macro,
@@ -11,7 +150,7 @@
 )]
 
 #[cfg(not(unix))]
-compile_error!("wouldblock needs a Unix: Linux, macOS or a BSD");
+compile_error!("wouldblock needs Linux, macOS or a BSD: Windows has no readiness to remember");
 
 mod accept;
 mod address;
@@ -49,3 +188,8 @@ pub use crate::reactor::Reactor;
 pub use crate::slots::ConnMap;
 pub use crate::socket::Listen;
 pub use crate::stats::{ClosedCounts, Stats};
+
+/// The README's code is tested with everything else.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
