@@ -558,6 +558,8 @@ fn shutdown_asks_for_one_more_read_and_leaves_nothing_owed() {
 #[test]
 fn a_connection_is_small() {
     assert!(size_of::<Connection>() <= 112, "{}", size_of::<Connection>());
-    // In a debug build mio keeps eight bytes more.
-    assert!(size_of::<crate::core::Tenant>() <= 160, "{}", size_of::<crate::core::Tenant>());
+    // How much mio keeps beside the descriptor depends on the build; in a release build under
+    // epoll it is nothing, and the whole takes 152 bytes.
+    let rest = size_of::<crate::core::Tenant>() - size_of::<crate::socket::Socket>();
+    assert!(rest <= 144, "{rest}");
 }
