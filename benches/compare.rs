@@ -1,0 +1,541 @@
+//! What a message costs the server alone: `examples/echo` against `examples/raw_mio`, as processes.
+//!
+//! ```text
+//! cargo build --release --examples && cargo bench --bench compare
+//! ```
+//!
+//! runs all four comparisons; `cargo bench --bench compare -- cpu calls` only those named:
+//!
+//! - `cpu`: CPU time a message at 64 and 1000 clients of 64 B, as the scheduler counts it. Each
+//!   round starts three servers: ours, the baseline, and the baseline once more as a control, and
+//!   drives them by turns in short slices, so that whatever else the machine does meets all three.
+//!   What counts is the median of the rounds' ratios; the control's spread says what a ratio is
+//!   worth;
+//! - `memory`: resident memory an idle connection at 10,000 of them;
+//! - `calls`: system calls a message, by `strace -f -c`;
+//! - `instructions`: user-space instructions a message, by `valgrind --tool=callgrind`, whose
+//!   profile is kept for `callgrind_annotate`.
+//!
+//! The last two run each server twice and take the difference, so that start and end cancel out;
+//! without their tool they are skipped with a printed line. `--ours` and `--baseline` name other
+//! commands to compare, for instance an older build; `--test` only sees whether it runs. The
+//! clients are those of `concurrent_clients.rs`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use rustix::process::{Pid, Signal, kill_process};
+
+use clients::{Clients, raise_descriptor_limit};
+
+mod clients;
+
+/// Bytes of a message.
+const SIZE: usize = 64;
+
+/// Idle connections whose memory is measured.
+const IDLE: usize = 10_000;
+
+/// Descriptors beside those of the connections.
+const SPARE: u64 = 64;
+
+/// Compares two echo servers: CPU time, system calls and instructions a message, memory.
+#[derive(Parser)]
+struct Args {
+    /// What to compare; all if none is named.
+    what: Vec<What>,
+    /// Our server; it is given --listen.
+    #[arg(long, value_name = "COMMAND")]
+    ours: Option<String>,
+    /// The server to compare it with.
+    #[arg(long, value_name = "COMMAND")]
+    baseline: Option<String>,
+    /// Rounds of the CPU comparison.
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    rounds: usize,
+    /// Messages that each server answers in a round.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    messages: usize,
+    /// Only see whether it runs; so does the lack of --bench, which cargo bench passes.
+    #[arg(long)]
+    test: bool,
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    Cpu,
+    Memory,
+    Calls,
+    Instructions,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> io::Result<()> {
+    let smoke = args.test || !args.bench;
+    let descriptors = raise_descriptor_limit();
+    let ours = Program::named(args.ours.as_deref(), "echo --quiet");
+    let baseline = Program::named(args.baseline.as_deref(), "raw_mio");
+    for program in [&ours, &baseline] {
+        if args.ours.is_none() && args.baseline.is_none() && !program.path.exists() {
+            let cure = "cargo build --release --examples";
+            let missing = format!("no {}: {cure}", program.path.display());
+            if smoke {
+                println!("skipped: {missing}");
+                return Ok(());
+            }
+            return Err(io::Error::new(io::ErrorKind::NotFound, missing));
+        }
+    }
+    let chosen = |what| match args.what[..] {
+        // A quick look does without tools that the machine may not have, or not allow.
+        [] => !smoke || matches!(what, What::Cpu | What::Memory),
+        _ => args.what.contains(&what),
+    };
+    let (rounds, messages) = if smoke {
+        (1, 2000)
+    } else {
+        (args.rounds.max(1), args.messages)
+    };
+    if chosen(What::Cpu) {
+        for count in [64, 1000] {
+            if fits("cpu", count, 3, descriptors) {
+                compare_cpu(&ours, &baseline, count, rounds, messages)?;
+            }
+        }
+    }
+    if chosen(What::Memory) && fits("memory", IDLE, 1, descriptors) {
+        for program in [&ours, &baseline] {
+            measure_memory(program)?;
+        }
+    }
+    if chosen(What::Calls) && installed("strace") {
+        for program in [&ours, &baseline] {
+            count_calls(program, messages / 10)?;
+        }
+    }
+    if chosen(What::Instructions) && installed("valgrind") {
+        for program in [&ours, &baseline] {
+            count_instructions(program, messages / 10)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `servers` times `count` clients fit into the descriptors; if not, it says so.
+fn fits(what: &str, count: usize, servers: u64, descriptors: u64) -> bool {
+    let needed = servers * count as u64 + SPARE;
+    if needed > descriptors {
+        println!(
+            "skipped {what}, {count} clients: {needed} descriptors needed, {descriptors} allowed"
+        );
+    }
+    needed <= descriptors
+}
+
+/// Whether the machine has a tool; if not, it says so.
+fn installed(tool: &str) -> bool {
+    let found = Command::new(tool)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok();
+    if !found {
+        println!("skipped: no {tool} here");
+    }
+    found
+}
+
+fn compare_cpu(
+    ours: &Program,
+    baseline: &Program,
+    count: usize,
+    rounds: usize,
+    messages: usize,
+) -> io::Result<()> {
+    const SLICES: usize = 10;
+    let exchanges = (messages / count / SLICES).max(1);
+    let mut ratios = Vec::new();
+    let mut controls = Vec::new();
+    let mut nanos = [Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..rounds {
+        // Started, connected and driven in an order that rotates: each is first in its turn.
+        let mut started = Vec::new();
+        for place in 0..3 {
+            let which = (round + place) % 3;
+            let server = Server::start(if which == 0 { ours } else { baseline }, &[])?;
+            let mut clients = Clients::connect(server.addr, count, SIZE)?;
+            clients.exchange()?;
+            started.push((which, server, clients));
+        }
+        let mut spent = [Duration::ZERO; 3];
+        for slice in 0..SLICES {
+            for place in 0..3 {
+                let (which, server, clients) = &mut started[(slice + place) % 3];
+                let before = server.cpu_time()?;
+                for _ in 0..exchanges {
+                    clients.exchange()?;
+                }
+                spent[*which] += server.cpu_time()?.saturating_sub(before);
+            }
+        }
+        let per_message = spent.map(|time| {
+            let answered = u32::try_from(exchanges * SLICES * count).unwrap_or(u32::MAX);
+            time.as_secs_f64() * 1e9 / f64::from(answered)
+        });
+        ratios.push(per_message[0] / per_message[1]);
+        controls.push(per_message[2] / per_message[1]);
+        for (all, one) in nanos.iter_mut().zip(per_message) {
+            all.push(one);
+        }
+    }
+    println!("cpu, {count} clients of {SIZE} B, {rounds} rounds:");
+    println!(
+        "  {:<28}{:>8.0} ns a message",
+        ours.name,
+        Spread::of(&mut nanos[0]).median
+    );
+    println!(
+        "  {:<28}{:>8.0} ns a message",
+        baseline.name,
+        Spread::of(&mut nanos[1]).median
+    );
+    println!("  {:<28}{}", "ratio", Spread::of(&mut ratios));
+    println!(
+        "  {:<28}{}",
+        "control, baseline to itself",
+        Spread::of(&mut controls)
+    );
+    Ok(())
+}
+
+fn measure_memory(program: &Program) -> io::Result<()> {
+    let server = Server::start(program, &[])?;
+    // One client comes and talks first: what the server needs to serve anybody is not counted.
+    Clients::connect(server.addr, 1, SIZE)?.exchange()?;
+    let before = server.resident()?;
+    let mut clients = Clients::connect(server.addr, IDLE, SIZE)?;
+    server.await_descriptors(IDLE)?;
+    let silent = server.resident()?;
+    clients.exchange()?;
+    let talked = server.resident()?;
+    let each = |now: u64| now.saturating_sub(before) / IDLE as u64;
+    println!("memory, {IDLE} idle connections: {}", program.name);
+    println!(
+        "  {:<28}{:>8} B each",
+        "silent from the start",
+        each(silent)
+    );
+    println!("  {:<28}{:>8} B each", "after a message each", each(talked));
+    Ok(())
+}
+
+fn count_calls(program: &Program, messages: usize) -> io::Result<()> {
+    for count in [1, 64, 1000] {
+        let report = scratch(&format!("strace.{}.{count}", program.name));
+        let report_text = report.display().to_string();
+        // -D makes the tracer the grandchild, so that the server's process id stays ours to signal.
+        let tracer = ["strace", "-D", "-f", "-c", "-o", &report_text];
+        let mut totals = Vec::new();
+        let exchanges = (messages / count).max(1);
+        for factor in [1, 2] {
+            let _ = fs::remove_file(&report);
+            run_under(program, &tracer, count, factor * exchanges)?;
+            totals.push(await_calls(&report)?);
+        }
+        println!("calls, {count} clients of {SIZE} B: {}", program.name);
+        let answered = exchanges * count;
+        for (call, second) in &totals[1] {
+            let first = totals[0].get(call).copied().unwrap_or(0);
+            if *second > first || call == "epoll_ctl" {
+                let each = ratio(second.saturating_sub(first), answered as u64);
+                println!("  {call:<28}{each:>8.3} a message, {second} in all");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count_instructions(program: &Program, messages: usize) -> io::Result<()> {
+    for count in [1, 64, 1000] {
+        let report = scratch(&format!("callgrind.{}.{count}", program.name));
+        let option = format!("--callgrind-out-file={}", report.display());
+        let tool = ["valgrind", "--tool=callgrind", "--quiet", &option];
+        let mut totals = Vec::new();
+        let exchanges = (messages / count).max(1);
+        for factor in [1, 2] {
+            run_under(program, &tool, count, factor * exchanges)?;
+            totals.push(collected(&report)?);
+        }
+        let each = ratio(
+            totals[1].saturating_sub(totals[0]),
+            (exchanges * count) as u64,
+        );
+        println!(
+            "instructions, {count} clients of {SIZE} B: {}",
+            program.name
+        );
+        println!(
+            "  {each:.0} a message; callgrind_annotate {}",
+            report.display()
+        );
+    }
+    Ok(())
+}
+
+/// Runs a server under a tool while `count` clients make so many exchanges, and to its end.
+fn run_under(program: &Program, tool: &[&str], count: usize, exchanges: usize) -> io::Result<()> {
+    let mut server = Server::start(program, tool)?;
+    let mut clients = Clients::connect(server.addr, count, SIZE)?;
+    for _ in 0..exchanges {
+        clients.exchange()?;
+    }
+    server.terminate()
+}
+
+/// What strace counted, by call. It writes after the server's end, so this waits for the last line.
+fn await_calls(report: &Path) -> io::Result<BTreeMap<String, u64>> {
+    let text = patiently("strace's report", || {
+        let text = fs::read_to_string(report).unwrap_or_default();
+        Ok(text.trim_end().ends_with("total").then_some(text))
+    })?;
+    let mut calls = BTreeMap::new();
+    for line in text.lines() {
+        // "% time, seconds, usecs/call, calls, [errors,] syscall"
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [_, _, _, count, .., name] = words[..]
+            && name != "total"
+            && let Ok(count) = count.parse()
+        {
+            calls.insert(name.to_owned(), count);
+        }
+    }
+    Ok(calls)
+}
+
+/// The instructions of a callgrind profile.
+fn collected(report: &Path) -> io::Result<u64> {
+    fs::read_to_string(report)?
+        .lines()
+        .find_map(|line| line.strip_prefix("totals:")?.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("callgrind left no totals"))
+}
+
+/// A server to measure.
+struct Program {
+    name: String,
+    path: PathBuf,
+    args: Vec<String>,
+}
+
+impl Program {
+    /// From a command, or else from the default, whose program is looked for beside this one.
+    fn named(command: Option<&str>, default: &str) -> Self {
+        let mut words = command
+            .unwrap_or(default)
+            .split_whitespace()
+            .map(str::to_owned);
+        let mut path = PathBuf::from(words.next().unwrap_or_default());
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if command.is_none()
+            && let Ok(own) = std::env::current_exe()
+            && let Some(release) = own.parent().and_then(Path::parent)
+        {
+            path = release.join("examples").join(path);
+        }
+        Self {
+            name,
+            path,
+            args: words.collect(),
+        }
+    }
+}
+
+/// A running server; it is killed when it goes out of scope.
+struct Server {
+    child: Child,
+    addr: SocketAddr,
+    /// Held open, for what it says at its end.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts a program, under a tool if one is given, and waits until it listens.
+    fn start(program: &Program, tool: &[&str]) -> io::Result<Self> {
+        let mut command = match tool {
+            [] => Command::new(&program.path),
+            [tool, options @ ..] => {
+                let mut command = Command::new(tool);
+                command.args(options).arg(&program.path);
+                command
+            }
+        };
+        let mut child = command
+            .args(&program.args)
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| named(&program.name, &error))?;
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        let Some(addr) = line
+            .trim()
+            .strip_prefix("listening on ")
+            .and_then(|a| a.parse().ok())
+        else {
+            let _ = child.kill();
+            let text = format!("{} said {line:?} and not where it listens", program.name);
+            return Err(io::Error::other(text));
+        };
+        Ok(Self {
+            child,
+            addr,
+            _stdout: stdout,
+        })
+    }
+
+    /// Ends it by SIGTERM and waits for it, so that a tool around it writes its report.
+    fn terminate(&mut self) -> io::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The CPU time of all its threads: proc(5), `schedstat`, in nanoseconds.
+    fn cpu_time(&self) -> io::Result<Duration> {
+        // The scheduler accounts for a thread when it goes to sleep, as the server does just now.
+        thread::sleep(Duration::from_millis(1));
+        let mut nanos = 0;
+        for task in fs::read_dir(self.proc("task"))? {
+            let text = fs::read_to_string(task?.path().join("schedstat"))?;
+            nanos += first_number(&text);
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Resident memory in bytes. Not `VmRSS`, which the kernel keeps only roughly.
+    fn resident(&self) -> io::Result<u64> {
+        thread::sleep(Duration::from_millis(100));
+        let text = fs::read_to_string(self.proc("smaps_rollup"))?;
+        let kilobytes = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+        Ok(first_number(kilobytes.unwrap_or_default()) * 1024)
+    }
+
+    /// Waits until it has so many descriptors open: until everybody is accepted.
+    fn await_descriptors(&self, count: usize) -> io::Result<()> {
+        patiently("the server to accept", || {
+            let open = fs::read_dir(self.proc("fd"))?.count();
+            Ok((open >= count).then_some(()))
+        })
+    }
+
+    fn proc(&self, file: &str) -> PathBuf {
+        format!("/proc/{}/{file}", self.child.id()).into()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sorted numbers in five: least, quartiles, greatest.
+struct Spread {
+    least: f64,
+    lower: f64,
+    median: f64,
+    upper: f64,
+    greatest: f64,
+}
+
+impl Spread {
+    fn of(values: &mut [f64]) -> Self {
+        values.sort_by(f64::total_cmp);
+        let last = values.len() - 1;
+        Self {
+            least: values[0],
+            lower: values[last / 4],
+            median: values[last / 2],
+            upper: values[last - last / 4],
+            greatest: values[last],
+        }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            least,
+            lower,
+            median,
+            upper,
+            greatest,
+        } = self;
+        write!(
+            f,
+            "median {median:.3}, half within {lower:.3} to {upper:.3}, all {least:.3} to {greatest:.3}"
+        )
+    }
+}
+
+/// Asks until there is an answer, at most half a minute.
+fn patiently<T>(what: &str, mut ask: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if start.elapsed() > Duration::from_secs(30) {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("waited for {what}"),
+            ));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn scratch(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(file)
+}
+
+fn first_number(text: &str) -> u64 {
+    text.split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0)
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts far below 2^52.
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}
