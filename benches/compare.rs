@@ -61,7 +61,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 25)]
     rounds: usize,
     /// Messages that each server answers in a round.
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
     messages: usize,
     /// Only see whether it runs; so does the lack of --bench, which cargo bench passes.
     #[arg(long)]
@@ -110,11 +110,7 @@ fn run(args: &Args) -> io::Result<()> {
         [] => !smoke || matches!(what, What::Cpu | What::Memory),
         _ => args.what.contains(&what),
     };
-    let (rounds, messages) = if smoke {
-        (1, 2000)
-    } else {
-        (args.rounds.max(1), args.messages)
-    };
+    let (rounds, messages) = if smoke { (1, 2000) } else { (args.rounds.max(1), args.messages) };
     if chosen(What::Cpu) {
         for count in [64, 1000] {
             if fits("cpu", count, 3, descriptors) {
@@ -129,12 +125,12 @@ fn run(args: &Args) -> io::Result<()> {
     }
     if chosen(What::Calls) && installed("strace") {
         for program in [&ours, &baseline] {
-            count_calls(program, messages / 10)?;
+            count_calls(program, messages / 5)?;
         }
     }
     if chosen(What::Instructions) && installed("valgrind") {
         for program in [&ours, &baseline] {
-            count_instructions(program, messages / 10)?;
+            count_instructions(program, messages / 5)?;
         }
     }
     Ok(())
@@ -153,11 +149,7 @@ fn fits(what: &str, count: usize, servers: u64, descriptors: u64) -> bool {
 
 /// Whether the machine has a tool; if not, it says so.
 fn installed(tool: &str) -> bool {
-    let found = Command::new(tool)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok();
+    let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
         println!("skipped: no {tool} here");
     }
@@ -208,22 +200,10 @@ fn compare_cpu(
         }
     }
     println!("cpu, {count} clients of {SIZE} B, {rounds} rounds:");
-    println!(
-        "  {:<28}{:>8.0} ns a message",
-        ours.name,
-        Spread::of(&mut nanos[0]).median
-    );
-    println!(
-        "  {:<28}{:>8.0} ns a message",
-        baseline.name,
-        Spread::of(&mut nanos[1]).median
-    );
+    println!("  {:<28}{:>8.0} ns a message", ours.name, Spread::of(&mut nanos[0]).median);
+    println!("  {:<28}{:>8.0} ns a message", baseline.name, Spread::of(&mut nanos[1]).median);
     println!("  {:<28}{}", "ratio", Spread::of(&mut ratios));
-    println!(
-        "  {:<28}{}",
-        "control, baseline to itself",
-        Spread::of(&mut controls)
-    );
+    println!("  {:<28}{}", "control, baseline to itself", Spread::of(&mut controls));
     Ok(())
 }
 
@@ -239,11 +219,7 @@ fn measure_memory(program: &Program) -> io::Result<()> {
     let talked = server.resident()?;
     let each = |now: u64| now.saturating_sub(before) / IDLE as u64;
     println!("memory, {IDLE} idle connections: {}", program.name);
-    println!(
-        "  {:<28}{:>8} B each",
-        "silent from the start",
-        each(silent)
-    );
+    println!("  {:<28}{:>8} B each", "silent from the start", each(silent));
     println!("  {:<28}{:>8} B each", "after a message each", each(talked));
     Ok(())
 }
@@ -285,18 +261,9 @@ fn count_instructions(program: &Program, messages: usize) -> io::Result<()> {
             run_under(program, &tool, count, factor * exchanges)?;
             totals.push(collected(&report)?);
         }
-        let each = ratio(
-            totals[1].saturating_sub(totals[0]),
-            (exchanges * count) as u64,
-        );
-        println!(
-            "instructions, {count} clients of {SIZE} B: {}",
-            program.name
-        );
-        println!(
-            "  {each:.0} a message; callgrind_annotate {}",
-            report.display()
-        );
+        let each = ratio(totals[1].saturating_sub(totals[0]), (exchanges * count) as u64);
+        println!("instructions, {count} clients of {SIZE} B: {}", program.name);
+        println!("  {each:.0} a message; callgrind_annotate {}", report.display());
     }
     Ok(())
 }
@@ -349,27 +316,16 @@ struct Program {
 impl Program {
     /// From a command, or else from the default, whose program is looked for beside this one.
     fn named(command: Option<&str>, default: &str) -> Self {
-        let mut words = command
-            .unwrap_or(default)
-            .split_whitespace()
-            .map(str::to_owned);
+        let mut words = command.unwrap_or(default).split_whitespace().map(str::to_owned);
         let mut path = PathBuf::from(words.next().unwrap_or_default());
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if command.is_none()
             && let Ok(own) = std::env::current_exe()
             && let Some(release) = own.parent().and_then(Path::parent)
         {
             path = release.join("examples").join(path);
         }
-        Self {
-            name,
-            path,
-            args: words.collect(),
-        }
+        Self { name, path, args: words.collect() }
     }
 }
 
@@ -401,20 +357,13 @@ impl Server {
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let mut line = String::new();
         stdout.read_line(&mut line)?;
-        let Some(addr) = line
-            .trim()
-            .strip_prefix("listening on ")
-            .and_then(|a| a.parse().ok())
+        let Some(addr) = line.trim().strip_prefix("listening on ").and_then(|a| a.parse().ok())
         else {
             let _ = child.kill();
             let text = format!("{} said {line:?} and not where it listens", program.name);
             return Err(io::Error::other(text));
         };
-        Ok(Self {
-            child,
-            addr,
-            _stdout: stdout,
-        })
+        Ok(Self { child, addr, _stdout: stdout })
     }
 
     /// Ends it by SIGTERM and waits for it, so that a tool around it writes its report.
@@ -489,13 +438,7 @@ impl Spread {
 
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            least,
-            lower,
-            median,
-            upper,
-            greatest,
-        } = self;
+        let Self { least, lower, median, upper, greatest } = self;
         write!(
             f,
             "median {median:.3}, half within {lower:.3} to {upper:.3}, all {least:.3} to {greatest:.3}"
@@ -511,10 +454,7 @@ fn patiently<T>(what: &str, mut ask: impl FnMut() -> io::Result<Option<T>>) -> i
             return Ok(answer);
         }
         if start.elapsed() > Duration::from_secs(30) {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("waited for {what}"),
-            ));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("waited for {what}")));
         }
         thread::sleep(Duration::from_millis(10));
     }
@@ -525,10 +465,7 @@ fn scratch(file: &str) -> PathBuf {
 }
 
 fn first_number(text: &str) -> u64 {
-    text.split_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0)
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts far below 2^52.

@@ -14,12 +14,13 @@
 //! `benches/compare.rs` measures both as processes; `benches/concurrent_clients.rs` runs [`serve`]
 //! on a thread.
 
+mod common;
+
 use std::convert::Infallible;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 
-use clap::Parser;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -33,32 +34,23 @@ const READ_BUFFER: usize = 256 * 1024;
 const PAGE: usize = 4096;
 
 /// An echo server by hand on mio: the baseline that `echo` is measured against.
-#[derive(Parser)]
-#[command(name = "raw_mio")]
-struct Args {
-    /// Where to listen; port 0 takes any that is free.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666")]
+#[derive(clap::Parser)]
+#[command(name = "raw_mio", version)]
+struct Arguments {
+    /// Where to listen, HOST:PORT; port 0 is any free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::address)]
     listen: String,
 }
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) if error.use_stderr() => {
-            // Clap explains in three paragraphs; the first is the one that names the mistake.
-            let message = error.to_string();
-            eprintln!("{}", message.lines().next().unwrap_or("bad arguments"));
-            return ExitCode::from(2);
-        }
-        Err(help) => {
-            print!("{help}");
-            return ExitCode::SUCCESS;
-        }
+    let arguments = match common::arguments::<Arguments>() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
     };
-    match run(&args.listen) {
+    match run(&arguments.listen) {
         Ok(never) => match never {},
         Err(error) => {
-            eprintln!("error: {}: {error}", args.listen);
+            common::complain(format_args!("error: cannot listen on {}: {error}", arguments.listen));
             ExitCode::FAILURE
         }
     }
@@ -66,9 +58,7 @@ fn main() -> ExitCode {
 
 fn run(listen: &str) -> io::Result<Infallible> {
     let listener = bind(listen)?;
-    let mut stdout = io::stdout();
-    writeln!(stdout, "listening on {}", listener.local_addr()?)?;
-    stdout.flush()?;
+    common::say(format_args!("listening on {}", listener.local_addr()?));
     serve(listener)
 }
 
@@ -107,8 +97,7 @@ pub(crate) fn serve(mut listener: TcpListener) -> io::Result<Infallible> {
     let start = memory.as_ptr().align_offset(PAGE);
     let buf = &mut memory[start..start + READ_BUFFER];
 
-    poll.registry()
-        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     loop {
         match poll.poll(&mut events, None) {
             Ok(()) => {}
@@ -141,23 +130,17 @@ fn accept(listener: &TcpListener, poll: &Poll, conns: &mut Slab<Conn>) {
             Ok((mut stream, _peer)) => {
                 let entry = conns.vacant_entry();
                 let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-                match poll
-                    .registry()
-                    .register(&mut stream, Token(entry.key()), all)
-                {
+                match poll.registry().register(&mut stream, Token(entry.key()), all) {
                     Ok(()) => drop(entry.insert(Conn::new(stream))),
-                    Err(error) => eprintln!("register: {error}"),
+                    Err(error) => common::complain(format_args!("register: {error}")),
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => {
                 // One caller's bad luck is skipped. Out of descriptors, the rest wait until
                 // somebody else connects.
-                eprintln!("accept: {error}");
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted
-                ) {
+                common::complain(format_args!("accept: {error}"));
+                if !matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
                     return;
                 }
             }
@@ -185,12 +168,7 @@ enum Peer {
 
 impl Conn {
     fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            unsent: Vec::new(),
-            readable: false,
-            suspect: false,
-        }
+        Self { stream, unsent: Vec::new(), readable: false, suspect: false }
     }
 
     /// Does what an event makes possible: sends what is owed, then reads and echoes until there is

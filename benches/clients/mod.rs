@@ -46,21 +46,11 @@ impl Clients {
             let mut stream = TcpStream::from_std(connect(server)?.into());
             let all = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut stream, Token(index), all)?;
-            each.push(Client {
-                stream,
-                sent: 0,
-                received: 0,
-            });
+            each.push(Client { stream, sent: 0, received: 0 });
         }
         let message = (0..=250).cycle().take(size).collect();
         let events = Events::with_capacity(1024);
-        Ok(Self {
-            poll,
-            events,
-            each,
-            message,
-            reply: vec![0; size + 1],
-        })
+        Ok(Self { poll, events, each, message, reply: vec![0; size + 1] })
     }
 
     /// One round: every client sends its message, and receives and checks the whole echo.
@@ -137,11 +127,7 @@ impl Client {
 /// One client's socket. It ends with a reset, so that thousands of them leave no port in
 /// `TIME_WAIT` behind.
 fn connect(server: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(server),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_tcp_nodelay(true)?;
     socket.connect(&server.into())?;
@@ -152,10 +138,7 @@ fn connect(server: SocketAddr) -> io::Result<Socket> {
 /// Raises the soft descriptor limit to the hard one and says what it is now.
 pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // Where it may not be raised, the benches make do with what there is.
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
