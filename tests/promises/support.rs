@@ -1,0 +1,759 @@
+//! What the tests share: a server on a thread of its own whose callbacks are closures and leave a record,
+//! plain clients, and children for what belongs to a process.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use wouldblock::{
+    Closed, Config, Conn, ConnId, Context, Handle, Handler, Input, Listen, Origin, Reactor, Stats,
+};
+
+/// How long a test waits for a fact before it fails. Nothing is expected to take this long.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) const KIB: usize = 1024;
+pub(crate) const MIB: usize = 1024 * KIB;
+
+/// Waits for a fact; naps of a millisecond keep the other core free.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Lets time pass in which nothing should happen. Never a way to wait for something.
+pub(crate) fn watch(window: Duration) {
+    thread::sleep(window);
+}
+
+// ---- the record -----------------------------------------------------------------------------
+
+/// One callback, as it was called.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Start,
+    Open(ConnId),
+    Data(ConnId),
+    Eof(ConnId),
+    Drain(ConnId),
+    Close(ConnId, Arc<Closed>),
+    Shutdown,
+}
+
+/// Every callback of a `Script` in order, readable from the test's thread.
+#[derive(Clone, Default)]
+pub(crate) struct Record(Arc<Mutex<Vec<Event>>>);
+
+impl Record {
+    fn push(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self, is_counted: impl Fn(&Event) -> bool) -> usize {
+        self.0.lock().unwrap().iter().filter(|event| is_counted(event)).count()
+    }
+
+    pub(crate) fn opens(&self) -> Vec<ConnId> {
+        let open = |event: &Event| if let Event::Open(id) = event { Some(*id) } else { None };
+        self.0.lock().unwrap().iter().filter_map(open).collect()
+    }
+
+    pub(crate) fn closes(&self) -> Vec<(ConnId, Arc<Closed>)> {
+        let close = |event: &Event| match event {
+            Event::Close(id, closed) => Some((*id, Arc::clone(closed))),
+            _ => None,
+        };
+        self.0.lock().unwrap().iter().filter_map(close).collect()
+    }
+
+    /// The callbacks of one connection by name, in order: `"open data eof close"`.
+    pub(crate) fn story(&self, of: ConnId) -> String {
+        let events = self.0.lock().unwrap();
+        let names = events.iter().filter_map(|event| match event {
+            Event::Open(id) if *id == of => Some("open"),
+            Event::Data(id) if *id == of => Some("data"),
+            Event::Eof(id) if *id == of => Some("eof"),
+            Event::Drain(id) if *id == of => Some("drain"),
+            Event::Close(id, _) if *id == of => Some("close"),
+            _ => None,
+        });
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_opens(&self, n: usize) -> Vec<ConnId> {
+        wait_until(&format!("{n} connections are open"), || self.opens().len() >= n);
+        self.opens()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_closes(&self, n: usize) -> Vec<(ConnId, Arc<Closed>)> {
+        wait_until(&format!("{n} connections are closed"), || self.closes().len() >= n);
+        self.closes()
+    }
+
+    /// How the one connection that closed ended.
+    #[track_caller]
+    pub(crate) fn wait_close(&self) -> Arc<Closed> {
+        Arc::clone(&self.wait_closes(1)[0].1)
+    }
+
+    /// How this connection ended.
+    #[track_caller]
+    pub(crate) fn wait_close_of(&self, of: ConnId) -> Arc<Closed> {
+        let find = || self.closes().into_iter().find(|(id, _)| *id == of);
+        wait_until("that connection is closed", || find().is_some());
+        find().unwrap().1
+    }
+}
+
+// ---- the handler ----------------------------------------------------------------------------
+
+type OnStart = dyn FnMut(&mut Context, Handle<Script>) -> io::Result<()> + Send;
+type OnConn = dyn FnMut(&mut Conn<'_>) -> io::Result<()> + Send;
+type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send;
+type OnClose = dyn FnMut(&mut Context, ConnId, &Closed) + Send;
+type OnShutdown = dyn FnMut(&mut Context) + Send;
+
+/// A handler made of closures. It echoes unless told otherwise, leaves a record, and holds promise 3 in every
+/// test: sessions belong to their connection, nothing comes after `on_eof` but drains and the close.
+pub(crate) struct Script {
+    record: Record,
+    start: Box<OnStart>,
+    open: Box<OnConn>,
+    data: Box<OnInput>,
+    eof: Box<OnInput>,
+    drain: Box<OnConn>,
+    close: Box<OnClose>,
+    shutdown: Box<OnShutdown>,
+}
+
+/// What a `Script` keeps per connection, to check who is served.
+pub(crate) struct Session {
+    id: ConnId,
+    ended: bool,
+}
+
+/// A script that echoes, and closes at the peer's end.
+pub(crate) fn echo() -> Script {
+    Script {
+        record: Record::default(),
+        start: Box::new(|_, _| Ok(())),
+        open: Box::new(|_| Ok(())),
+        data: Box::new(|conn, input| {
+            conn.send(input.take_all());
+            Ok(())
+        }),
+        eof: Box::new(|conn, _| {
+            conn.close();
+            Ok(())
+        }),
+        drain: Box::new(|_| Ok(())),
+        close: Box::new(|_, _, _| ()),
+        shutdown: Box::new(|_| ()),
+    }
+}
+
+impl Script {
+    pub(crate) fn on_start(
+        mut self,
+        f: impl FnMut(&mut Context, Handle<Script>) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.start = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_open(
+        mut self,
+        f: impl FnMut(&mut Conn<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.open = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_data(
+        mut self,
+        f: impl FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.data = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_eof(
+        mut self,
+        f: impl FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.eof = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_drain(
+        mut self,
+        f: impl FnMut(&mut Conn<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.drain = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_close(
+        mut self,
+        f: impl FnMut(&mut Context, ConnId, &Closed) + Send + 'static,
+    ) -> Self {
+        self.close = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_shutdown(mut self, f: impl FnMut(&mut Context) + Send + 'static) -> Self {
+        self.shutdown = Box::new(f);
+        self
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.record.clone()
+    }
+}
+
+impl Handler for Script {
+    type Session = Session;
+
+    fn on_start(&mut self, cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
+        self.record.push(Event::Start);
+        (self.start)(cx, handle)
+    }
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<Session> {
+        self.record.push(Event::Open(conn.id()));
+        (self.open)(conn)?;
+        Ok(Session { id: conn.id(), ended: false })
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Session,
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        assert_eq!(session.id, conn.id(), "a session was lent to another connection");
+        assert!(!session.ended, "data came after on_eof");
+        assert!(!input.is_empty(), "on_data was called with nothing to show");
+        self.record.push(Event::Data(conn.id()));
+        (self.data)(conn, input)
+    }
+
+    fn on_eof(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Session,
+        rest: &mut Input<'_>,
+    ) -> io::Result<()> {
+        assert_eq!(session.id, conn.id(), "a session was lent to another connection");
+        assert!(!session.ended, "on_eof came twice");
+        session.ended = true;
+        self.record.push(Event::Eof(conn.id()));
+        (self.eof)(conn, rest)
+    }
+
+    fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+        assert_eq!(session.id, conn.id(), "a session was lent to another connection");
+        self.record.push(Event::Drain(conn.id()));
+        (self.drain)(conn)
+    }
+
+    fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {
+        assert_eq!(session.id, id, "a session was handed over under another name");
+        (self.close)(cx, id, &closed);
+        self.record.push(Event::Close(id, Arc::new(closed)));
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context) {
+        self.record.push(Event::Shutdown);
+        (self.shutdown)(cx);
+    }
+}
+
+// ---- the server -----------------------------------------------------------------------------
+
+/// A reactor on a thread of its own.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) handle: Handle<Script>,
+    pub(crate) record: Record,
+    thread: JoinHandle<(io::Result<()>, Stats)>,
+}
+
+impl Server {
+    /// Serves the script on a free port of 127.0.0.1.
+    pub(crate) fn start(script: Script, config: Config) -> Server {
+        Server::start_on(listener(), script, config)
+    }
+
+    /// The same on a listener that may have clients waiting already.
+    pub(crate) fn start_on(
+        listen: impl Into<Listen> + Send + 'static,
+        script: Script,
+        config: Config,
+    ) -> Server {
+        let record = script.record();
+        let (ready, started) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut reactor = Reactor::with_config(script, config).unwrap();
+            let id = reactor.listen(listen).unwrap();
+            let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+            ready.send((addr, reactor.handle())).unwrap();
+            let result = reactor.run();
+            (result, reactor.stats().clone())
+        });
+        let (addr, handle) = started.recv_timeout(DEADLINE).expect("the server starts");
+        Server { addr, handle, record, thread }
+    }
+
+    /// Shuts down, and waits for the end.
+    #[track_caller]
+    pub(crate) fn end(self) -> Stats {
+        self.handle.shutdown();
+        self.join()
+    }
+
+    /// Shuts down the hard way, and waits for the end.
+    #[track_caller]
+    pub(crate) fn end_now(self) -> Stats {
+        self.handle.shutdown_now();
+        self.join()
+    }
+
+    /// Waits until `run` returned, which must be without an error.
+    #[track_caller]
+    pub(crate) fn join(self) -> Stats {
+        wait_until("the server has ended", || self.thread.is_finished());
+        match self.thread.join() {
+            Ok((result, stats)) => {
+                result.expect("run ends well");
+                stats
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    #[track_caller]
+    pub(crate) fn connect(&self) -> TcpStream {
+        connect(self.addr)
+    }
+}
+
+/// A callback that waits until the test lets it go, with the whole reactor standing still.
+pub(crate) fn stall() -> (Stall, Stalled) {
+    let (entered, enters) = mpsc::channel();
+    let (go, goes) = mpsc::channel();
+    (Stall { enters, go }, Stalled { entered, goes })
+}
+
+/// The test's end of `stall`.
+pub(crate) struct Stall {
+    enters: Receiver<()>,
+    go: Sender<()>,
+}
+
+/// The callback's end of `stall`.
+pub(crate) struct Stalled {
+    entered: Sender<()>,
+    goes: Receiver<()>,
+}
+
+impl Stall {
+    pub(crate) fn wait_entered(&self) {
+        self.enters.recv_timeout(DEADLINE).expect("the callback that stalls is called");
+    }
+
+    pub(crate) fn release(&self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+impl Stalled {
+    pub(crate) fn stand_still(&self) {
+        self.entered.send(()).unwrap();
+        self.goes.recv_timeout(DEADLINE).expect("the test lets go");
+    }
+}
+
+// ---- clients --------------------------------------------------------------------------------
+
+/// A listener of `std`, with a backlog that takes what the tests put in front of it.
+pub(crate) fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+#[track_caller]
+pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
+    bounded(TcpStream::connect_timeout(&addr, DEADLINE).unwrap())
+}
+
+/// A client whose kernel takes next to nothing that it does not read.
+#[track_caller]
+pub(crate) fn connect_narrow(addr: SocketAddr) -> TcpStream {
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 * KIB).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    bounded(socket.into())
+}
+
+/// Bounds every wait of a client, so that a broken promise fails instead of hanging.
+fn bounded(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Leaves with a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+/// Sends, and expects the same bytes back.
+#[track_caller]
+pub(crate) fn ping(client: &mut TcpStream, bytes: &[u8]) {
+    client.write_all(bytes).unwrap();
+    assert_eq!(read_n(client, bytes.len()), bytes);
+}
+
+#[track_caller]
+pub(crate) fn read_n(client: &mut TcpStream, n: usize) -> Vec<u8> {
+    let mut bytes = vec![0; n];
+    client.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// Reads to the end, which must be an orderly one.
+#[track_caller]
+pub(crate) fn read_to_end(client: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Reads until the end or an error, whichever comes first; the end is told.
+pub(crate) fn read_until_gone(client: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
+    let mut bytes = Vec::new();
+    let result = client.read_to_end(&mut bytes).map(drop);
+    (bytes, result)
+}
+
+/// Sends all of it on one thread while this one reads to the end.
+#[track_caller]
+pub(crate) fn exchange(client: &TcpStream, bytes: &[u8]) -> Vec<u8> {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = client;
+            writer.write_all(bytes).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut back = Vec::with_capacity(bytes.len());
+        let mut reader = client;
+        reader.read_to_end(&mut back).unwrap();
+        back
+    })
+}
+
+/// Compares without printing megabytes.
+#[track_caller]
+pub(crate) fn assert_same(got: &[u8], expected: &[u8]) {
+    let differs = got.iter().zip(expected).position(|(a, b)| a != b);
+    assert!(
+        differs.is_none() && got.len() == expected.len(),
+        "{} bytes came, {} were expected, the first difference is at {differs:?}",
+        got.len(),
+        expected.len(),
+    );
+}
+
+/// Asks a server whose `on_data` calls `tell_turns` how many turns its reactor has made.
+#[track_caller]
+pub(crate) fn ask_turns(client: &mut TcpStream) -> u64 {
+    client.write_all(b"?").unwrap();
+    u64::from_be_bytes(read_n(client, 8).try_into().unwrap())
+}
+
+/// Answers `ask_turns`.
+pub(crate) fn tell_turns(conn: &mut Conn<'_>, input: &mut Input<'_>) {
+    input.take_all();
+    let turns = conn.cx().stats().turns;
+    conn.send(turns.to_be_bytes());
+}
+
+/// Fails if the reactor behind `probe` takes turns though nothing happens.
+#[track_caller]
+pub(crate) fn assert_at_rest(probe: &mut TcpStream) {
+    let before = ask_turns(probe);
+    watch(Duration::from_millis(300));
+    let turns = ask_turns(probe) - before;
+    assert!(turns < 30, "{turns} turns were taken in 300 ms in which nothing happened");
+}
+
+// ---- chance ---------------------------------------------------------------------------------
+
+/// Numbers that look random, the same for the same seed (xorshift64*).
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 16) as usize % n
+    }
+
+    /// A size from 1 to `max`, small ones as likely as large ones.
+    pub(crate) fn size(&mut self, max: usize) -> usize {
+        let bits = self.below(max.ilog2() as usize + 1);
+        (self.below(1 << (bits + 1)) + 1).min(max)
+    }
+
+    pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(n + 8);
+        while bytes.len() < n {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(n);
+        bytes
+    }
+}
+
+/// Data that no shift or swap leaves unnoticed.
+pub(crate) fn random(seed: u64, n: usize) -> Vec<u8> {
+    Chance::new(seed).bytes(n)
+}
+
+// ---- children -------------------------------------------------------------------------------
+
+/// What belongs to a process is tested on a child: this binary runs one of its own ignored tests again.
+pub(crate) mod child {
+    use super::*;
+
+    const NAME: &str = "WOULDBLOCK_TEST_CHILD";
+
+    /// True in the child that `run` or `Child::serve` started for this test; a plain `--ignored` run skips it.
+    pub(crate) fn is_running(test: &str) -> bool {
+        std::env::var(NAME).is_ok_and(|name| name == test)
+    }
+
+    fn command(test: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env(NAME, test);
+        // Freed memory goes back at once, so that resident memory shows what is held.
+        command.env("MALLOC_MMAP_THRESHOLD_", "65536").env("MALLOC_TRIM_THRESHOLD_", "65536");
+        command
+    }
+
+    /// Runs an ignored test of this binary in a process of its own; it must pass.
+    #[track_caller]
+    pub(crate) fn run(test: &str) {
+        let output = command(test).stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "the child failed ({}):\n{text}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+        );
+    }
+
+    /// The child's part of `Child::serve`: tells the address, and serves until stdin ends.
+    pub(crate) fn serve<H: Handler + 'static>(mut reactor: Reactor<H>) {
+        let id = reactor.listen("127.0.0.1:0").unwrap();
+        let addr = reactor.local_addr(id).unwrap();
+        let handle = reactor.handle();
+        thread::spawn(move || {
+            io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            handle.shutdown();
+        });
+        println!("\nlistening on {addr}");
+        io::stdout().flush().unwrap();
+        reactor.run().unwrap();
+    }
+
+    /// A process that serves: this binary again, or an example. It is killed when dropped.
+    pub(crate) struct Child {
+        pub(crate) addr: SocketAddr,
+        process: std::process::Child,
+        stderr: Arc<Mutex<String>>,
+    }
+
+    impl Child {
+        /// Starts an ignored test of this binary that ends in `child::serve`.
+        pub(crate) fn serve(test: &str) -> Child {
+            Child::start(command(test))
+        }
+
+        /// Starts an example found beside this binary, on a free port.
+        pub(crate) fn example(name: &str, args: &[&str]) -> Child {
+            let mut command = Command::new(example(name));
+            command.args(["--listen", "127.0.0.1:0"]).args(args);
+            Child::start(command)
+        }
+
+        /// Starts a program that prints `listening on ADDR`.
+        pub(crate) fn start(mut command: Command) -> Child {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut process = command.spawn().unwrap();
+            let stderr = Arc::new(Mutex::new(String::new()));
+            let (log, kept) = (process.stderr.take().unwrap(), Arc::clone(&stderr));
+            thread::spawn(move || {
+                for line in BufReader::new(log).lines().map_while(Result::ok) {
+                    let mut kept = kept.lock().unwrap();
+                    kept.push_str(&line);
+                    kept.push('\n');
+                }
+            });
+            let (told, tells) = mpsc::channel();
+            let stdout = BufReader::new(process.stdout.take().unwrap());
+            thread::spawn(move || {
+                for line in stdout.lines().map_while(Result::ok) {
+                    if let Some((_, addr)) = line.split_once("listening on ") {
+                        let _ = told.send(addr.trim().parse().unwrap());
+                    }
+                }
+            });
+            let addr = tells.recv_timeout(DEADLINE);
+            let addr = addr.unwrap_or_else(|_| {
+                let _ = process.kill();
+                panic!("the child does not listen:\n{}", stderr.lock().unwrap())
+            });
+            Child { addr, process, stderr }
+        }
+
+        pub(crate) fn connect(&self) -> TcpStream {
+            connect(self.addr)
+        }
+
+        /// What it wrote to stderr so far.
+        pub(crate) fn stderr(&self) -> String {
+            self.stderr.lock().unwrap().clone()
+        }
+
+        pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+            let pid = rustix::process::Pid::from_child(&self.process);
+            rustix::process::kill_process(pid, signal).unwrap();
+        }
+
+        /// Stops it as a debugger would, and waits until it stands.
+        pub(crate) fn stop(&self) {
+            self.signal(rustix::process::Signal::STOP);
+            wait_until("the child is stopped", || self.stat_field(0) == "T");
+        }
+
+        pub(crate) fn go_on(&self) {
+            self.signal(rustix::process::Signal::CONT);
+        }
+
+        /// CPU time used so far, in the kernel's ticks of ten milliseconds.
+        pub(crate) fn cpu_ticks(&self) -> u64 {
+            let ticks = |n| self.stat_field(n).parse::<u64>().unwrap();
+            ticks(11) + ticks(12)
+        }
+
+        /// A field of `/proc/PID/stat`, counted from the state (proc(5)).
+        fn stat_field(&self, n: usize) -> String {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+            let (_, fields) = stat.rsplit_once(") ").unwrap();
+            fields.split(' ').nth(n).unwrap().to_owned()
+        }
+
+        /// Descriptors open in it.
+        pub(crate) fn descriptors(&self) -> usize {
+            std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+        }
+
+        pub(crate) fn has_exited(&mut self) -> Option<ExitStatus> {
+            self.process.try_wait().unwrap()
+        }
+
+        /// Waits for its end by itself.
+        #[track_caller]
+        pub(crate) fn wait(&mut self) -> ExitStatus {
+            wait_until("the child has exited", || self.has_exited().is_some());
+            self.has_exited().unwrap()
+        }
+
+        /// Lets a child of `Child::serve` shut down; it must end well.
+        #[track_caller]
+        pub(crate) fn end(mut self) {
+            drop(self.process.stdin.take());
+            let status = self.wait();
+            assert!(status.success(), "the child failed:\n{}", self.stderr());
+        }
+    }
+
+    impl Drop for Child {
+        fn drop(&mut self) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+
+    /// The path of an example built beside this binary.
+    #[track_caller]
+    pub(crate) fn example(name: &str) -> std::path::PathBuf {
+        let exe = std::env::current_exe().unwrap();
+        let profile = exe.parent().and_then(|deps| deps.parent()).unwrap();
+        let path = profile.join("examples").join(name);
+        assert!(path.exists(), "{} is missing; build it: cargo build --examples", path.display());
+        path
+    }
+
+    /// Sets the soft descriptor limit of this process. Only for children.
+    pub(crate) fn limit_descriptors(soft: u64) {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum }).unwrap();
+    }
+
+    /// Raises the soft descriptor limit as far as it goes, and answers how many client-and-server pairs fit.
+    pub(crate) fn room_for_pairs() -> usize {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        maximum.map_or(100_000, |limit| (limit as usize).saturating_sub(64) / 2)
+    }
+
+    /// Descriptors open in this process.
+    pub(crate) fn own_descriptors() -> usize {
+        // The iterator itself holds one.
+        std::fs::read_dir("/proc/self/fd").unwrap().count() - 1
+    }
+
+    /// Resident memory of this process in bytes.
+    pub(crate) fn own_memory() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+}
