@@ -423,6 +423,12 @@ fn bounded(stream: TcpStream) -> TcpStream {
     stream
 }
 
+/// Makes the kernel take next to nothing at a time.
+pub(crate) fn narrow_sending(conn: &Conn<'_>) {
+    let fd = conn.fd().expect("a TCP connection has a descriptor");
+    SockRef::from(&fd).set_send_buffer_size(1).unwrap();
+}
+
 /// Leaves with a reset.
 pub(crate) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
