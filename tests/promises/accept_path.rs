@@ -1,13 +1,13 @@
 //! Promise 6 at the door: nobody who knocks can end the reactor, make it spin, or be forgotten.
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
-use wouldblock::{Address, Config, ListenerId, Listen, Origin, Reactor};
+use wouldblock::{Address, Config, Conn, Handler, Input, Listen, ListenerId, Origin, Reactor};
 
 use crate::support::*;
 
@@ -222,32 +222,29 @@ fn a_blocking_listener_is_made_non_blocking() {
     server.end();
 }
 
+/// Greets, and notes by which door each came.
+struct Porter(Arc<Mutex<Vec<Origin>>>);
+
+impl Handler for Porter {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
+        self.0.lock().unwrap().push(origin);
+        conn.send(b"in");
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), input: &mut Input<'_>) -> io::Result<()> {
+        input.take_all();
+        Ok(())
+    }
+}
+
 /// Promise 6: an accepted connection tells by which door it came.
 #[test]
 fn the_origin_names_the_listener() {
-    struct Doors(Vec<ListenerId>, wouldblock::Handle<Doors>);
-    // Built in two steps, for the handler needs the ids.
-    struct Door(Arc<Mutex<Vec<Origin>>>);
-    impl wouldblock::Handler for Door {
-        type Session = ();
-        fn on_open(&mut self, conn: &mut wouldblock::Conn<'_>, origin: Origin) -> std::io::Result<()> {
-            self.0.lock().unwrap().push(origin);
-            conn.send(b"in");
-            Ok(())
-        }
-        fn on_data(
-            &mut self,
-            _: &mut wouldblock::Conn<'_>,
-            (): &mut (),
-            input: &mut wouldblock::Input<'_>,
-        ) -> std::io::Result<()> {
-            input.take_all();
-            Ok(())
-        }
-    }
-    let _ = std::marker::PhantomData::<Doors>;
     let origins = Arc::new(Mutex::new(Vec::new()));
-    let mut reactor = Reactor::new(Door(origins.clone())).unwrap();
+    let mut reactor = Reactor::new(Porter(origins.clone())).unwrap();
     let front = reactor.listen("127.0.0.1:0").unwrap();
     let back = reactor.listen("127.0.0.1:0").unwrap();
     let addr = |id| reactor.local_addr(id).unwrap().ip().unwrap();
