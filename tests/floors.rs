@@ -1,0 +1,377 @@
+//! Holds the house of ARCHITECTURE.md: who may import whom, where mio, the clock and a platform may be named, and
+//! that every promise and every trap has its test or its sentence.
+//!
+//! It reads the sources as text, without comments and without the tests at the foot of a file. It understands the
+//! few forms of path that are in use (`crate::x`, `crate::{a, b::c}`), not all of Rust.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors, from the street up. A file imports only from floors below its own.
+const FLOORS: [&[&str]; 9] = [
+    &["attempt", "address", "id", "readiness", "config", "close"],
+    &["socket", "input", "output", "slots", "timers", "stats"],
+    &["conn", "listener", "driver", "cork"],
+    &["core"],
+    &["context"],
+    &["handler"],
+    &["reactor"],
+    &[],
+    &["lib"],
+];
+
+/// The promises of the design.
+const PROMISES: u32 = 8;
+
+/// The traps of the collection.
+const TRAPS: u32 = 72;
+
+/// Traps that wait for what is not built yet.
+const WAITING: [(u32, &str); 26] = [
+    (4, "TLS on a clone: comes with tls.rs"),
+    (5, "random events: the simulator"),
+    (6, "split events: the simulator"),
+    (11, "events without flags: the simulator"),
+    (22, "an accept that fails between two that do not: the simulator"),
+    (28, "SO_REUSEPORT: an option that is not published yet"),
+    (44, "outbound connects"),
+    (45, "outbound connects"),
+    (46, "outbound connects"),
+    (47, "datagrams"),
+    (48, "datagrams"),
+    (49, "datagrams"),
+    (50, "datagrams"),
+    (51, "datagrams"),
+    (52, "Unix sockets"),
+    (53, "Unix sockets"),
+    (54, "only_v6 and limits per address: not published yet"),
+    (55, "PROXY header: no decoder yet"),
+    (57, "posted closures"),
+    (60, "a clock that jumps: the simulator"),
+    (61, "user timers"),
+    (62, "user timers"),
+    (63, "user timers"),
+    (70, "frame decoders"),
+    (3, "held by running these very tests with --cfg mio_unsupported_force_poll_poll, see .ci/run"),
+    (19, "a fork needs unsafe: documented, not tested"),
+];
+
+/// A file is read in one sitting. The tests at its foot count for half.
+const LINES_MAX: usize = 700;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below a folder, with its text.
+fn files(folder: &str) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.insert(path.strip_prefix(root()).unwrap().to_owned(), text);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "nothing in {folder}");
+    found
+}
+
+/// The module a source file belongs to: `src/frame/lines.rs` is `frame`.
+fn module(path: &Path) -> String {
+    let name = path.components().nth(1).unwrap().as_os_str().to_str().unwrap();
+    name.strip_suffix(".rs").unwrap_or(name).to_owned()
+}
+
+/// The code of a file: no comments, nothing between quotes, nothing of the tests at its foot. Lines keep their
+/// numbers.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '/' if rest.peek() == Some(&'/') => {
+                while rest.peek().is_some_and(|c| *c != '\n') {
+                    rest.next();
+                }
+            }
+            '"' => {
+                while let Some(c) = rest.next() {
+                    match c {
+                        '\\' => drop(rest.next()),
+                        '"' => break,
+                        '\n' => code.push('\n'),
+                        _ => (),
+                    }
+                }
+                code.push_str("\"\"");
+            }
+            // A quote or an escaped character, not the begin of a string or a lifetime.
+            '\'' if rest.peek() == Some(&'"') || rest.peek() == Some(&'\\') => {
+                let escaped = rest.next() == Some('\\');
+                if escaped {
+                    rest.next();
+                }
+                while rest.next().is_some_and(|c| c != '\'') {}
+                code.push_str("' '");
+            }
+            c => code.push(c),
+        }
+    }
+    code
+}
+
+/// Where a word stands in code as a whole word.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let inside = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).map(|(at, _)| at).filter(move |at| {
+        !code[..*at].ends_with(inside) && !code[*at + word.len()..].starts_with(inside)
+    })
+}
+
+/// The modules that a file names behind `crate::`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let name = |text: &str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        text[..end].to_owned()
+    };
+    let mut found = BTreeSet::new();
+    for at in words(code, "crate") {
+        let Some(path) = code[at + "crate".len()..].strip_prefix("::") else { continue };
+        let Some(group) = path.strip_prefix('{') else {
+            found.insert(name(path));
+            continue;
+        };
+        // The names at the depth of this group.
+        let (mut depth, mut item) = (0, String::new());
+        for c in group.chars() {
+            match c {
+                '}' if depth == 0 => break,
+                ',' if depth == 0 => {
+                    found.insert(name(item.trim()));
+                    item.clear();
+                    continue;
+                }
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => (),
+            }
+            item.push(c);
+        }
+        found.insert(name(item.trim()));
+    }
+    found.remove("");
+    found
+}
+
+fn floor_of(module: &str) -> Option<usize> {
+    FLOORS.iter().position(|floor| floor.contains(&module))
+}
+
+/// Promise 7: a file imports only from floors below its own; no circles.
+#[test]
+fn a_file_imports_only_from_floors_below() {
+    let mut wrong = Vec::new();
+    for (path, text) in files("src") {
+        let own = module(&path);
+        let Some(floor) = floor_of(&own) else {
+            wrong.push(format!("{} stands on no floor", path.display()));
+            continue;
+        };
+        if own == "lib" {
+            continue; // the street door sees all
+        }
+        for import in imports(&code(&text)) {
+            match floor_of(&import) {
+                _ if import == own => (),
+                Some(below) if below < floor => (),
+                Some(other) => wrong.push(format!(
+                    "{} (floor {floor}) names crate::{import} (floor {other})",
+                    path.display()
+                )),
+                None => wrong.push(format!(
+                    "{} names crate::{import}, which is no file; go to where it is defined",
+                    path.display()
+                )),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The floors in ARCHITECTURE.md name the same files.
+#[test]
+fn every_file_stands_in_the_architecture() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    for path in files("src").into_keys() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let folder = path.components().count() > 2;
+        assert!(folder || text.contains(name), "ARCHITECTURE.md does not know {name}");
+    }
+}
+
+/// Fails if a word stands in the code of a file that is not among the `allowed`.
+fn only_in(allowed: &[&str], word: &str) {
+    for (path, text) in files("src") {
+        if allowed.contains(&module(&path).as_str()) {
+            continue;
+        }
+        let code = code(&text);
+        if let Some(at) = words(&code, word).next() {
+            let line = code[..at].lines().count();
+            panic!("{}:{line} names {word}; only {allowed:?} may", path.display());
+        }
+    }
+}
+
+/// mio is the business of two files.
+#[test]
+fn only_socket_and_driver_name_mio() {
+    only_in(&["socket", "driver"], "mio");
+}
+
+/// Everybody else is told what time it is.
+#[test]
+fn only_the_driver_reads_the_clock() {
+    only_in(&["driver"], "Instant::now");
+    only_in(&[], "SystemTime");
+}
+
+/// Only floors 5 and up know what a handler is.
+#[test]
+fn only_the_upper_floors_name_the_handler() {
+    only_in(&["handler", "reactor", "lib"], "Handler");
+    only_in(&["handler", "reactor", "lib"], "Session");
+}
+
+/// A platform's `cfg` stands in two files, and in the refusal at the street door.
+#[test]
+fn a_platform_is_named_in_two_files_only() {
+    const PLATFORM: [&str; 6] =
+        ["target_", "unix", "windows", "mio_unsupported", "unix_", "linux"];
+    for (path, text) in files("src") {
+        if ["socket", "driver", "lib"].contains(&module(&path).as_str()) {
+            continue;
+        }
+        let code = code(&text);
+        for form in ["cfg(", "cfg_attr(", "cfg!("] {
+            for (at, _) in code.match_indices(form) {
+                let condition: String =
+                    code[at + form.len()..].chars().take_while(|c| !"]\n".contains(*c)).collect();
+                let line = code[..at].lines().count();
+                assert!(
+                    !PLATFORM.iter().any(|word| condition.contains(word)),
+                    "{}:{line} asks for a platform: {condition}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+/// Promise 8: no `unsafe`, and the compiler is told so.
+#[test]
+fn nothing_is_unsafe() {
+    for (path, text) in files("src").into_iter().chain(files("tests")) {
+        // This very file names it.
+        if path.ends_with("floors.rs") {
+            continue;
+        }
+        assert_eq!(words(&code(&text), "unsafe").next(), None, "in {}", path.display());
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    assert!(
+        manifest.contains("unsafe_code = \"forbid\"") && lib.contains("#![forbid(unsafe_code)]"),
+        "unsafe code is to be forbidden in both places"
+    );
+}
+
+/// A file is read in one sitting.
+#[test]
+fn no_file_is_too_long_to_read() {
+    for (path, text) in files("src") {
+        let lines = text.lines().count();
+        let foot = text.split("#[cfg(test)]\nmod ").nth(1).map_or(0, |foot| foot.lines().count());
+        let counted = lines - foot / 2;
+        assert!(counted <= LINES_MAX, "{} has {lines} lines, {foot} of tests", path.display());
+    }
+}
+
+/// The numbers named behind a word in the doc comments: `Promise 1`, `Traps 7, 42 and 64`.
+fn numbers(text: &str, word: &str, into: &mut BTreeSet<u32>) {
+    for (at, _) in text.match_indices(word) {
+        let mut rest = text[at + word.len()..].strip_prefix('s').unwrap_or(&text[at + word.len()..]);
+        loop {
+            rest = rest.trim_start_matches([' ', ',', '\n', '/', '!']);
+            rest = rest.strip_prefix("and ").unwrap_or(rest);
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let Ok(number) = rest[..digits].parse() else { break };
+            into.insert(number);
+            rest = &rest[digits..];
+        }
+    }
+}
+
+/// All doc comments that stand over a test.
+fn docs_of_tests() -> String {
+    let mut docs = String::new();
+    for text in files("src").into_values().chain(files("tests").into_values()) {
+        let mut doc = String::new();
+        for line in text.lines().map(str::trim) {
+            if line.starts_with("///") {
+                doc.push_str(line);
+                doc.push('\n');
+            } else if line == "#[test]" {
+                docs.push_str(&doc);
+                doc.clear();
+            } else if !line.starts_with("#[") {
+                doc.clear();
+            }
+        }
+    }
+    docs
+}
+
+/// Promise 7: what is promised is tested.
+#[test]
+fn every_promise_is_named_by_a_test() {
+    let mut named = BTreeSet::new();
+    numbers(&docs_of_tests(), "Promise", &mut named);
+    let missing: Vec<_> = (1..=PROMISES).filter(|number| !named.contains(number)).collect();
+    assert!(missing.is_empty(), "promises without a test: {missing:?}");
+}
+
+/// Promise 7: a trap is closed by a test, or by a sentence in ARCHITECTURE.md, or it waits for what is not built.
+#[test]
+fn every_trap_is_closed_or_waits() {
+    let mut named = BTreeSet::new();
+    numbers(&docs_of_tests(), "Trap", &mut named);
+    numbers(&fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap(), "Trap", &mut named);
+    let waits = |trap: &u32| WAITING.iter().any(|(number, _)| number == trap);
+    let missing: Vec<_> =
+        (1..=TRAPS).filter(|trap| !named.contains(trap) && !waits(trap)).collect();
+    assert!(missing.is_empty(), "traps with neither test nor sentence: {missing:?}");
+}
+
+/// A promise and a trap are numbers that the reader can look up.
+#[test]
+fn the_rules_above_can_be_broken() {
+    // The checks themselves, against a text that breaks them.
+    let text = "use crate::{core::Core, conn::{Conn, State}};\n// crate::lib\nlet x = crate::reactor::go(\"crate::no\");";
+    let found: Vec<_> = imports(&code(text)).into_iter().collect();
+    assert_eq!(found, ["conn", "core", "reactor"]);
+    assert_eq!(words("unsafe_code unsafe", "unsafe").count(), 1);
+    let mut named = BTreeSet::new();
+    numbers("/// Traps 7, 42 and 64: words 9", "Trap", &mut named);
+    assert_eq!(named.into_iter().collect::<Vec<_>>(), [7, 42, 64]);
+}
