@@ -20,7 +20,8 @@ fn deep_listener(backlog: i32) -> TcpListener {
     socket.into()
 }
 
-/// Promises 1 and 6, Trap 21: many knocked before the first turn; there is one edge for all of them.
+/// Promises 1 and 6, Trap 21: many knocked before the first turn; there is one edge for all of
+/// them.
 #[test]
 fn all_who_knock_at_once_are_let_in() {
     let listener = deep_listener(256);
@@ -37,8 +38,8 @@ fn all_who_knock_at_once_are_let_in() {
     assert_eq!(server.end().accepted, 100);
 }
 
-/// Promise 6, Trap 26: our own backlog is deep: hundreds connect while nobody accepts, and no SYN is dropped. In a
-/// child for the descriptors.
+/// Promise 6, Trap 26: our own backlog is deep: hundreds connect while nobody accepts, and no SYN
+/// is dropped. In a child for the descriptors.
 #[test]
 fn hundreds_may_knock_while_the_server_is_busy() {
     child::run("accept_path::child_backlog");
@@ -60,7 +61,8 @@ fn child_backlog() {
     drop((reactor, clients));
 }
 
-/// Promise 6, Trap 26: the server closed first, so its side waits in TIME_WAIT; the port is free again all the same.
+/// Promise 6, Trap 26: the server closed first, so its side waits in `TIME_WAIT`; the port is free
+/// again all the same.
 #[test]
 fn a_server_restarted_at_once_gets_its_port_again() {
     let mut addr = "127.0.0.1:0".to_owned();
@@ -128,7 +130,8 @@ fn a_connection_knows_both_its_addresses() {
     server.end();
 }
 
-/// Promise 6, Trap 43: small answers do not wait for an acknowledgement: accepted sockets have TCP_NODELAY.
+/// Promise 6, Trap 43: small answers do not wait for an acknowledgement: accepted sockets have
+/// `TCP_NODELAY`.
 #[test]
 fn accepted_sockets_do_not_delay() {
     let script = echo().on_open(|conn| {
@@ -209,7 +212,8 @@ fn a_reactor_listens_on_ipv6() {
     assert!(addrs.iter().all(SocketAddr::is_ipv6));
 }
 
-/// Promise 6: a listener that blocks is made non-blocking, or the first quiet moment would stop everybody.
+/// Promise 6: a listener that blocks is made non-blocking, or the first quiet moment would stop
+/// everybody.
 #[test]
 fn a_blocking_listener_is_made_non_blocking() {
     let listener = listener();
@@ -293,7 +297,8 @@ fn a_place_that_does_not_exist_is_an_error() {
     reactor.listen("127.0.0.1:0").unwrap();
 }
 
-/// Promise 6, Trap 29: one that connects over and over, and one that resets at once, leave a clean house.
+/// Promise 6, Trap 29: one that connects over and over, and one that resets at once, leave a clean
+/// house.
 #[test]
 fn a_thousand_short_visits_leave_nothing_behind() {
     let server = Server::start(echo(), Config::default().linger(Duration::from_millis(300)));

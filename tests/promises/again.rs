@@ -1,4 +1,5 @@
-//! Promises 1 and 3, the fine print of `on_data`: when a callback comes again, and when it does not.
+//! Promises 1 and 3, the fine print of `on_data`: when a callback comes again, and when it does
+//! not.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +13,9 @@ use crate::support::*;
 type Shown = Arc<Mutex<Vec<(usize, usize)>>>;
 
 /// A script that notes what it is shown and lets `f` consume.
-fn noting(mut f: impl FnMut(&mut Input<'_>) -> Option<Vec<u8>> + Send + 'static) -> (Script, Shown) {
+fn noting(
+    mut f: impl FnMut(&mut Input<'_>) -> Option<Vec<u8>> + Send + 'static,
+) -> (Script, Shown) {
     let shown = Shown::default();
     let notes = shown.clone();
     let script = echo().on_data(move |conn, input| {
@@ -52,7 +55,8 @@ fn a_handler_may_take_one_request_a_call() {
     server.end();
 }
 
-/// Promise 1: a call that consumed nothing is not repeated, it waits for bytes; `seen` says what is old.
+/// Promise 1: a call that consumed nothing is not repeated, it waits for bytes; `seen` says what is
+/// old.
 #[test]
 fn a_call_that_consumed_nothing_waits_for_bytes() {
     let (script, shown) = noting(|input| (input.len() >= 6).then(|| input.take_all().to_vec()));
@@ -68,8 +72,8 @@ fn a_call_that_consumed_nothing_waits_for_bytes() {
     server.end();
 }
 
-/// Promise 1: `take` answered `None`, so nothing comes before that many bytes; parsing stays linear against a peer
-/// that sends byte by byte.
+/// Promise 1: `take` answered `None`, so nothing comes before that many bytes; parsing stays linear
+/// against a peer that sends byte by byte.
 #[test]
 fn take_waits_for_all_it_asked() {
     let (script, shown) = noting(|input| input.take(10).map(<[u8]>::to_vec));
@@ -106,7 +110,8 @@ fn wait_for_is_the_last_word_of_a_call() {
     settle(&mut probe);
     assert_eq!(*shown.lock().unwrap(), [(0, 4)], "woken before what it waits for");
     client.write_all(b"f").unwrap();
-    // "bcdef" are five: the wait is over, and a call that leaves fewer than that behind waits again.
+    // "bcdef" are five: the wait is over, and a call that leaves fewer than that behind waits
+    // again.
     assert_eq!(read_n(&mut client, 1), b"b");
     assert_eq!(shown.lock().unwrap()[1], (3, 5));
     drop((client, probe));
@@ -200,7 +205,8 @@ fn a_pause_holds_the_repeats_and_resume_brings_them() {
     server.end();
 }
 
-/// Promise 1: `resume` offers what was left even if the last call consumed nothing, but not if it said it waits.
+/// Promise 1: `resume` offers what was left even if the last call consumed nothing, but not if it
+/// said it waits.
 #[test]
 fn resume_offers_what_was_left_unless_it_waits() {
     for waits in [false, true] {
@@ -230,15 +236,17 @@ fn resume_offers_what_was_left_unless_it_waits() {
         if waits {
             assert_eq!(server.record.story(id), "open data");
         } else {
-            wait_until("it was offered again", || server.record.story(id).matches("data").count() > 1);
+            wait_until("it was offered again", || {
+                server.record.story(id).matches("data").count() > 1
+            });
         }
         drop((client, other));
         server.end();
     }
 }
 
-/// Promise 5: a request left because much is queued is offered when the output came down to low, whether the
-/// reading rested meanwhile (the default) or not (a high that is never reached).
+/// Promise 5: a request left because much is queued is offered when the output came down to low,
+/// whether the reading rested meanwhile (the default) or not (a high that is never reached).
 #[test]
 fn what_was_left_is_offered_when_output_came_down() {
     const REPLY: usize = 2 * MIB;
@@ -265,8 +273,8 @@ fn what_was_left_is_offered_when_output_came_down() {
     }
 }
 
-/// Promise 5: many requests at once, each with a large answer: `output_max` is met only by one answer that is
-/// larger, never by their sum.
+/// Promise 5: many requests at once, each with a large answer: `output_max` is met only by one
+/// answer that is larger, never by their sum.
 #[test]
 fn one_request_a_call_never_meets_output_max() {
     const REPLY: usize = 512 * KIB;
@@ -287,7 +295,8 @@ fn one_request_a_call_never_meets_output_max() {
     server.end();
 }
 
-/// Promise 1: a large message that comes in small pieces is handed over whole, whatever the read buffer holds.
+/// Promise 1: a large message that comes in small pieces is handed over whole, whatever the read
+/// buffer holds.
 #[test]
 fn a_message_larger_than_the_read_buffer_is_gathered() {
     const LENGTH: usize = 900 * KIB;
@@ -297,7 +306,11 @@ fn a_message_larger_than_the_read_buffer_is_gathered() {
     let mut client = server.connect();
     client.write_all(&sent).unwrap();
     assert_same(&read_n(&mut client, 2 * LENGTH), &sent[..2 * LENGTH]);
-    assert!(shown.lock().unwrap().len() <= 6, "it was woken in between: {:?}", shown.lock().unwrap());
+    assert!(
+        shown.lock().unwrap().len() <= 6,
+        "it was woken in between: {:?}",
+        shown.lock().unwrap()
+    );
     drop(client);
     server.end();
 }

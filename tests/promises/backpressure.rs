@@ -1,4 +1,5 @@
-//! Promise 5: while a connection's output is above high its own reading rests until low; nobody else notices.
+//! Promise 5: while a connection's output is above high its own reading rests until low; nobody
+//! else notices.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -26,7 +27,8 @@ fn send_until_stuck(client: &mut TcpStream, bytes: &[u8]) -> usize {
     sent
 }
 
-/// Promise 5: an echo to one that does not read stops listening to it; when it reads, all of it comes.
+/// Promise 5: an echo to one that does not read stops listening to it; when it reads, all of it
+/// comes.
 #[test]
 fn a_slow_reader_pauses_its_own_input() {
     const ALL: usize = 48 * MIB;
@@ -56,11 +58,11 @@ fn a_slow_reader_pauses_its_own_input() {
     server.end();
 }
 
-/// Promises 4, 5 and 6: it never reads, so its reading rests and after `write_stall` it is gone; the others chat on.
+/// Promises 4, 5 and 6: it never reads, so its reading rests and after `write_stall` it is gone;
+/// the others chat on.
 #[test]
 fn one_that_never_reads_hurts_nobody_and_is_gone_in_time() {
-    let server =
-        Server::start(echo(), Config::default().write_stall(Duration::from_millis(700)));
+    let server = Server::start(echo(), Config::default().write_stall(Duration::from_millis(700)));
     let mut stuck = connect_narrow(server.addr);
     let id = server.record.wait_opens(1)[0];
     let mut chatting: Vec<_> = (0..5).map(|_| server.connect()).collect();
@@ -119,8 +121,8 @@ fn a_slow_but_steady_reader_is_no_write_stall() {
     server.end();
 }
 
-/// Promise 5: output above high, then down to low: one `on_drain` for each crossing, without having been asked.
-/// Trap 41: also when the flush happened elsewhere.
+/// Promise 5: output above high, then down to low: one `on_drain` for each crossing, without having
+/// been asked. Trap 41: also when the flush happened elsewhere.
 #[test]
 fn every_crossing_of_high_brings_one_drain() {
     let script = echo()
@@ -213,7 +215,8 @@ fn a_wish_above_high_is_answered_by_the_crossing() {
     server.end();
 }
 
-/// Promise 5: an answer produced piece by piece, each piece when the one before has drained, stays small in memory.
+/// Promise 5: an answer produced piece by piece, each piece when the one before has drained, stays
+/// small in memory.
 #[test]
 fn a_streamed_answer_follows_its_reader() {
     const PIECES: u32 = 600;
@@ -231,7 +234,11 @@ fn a_streamed_answer_follows_its_reader() {
             conn.send(vec![*sent as u8; 20 * KIB]);
             peak.fetch_max(conn.queued(), Ordering::Relaxed);
             *sent += 1;
-            if *sent == PIECES { conn.close() } else { conn.want_drain() }
+            if *sent == PIECES {
+                conn.close();
+            } else {
+                conn.want_drain();
+            }
             Ok(())
         });
     let server = Server::start(script, Config::default());
@@ -246,7 +253,8 @@ fn a_streamed_answer_follows_its_reader() {
     server.end();
 }
 
-/// Promise 5: `pause` and `resume` are the application's own; while paused nothing is called, not even `on_eof`.
+/// Promise 5: `pause` and `resume` are the application's own; while paused nothing is called, not
+/// even `on_eof`.
 #[test]
 fn a_paused_connection_hears_nothing() {
     let first = Arc::new(Mutex::new(None));

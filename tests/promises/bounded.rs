@@ -13,7 +13,8 @@ use crate::support::*;
 #[test]
 fn input_that_nobody_consumes_ends_at_input_max() {
     let script = echo().on_data(|_, _| Ok(()));
-    let server = Server::start(script, Config::default().input_max(100 * KIB).read_buffer(16 * KIB));
+    let server =
+        Server::start(script, Config::default().input_max(100 * KIB).read_buffer(16 * KIB));
     let mut client = server.connect();
     let _ = client.write_all(&vec![0; 2 * MIB]);
     let closed = server.record.wait_close();
@@ -32,7 +33,8 @@ fn waiting_for_more_than_input_max_ends_at_once() {
         input.wait_for(100 * KIB + 1);
         Ok(())
     });
-    let server = Server::start(script, Config::default().input_max(100 * KIB).read_buffer(16 * KIB));
+    let server =
+        Server::start(script, Config::default().input_max(100 * KIB).read_buffer(16 * KIB));
     let mut client = server.connect();
     client.write_all(b"a frame of 100 KiB and 1 byte follows").unwrap();
     let closed = server.record.wait_close();
@@ -113,7 +115,8 @@ fn a_broadcast_ends_only_those_that_do_not_read() {
     server.end();
 }
 
-/// Promises 4 and 6: the house is full; the next one waits outside until somebody leaves, and is served then.
+/// Promises 4 and 6: the house is full; the next one waits outside until somebody leaves, and is
+/// served then.
 #[test]
 fn a_full_house_lets_the_next_in_when_one_leaves() {
     let server = Server::start(echo(), Config::default().connections(3));
@@ -175,7 +178,8 @@ fn only_the_idle_are_closed_as_idle() {
     assert!(server.end().closed.idle >= 1);
 }
 
-/// Promise 4, Trap 39: we said goodbye, the peer never does; after `linger` it is let go. The reason stays ours.
+/// Promise 4, Trap 39: we said goodbye, the peer never does; after `linger` it is let go. The
+/// reason stays ours.
 #[test]
 fn a_silent_peer_is_let_go_when_the_linger_expires() {
     let script = echo().on_data(|conn, input| {
@@ -202,7 +206,8 @@ fn a_silent_peer_is_let_go_when_the_linger_expires() {
     server.end();
 }
 
-/// Promise 4: from `close` on the whole way out is bounded by `close_max`, however steadily the peer goes on.
+/// Promise 4: from `close` on the whole way out is bounded by `close_max`, however steadily the
+/// peer goes on.
 #[test]
 fn a_close_is_over_at_close_max() {
     let script = echo()
@@ -238,7 +243,10 @@ fn a_close_is_over_at_close_max() {
 #[test]
 fn a_configuration_that_contradicts_itself_is_refused_by_name() {
     let cases = [
-        (Config::default().output_low(100 * KIB).output_high(50 * KIB), ["output_low", "output_high"]),
+        (
+            Config::default().output_low(100 * KIB).output_high(50 * KIB),
+            ["output_low", "output_high"],
+        ),
         (Config::default().output_high(4 * MIB).output_max(4 * MIB), ["output_high", "output_max"]),
         (Config::default().read_buffer(8 * MIB), ["read_buffer", "output_max"]),
     ];
@@ -267,7 +275,8 @@ fn a_configuration_of_zeros_is_refused() {
     }
 }
 
-/// Promise 4, Trap 69: a broadcast is one copy, however many hold on to it. In a child, for its own memory.
+/// Promise 4, Trap 69: a broadcast is one copy, however many hold on to it. In a child, for its own
+/// memory.
 #[test]
 fn a_broadcast_is_one_copy_in_memory() {
     child::run("bounded::child_broadcast_memory");
@@ -303,6 +312,9 @@ fn child_broadcast_memory() {
     server.end_now();
 }
 
+/// What each of a hundred sends at once, below `input_max`.
+const BURST: usize = 900 * KIB;
+
 /// Promise 4, Trap 68: after a burst on a hundred connections the memory is given back. In a child.
 #[test]
 fn a_burst_leaves_no_buffers_behind() {
@@ -315,7 +327,6 @@ fn child_burst_memory() {
     if !child::is_running("bounded::child_burst_memory") {
         return;
     }
-    const BURST: usize = 900 * KIB;
     // It gathers the burst (input), answers with as much (output), and then idles.
     let script = echo()
         .on_open(|conn| {
@@ -371,7 +382,8 @@ fn child_idle_memory() {
     let more: Vec<_> = (0..room - room / 4).map(|_| server.connect()).collect();
     server.record.wait_opens(room);
     let grown = child::own_memory().saturating_sub(before);
-    // Tables grow by doubling, and the record of this test is in it; a buffer each would be a thousand and more.
+    // Tables grow by doubling, and the record of this test is in it; a buffer each would be a
+    // thousand and more.
     assert!(grown / more.len() < 800, "{} bytes for an idle connection", grown / more.len());
     drop((clients, more));
     server.end();

@@ -1,4 +1,5 @@
-//! Promise 7: an error reaches somebody: as a `Result`, as the reason of a close, or as one line in the log.
+//! Promise 7: an error reaches somebody: as a `Result`, as the reason of a close, or as one line in
+//! the log.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::Shutdown;
@@ -36,7 +37,11 @@ fn on_start_comes_once_and_its_handle_works() {
     let mut reactor = Reactor::new(script).unwrap();
     reactor.listen("127.0.0.1:0").unwrap();
     reactor.run().unwrap();
-    assert!(matches!(record.events()[..], [Event::Start, Event::Shutdown]), "{:?}", record.events());
+    assert!(
+        matches!(record.events()[..], [Event::Start, Event::Shutdown]),
+        "{:?}",
+        record.events()
+    );
 }
 
 /// Promise 7: the peer's reset is told as what it was.
@@ -115,7 +120,8 @@ fn the_first_cause_is_the_reason() {
     server.end();
 }
 
-/// Promise 7: whoever panics over a broken invariant of its own is told which: more consumed than there is.
+/// Promise 7: whoever panics over a broken invariant of its own is told which: more consumed than
+/// there is.
 #[test]
 fn consuming_more_than_there_is_panics() {
     let script = echo().on_data(|_, input: &mut Input<'_>| {
@@ -167,8 +173,8 @@ fn the_statistics_add_up() {
     assert_eq!((stats.bytes_in, stats.bytes_out), (5 * 5 + 3 * 5, 5 * 5));
 }
 
-/// Promise 7, Trap 34: a write to a dead peer is an error, never a signal, also when several buffers go in one
-/// call. In a child, for its own signals.
+/// Promise 7, Trap 34: a write to a dead peer is an error, never a signal, also when several
+/// buffers go in one call. In a child, for its own signals.
 #[test]
 fn a_write_to_a_dead_peer_is_no_signal() {
     child::run("errors_reach::child_sigpipe");
@@ -250,8 +256,8 @@ impl log::Log for Keep {
     fn flush(&self) {}
 }
 
-/// Promise 7: each close has its line, at the level it deserves; packets have none above trace. In a child, for the
-/// log is global.
+/// Promise 7: each close has its line, at the level it deserves; packets have none above trace. In
+/// a child, for the log is global.
 #[test]
 fn the_log_tells_each_end_once_at_its_level() {
     child::run("errors_reach::child_log");

@@ -1,5 +1,5 @@
-//! Promise 3: per connection `on_open`, data, at most one `on_eof`, one `on_close` and nothing after; no callback
-//! inside another; a name never comes to mean another connection.
+//! Promise 3: per connection `on_open`, data, at most one `on_eof`, one `on_close` and nothing
+//! after; no callback inside another; a name never comes to mean another connection.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wouldblock::{CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Reactor};
+use wouldblock::{
+    CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Reactor,
+};
 
 use crate::support::*;
 
@@ -89,8 +91,9 @@ fn a_session_lives_as_long_as_its_connection() {
     client.join().unwrap();
 }
 
-/// Promise 3, Trap 64: a handler that closes, aborts, pauses, resumes, finishes and sends at random, to itself and
-/// to others, in every callback. The script checks who is served; here we count.
+/// Promise 3, Trap 64: a handler that closes, aborts, pauses, resumes, finishes and sends at
+/// random, to itself and to others, in every callback. The script checks who is served; here we
+/// count.
 #[test]
 fn a_handler_that_does_anything_anywhere_breaks_nothing() {
     let chance = Arc::new(Mutex::new(Chance::new(20)));
@@ -101,19 +104,35 @@ fn a_handler_that_does_anything_anywhere_breaks_nothing() {
             let other = all.get(chance.below(all.len().max(1))).copied();
             let Some(id) = (if chance.below(2) == 0 { own } else { other }) else { continue };
             match chance.below(24) {
-                0 => drop(cx.close(id)),
-                1 => drop(cx.abort(id)),
-                2 => drop(cx.finish(id)),
-                3 | 4 => drop(cx.pause(id)),
-                5..=8 => drop(cx.resume(id)),
+                0 => {
+                    let _ = cx.close(id);
+                }
+                1 => {
+                    let _ = cx.abort(id);
+                }
+                2 => {
+                    let _ = cx.finish(id);
+                }
+                3 | 4 => {
+                    let _ = cx.pause(id);
+                }
+                5..=8 => {
+                    let _ = cx.resume(id);
+                }
                 9 => cx.broadcast(Bytes::from_static(b"to all")),
-                10 => drop(cx.want_drain(id)),
-                11 => drop(cx.hold(id, chance.below(2) == 0)),
+                10 => {
+                    let _ = cx.want_drain(id);
+                }
+                11 => {
+                    let _ = cx.hold(id, chance.below(2) == 0);
+                }
                 12 => {
                     let n = chance.size(100 * KIB);
                     drop(cx.send(id, vec![1; n]));
                 }
-                _ => drop(cx.send(id, b"small")),
+                _ => {
+                    let _ = cx.send(id, b"small");
+                }
             }
         }
         if chance.below(40) == 0 { Err(io::Error::other("at random")) } else { Ok(()) }
@@ -209,8 +228,8 @@ fn no_two_connections_share_a_name() {
     server.end();
 }
 
-/// Promise 3, Traps 15 and 64: half of the house is closed by the other half while everybody comes again; what one
-/// says never reaches another, and no event meets the wrong tenant.
+/// Promise 3, Traps 15 and 64: half of the house is closed by the other half while everybody comes
+/// again; what one says never reaches another, and no event meets the wrong tenant.
 #[test]
 fn no_event_meets_the_next_tenant() {
     let mut names: HashMap<ConnId, Vec<u8>> = HashMap::new();
@@ -224,7 +243,11 @@ fn no_event_meets_the_next_tenant() {
         if chance.below(3) == 0 {
             let all = conn.cx().connections();
             for id in all.into_iter().skip(1).step_by(2) {
-                if chance.below(2) == 0 { conn.cx().close(id) } else { conn.cx().abort(id) };
+                if chance.below(2) == 0 {
+                    conn.cx().close(id)
+                } else {
+                    conn.cx().abort(id)
+                };
             }
         }
         Ok(())
@@ -243,7 +266,10 @@ fn no_event_meets_the_next_tenant() {
                         }
                         let mut back = vec![0; n * 10];
                         let Ok(n) = client.read(&mut back) else { break };
-                        assert!(back[..n].iter().all(|byte| *byte == name), "somebody else's bytes");
+                        assert!(
+                            back[..n].iter().all(|byte| *byte == name),
+                            "somebody else's bytes"
+                        );
                     }
                 }
             });
@@ -254,8 +280,8 @@ fn no_event_meets_the_next_tenant() {
     assert_eq!(record.opens().len(), record.closes().len());
 }
 
-/// Promise 3, Trap 16: one slot, many tenants; the old name is refused by every verb, and the new tenant hears
-/// nothing of it.
+/// Promise 3, Trap 16: one slot, many tenants; the old name is refused by every verb, and the new
+/// tenant hears nothing of it.
 #[test]
 fn a_stale_name_is_refused() {
     let mut old = None;
@@ -289,8 +315,8 @@ fn a_stale_name_is_refused() {
     server.end();
 }
 
-/// Promise 3, Trap 18: a copy of the descriptor keeps the socket alive in the kernel's set after we closed ours;
-/// its events touch nobody.
+/// Promise 3, Trap 18: a copy of the descriptor keeps the socket alive in the kernel's set after we
+/// closed ours; its events touch nobody.
 #[test]
 fn a_ghost_event_touches_nobody() {
     let mut copies = Vec::new();
@@ -379,7 +405,8 @@ fn nothing_comes_after_close_but_the_close() {
     server.end();
 }
 
-/// Promise 3: closing another from a callback takes effect, and its `on_close` comes after the callback returned.
+/// Promise 3: closing another from a callback takes effect, and its `on_close` comes after the
+/// callback returned.
 #[test]
 fn effects_on_others_happen_after_the_callback() {
     let inside = Arc::new(AtomicBool::new(false));
@@ -455,7 +482,8 @@ fn abort_in_on_open_closes_once() {
     server.end();
 }
 
-/// Promise 3, Trap 65: two that answer each other for ever, inside the reactor; others are served all the same.
+/// Promise 3, Trap 65: two that answer each other for ever, inside the reactor; others are served
+/// all the same.
 #[test]
 fn an_endless_exchange_of_wishes_leaves_room_for_others() {
     let script = echo()
@@ -511,7 +539,8 @@ fn closes_that_cause_closes_come_to_an_end() {
     server.end();
 }
 
-/// Promise 3: a broadcast reaches every open connection, the one being served included, from `on_open` on.
+/// Promise 3: a broadcast reaches every open connection, the one being served included, from
+/// `on_open` on.
 #[test]
 fn a_broadcast_reaches_all_that_are_open() {
     let script = echo()
@@ -568,8 +597,8 @@ fn a_broadcast_passes_over_the_closing_and_the_finished() {
     server.end();
 }
 
-/// Promises 3 and 6, Trap 66: a panic goes through, and takes every descriptor with it. In a child, for its own
-/// descriptors.
+/// Promises 3 and 6, Trap 66: a panic goes through, and takes every descriptor with it. In a child,
+/// for its own descriptors.
 #[test]
 fn a_panic_in_any_callback_propagates_and_leaks_nothing() {
     child::run("exactly_once::child_panics");

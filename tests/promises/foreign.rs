@@ -1,5 +1,5 @@
-//! The promises as seen by clients that nobody here wrote. Skipped, with a line, where one is missing; an error
-//! instead when `WOULDBLOCK_CI=1`.
+//! The promises as seen by clients that nobody here wrote. Skipped, with a line, where one is
+//! missing; an error instead when `WOULDBLOCK_CI=1`.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -73,7 +73,8 @@ fn socat_gets_everything_back_after_its_half_close() {
 /// Runs a Python client, which must print `ok`.
 #[track_caller]
 fn python(server: &Server, program: &str) {
-    let head = "import os, random, socket, sys, threading\naddr = (sys.argv[1], int(sys.argv[2]))\n";
+    let head =
+        "import os, random, socket, sys, threading\naddr = (sys.argv[1], int(sys.argv[2]))\n";
     let output = Command::new("timeout")
         .args(["60", "python3", "-c", &format!("{head}{program}")])
         .args([server.addr.ip().to_string(), server.addr.port().to_string()])
@@ -149,7 +150,8 @@ print("ok")
     server.end();
 }
 
-/// Promise 2, Traps 36 and 72: Python sends everything before it reads; the answer came early, and is whole.
+/// Promise 2, Traps 36 and 72: Python sends everything before it reads; the answer came early, and
+/// is whole.
 #[test]
 fn python_reads_an_early_answer_late() {
     if !has("python3", "--version") {

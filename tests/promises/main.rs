@@ -1,9 +1,9 @@
 //! The promises of the design, each held by tests over loopback.
 //!
-//! A module is a promise, a test is a sentence, and its doc comment names the promise and the trap it closes.
-//! Clients are plain blocking `std` sockets on threads: nothing here shares code with what it tests.
-//! What belongs to a process (descriptors, signals, memory) runs in a child, see `support::child`.
-//! Nothing asserts that something was fast; deadlines only bound a failure.
+//! A module is a promise, a test is a sentence, and its doc comment names the promise and the trap
+//! it closes. Clients are plain blocking `std` sockets on threads: nothing here shares code with
+//! what it tests. What belongs to a process (descriptors, signals, memory) runs in a child, see
+//! `support::child`. Nothing asserts that something was fast; deadlines only bound a failure.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests bound their waits by the clock; only the library leaves it to one place"

@@ -1,18 +1,18 @@
-//! Promise 2: a peer's FIN is not its death, queued replies still go out, and what could not be delivered is
-//! counted in `Closed`.
+//! Promise 2: a peer's FIN is not its death, queued replies still go out, and what could not be
+//! delivered is counted in `Closed`.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
-use wouldblock::{CloseReason, Config, Conn};
+use wouldblock::{CloseReason, Config, Conn, ConnId};
 
 use crate::support::*;
 
-/// Talks with an echo server in chunks of random sizes, reading while it sends; what comes back must be the same.
+/// Talks with an echo server in chunks of random sizes, reading while it sends; what comes back
+/// must be the same.
 fn chat(addr: SocketAddr, seed: u64, total: usize, chunk_max: usize) {
     let mut chance = Chance::new(seed);
     let bytes = chance.bytes(total);
@@ -113,7 +113,8 @@ fn one_that_sends_and_closes_at_once_is_read_to_the_end() {
     server.end();
 }
 
-/// A script whose every connection adds what it says to `heard`; `stall` stands still and then runs `then`.
+/// A script whose every connection adds what it says to `heard`; `stall` stands still and then runs
+/// `then`.
 fn hearing(
     heard: &Arc<Mutex<Vec<u8>>>,
     stalled: Stalled,
@@ -132,7 +133,8 @@ fn hearing(
     })
 }
 
-/// Promise 2, Trap 7: a tail and a reset arrive together; the tail is heard before the reset is told.
+/// Promise 2, Trap 7: a tail and a reset arrive together; the tail is heard before the reset is
+/// told.
 #[test]
 fn bytes_before_a_reset_reach_the_handler() {
     let heard = Arc::default();
@@ -155,7 +157,8 @@ fn bytes_before_a_reset_reach_the_handler() {
     server.end();
 }
 
-/// Promises 2 and 3, Trap 42: our write fails first, and still the tail that the peer left is delivered.
+/// Promises 2 and 3, Trap 42: our write fails first, and still the tail that the peer left is
+/// delivered.
 #[test]
 fn a_write_that_fails_does_not_swallow_the_tail() {
     for size in [10, 100 * KIB] {
@@ -213,8 +216,8 @@ fn an_early_answer_survives_what_the_client_still_sends() {
     server.end();
 }
 
-/// Promise 2, Trap 72: the client reads only after it sent all; a server that stopped reading would wait for it
-/// for ever.
+/// Promise 2, Trap 72: the client reads only after it sent all; a server that stopped reading would
+/// wait for it for ever.
 #[test]
 fn an_early_answer_of_sixteen_mebibytes_reaches_a_client_that_sends_before_it_reads() {
     let reply = random(7, 16 * MIB);
@@ -251,7 +254,8 @@ fn close_flushes_what_is_queued_to_a_slow_reader() {
     server.end();
 }
 
-/// Promises 2 and 7: the peer leaves in the middle of its answer; what the kernel never took is counted.
+/// Promises 2 and 7: the peer leaves in the middle of its answer; what the kernel never took is
+/// counted.
 #[test]
 fn what_was_never_delivered_is_counted() {
     let script = echo()
@@ -306,7 +310,8 @@ fn partial_writes_go_on_where_they_stopped() {
     server.end();
 }
 
-/// Promise 3, Trap 32: whichever way a record went out, and whoever sent it, it stands behind the one before.
+/// Promise 3, Trap 32: whichever way a record went out, and whoever sent it, it stands behind the
+/// one before.
 #[test]
 fn sends_keep_their_order_whichever_way_they_went() {
     const RECORDS: u32 = 3000;
@@ -356,13 +361,14 @@ fn sends_keep_their_order_whichever_way_they_went() {
             seen += check_record(&mut from, seen);
         }
     }
-    drop((from, other, reader));
+    drop((from, other));
+    drop(reader);
     server.end_now();
 }
 
 /// A record: its number, its length, and a filling that depends on both.
 fn record(number: u32, chance: &mut Chance) -> Vec<u8> {
-    let length = if number % 7 == 0 { chance.below(16 * KIB) } else { chance.below(200) };
+    let length = if number.is_multiple_of(7) { chance.below(16 * KIB) } else { chance.below(200) };
     let mut record = number.to_be_bytes().to_vec();
     record.extend_from_slice(&(length as u32).to_be_bytes());
     record.resize(8 + length, number as u8);
@@ -458,7 +464,8 @@ fn an_error_from_on_data_flushes_the_reply_first() {
     assert_eq!(server.end().closed.handler, 1);
 }
 
-/// Promises 2 and 3: refused at the door, with a word; there was no session, so there is no `on_close`.
+/// Promises 2 and 3: refused at the door, with a word; there was no session, so there is no
+/// `on_close`.
 #[test]
 fn an_error_from_on_open_flushes_and_has_no_on_close() {
     let script = echo().on_open(|conn| {
@@ -498,7 +505,7 @@ fn on_eof_sees_the_rest_and_may_answer() {
 /// Promise 2: after the peer's end there may be more to say, in an `on_eof` that does not close.
 #[test]
 fn a_peer_that_ended_can_be_answered_later() {
-    let mut waiting: HashMap<_, ()> = HashMap::new();
+    let mut waiting: Vec<ConnId> = Vec::new();
     let ended = Arc::new(Mutex::new(false));
     let (told, asked) = (ended.clone(), ended);
     let script = echo()
@@ -509,12 +516,12 @@ fn a_peer_that_ended_can_be_answered_later() {
         .on_data(move |conn, input| {
             input.take_all();
             if *asked.lock().unwrap() {
-                for (id, ()) in waiting.drain() {
+                for id in waiting.drain(..) {
                     assert!(conn.cx().send(id, b"late, but here"));
                     assert!(conn.cx().close(id));
                 }
             } else {
-                waiting.insert(conn.id(), ());
+                waiting.push(conn.id());
             }
             Ok(())
         });

@@ -1,5 +1,5 @@
-//! Promise 1: readiness is kept until the socket says WouldBlock or is proven exhausted, and while something is
-//! runnable the poll does not wait.
+//! Promise 1: readiness is kept until the socket says `WouldBlock` or is proven exhausted, and
+//! while something is runnable the poll does not wait.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -20,7 +20,8 @@ fn narrow() -> Config {
     Config::default().read_buffer(BUFFER)
 }
 
-/// Promise 1, Trap 1: three buffers and a byte were there before the server came; there is one edge for all of it.
+/// Promise 1, Trap 1: three buffers and a byte were there before the server came; there is one edge
+/// for all of it.
 #[test]
 fn what_a_read_leaves_behind_is_served_without_a_new_edge() {
     let listener = listener();
@@ -33,7 +34,8 @@ fn what_a_read_leaves_behind_is_served_without_a_new_edge() {
     server.end();
 }
 
-/// Promise 1, Trap 9: a connection that used its share of the turn goes to the back of the queue, not to sleep.
+/// Promise 1, Trap 9: a connection that used its share of the turn goes to the back of the queue,
+/// not to sleep.
 #[test]
 fn a_burst_and_then_silence_is_read_to_its_end() {
     const BURST: usize = 32 * MIB;
@@ -53,8 +55,8 @@ fn a_burst_and_then_silence_is_read_to_its_end() {
     assert_eq!(server.end().bytes_in, BURST as u64);
 }
 
-/// Promise 1, Trap 2: ten bytes and the FIN lie in the kernel before the first poll; a short read is not the end
-/// of the story.
+/// Promise 1, Trap 2: ten bytes and the FIN lie in the kernel before the first poll; a short read
+/// is not the end of the story.
 #[test]
 fn data_and_end_in_one_edge_are_both_seen() {
     let listener = listener();
@@ -72,7 +74,8 @@ fn data_and_end_in_one_edge_are_both_seen() {
     server.end();
 }
 
-/// Promise 1, Trap 2: the same when the connection is already being served and stands between two turns.
+/// Promise 1, Trap 2: the same when the connection is already being served and stands between two
+/// turns.
 #[test]
 fn data_and_end_in_one_edge_are_both_seen_later_too() {
     let (stall, stalled) = stall();
@@ -237,7 +240,8 @@ fn a_flood_of_connects_starves_nobody_inside() {
     server.end();
 }
 
-/// Promise 1, Trap 12: the peer ended its sending and does not read; there is nothing to do but wait.
+/// Promise 1, Trap 12: the peer ended its sending and does not read; there is nothing to do but
+/// wait.
 #[test]
 fn a_half_closed_peer_with_a_full_buffer_costs_no_turns() {
     for closes_at_eof in [true, false] {
@@ -304,7 +308,8 @@ fn a_silent_client_delays_nobody() {
     server.end();
 }
 
-/// Promise 1, Trap 71: a `recv` stops at the urgent mark with more behind it, and no further edge comes.
+/// Promise 1, Trap 71: a `recv` stops at the urgent mark with more behind it, and no further edge
+/// comes.
 #[test]
 fn an_urgent_byte_does_not_cut_the_rest_off() {
     let (stall, stalled) = stall();
@@ -347,7 +352,8 @@ fn urgent_bytes_in_odd_places_lose_nothing() {
     }
 }
 
-/// Promise 1, Trap 59: a deadline is neither missed nor spun towards, whatever fraction of a millisecond it has.
+/// Promise 1, Trap 59: a deadline is neither missed nor spun towards, whatever fraction of a
+/// millisecond it has.
 #[test]
 fn a_deadline_is_waited_for_in_few_turns_and_never_early() {
     let idle = Duration::from_micros(200_500);
@@ -398,7 +404,10 @@ fn next_timeout_knows_deadlines_and_work() {
         assert!(reactor.turn(Some(Duration::ZERO)).unwrap());
     }
     let timeout = reactor.next_timeout().expect("an idle deadline is ahead");
-    assert!(timeout > Duration::from_secs(3000) && timeout <= Duration::from_secs(3601), "{timeout:?}");
+    assert!(
+        timeout > Duration::from_secs(3000) && timeout <= Duration::from_secs(3601),
+        "{timeout:?}"
+    );
     drop(client);
 }
 
@@ -430,7 +439,8 @@ fn wait_readable(fd: &impl std::os::fd::AsFd) {
     poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&tenth)).unwrap();
 }
 
-/// Promise 1, Trap 14: more sockets are ready than one poll can tell. In a child for the descriptors.
+/// Promise 1, Trap 14: more sockets are ready than one poll can tell. In a child for the
+/// descriptors.
 #[test]
 fn everybody_ready_at_once_is_served() {
     child::run("no_stall::child_everybody_ready_at_once");

@@ -1,4 +1,5 @@
-//! What belongs to a process: descriptors and their limits, CPU time, signals, exit codes. Each on a child.
+//! What belongs to a process: descriptors and their limits, CPU time, signals, exit codes. Each on
+//! a child.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -42,8 +43,8 @@ fn warnings(child: &Child) -> usize {
     child.stderr().lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).count()
 }
 
-/// Promise 6, Traps 23, 24 and 67: no descriptor is left, and clients keep coming. No busy loop, few lines in the
-/// log, nobody inside is hurt, and each one that leaves lets one in.
+/// Promise 6, Traps 23, 24 and 67: no descriptor is left, and clients keep coming. No busy loop,
+/// few lines in the log, nobody inside is hurt, and each one that leaves lets one in.
 #[test]
 fn without_descriptors_it_neither_dies_nor_spins() {
     let child = Child::serve("process::child_without_descriptors");
@@ -103,8 +104,8 @@ fn child_without_descriptors() {
     child::serve(Reactor::new(script).unwrap());
 }
 
-/// Promises 4 and 6, Trap 30: more connections are configured than descriptors allow; the limit is what fits, with
-/// a warning, and no accept ever fails.
+/// Promises 4 and 6, Trap 30: more connections are configured than descriptors allow; the limit is
+/// what fits, with a warning, and no accept ever fails.
 #[test]
 fn a_limit_above_the_descriptors_is_lowered_to_what_fits() {
     let child = Child::serve("process::child_low_limit");
@@ -154,11 +155,13 @@ fn child_echo() {
     if !child::is_running("process::child_echo") {
         return;
     }
-    child::serve(Reactor::with_config(echo(), Config::default().linger(Duration::from_millis(300))).unwrap());
+    child::serve(
+        Reactor::with_config(echo(), Config::default().linger(Duration::from_millis(300))).unwrap(),
+    );
 }
 
-/// Promise 1, Trap 71: the process is stopped; data, an urgent byte and data arrive; it goes on: every byte comes
-/// back without a further one.
+/// Promise 1, Trap 71: the process is stopped; data, an urgent byte and data arrive; it goes on:
+/// every byte comes back without a further one.
 #[test]
 fn an_urgent_byte_sent_to_a_stopped_server_cuts_nothing_off() {
     let child = Child::serve("process::child_echo");
@@ -191,7 +194,7 @@ fn an_interrupted_poll_is_an_empty_turn() {
                 ping(&mut client, &round.to_be_bytes());
                 round += 1;
                 // A wait now and then, so that the poll has something to be woken from.
-                if round % 8 == 0 {
+                if round.is_multiple_of(8) {
                     watch(Duration::from_millis(2));
                 }
             }
@@ -207,16 +210,19 @@ fn an_interrupted_poll_is_an_empty_turn() {
     child.end();
 }
 
-/// Promise 6, Traps 2 and 39: however two hundred connections ended, or did not, no descriptor stays.
+/// Promise 6, Traps 2 and 39: however two hundred connections ended, or did not, no descriptor
+/// stays.
 #[test]
 fn every_end_gives_its_descriptor_back() {
     let child = Child::serve("process::child_echo");
     ping(&mut child.connect(), b"warm");
     let mut last = child.connect();
     ping(&mut last, b"base");
-    wait_until("the first is gone", || child.descriptors() == {
-        watch(Duration::from_millis(5));
-        child.descriptors()
+    wait_until("the first is gone", || {
+        child.descriptors() == {
+            watch(Duration::from_millis(5));
+            child.descriptors()
+        }
     });
     let base = child.descriptors();
     let mut open = Vec::new();
@@ -248,7 +254,8 @@ fn every_end_gives_its_descriptor_back() {
     child.end();
 }
 
-/// Promise 4, Trap 39: closed by us, and silent: three hundred descriptors come back when the linger expires.
+/// Promise 4, Trap 39: closed by us, and silent: three hundred descriptors come back when the
+/// linger expires.
 #[test]
 fn silent_peers_give_their_descriptors_back_after_the_linger() {
     let child = Child::serve("process::child_closing");
@@ -281,8 +288,8 @@ fn child_closing() {
 //
 // The lane that forces poll(2) builds no examples, so it does not ask for them either.
 
-/// Promises 2 and 6: SIGTERM under load. What was sent before it is answered, to the last byte, and the process
-/// ends by itself with code 0.
+/// Promises 2 and 6: SIGTERM under load. What was sent before it is answered, to the last byte, and
+/// the process ends by itself with code 0.
 #[test]
 #[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
 fn sigterm_lets_the_echo_finish_what_was_sent() {
@@ -303,8 +310,8 @@ fn sigterm_lets_the_echo_finish_what_was_sent() {
     }
 }
 
-/// Promises 2 and 6: the same with clients that chat on: each gets what it sent before the signal, and an orderly
-/// end.
+/// Promises 2 and 6: the same with clients that chat on: each gets what it sent before the signal,
+/// and an orderly end.
 #[test]
 #[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
 fn sigterm_cuts_no_conversation_short() {
@@ -323,7 +330,8 @@ fn sigterm_cuts_no_conversation_short() {
                     }
                     let mut back = vec![0; n];
                     let mut got = 0;
-                    // All of it, or the end before the first byte: one that comes after the signal may be too late.
+                    // All of it, or the end before the first byte: one that comes after the signal
+                    // may be too late.
                     while got < n {
                         match client.read(&mut back[got..]) {
                             Ok(0) => break,
@@ -398,8 +406,8 @@ fn the_examples_say_what_is_wrong_in_one_line() {
     }
 }
 
-/// Promise 1: the first lesson, with the programs that teach it: one connects and stays silent, the next is
-/// answered all the same.
+/// Promise 1: the first lesson, with the programs that teach it: one connects and stays silent, the
+/// next is answered all the same.
 #[test]
 #[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
 fn the_hello_servers_are_not_delayed_by_silence() {

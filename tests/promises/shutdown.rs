@@ -25,8 +25,8 @@ fn stalls_then_shuts_down(stalled: Stalled) -> Script {
     })
 }
 
-/// Promise 2, Trap 25: what was sent before the shutdown is answered, from the kernel's buffers and from the
-/// backlog, in full and with an orderly end.
+/// Promise 2, Trap 25: what was sent before the shutdown is answered, from the kernel's buffers and
+/// from the backlog, in full and with an orderly end.
 #[test]
 fn what_was_sent_before_the_shutdown_is_answered() {
     let (stall, stalled) = stall();
@@ -151,7 +151,8 @@ fn streaming(pieces: usize) -> Script {
         })
 }
 
-/// Promise 2: a streamed answer under way goes on to its end, though each piece is only made when asked for.
+/// Promise 2: a streamed answer under way goes on to its end, though each piece is only made when
+/// asked for.
 #[test]
 fn a_streamed_answer_survives_the_shutdown() {
     const PIECES: usize = 200;
@@ -346,7 +347,8 @@ fn a_paused_connection_is_answered_when_it_is_resumed() {
 /// Promise 7: `on_shutdown` may still speak to everybody.
 #[test]
 fn on_shutdown_may_say_goodbye() {
-    let script = echo().on_shutdown(|cx| cx.broadcast(bytes::Bytes::from_static(b"we are closing")));
+    let script =
+        echo().on_shutdown(|cx| cx.broadcast(bytes::Bytes::from_static(b"we are closing")));
     let server = Server::start(script, Config::default());
     let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
     server.record.wait_opens(5);
@@ -358,7 +360,8 @@ fn on_shutdown_may_say_goodbye() {
     server.join();
 }
 
-/// Promise 6, Trap 56: shutdown is a level, not a count: called from many threads, many times, it happens once.
+/// Promise 6, Trap 56: shutdown is a level, not a count: called from many threads, many times, it
+/// happens once.
 #[test]
 fn shutdown_again_changes_nothing() {
     let server = Server::start(echo(), Config::default());
@@ -430,7 +433,11 @@ fn a_shutdown_before_run_ends_the_run() {
         let id = reactor.listen("127.0.0.1:0").unwrap();
         let addr = reactor.local_addr(id).unwrap().ip().unwrap();
         let handle = reactor.handle();
-        if now { handle.shutdown_now() } else { handle.shutdown() }
+        if now {
+            handle.shutdown_now();
+        } else {
+            handle.shutdown();
+        }
         reactor.run().unwrap();
         assert!(TcpStream::connect(addr).is_err(), "it still listens");
         assert!(!reactor.turn(None).unwrap());
@@ -441,7 +448,8 @@ fn a_shutdown_before_run_ends_the_run() {
     reactor.run().unwrap();
 }
 
-/// Promise 6: with no listener and no connection `run` still waits, for a handle may bring work; the handle ends it.
+/// Promise 6: with no listener and no connection `run` still waits, for a handle may bring work;
+/// the handle ends it.
 #[test]
 fn an_idle_reactor_waits_for_its_handle() {
     let mut reactor = Reactor::new(echo()).unwrap();

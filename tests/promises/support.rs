@@ -1,5 +1,5 @@
-//! What the tests share: a server on a thread of its own whose callbacks are closures and leave a record,
-//! plain clients, and children for what belongs to a process.
+//! What the tests share: a server on a thread of its own whose callbacks are closures and leave a
+//! record, plain clients, and children for what belongs to a process.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -128,8 +128,9 @@ type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send
 type OnClose = dyn FnMut(&mut Context, ConnId, &Closed) + Send;
 type OnShutdown = dyn FnMut(&mut Context) + Send;
 
-/// A handler made of closures. It echoes unless told otherwise, leaves a record, and holds promise 3 in every
-/// test: sessions belong to their connection, nothing comes after `on_eof` but drains and the close.
+/// A handler made of closures. It echoes unless told otherwise, leaves a record, and holds promise
+/// 3 in every test: sessions belong to their connection, nothing comes after `on_eof` but drains
+/// and the close.
 pub(crate) struct Script {
     record: Record,
     start: Box<OnStart>,
@@ -409,7 +410,8 @@ pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
 #[track_caller]
 pub(crate) fn connect_narrow(addr: SocketAddr) -> TcpStream {
     let socket =
-        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None).unwrap();
+        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)
+            .unwrap();
     socket.set_recv_buffer_size(4 * KIB).unwrap();
     socket.connect(&addr.into()).unwrap();
     bounded(socket.into())
@@ -559,13 +561,15 @@ pub(crate) fn random(seed: u64, n: usize) -> Vec<u8> {
 
 // ---- children -------------------------------------------------------------------------------
 
-/// What belongs to a process is tested on a child: this binary runs one of its own ignored tests again.
+/// What belongs to a process is tested on a child: this binary runs one of its own ignored tests
+/// again.
 pub(crate) mod child {
     use super::*;
 
     const NAME: &str = "WOULDBLOCK_TEST_CHILD";
 
-    /// True in the child that `run` or `Child::serve` started for this test; a plain `--ignored` run skips it.
+    /// True in the child that `run` or `Child::serve` started for this test; a plain `--ignored`
+    /// run skips it.
     pub(crate) fn is_running(test: &str) -> bool {
         std::env::var(NAME).is_ok_and(|name| name == test)
     }
@@ -582,13 +586,13 @@ pub(crate) mod child {
     /// Runs an ignored test of this binary in a process of its own; it must pass.
     #[track_caller]
     pub(crate) fn run(test: &str) {
-        let output = command(test).stdin(Stdio::null()).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
+        let ended = command(test).stdin(Stdio::null()).output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stdout);
         assert!(
-            output.status.success() && text.contains("1 passed"),
-            "the child failed ({}):\n{text}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr),
+            ended.status.success() && told.contains("1 passed"),
+            "the child failed ({}):\n{told}\n{}",
+            ended.status,
+            String::from_utf8_lossy(&ended.stderr),
         );
     }
 
@@ -688,7 +692,8 @@ pub(crate) mod child {
 
         /// A field of `/proc/PID/stat`, counted from the state (proc(5)).
         fn stat_field(&self, n: usize) -> String {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+            let stat =
+                std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
             let (_, fields) = stat.rsplit_once(") ").unwrap();
             fields.split(' ').nth(n).unwrap().to_owned()
         }
@@ -742,7 +747,8 @@ pub(crate) mod child {
         setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum }).unwrap();
     }
 
-    /// Raises the soft descriptor limit as far as it goes, and answers how many client-and-server pairs fit.
+    /// Raises the soft descriptor limit as far as it goes, and answers how many client-and-server
+    /// pairs fit.
     pub(crate) fn room_for_pairs() -> usize {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let maximum = getrlimit(Resource::Nofile).maximum;
