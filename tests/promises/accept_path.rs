@@ -11,15 +11,6 @@ use wouldblock::{Address, Config, Conn, Handler, Input, Listen, ListenerId, Orig
 
 use crate::support::*;
 
-/// A listener of `std` whose backlog takes more than its 128.
-fn deep_listener(backlog: i32) -> TcpListener {
-    let addr: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&addr.into()).unwrap();
-    socket.listen(backlog).unwrap();
-    socket.into()
-}
-
 /// Promises 1 and 6, Trap 21: many knocked before the first turn; there is one edge for all of
 /// them.
 #[test]

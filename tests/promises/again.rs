@@ -202,7 +202,7 @@ fn a_pause_holds_the_repeats_and_resume_brings_them() {
     ping(&mut other, b"resume");
     assert_eq!(read_n(&mut client, 5), b"three");
     drop((client, other));
-    server.end();
+    server.end_now();
 }
 
 /// Promise 1: `resume` offers what was left even if the last call consumed nothing, but not if it
@@ -241,7 +241,7 @@ fn resume_offers_what_was_left_unless_it_waits() {
             });
         }
         drop((client, other));
-        server.end();
+        server.end_now();
     }
 }
 

@@ -273,7 +273,8 @@ fn child_log() {
     log::set_max_level(log::LevelFilter::Trace);
     let config = Config::default()
         .idle(Some(Duration::from_millis(1500)))
-        .write_stall(Duration::from_millis(300));
+        .write_stall(Duration::from_millis(300))
+        .linger(Duration::from_millis(100));
     let script = echo().on_open(|conn| {
         narrow_sending(conn);
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -646,10 +646,11 @@ fn child_panics() {
         let id = reactor.listen("127.0.0.1:0").unwrap();
         let addr = reactor.local_addr(id).unwrap().ip().unwrap();
         let client = thread::spawn(move || {
-            let idle = connect(addr);
-            let mut client = connect(addr);
-            client.write_all(b"hello").unwrap();
-            // The server may be gone at any moment from here on.
+            // The server may be gone at any moment.
+            let Ok(idle) = TcpStream::connect(addr) else { return };
+            let Ok(mut client) = TcpStream::connect(addr) else { return };
+            client.set_read_timeout(Some(DEADLINE)).unwrap();
+            let _ = client.write_all(b"hello");
             let _ = client.read_exact(&mut [0; 5]);
             let _ = client.shutdown(Shutdown::Write);
             let _ = read_until_gone(&mut client);

@@ -396,9 +396,18 @@ impl Stalled {
 
 // ---- clients --------------------------------------------------------------------------------
 
-/// A listener of `std`, with a backlog that takes what the tests put in front of it.
+/// A listener of `std`, with the backlog of 128 that it always has.
 pub(crate) fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A listener whose backlog takes more, as far as `somaxconn` allows.
+pub(crate) fn deep_listener(backlog: i32) -> TcpListener {
+    let addr: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&addr.into()).unwrap();
+    socket.listen(backlog).unwrap();
+    socket.into()
 }
 
 #[track_caller]
