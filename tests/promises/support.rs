@@ -1,7 +1,7 @@
 //! What the tests share: a server on a thread of its own whose callbacks are closures and leave a
 //! record, plain clients, and children for what belongs to a process.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -413,6 +413,15 @@ pub(crate) fn deep_listener(backlog: i32) -> TcpListener {
 #[track_caller]
 pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     bounded(TcpStream::connect_timeout(&addr, DEADLINE).unwrap())
+}
+
+/// The same to a server that may abort a connection before the connect has returned.
+pub(crate) fn try_connect(addr: SocketAddr) -> Option<TcpStream> {
+    match TcpStream::connect_timeout(&addr, DEADLINE) {
+        Ok(stream) => Some(bounded(stream)),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// A client whose kernel takes next to nothing that it does not read.
