@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the street up. A file imports only from floors below its own.
 const FLOORS: [&[&str]; 10] = [
-    &["attempt", "address", "id", "readiness", "config", "close"],
+    &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["socket", "input", "output", "slots", "timers", "stats"],
     &["conn", "listener", "driver", "cork"],
     &["core"],
-    &["send"],
+    &["send", "accept"],
     &["context"],
     &["handler"],
     &["reactor"],
@@ -184,6 +184,10 @@ fn floor_of(module: &str) -> Option<usize> {
 fn a_file_imports_only_from_floors_below() {
     let mut wrong = Vec::new();
     for (path, text) in files("src") {
+        // The tests of a file look wherever they like.
+        if path.ends_with("tests.rs") {
+            continue;
+        }
         let own = module(&path);
         let Some(floor) = floor_of(&own) else {
             wrong.push(format!("{} stands on no floor", path.display()));

@@ -180,6 +180,42 @@ fn an_urgent_byte_sent_to_a_stopped_server_cuts_nothing_off() {
     child.end();
 }
 
+/// Promise 1, Trap 13: interest is registered once: a message costs one `recv` and one `send`, and
+/// no `epoll_ctl` at all. Told by `strace`; skipped, with a line, where it is not here or may not
+/// trace.
+#[test]
+#[cfg_attr(mio_unsupported_force_poll_poll, ignore = "there is no epoll in this lane")]
+fn a_message_costs_two_calls_and_no_registration() {
+    const MESSAGES: usize = 300;
+    let log = std::env::temp_dir().join(format!("wouldblock-strace-{}", std::process::id()));
+    let calls = "trace=epoll_ctl,recvfrom,sendto,sendmsg,writev,readv";
+    let strace = ["strace", "-f", "-e", calls, "-o", log.to_str().unwrap()];
+    let trial = Command::new(strace[0]).args(&strace[1..]).arg("true").output();
+    if !trial.is_ok_and(|output| output.status.success()) {
+        println!("skipped: strace is not here, or may not trace");
+        return;
+    }
+    let child = Child::serve_under(&strace, "process::child_echo");
+    let mut clients: Vec<_> = (0..3).map(|_| child.connect()).collect();
+    for client in &mut clients {
+        ping(client, b"hello");
+    }
+    for n in 0..MESSAGES {
+        ping(&mut clients[n % 3], b"message");
+    }
+    drop(clients);
+    child.end();
+    let calls = std::fs::read_to_string(&log).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    let count = |call: &str| calls.lines().filter(|line| line.contains(call)).count();
+    // Each client: one registration, one farewell, and now and then a read that finds nothing.
+    assert!(count("epoll_ctl(") <= 10, "{} registrations", count("epoll_ctl("));
+    let reads = count("recvfrom(") + count("readv(");
+    let writes = count("sendto(") + count("sendmsg(") + count("writev(");
+    assert!(reads <= MESSAGES + 20, "{reads} reads for {MESSAGES} messages");
+    assert!(writes <= MESSAGES + 20, "{writes} writes for {MESSAGES} messages");
+}
+
 /// Promise 6, Trap 58: a poll that is interrupted over and over is an empty turn, no more.
 #[test]
 fn an_interrupted_poll_is_an_empty_turn() {

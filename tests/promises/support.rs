@@ -641,6 +641,15 @@ pub(crate) mod child {
             Child::start(command(test))
         }
 
+        /// The same, run by another program: `strace`, say.
+        pub(crate) fn serve_under(runner: &[&str], test: &str) -> Child {
+            let inner = command(test);
+            let mut outer = Command::new(runner[0]);
+            outer.args(&runner[1..]).arg(inner.get_program()).args(inner.get_args());
+            outer.env(NAME, test);
+            Child::start(outer)
+        }
+
         /// Starts an example found beside this binary, on a free port.
         pub(crate) fn example(name: &str, args: &[&str]) -> Child {
             let mut command = Command::new(example(name));
