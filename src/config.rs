@@ -6,8 +6,6 @@
 use std::io;
 use std::time::Duration;
 
-use crate::id::CONNECTIONS_CEILING;
-
 /// Descriptors kept back from connections: listeners, the poll, logs, files of the program.
 const RESERVED_DESCRIPTORS: u64 = 32;
 /// The most connections a default configuration takes, whatever the descriptor limit.
@@ -183,8 +181,8 @@ impl Config {
         self
     }
 
-    /// Refuses contradictions, by name.
-    pub(crate) fn check(&self) -> io::Result<()> {
+    /// Refuses contradictions, by name. `ceiling`: how many connections can be told apart.
+    pub(crate) fn check(&self, ceiling: usize) -> io::Result<()> {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         for (name, value) in [
             ("connections", self.connections.unwrap_or(1)),
@@ -197,8 +195,8 @@ impl Config {
                 return refuse(format!("Config: {name} is 0"));
             }
         }
-        if self.connections.unwrap_or(1) > CONNECTIONS_CEILING {
-            return refuse(format!("Config: connections is above {CONNECTIONS_CEILING}"));
+        if self.connections.unwrap_or(1) > ceiling {
+            return refuse(format!("Config: connections is above {ceiling}"));
         }
         if self.output_low > self.output_high {
             return refuse(format!(
@@ -269,12 +267,12 @@ mod tests {
     use super::*;
 
     fn refusal(config: &Config) -> String {
-        config.check().unwrap_err().to_string()
+        config.check(1000).unwrap_err().to_string()
     }
 
     #[test]
     fn the_defaults_do_not_contradict_themselves() {
-        Config::default().check().unwrap();
+        Config::default().check(1000).unwrap();
     }
 
     /// Promise 4: a limit that cannot hold is refused by name.
@@ -286,7 +284,7 @@ mod tests {
         assert!(refusal(&max).contains("above output_max (65536)"));
         assert_eq!(refusal(&Config::default().connections(0)), "Config: connections is 0");
         assert_eq!(refusal(&Config::default().input_max(0)), "Config: input_max is 0");
-        let many = Config::default().connections(CONNECTIONS_CEILING + 1);
+        let many = Config::default().connections(1001);
         assert!(refusal(&many).contains("connections is above"));
     }
 

@@ -121,7 +121,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: &Config) -> io::Result<Self> {
-        config.check()?;
+        config.check(CONNECTIONS_CEILING)?;
         let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let limits = config.limits(descriptors);
         let driver = Driver::new()?;

@@ -111,10 +111,24 @@ impl Driver {
             (Token(event.token().0), news)
         })
     }
+}
 
-    #[cfg(not(mio_unsupported_force_poll_poll))]
-    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(self.poll.registry())
+/// Keeps what it wraps where the poll is a descriptor itself: not with mio's poll(2) backend.
+#[cfg(not(mio_unsupported_force_poll_poll))]
+macro_rules! where_the_poll_has_a_descriptor {
+    ($($item:item)*) => { $($item)* };
+}
+#[cfg(mio_unsupported_force_poll_poll)]
+macro_rules! where_the_poll_has_a_descriptor {
+    ($($item:item)*) => {};
+}
+pub(crate) use where_the_poll_has_a_descriptor;
+
+where_the_poll_has_a_descriptor! {
+    impl Driver {
+        pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            std::os::fd::AsFd::as_fd(self.poll.registry())
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Offer, Shutdown, Work};
+use crate::driver::where_the_poll_has_a_descriptor;
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
 use crate::input::{Input, ReadBuffer};
@@ -436,12 +437,13 @@ impl<H: Handler> Reactor<H> {
     }
 }
 
-/// The poll's descriptor, for another loop: readable when a turn has something to do, apart from
-/// what [`Reactor::next_timeout`] says.
-#[cfg(not(mio_unsupported_force_poll_poll))]
-impl<H: Handler> std::os::fd::AsFd for Reactor<H> {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.cx.core.driver.as_fd()
+where_the_poll_has_a_descriptor! {
+    /// The poll's descriptor, for another loop: readable when a turn has something to do, apart
+    /// from what [`Reactor::next_timeout`] says.
+    impl<H: Handler> std::os::fd::AsFd for Reactor<H> {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.cx.core.driver.as_fd()
+        }
     }
 }
 

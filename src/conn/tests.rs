@@ -91,7 +91,7 @@ fn limits() -> Limits {
         .output_max(100)
         .read_buffer(50)
         .idle(Some(Duration::from_secs(30)));
-    config.check().unwrap();
+    config.check(1).unwrap();
     config.limits(None)
 }
 
