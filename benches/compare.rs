@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use rustix::process::{Pid, Signal, kill_process};
 
-use clients::{Clients, raise_descriptor_limit};
+use clients::{Clients, raise_descriptor_limit, say};
 
 mod clients;
 
@@ -99,7 +99,7 @@ fn run(args: &Args) -> io::Result<()> {
             let cure = "cargo build --release --examples";
             let missing = format!("no {}: {cure}", program.path.display());
             if smoke {
-                println!("skipped: {missing}");
+                say(format_args!("skipped: {missing}"));
                 return Ok(());
             }
             return Err(io::Error::new(io::ErrorKind::NotFound, missing));
@@ -140,9 +140,9 @@ fn run(args: &Args) -> io::Result<()> {
 fn fits(what: &str, count: usize, servers: u64, descriptors: u64) -> bool {
     let needed = servers * count as u64 + SPARE;
     if needed > descriptors {
-        println!(
+        say(format_args!(
             "skipped {what}, {count} clients: {needed} descriptors needed, {descriptors} allowed"
-        );
+        ));
     }
     needed <= descriptors
 }
@@ -151,7 +151,7 @@ fn fits(what: &str, count: usize, servers: u64, descriptors: u64) -> bool {
 fn installed(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
-        println!("skipped: no {tool} here");
+        say(format_args!("skipped: no {tool} here"));
     }
     found
 }
@@ -199,11 +199,15 @@ fn compare_cpu(
             all.push(one);
         }
     }
-    println!("cpu, {count} clients of {SIZE} B, {rounds} rounds:");
-    println!("  {:<28}{:>8.0} ns a message", ours.name, Spread::of(&mut nanos[0]).median);
-    println!("  {:<28}{:>8.0} ns a message", baseline.name, Spread::of(&mut nanos[1]).median);
-    println!("  {:<28}{}", "ratio", Spread::of(&mut ratios));
-    println!("  {:<28}{}", "control, baseline to itself", Spread::of(&mut controls));
+    say(format_args!("cpu, {count} clients of {SIZE} B, {rounds} rounds:"));
+    say(format_args!("  {:<28}{:>8.0} ns a message", ours.name, Spread::of(&mut nanos[0]).median));
+    say(format_args!(
+        "  {:<28}{:>8.0} ns a message",
+        baseline.name,
+        Spread::of(&mut nanos[1]).median
+    ));
+    say(format_args!("  {:<28}{}", "ratio", Spread::of(&mut ratios)));
+    say(format_args!("  {:<28}{}", "control, baseline to itself", Spread::of(&mut controls)));
     Ok(())
 }
 
@@ -218,9 +222,9 @@ fn measure_memory(program: &Program) -> io::Result<()> {
     clients.exchange()?;
     let talked = server.resident()?;
     let each = |now: u64| now.saturating_sub(before) / IDLE as u64;
-    println!("memory, {IDLE} idle connections: {}", program.name);
-    println!("  {:<28}{:>8} B each", "silent from the start", each(silent));
-    println!("  {:<28}{:>8} B each", "after a message each", each(talked));
+    say(format_args!("memory, {IDLE} idle connections: {}", program.name));
+    say(format_args!("  {:<28}{:>8} B each", "silent from the start", each(silent)));
+    say(format_args!("  {:<28}{:>8} B each", "after a message each", each(talked)));
     Ok(())
 }
 
@@ -237,14 +241,14 @@ fn count_calls(program: &Program, messages: usize) -> io::Result<()> {
             run_under(program, &tracer, count, factor * exchanges)?;
             totals.push(await_calls(&report)?);
         }
-        println!("calls, {count} clients of {SIZE} B: {}", program.name);
+        say(format_args!("calls, {count} clients of {SIZE} B: {}", program.name));
         let answered = exchanges * count;
         for (call, second) in &totals[1] {
             let first = totals[0].get(call).copied().unwrap_or(0);
             let each = ratio(second.saturating_sub(first), answered as u64);
             let always = ["epoll_ctl", "epoll_wait", "recvfrom", "sendto"].contains(&&**call);
             if always || each >= 0.001 {
-                println!("  {call:<28}{each:>8.3} a message, {second} in all");
+                say(format_args!("  {call:<28}{each:>8.3} a message, {second} in all"));
             }
         }
     }
@@ -263,8 +267,8 @@ fn count_instructions(program: &Program, messages: usize) -> io::Result<()> {
             totals.push(collected(&report)?);
         }
         let each = ratio(totals[1].saturating_sub(totals[0]), (exchanges * count) as u64);
-        println!("instructions, {count} clients of {SIZE} B: {}", program.name);
-        println!("  {each:.0} a message; callgrind_annotate {}", report.display());
+        say(format_args!("instructions, {count} clients of {SIZE} B: {}", program.name));
+        say(format_args!("  {each:.0} a message; callgrind_annotate {}", report.display()));
     }
     Ok(())
 }

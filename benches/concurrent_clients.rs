@@ -24,7 +24,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use wouldblock::{Reactor, handler_fn};
 
-use clients::{Clients, raise_descriptor_limit};
+use clients::{Clients, raise_descriptor_limit, say};
 
 mod clients;
 #[path = "../examples/raw_mio.rs"]
@@ -71,7 +71,7 @@ fn bench_all(criterion: &mut Criterion) -> io::Result<()> {
         let needed = 2 * count as u64 + SPARE;
         if needed > descriptors {
             let row = format!("{count} clients of {size} B");
-            println!("skipped {row}: {needed} descriptors needed, {descriptors} allowed");
+            say(format_args!("skipped {row}: {needed} descriptors needed, {descriptors} allowed"));
             continue;
         }
         let mut group = criterion.benchmark_group(format!("{count} clients of {size} B"));

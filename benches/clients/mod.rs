@@ -5,6 +5,7 @@
 //! [`Clients::exchange`] is one round, and what it takes is for the caller to measure. Next:
 //! `concurrent_clients.rs` (time) and `compare.rs` (CPU time, calls, memory).
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -142,4 +143,9 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     // Where it may not be raised, the benches make do with what there is.
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// One line on stdout. Where nobody reads it any more, as behind `head`, that is no failure.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
