@@ -89,21 +89,22 @@ impl Socket {
     }
 }
 
+/// By way of rustix, which makes the system call itself: libc's `recv` and `send` are cancellation
+/// points, and in a program of more than one thread each call pays for that.
 impl Read for Socket {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.read(buf),
+            Socket::Tcp(stream) => stream.try_io(|| receive(stream, buf)),
         }
     }
 }
 
 impl Write for Socket {
-    /// `std` sends with `MSG_NOSIGNAL` where that exists.
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.write(buf),
+            Socket::Tcp(stream) => stream.try_io(|| send(stream, buf)),
         }
     }
 
@@ -120,6 +121,24 @@ impl Write for Socket {
     }
 }
 
+#[inline]
+fn receive(stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    let (n, _) = rustix::net::recv(stream, buf, rustix::net::RecvFlags::empty())?;
+    Ok(n)
+}
+
+#[inline]
+#[cfg(not(target_vendor = "apple"))]
+fn send(stream: &TcpStream, buf: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(stream, buf, rustix::net::SendFlags::NOSIGNAL)?)
+}
+
+/// No such flag there: `std` sets `SO_NOSIGPIPE` on its own sockets, mio on none it accepts.
+#[cfg(target_vendor = "apple")]
+fn send(mut stream: &TcpStream, buf: &[u8]) -> io::Result<usize> {
+    stream.write(buf)
+}
+
 #[cfg(not(target_vendor = "apple"))]
 fn send_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut nothing = rustix::net::SendAncillaryBuffer::default();
@@ -127,7 +146,6 @@ fn send_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize
     Ok(rustix::net::sendmsg(stream, slices, &mut nothing, flags)?)
 }
 
-/// No such flag there: `std` sets `SO_NOSIGPIPE` on its own sockets, mio on none it accepts.
 #[cfg(target_vendor = "apple")]
 fn send_vectored(mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     stream.write_vectored(slices)
