@@ -427,6 +427,13 @@ impl Connection {
         self.phase
     }
 
+    /// Whether it is open and reading, and owes nothing to anybody: then all that can happen to it
+    /// is input. The common path's one question.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.phase == Phase::Open && !self.flags.has(Flags::SLOW) && self.output.is_empty()
+    }
+
     /// Whether it is anything but open with nothing owed.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {
@@ -488,6 +495,11 @@ impl Connection {
     /// run queue, and while that holds anybody the poll does not wait (promise 1).
     #[inline]
     pub(crate) fn is_runnable(&self, limits: &Limits) -> bool {
+        if self.is_plain() { self.readiness.is_readable() } else { self.is_runnable_otherwise(limits) }
+    }
+
+    #[cold]
+    fn is_runnable_otherwise(&self, limits: &Limits) -> bool {
         let readable = self.wants_read();
         match self.phase {
             Phase::Open => {

@@ -276,9 +276,16 @@ impl Core {
     /// Begins a connection's turn: flushes what it owes, and tells whether `on_drain` is due.
     #[inline]
     pub(crate) fn begin_turn(&mut self, id: ConnId) -> bool {
-        let Some(Tenant { conn, .. }) = self.tenant_mut(id) else { return false };
+        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+            return false;
+        };
         conn.flags.clear(Flags::QUEUED);
-        if conn.wants_flush() {
+        !conn.is_plain() && self.owes_drain(id)
+    }
+
+    #[cold]
+    fn owes_drain(&mut self, id: ConnId) -> bool {
+        if self.tenant(id).is_some_and(|tenant| tenant.conn.wants_flush()) {
             self.flush(id);
         }
         let limits = &self.limits;
@@ -398,6 +405,19 @@ impl Core {
     /// is found again: on the run queue, among the deadlines, or among those that ended.
     #[inline]
     pub(crate) fn settle(&mut self, id: ConnId) {
+        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+            return;
+        };
+        if !conn.is_plain() || self.shutdown != Shutdown::No {
+            self.settle_otherwise(id);
+        } else if conn.readiness.is_readable() && !conn.flags.has(Flags::QUEUED) {
+            conn.flags.set(Flags::QUEUED);
+            self.run.push_back(id.token());
+        }
+    }
+
+    #[cold]
+    fn settle_otherwise(&mut self, id: ConnId) {
         let (now, limits) = (self.now, &self.limits);
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { socket, conn, .. }) = tenant else { return };
