@@ -146,21 +146,32 @@ impl Connection {
         n
     }
 
-    /// Writes bytes that are not queued, in order and once; nothing may be queued. Answers how many the kernel took.
+    /// Writes bytes that are not queued, once; nothing may be queued. Answers how many of them the
+    /// kernel took.
     #[inline]
     pub(crate) fn write(
         &mut self,
         io: &mut impl Write,
-        (first, second): (&[u8], &[u8]),
+        bytes: &[u8],
         now: Stamp,
         proof: bool,
     ) -> usize {
         debug_assert!(self.output.is_empty(), "sends keep their order");
-        let result = if second.is_empty() {
-            attempt(|| io.write(first))
-        } else {
-            attempt(|| io.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]))
-        };
+        let result = attempt(|| io.write(bytes));
+        self.handle_write(result, bytes.len(), now, proof)
+    }
+
+    /// Writes two pieces in one call, as [`write`](Self::write) does.
+    pub(crate) fn write_both(
+        &mut self,
+        io: &mut impl Write,
+        first: &[u8],
+        second: &[u8],
+        now: Stamp,
+        proof: bool,
+    ) -> usize {
+        debug_assert!(self.output.is_empty(), "sends keep their order");
+        let result = attempt(|| io.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]));
         self.handle_write(result, first.len() + second.len(), now, proof)
     }
 
@@ -495,7 +506,11 @@ impl Connection {
     /// run queue, and while that holds anybody the poll does not wait (promise 1).
     #[inline]
     pub(crate) fn is_runnable(&self, limits: &Limits) -> bool {
-        if self.is_plain() { self.readiness.is_readable() } else { self.is_runnable_otherwise(limits) }
+        if self.is_plain() {
+            self.readiness.is_readable()
+        } else {
+            self.is_runnable_otherwise(limits)
+        }
     }
 
     #[cold]

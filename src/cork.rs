@@ -58,6 +58,12 @@ impl Cork {
         if self.range.is_empty() { &self.bytes } else { &window[self.range.clone()] }
     }
 
+    /// Takes what is held, if that is a place in the window and not a copy.
+    #[inline]
+    pub(crate) fn take_range(&mut self) -> Range<usize> {
+        std::mem::take(&mut self.range)
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() + self.range.len()

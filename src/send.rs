@@ -43,7 +43,10 @@ impl Core {
     /// Ends a callback: what it sent goes out, and its error closes the connection.
     #[inline]
     pub(crate) fn end_callback(&mut self, id: ConnId, window: &[u8], result: io::Result<()>) {
-        if self.cork.len() > 0 {
+        let range = self.cork.take_range();
+        if !range.is_empty() {
+            self.write_first(id, &window[range]);
+        } else if self.cork.len() > 0 {
             self.uncork(id, window, &Piece::Copy(&[]));
         } else {
             self.flush_queued(id);
@@ -107,8 +110,24 @@ impl Core {
         self.cork.copy_range(window);
     }
 
-    /// Writes once, with nothing queued, and queues the rest.
+    /// Writes bytes once, with nothing queued, and queues the rest.
     #[inline]
+    fn write_first(&mut self, id: ConnId, bytes: &[u8]) {
+        let now = self.now;
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        if conn.phase() == Phase::Closed {
+            return conn.lose(bytes.len());
+        }
+        let proof = socket.short_write_is_proof();
+        let n = conn.write(socket, bytes, now, proof);
+        self.stats.bytes_out += n as u64;
+        if let Some(rest @ [_, ..]) = bytes.get(n..) {
+            self.queue(id, &Piece::Copy(rest), 0);
+        }
+    }
+
+    /// Writes two pieces once, in order and with nothing queued, and queues the rest.
     fn write(&mut self, id: ConnId, first: &[u8], piece: &Piece<'_>) {
         let now = self.now;
         let tenant = self.conns.get_mut(id.slot(), id.generation());
@@ -119,8 +138,9 @@ impl Core {
         }
         let proof = socket.short_write_is_proof();
         let n = match (first.is_empty(), second.is_empty()) {
-            (true, false) => conn.write(socket, (second, &[]), now, proof),
-            _ => conn.write(socket, (first, second), now, proof),
+            (true, _) => conn.write(socket, second, now, proof),
+            (_, true) => conn.write(socket, first, now, proof),
+            _ => conn.write_both(socket, first, second, now, proof),
         };
         self.stats.bytes_out += n as u64;
         if n < first.len() + second.len() {

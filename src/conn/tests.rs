@@ -477,7 +477,7 @@ fn idle_counts_from_the_last_byte_either_way() {
     let mut script = Script::new(&[Step::Give(b"x"), Step::Take(1)]);
     conn.read(&mut script, &mut [0; 9], later(10), true);
     assert_eq!(conn.deadline(&limits()), later(40));
-    conn.write(&mut script, (b"x", &[]), later(20), true);
+    conn.write(&mut script, b"x", later(20), true);
     assert_eq!(conn.deadline(&limits()), later(50));
     conn.expire(later(49), &limits());
     assert_eq!(conn.phase(), Phase::Open);
