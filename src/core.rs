@@ -62,6 +62,7 @@ pub(crate) enum Offer {
 }
 
 impl Offer {
+    #[inline]
     pub(crate) fn window<'a>(&'a self, buffer: &'a ReadBuffer) -> &'a [u8] {
         match self {
             Offer::Shared { before, new, .. } => buffer.filled(*before, *new),
@@ -70,6 +71,7 @@ impl Offer {
     }
 
     /// How much of the window an earlier call was shown, and what that call waited for.
+    #[inline]
     pub(crate) fn history(&self) -> (usize, Wait) {
         match self {
             Offer::Shared { before, waited, .. } => (*before, *waited),
@@ -363,18 +365,14 @@ impl Core {
     }
 
     /// Keeps what `on_data` left of its offer.
-    #[inline]
     pub(crate) fn keep_left(
         &mut self,
         id: ConnId,
         offer: Offer,
         buffer: &ReadBuffer,
-        (consumed, wait): (usize, Wait),
+        consumed: usize,
+        wait: Wait,
     ) {
-        let len = offer.window(buffer).len();
-        if consumed == len && !matches!(wait, Wait::Bytes(_)) {
-            return;
-        }
         let (now, limits) = (self.now, &self.limits);
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { conn, .. }) = tenant else { return };

@@ -58,6 +58,7 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    #[inline]
     pub(crate) fn new(window: &'a [u8], seen: usize, waited: Wait) -> Self {
         // All that was seen was searched, if a line is what the last call looked for.
         let scanned = if waited == Wait::Line { seen } else { 0 };
@@ -65,17 +66,20 @@ impl<'a> Input<'a> {
     }
 
     /// How much was consumed, and the last word.
+    #[inline]
     pub(crate) fn finish(self) -> (usize, Wait) {
         (self.consumed, self.wait)
     }
 
     /// All bytes not consumed yet. Consumes nothing.
+    #[inline]
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         &self.window[self.consumed..]
     }
 
     /// How many bytes are not consumed yet.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.window.len() - self.consumed
@@ -99,6 +103,7 @@ impl<'a> Input<'a> {
     /// # Panics
     ///
     /// If fewer than `n` are left.
+    #[inline]
     pub fn consume(&mut self, n: usize) {
         assert!(n <= self.len(), "consumed {n} bytes of {}", self.len());
         self.consumed += n;
@@ -119,6 +124,7 @@ impl<'a> Input<'a> {
     }
 
     /// Consumes all.
+    #[inline]
     pub fn take_all(&mut self) -> &'a [u8] {
         let all = self.bytes();
         self.consume(all.len());

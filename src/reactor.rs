@@ -17,7 +17,7 @@ use crate::core::{Core, Offer, Shutdown, Work};
 use crate::driver::where_the_poll_has_a_descriptor;
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
-use crate::input::{Input, ReadBuffer};
+use crate::input::{Input, ReadBuffer, Wait};
 use crate::socket::Listen;
 use crate::stats::Stats;
 use crate::timers::Stamp;
@@ -265,9 +265,11 @@ impl<H: Handler> Reactor<H> {
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, window);
         let result = callback(&mut self.handler, &mut conn, session, &mut input);
-        let left = input.finish();
+        let (consumed, wait) = input.finish();
         self.cx.core.end_callback(id, window, result);
-        self.cx.core.keep_left(id, offer, &self.buffer, left);
+        if consumed < window.len() || matches!(wait, Wait::Bytes(_)) {
+            self.cx.core.keep_left(id, offer, &self.buffer, consumed, wait);
+        }
     }
 
     /// A batch of accepts. Even a storm of them leaves the turn to others.
