@@ -170,7 +170,8 @@ impl Core {
     /// by then, and has not shown up now, is late (a later deadline may have lost to an event that
     /// came after the poll looked).
     pub(crate) fn poll(&mut self, limit: Option<Duration>) -> io::Result<Stamp> {
-        if !self.has_work() {
+        // Without a deadline nobody asks for the time before the poll.
+        if !self.has_work() && self.deadlines.next() != Stamp::NEVER {
             self.read_clock();
         }
         let before = self.now;
@@ -502,6 +503,9 @@ impl Core {
     /// Flushes and settles whom others wrote to or changed: one write each, however many sends.
     /// Answers whether there was anybody.
     pub(crate) fn settle_touched(&mut self) -> bool {
+        if self.touched.is_empty() {
+            return false;
+        }
         let touched = std::mem::take(&mut self.touched);
         for &id in &touched {
             if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
@@ -512,13 +516,12 @@ impl Core {
                 self.settle(id);
             }
         }
-        let any = !touched.is_empty();
         if self.touched.is_empty() {
             // Nobody was touched meanwhile: keep the memory for the next time.
             self.touched = touched;
             self.touched.clear();
         }
-        any
+        true
     }
 
     pub(crate) fn ended_len(&self) -> usize {
