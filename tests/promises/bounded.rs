@@ -159,30 +159,57 @@ fn a_full_house_takes_no_turns() {
     server.end();
 }
 
-/// Promise 4: a silent one is closed as idle; one that talks is not.
+/// Promise 4: a silent one is closed as idle; one that only sends is not, nor one that only hears.
 #[test]
 fn only_the_idle_are_closed_as_idle() {
-    let server = Server::start(
-        echo(),
-        Config::default()
-            .idle(Some(Duration::from_millis(1500)))
-            .linger(Duration::from_millis(100)),
-    );
-    let mut talking = server.connect();
-    let talker = server.record.wait_opens(1)[0];
+    // The first that comes is told what the others say, and says nothing.
+    let script = echo().on_data(|conn, input| {
+        let first = conn.cx().connections()[0];
+        conn.cx().send(first, input.take_all());
+        Ok(())
+    });
+    let config = Config::default()
+        .idle(Some(Duration::from_millis(1500)))
+        .linger(Duration::from_millis(100));
+    let server = Server::start(script, config);
+    let mut hearing = server.connect();
+    server.record.wait_opens(1);
+    let mut sending = server.connect();
+    server.record.wait_opens(2);
     let mut silent = server.connect();
+    let idle = server.record.wait_opens(3)[2];
     while server.record.closes().is_empty() {
-        ping(&mut talking, b"still here");
+        sending.write_all(b"still here").unwrap();
+        read_n(&mut hearing, 10);
         watch(Duration::from_millis(20));
     }
     let (id, closed) = server.record.closes()[0].clone();
-    assert_ne!(id, talker);
+    assert_eq!(id, idle);
     assert!(matches!(closed.reason, CloseReason::Idle), "{closed:?}");
     assert!(!closed.clean);
     let _ = read_until_gone(&mut silent);
-    ping(&mut talking, b"and still");
-    drop((talking, silent));
+    sending.write_all(b"and still").unwrap();
+    read_n(&mut hearing, 9);
+    drop((sending, hearing, silent));
     assert!(server.end().closed.idle >= 1);
+}
+
+/// Promise 4: a paused connection is as idle as any other.
+#[test]
+fn a_paused_connection_may_be_idle_too() {
+    let script = echo().on_open(|conn| {
+        conn.pause();
+        Ok(())
+    });
+    let config =
+        Config::default().idle(Some(Duration::from_millis(300))).linger(Duration::from_millis(100));
+    let server = Server::start(script, config);
+    let mut client = server.connect();
+    client.write_all(b"nobody hears this").unwrap();
+    let closed = server.record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::Idle), "{closed:?}");
+    drop(client);
+    server.end();
 }
 
 /// Promise 4, Trap 39: we said goodbye, the peer never does; after `linger` it is let go. The
@@ -334,15 +361,17 @@ fn child_burst_memory() {
     if !child::is_running("bounded::child_burst_memory") {
         return;
     }
-    // It gathers the burst (input), answers with as much (output), and then idles.
+    // It gathers the burst (input), answers with as much (output), and then idles over a small rest.
     let script = echo()
         .on_open(|conn| {
             narrow_sending(conn);
             Ok(())
         })
         .on_data(|conn, input| {
-            if let Some(burst) = input.take(BURST) {
-                conn.send(burst);
+            if input.len() == BURST + 10 {
+                conn.send(input.take(BURST).unwrap());
+            } else {
+                input.wait_for(BURST + 10);
             }
             Ok(())
         });
@@ -356,7 +385,7 @@ fn child_burst_memory() {
     }
     wait_until("the input is held", || child::own_memory() > before + 60 * MIB);
     for client in &mut clients {
-        client.write_all(b"!").unwrap();
+        client.write_all(b"!and a rest").unwrap();
     }
     for client in &mut clients {
         read_n(client, BURST);

@@ -203,28 +203,33 @@ fn child_sigpipe() {
                 for _ in 0..100 {
                     conn.send_shared(Bytes::from(vec![0; 5 * KIB]));
                 }
-            } else {
+            } else if word == b"stall" {
                 stalled.stand_still();
                 conn.cx().broadcast(Bytes::from(vec![0; 10 * KIB]));
                 conn.cx().broadcast(Bytes::from_static(b"more"));
             }
             Ok(())
-        });
+        })
+        .on_eof(|_, _| Ok(()));
     let server = Server::start(script, Config::default());
-    for n in 1..=10 {
+    // One that is owed much (its writes gather many buffers), and one that is owed nothing yet.
+    for word in [b"fill", b"none"].repeat(5) {
+        let closed = server.record.closes().len();
         let mut doomed = connect_narrow(server.addr);
-        let id = *server.record.wait_opens(2 * n - 1).last().unwrap();
-        doomed.write_all(b"fill").unwrap();
-        wait_until("it is filled", || server.record.story(id) == "open data");
+        let id = *server.record.wait_opens(closed + 1).last().unwrap();
+        doomed.write_all(word).unwrap();
+        wait_until("it is served", || server.record.story(id) == "open data");
         let mut other = server.connect();
         other.write_all(b"stall").unwrap();
         stall.wait_entered();
+        // Only a reset behind a FIN makes the next write a broken pipe (tcp_reset in the kernel).
+        doomed.shutdown(Shutdown::Write).unwrap();
         reset(doomed);
         stall.release();
         server.record.wait_close_of(id);
         read_n(&mut other, 10 * KIB + 4);
-        drop(other);
-        server.record.wait_closes(2 * n);
+        reset(other);
+        server.record.wait_closes(closed + 2);
     }
     server.end();
     assert!(!piped.load(Ordering::Relaxed), "SIGPIPE was raised");

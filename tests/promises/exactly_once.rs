@@ -91,68 +91,93 @@ fn a_session_lives_as_long_as_its_connection() {
     client.join().unwrap();
 }
 
+/// Promise 3: a closure is a handler, too.
+#[test]
+fn a_closure_serves() {
+    let mut served = 0u32;
+    let handler = wouldblock::handler_fn(|conn, input| {
+        served += 1;
+        conn.send(input.take_all());
+        conn.cx().shutdown();
+        Ok(())
+    });
+    let mut reactor = Reactor::new(handler).unwrap();
+    let id = reactor.listen("127.0.0.1:0").unwrap();
+    let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+    let client = thread::spawn(move || {
+        let mut client = connect(addr);
+        ping(&mut client, b"one function");
+        assert!(read_to_end(&mut client).is_empty());
+    });
+    reactor.run().unwrap();
+    client.join().unwrap();
+    drop(reactor);
+    assert_eq!(served, 1);
+}
+
+/// Promise 3: the handler is the program's own, before, during and after.
+#[test]
+fn the_handler_is_given_back() {
+    let (sessions, _ended) = mpsc::channel();
+    let mut reactor = Reactor::new(Keeper(sessions)).unwrap();
+    reactor.shutdown();
+    reactor.run().unwrap();
+    let (other, ended) = mpsc::channel();
+    reactor.handler_mut().0 = other;
+    reactor.handler().0.send("through the reactor".to_owned()).unwrap();
+    reactor.into_handler().0.send("by itself".to_owned()).unwrap();
+    assert_eq!(ended.iter().count(), 2);
+}
+
+/// Does what it likes to the connection being served and to others, and fails at times.
+fn mischief(chance: &mut Chance, cx: &mut Context, own: ConnId) -> io::Result<()> {
+    for _ in 0..chance.below(3) {
+        let all = cx.connections();
+        let other = all.get(chance.below(all.len().max(1))).copied();
+        let id = if chance.below(2) == 0 { own } else { other.unwrap_or(own) };
+        // Whether it was open matters to nobody here.
+        let _ = match chance.below(24) {
+            0 => cx.close(id),
+            1 => cx.abort(id),
+            2 => cx.finish(id),
+            3 | 4 => cx.pause(id),
+            5..=8 => cx.resume(id),
+            9 => {
+                cx.broadcast(Bytes::from_static(b"to all"));
+                true
+            }
+            10 => cx.want_drain(id),
+            11 => cx.hold(id, chance.below(2) == 0),
+            12 => cx.send(id, vec![1; chance.size(100 * KIB)]),
+            _ => cx.send(id, b"small"),
+        };
+    }
+    if chance.below(40) == 0 { Err(io::Error::other("at random")) } else { Ok(()) }
+}
+
 /// Promise 3, Trap 64: a handler that closes, aborts, pauses, resumes, finishes and sends at
 /// random, to itself and to others, in every callback. The script checks who is served; here we
 /// count.
 #[test]
 fn a_handler_that_does_anything_anywhere_breaks_nothing() {
     let chance = Arc::new(Mutex::new(Chance::new(20)));
-    let mischief = move |cx: &mut Context, own: Option<ConnId>| {
-        let mut chance = chance.lock().unwrap();
-        for _ in 0..chance.below(3) {
-            let all = cx.connections();
-            let other = all.get(chance.below(all.len().max(1))).copied();
-            let Some(id) = (if chance.below(2) == 0 { own } else { other }) else { continue };
-            match chance.below(24) {
-                0 => {
-                    let _ = cx.close(id);
-                }
-                1 => {
-                    let _ = cx.abort(id);
-                }
-                2 => {
-                    let _ = cx.finish(id);
-                }
-                3 | 4 => {
-                    let _ = cx.pause(id);
-                }
-                5..=8 => {
-                    let _ = cx.resume(id);
-                }
-                9 => cx.broadcast(Bytes::from_static(b"to all")),
-                10 => {
-                    let _ = cx.want_drain(id);
-                }
-                11 => {
-                    let _ = cx.hold(id, chance.below(2) == 0);
-                }
-                12 => {
-                    let n = chance.size(100 * KIB);
-                    drop(cx.send(id, vec![1; n]));
-                }
-                _ => {
-                    let _ = cx.send(id, b"small");
-                }
-            }
-        }
-        if chance.below(40) == 0 { Err(io::Error::other("at random")) } else { Ok(()) }
-    };
+    let mischief = move |cx: &mut Context, id| mischief(&mut chance.lock().unwrap(), cx, id);
     let (open, data, eof, drain) =
         (mischief.clone(), mischief.clone(), mischief.clone(), mischief.clone());
     let script = echo()
         .on_open(move |conn| {
             let id = conn.id();
-            open(conn.cx(), Some(id))
+            open(conn.cx(), id)
         })
         .on_data(move |conn, input| {
             let n = input.len().div_ceil(2);
             conn.send(input.take(n).unwrap());
             let id = conn.id();
-            data(conn.cx(), Some(id))
+            data(conn.cx(), id)
         })
         .on_eof(move |conn, _| {
             let id = conn.id();
-            eof(conn.cx(), Some(id))?;
+            eof(conn.cx(), id)?;
             if id.to_u64() % 2 == 0 {
                 conn.close();
             }
@@ -160,10 +185,10 @@ fn a_handler_that_does_anything_anywhere_breaks_nothing() {
         })
         .on_drain(move |conn| {
             let id = conn.id();
-            drain(conn.cx(), Some(id))
+            drain(conn.cx(), id)
         })
         .on_close(move |cx, id, _| {
-            let _ = mischief(cx, Some(id));
+            let _ = mischief(cx, id);
         });
     let server = Server::start(script, Config::default().linger(Duration::from_millis(100)));
     thread::scope(|scope| {
