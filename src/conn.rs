@@ -360,7 +360,9 @@ impl Connection {
         let idle_hands = consumed == 0 && !self.flags.has(Flags::NOT_READING);
         let beyond = match leftover.wait {
             Wait::Bytes(n) => n > limits.input_max,
-            Wait::Nothing | Wait::Line => idle_hands && leftover.len() >= limits.input_max,
+            Wait::Nothing | Wait::Line | Wait::Delimiter(_) => {
+                idle_hands && leftover.len() >= limits.input_max
+            }
         };
         if beyond {
             self.end(CloseReason::InputLimit, now, limits);

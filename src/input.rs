@@ -19,6 +19,8 @@ pub(crate) enum Wait {
     Nothing,
     /// It waits for the rest of a line: any new byte may complete it.
     Line,
+    /// It waits for the delimiter of this name (`frame`): any new byte may complete it.
+    Delimiter(u64),
     /// It waits until this many bytes are there.
     Bytes(usize),
 }
@@ -27,8 +29,9 @@ pub(crate) enum Wait {
 ///
 /// What the handler consumes is gone; what it leaves is offered again, with what came since. The
 /// call comes again without new bytes if it consumed something, left something, and its last word
-/// was not that it waits ([`line`](Self::line) or [`take`](Self::take) answered `None`, or
-/// [`wait_for`](Self::wait_for)). So a handler may take one message a call, or all in a loop.
+/// was not that it waits ([`line`](Self::line), [`take`](Self::take) or a decoder of
+/// [`frame`](crate::frame) answered `None`, or [`wait_for`](Self::wait_for)). So a handler may take
+/// one message a call, or all in a loop.
 ///
 /// The slices live as long as the call, not only as long as the borrow of `Input`: hold several,
 /// and `send` them without a copy.
@@ -54,15 +57,24 @@ pub struct Input<'a> {
     seen: usize,
     /// No line ends before here.
     scanned: usize,
+    /// The delimiter of this name does not lie in the window before this place.
+    searched: (u64, usize),
     wait: Wait,
 }
+
+/// No delimiter has this name.
+const NO_DELIMITER: (u64, usize) = (0, 0);
 
 impl<'a> Input<'a> {
     #[inline]
     pub(crate) fn new(window: &'a [u8], seen: usize, waited: Wait) -> Self {
-        // All that was seen was searched, if a line is what the last call looked for.
-        let scanned = if waited == Wait::Line { seen } else { 0 };
-        Input { window, consumed: 0, seen, scanned, wait: Wait::Nothing }
+        // All that was seen was searched, for what the last call looked for.
+        let (scanned, searched) = match waited {
+            Wait::Line => (seen, NO_DELIMITER),
+            Wait::Delimiter(name) => (0, (name, seen)),
+            Wait::Nothing | Wait::Bytes(_) => (0, NO_DELIMITER),
+        };
+        Input { window, consumed: 0, seen, scanned, searched, wait: Wait::Nothing }
     }
 
     /// How much was consumed, and the last word.
@@ -155,6 +167,19 @@ impl<'a> Input<'a> {
     /// there already. Above [`input_max`](crate::Config::input_max) it ends the connection.
     pub fn wait_for(&mut self, n: usize) {
         self.wait = if n > self.len() { Wait::Bytes(n) } else { Wait::Nothing };
+    }
+
+    /// How many of [`bytes`](Self::bytes) were searched for the delimiter of this name, in vain.
+    pub(crate) fn searched(&self, name: u64) -> usize {
+        let (known, until) = self.searched;
+        if known == name { until.saturating_sub(self.consumed) } else { 0 }
+    }
+
+    /// All bytes were searched for the delimiter of this name, in vain: the next call comes with
+    /// new ones.
+    pub(crate) fn wait_for_delimiter(&mut self, name: u64) {
+        self.searched = (name, self.window.len());
+        self.wait = Wait::Delimiter(name);
     }
 }
 

@@ -82,7 +82,8 @@
 //!
 //! A handler may consume one message a call or all of them: it is called again as long as it makes
 //! progress. After [`Input::take`] or [`Input::line`] answered `None`, or [`Input::wait_for`], the
-//! next call comes only when there is more.
+//! next call comes only when there is more. [`frame`] has decoders for messages that end with a
+//! delimiter or begin with their length.
 //!
 //! # Bytes out
 //!
@@ -163,6 +164,7 @@ mod core;
 mod cork;
 mod driver;
 mod flags;
+pub mod frame;
 mod handler;
 mod id;
 mod input;

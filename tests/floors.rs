@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 10] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["socket", "input", "output", "slots", "timers", "stats"],
-    &["conn", "listener", "driver", "cork"],
+    &["conn", "listener", "driver", "cork", "frame"],
     &["core"],
     &["send", "accept"],
     &["context"],
@@ -32,7 +32,7 @@ const PROMISES: u32 = 8;
 const TRAPS: u32 = 72;
 
 /// Traps that wait for what is not built yet.
-const WAITING: [(u32, &str); 26] = [
+const WAITING: [(u32, &str); 25] = [
     (4, "TLS on a clone: comes with tls.rs"),
     (5, "random events: the simulator"),
     (6, "split events: the simulator"),
@@ -56,7 +56,6 @@ const WAITING: [(u32, &str); 26] = [
     (61, "user timers"),
     (62, "user timers"),
     (63, "user timers"),
-    (70, "frame decoders"),
     (3, "held by running these very tests with --cfg mio_unsupported_force_poll_poll, see .ci/run"),
     (19, "a fork needs unsafe: documented, not tested"),
 ];
