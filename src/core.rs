@@ -331,7 +331,9 @@ impl Core {
                 conn.end(CloseReason::InputLimit, now, limits);
                 return Work::None;
             }
-            let proof = socket.short_read_is_proof();
+            // In shutdown nothing but WouldBlock will do: a short read shows that our kernel's buffer
+            // is empty, and makes room for what the peer's still holds.
+            let proof = socket.short_read_is_proof() && self.shutdown == Shutdown::No;
             match conn.read(socket, buffer.space(limits.input_max - kept), now, proof) {
                 News::Data(n) => {
                     self.stats.bytes_in += n as u64;

@@ -37,7 +37,8 @@ impl Flags {
     pub(crate) const FAILED: Flags = Flags(1 << 12);
     /// Shutdown waits for it.
     pub(crate) const HELD: Flags = Flags(1 << 13);
-    /// The last read met WouldBlock, a proof of it, or the end.
+    /// A read met WouldBlock, a proof of it, or the end; in shutdown, one since that began, and no
+    /// proof counts.
     pub(crate) const EXHAUSTED: Flags = Flags(1 << 14);
     /// A reset, a failure or a deadline had its part in the end: not clean.
     pub(crate) const CUT: Flags = Flags(1 << 15);

@@ -187,6 +187,9 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Stamp> {
+        // The level is what counts, not the wake: mio's poll(2) backend empties the wake's
+        // descriptor when it arms a socket again, whoever filled it.
+        self.hear_orders();
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
@@ -329,16 +332,26 @@ impl<H: Handler> Reactor<H> {
 
     // --- Shutdown -------------------------------------------------------------------------------
 
-    /// Does what was asked for: by other threads, by callbacks, or by the deadline of shutdown.
-    fn obey(&mut self) {
-        if self.orders.is_shutdown() {
+    /// Notes what other threads asked for.
+    #[inline]
+    fn hear_orders(&mut self) {
+        if self.orders.is_shutdown_now() {
+            self.cx.shutdown_now();
+        } else if self.orders.is_shutdown() {
             self.cx.shutdown();
         }
-        if self.orders.is_shutdown_now() || self.cx.core.shutdown == Shutdown::AskedNow {
-            self.leave(false);
-            self.cx.core.cut_all();
-        } else if self.cx.core.shutdown == Shutdown::Asked {
-            self.leave(true);
+    }
+
+    /// Does what was asked for: by other threads, by callbacks, or by the deadline of shutdown.
+    fn obey(&mut self) {
+        self.hear_orders();
+        match self.cx.core.shutdown {
+            Shutdown::No | Shutdown::Begun => {}
+            Shutdown::Asked => self.leave(true),
+            Shutdown::AskedNow => {
+                self.leave(false);
+                self.cx.core.cut_all();
+            }
         }
     }
 
