@@ -7,11 +7,13 @@ use std::io;
 
 use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
-use crate::conn::Connection;
+use crate::conn::{Connection, Phase};
 use crate::core::{Core, Shutdown, Tenant};
-use crate::id::{ConnId, ListenerId};
+use crate::flags::Flags;
+use crate::id::{ConnId, ListenerId, Origin};
+use crate::listen::Opened;
 use crate::listener::{Listener, Verdict};
-use crate::socket::{Acceptor, BACKLOG, Socket};
+use crate::socket::{Socket, Stream};
 use crate::timers::Stamp;
 
 /// What accepting once came to.
@@ -26,19 +28,19 @@ pub(crate) enum Accepted {
 }
 
 impl Core {
-    pub(crate) fn listen(&mut self, acceptor: Acceptor) -> io::Result<ListenerId> {
+    pub(crate) fn listen(&mut self, opened: Opened) -> io::Result<ListenerId> {
         if self.shutdown != Shutdown::No {
             return Err(io::Error::other("the reactor is shutting down"));
         }
         if self.listeners.is_full() {
             return Err(io::Error::other("too many listeners"));
         }
-        let address = acceptor.local_addr()?;
-        let listener = Listener::new(acceptor, address.clone());
+        let address = opened.acceptor.local_addr()?;
+        let listener = Listener::new(opened, address.clone());
         let (slot, generation) = self.listeners.insert(listener);
         let id = ListenerId::new(self.number, slot, generation);
         let listener = self.listeners.get_mut(slot, generation).expect("just inserted");
-        let watched = self.driver.register_acceptor(&mut listener.acceptor, id.token());
+        let watched = self.driver.register_acceptor(&mut listener.opened.acceptor, id.token());
         if let Err(error) = watched {
             self.listeners.remove(slot, generation);
             return Err(error);
@@ -70,7 +72,7 @@ impl Core {
             self.resting_listeners += 1;
             return Accepted::Stopped;
         }
-        let error = match attempt(|| listener.acceptor.accept()) {
+        let error = match attempt(|| listener.opened.acceptor.accept()) {
             Ok(Attempt::WouldBlock) => {
                 listener.readable = false;
                 listener.handle_success();
@@ -141,16 +143,56 @@ impl Core {
         }
     }
 
-    /// The most connections a listener can have waiting in the kernel.
-    pub(crate) fn backlog() -> usize {
-        usize::try_from(BACKLOG).expect("the backlog is positive")
+    /// The most connections that can wait at a listener, as far as we know.
+    pub(crate) fn backlog(&self, id: ListenerId) -> usize {
+        self.listeners.get(id.slot, id.generation).map_or(0, |listener| listener.opened.backlog)
     }
 
-    pub(crate) fn close_listener(&mut self, id: ListenerId) {
-        let Some(listener) = self.listeners.remove(id.slot, id.generation) else { return };
+    /// Takes a connected stream over; it is opened when no callback runs.
+    pub(crate) fn adopt(&mut self, stream: Stream, tag: u64) -> io::Result<ConnId> {
+        if self.shutdown != Shutdown::No {
+            return Err(io::Error::other("the reactor is shutting down"));
+        }
+        if self.conns.is_full() {
+            let limit = self.limits.connections;
+            return Err(io::Error::other(format!("{limit} connections are the limit")));
+        }
+        let socket = stream.into_socket()?;
+        // A stream that is not connected has no peer: the error says so.
+        let peer = socket.peer_addr()?;
+        let id = self.admit(socket, peer)?;
+        if let Some(tenant) = self.tenant_mut(id) {
+            tenant.conn.flags.set(Flags::UNOPENED);
+        }
+        self.opening.push_back((id, Origin::Adopted(tag)));
+        self.stats.adopted += 1;
+        Ok(id)
+    }
+
+    /// The next connection that waits for its `on_open`, unless it was closed meanwhile.
+    pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin)> {
+        while let Some((id, origin)) = self.opening.pop_front() {
+            if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+                conn.flags.clear(Flags::UNOPENED);
+                if conn.phase() == Phase::Open {
+                    return Some((id, origin));
+                }
+                self.settle(id);
+            }
+        }
+        None
+    }
+
+    /// Closes a listener; who waits in its backlog is reset. Answers whether there was one.
+    pub(crate) fn close_listener(&mut self, id: ListenerId) -> bool {
+        if id.reactor() != self.number {
+            return false;
+        }
+        let Some(listener) = self.listeners.remove(id.slot, id.generation) else { return false };
         self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
         if listener.resting {
             self.resting_listeners -= 1;
         }
+        true
     }
 }

@@ -4,24 +4,32 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 
 /// The address of one end of a connection, or of a listener.
 ///
-/// Prints as one would type it: `127.0.0.1:6666`, `[::1]:6666`.
+/// Prints as one would type it: `127.0.0.1:6666`, `[::1]:6666`, `unix:/run/server.sock`,
+/// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// An IPv4 or IPv6 address and port.
     Ip(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(Box<Path>),
+    /// A name in Linux's abstract namespace (unix(7)), without the zero byte before it.
+    Abstract(Box<[u8]>),
+    /// A Unix socket that was bound to no name: a client, or one of a pair.
+    Unnamed,
 }
 
 impl Address {
     /// The IP address and port, if this is one.
     #[must_use]
-    #[allow(clippy::unnecessary_wraps, reason = "other kinds of address follow")]
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Address::Ip(addr) => Some(*addr),
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => None,
         }
     }
 }
@@ -36,6 +44,9 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Ip(addr) => addr.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
+            Address::Unnamed => f.write_str("unix:(unnamed)"),
         }
     }
 }
@@ -51,5 +62,15 @@ mod tests {
             assert_eq!(Address::from(addr).to_string(), text);
             assert_eq!(Address::from(addr).ip(), Some(addr));
         }
+        let path = Address::Unix(Path::new("/run/a.sock").into());
+        assert_eq!(path.to_string(), "unix:/run/a.sock");
+        assert_eq!(Address::Abstract(b"a\0b"[..].into()).to_string(), "unix:@a\\x00b");
+        assert_eq!(path.ip(), None);
+    }
+
+    /// Promise 4: an address of any kind costs a connection no more than the one of IPv6.
+    #[test]
+    fn an_address_is_small() {
+        assert!(size_of::<Address>() <= 32);
     }
 }

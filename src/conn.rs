@@ -473,6 +473,7 @@ impl Connection {
     pub(crate) fn wants_drain(&self, limits: &Limits) -> bool {
         self.phase == Phase::Open
             && self.flags.has(Flags::DRAIN)
+            && !self.flags.has(Flags::UNOPENED)
             && self.output.len() <= limits.output_low
     }
 

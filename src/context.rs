@@ -15,8 +15,10 @@ use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::conn::{Connection, Phase};
 use crate::core::{Core, Shutdown, Tenant};
-use crate::id::ConnId;
+use crate::id::{ConnId, ListenerId};
+use crate::listen::Listen;
 use crate::send::Piece;
+use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 
@@ -48,7 +50,7 @@ impl Context {
     ///
     /// They are kept once, however many connections have to wait.
     pub fn broadcast(&mut self, bytes: Bytes) {
-        let ids = self.core.connection_ids();
+        let ids = self.connections();
         self.core.broadcast(ids, &bytes);
     }
 
@@ -63,7 +65,7 @@ impl Context {
     #[must_use]
     pub fn connections(&self) -> Vec<ConnId> {
         let mut ids = self.core.connection_ids();
-        ids.retain(|id| self.is_open(*id));
+        ids.retain(|id| self.core.is_opened(*id));
         ids
     }
 
@@ -161,6 +163,36 @@ impl Context {
     /// Aborts every connection in the next turn, and ends.
     pub fn shutdown_now(&mut self) {
         self.core.shutdown = Shutdown::AskedNow;
+    }
+
+    /// Listens from now on. See [`Listen`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::listen`](crate::Reactor::listen). A name that has to be resolved blocks.
+    pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
+        if self.core.shutdown != Shutdown::No {
+            return Err(io::Error::other("the reactor is shutting down"));
+        }
+        self.core.listen(listen.into().open()?)
+    }
+
+    /// Closes a listener; its connections stay. Clients that the kernel had queued and that were
+    /// not accepted are reset. Answers whether there was such a listener.
+    pub fn close_listener(&mut self, id: ListenerId) -> bool {
+        self.core.close_listener(id)
+    }
+
+    /// Takes over a connected stream, as if it had been accepted; `on_open` comes with
+    /// [`Origin::Adopted`](crate::Origin::Adopted) and `tag`, after the running callback. What is
+    /// sent before that goes out all the same. If it is closed before `on_open`, no callback comes.
+    ///
+    /// # Errors
+    ///
+    /// If the stream is not connected, [`connections`](crate::Config::connections) are there, or
+    /// the reactor is shutting down. The stream is closed then.
+    pub fn adopt(&mut self, stream: impl Into<Stream>, tag: u64) -> io::Result<ConnId> {
+        self.core.adopt(stream.into(), tag)
     }
 
     fn change(&mut self, id: ConnId, verb: impl FnOnce(&mut Connection, Stamp, &Limits)) -> bool {

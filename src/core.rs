@@ -20,7 +20,8 @@ use crate::cork::Cork;
 use crate::driver::{Driver, EVENTS};
 use crate::flags::Flags;
 use crate::id::{
-    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Target, Token,
+    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin, Target,
+    Token,
 };
 use crate::input::{Leftover, ReadBuffer, Wait};
 use crate::listener::Listener;
@@ -107,6 +108,8 @@ pub(crate) struct Core {
     pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
     ended: VecDeque<ConnId>,
+    /// Those whose `on_open` is due.
+    pub(crate) opening: VecDeque<(ConnId, Origin)>,
     pub(crate) deadlines: Deadlines,
     /// Sends of the callback that runs, not yet written or queued.
     pub(crate) cork: Cork,
@@ -137,6 +140,7 @@ impl Core {
             run: VecDeque::new(),
             touched: Vec::new(),
             ended: VecDeque::new(),
+            opening: VecDeque::new(),
             deadlines: Deadlines::default(),
             cork: Cork::default(),
             current: None,
@@ -163,6 +167,7 @@ impl Core {
             || self.poll_was_full
             || !self.touched.is_empty()
             || !self.ended.is_empty()
+            || !self.opening.is_empty()
             || matches!(self.shutdown, Shutdown::Asked | Shutdown::AskedNow)
     }
 
@@ -259,6 +264,13 @@ impl Core {
             return None;
         }
         self.conns.get_mut(id.slot(), id.generation())
+    }
+
+    /// Whether a connection takes what is sent, and its `on_open` was called.
+    pub(crate) fn is_opened(&self, id: ConnId) -> bool {
+        self.tenant(id).is_some_and(|tenant| {
+            tenant.conn.takes_sends() && !tenant.conn.flags.has(Flags::UNOPENED)
+        })
     }
 
     /// Notes a connection that others wrote to or changed; its own callback settles it anyway.

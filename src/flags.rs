@@ -45,6 +45,9 @@ impl Flags {
     /// The peer is to see a reset.
     pub(crate) const RESET: Flags = Flags(1 << 16);
 
+    /// `on_open` has not been called.
+    pub(crate) const UNOPENED: Flags = Flags(1 << 17);
+
     /// Any of these means that its life may take a step without a call.
     pub(crate) const SPECIAL: Flags = Flags(
         Self::RESTING.0 | Self::PEER_ENDED.0 | Self::FINISHING.0 | Self::FAILED.0 | Self::CUT.0,
@@ -55,7 +58,8 @@ impl Flags {
     /// What is sent now would not go out.
     pub(crate) const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
     /// Input stays in the kernel.
-    pub(crate) const NOT_READING: Flags = Flags(Self::PAUSED.0 | Self::RESTING.0);
+    pub(crate) const NOT_READING: Flags =
+        Flags(Self::PAUSED.0 | Self::RESTING.0 | Self::UNOPENED.0);
     /// `on_drain` is wished for or owed.
     pub(crate) const DRAIN: Flags = Flags(Self::WANTS_DRAIN.0 | Self::DRAINED.0);
 

@@ -146,6 +146,8 @@ impl ListenerId {
 pub enum Origin {
     /// This listener accepted it.
     Accepted(ListenerId),
+    /// It was adopted under this tag.
+    Adopted(u64),
 }
 
 #[cfg(test)]

@@ -168,6 +168,7 @@ pub mod frame;
 mod handler;
 mod id;
 mod input;
+mod listen;
 mod listener;
 mod output;
 mod reactor;
@@ -186,9 +187,10 @@ pub use crate::context::{Conn, Context};
 pub use crate::handler::{Handle, Handler, HandlerFn, handler_fn};
 pub use crate::id::{ConnId, ListenerId, Origin};
 pub use crate::input::Input;
+pub use crate::listen::Listen;
 pub use crate::reactor::Reactor;
 pub use crate::slots::ConnMap;
-pub use crate::socket::Listen;
+pub use crate::socket::Stream;
 pub use crate::stats::{ClosedCounts, Stats};
 
 /// The README's code is tested with everything else.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::address::Address;
-use crate::socket::Acceptor;
+use crate::listen::Opened;
 use crate::timers::Stamp;
 
 /// How long a listener rests before it tries again, if no connection closes before.
@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
 /// One listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) acceptor: Acceptor,
+    pub(crate) opened: Opened,
     pub(crate) address: Address,
     /// The kernel said there is somebody, and no accept has said WouldBlock since.
     pub(crate) readable: bool,
@@ -47,9 +47,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(acceptor: Acceptor, address: Address) -> Self {
+    pub(crate) fn new(opened: Opened, address: Address) -> Self {
         Listener {
-            acceptor,
+            opened,
             address,
             readable: false,
             queued: false,
@@ -139,12 +139,12 @@ const ENONET: i32 = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::Listen;
+    use crate::listen::Listen;
 
     fn listener() -> Listener {
-        let acceptor = Listen::from("127.0.0.1:0").open().unwrap();
-        let address = acceptor.local_addr().unwrap();
-        Listener::new(acceptor, address)
+        let opened = Listen::from("127.0.0.1:0").open().unwrap();
+        let address = opened.acceptor.local_addr().unwrap();
+        Listener::new(opened, address)
     }
 
     fn error(errno: Errno) -> io::Error {

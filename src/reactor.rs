@@ -18,7 +18,8 @@ use crate::driver::where_the_poll_has_a_descriptor;
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
 use crate::input::{Input, ReadBuffer, Wait};
-use crate::socket::Listen;
+use crate::listen::Listen;
+use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 
@@ -111,18 +112,29 @@ impl<H: Handler> Reactor<H> {
         })
     }
 
-    /// Listens: on `"host:port"`, a [`SocketAddr`](std::net::SocketAddr), or an existing
-    /// [`TcpListener`](std::net::TcpListener). See [`Listen`].
+    /// Listens: on `"host:port"`, `"unix:PATH"`, a [`SocketAddr`](std::net::SocketAddr), or an
+    /// existing listener. See [`Listen`].
     ///
     /// # Errors
     ///
     /// If the name does not resolve, no address of it can be bound (`AddrInUse`,
     /// `PermissionDenied`), or the reactor is shutting down.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
-        if self.state == State::Leaving || self.state == State::Over {
-            return Err(io::Error::other("the reactor is shutting down"));
-        }
-        self.cx.core.listen(listen.into().open()?)
+        self.cx.listen(listen)
+    }
+
+    /// Closes a listener: as [`Context::close_listener`].
+    pub fn close_listener(&mut self, id: ListenerId) -> bool {
+        self.cx.close_listener(id)
+    }
+
+    /// Takes over a connected stream: as [`Context::adopt`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::adopt`].
+    pub fn adopt(&mut self, stream: impl Into<Stream>, tag: u64) -> io::Result<ConnId> {
+        self.cx.adopt(stream, tag)
     }
 
     /// Where a listener listens: which of a name's addresses was bound, and which port was given
@@ -311,6 +323,11 @@ impl<H: Handler> Reactor<H> {
     /// are spent.
     fn follow_effects(&mut self) {
         for _ in 0..ROUNDS {
+            for _ in 0..self.cx.core.opening.len() {
+                if let Some((id, origin)) = self.cx.core.next_opening() {
+                    self.open(id, origin);
+                }
+            }
             let touched = self.cx.core.settle_touched();
             let ended = self.cx.core.ended_len();
             if ended == 0 && !touched {
@@ -376,7 +393,7 @@ impl<H: Handler> Reactor<H> {
 
     /// Closing a listener resets whoever is in its backlog (trap 25): let them in first.
     fn accept_who_waits(&mut self, listener: ListenerId) {
-        for _ in 0..Core::backlog() {
+        for _ in 0..self.cx.core.backlog(listener) {
             match self.cx.core.accept(listener) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
                 Accepted::Skipped => {}

@@ -1,25 +1,21 @@
-//! What bytes ride on, and how a listening socket comes to be.
+//! What bytes ride on: the kinds of socket, and what differs between them.
 //!
-//! The kinds of socket are a closed enum: a branch instead of a box, and the same reactor over
-//! each. All that differs between kinds and platforms stands here: what proves a socket drained or
-//! full, how a write is kept from raising SIGPIPE, which options a listener hands down. No state is
-//! kept and nothing is retried. Only this file and `driver.rs` name mio, only these have `cfg` for a
-//! platform. Read next: `driver.rs`.
+//! A closed enum: a branch instead of a box, and the same reactor over each. What differs between
+//! kinds and platforms stands here: what proves a socket drained or full, how a write is kept from
+//! raising SIGPIPE, what an address looks like. No state is kept and nothing is retried. Only this
+//! file and `driver.rs` name mio. Read next: `listen.rs`, which makes listening sockets.
 
-use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::net;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net as unix;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, SockRef, Type};
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use socket2::SockRef;
 
 use crate::address::Address;
-
-/// How many established connections the kernel keeps until they are accepted (listen(2)). The
-/// kernel brings it down to `net.core.somaxconn`, which is 4096 since Linux 5.4.
-pub(crate) const BACKLOG: i32 = 4096;
 
 /// Whether short counts may be proofs at all. mio's poll(2) backend re-arms a socket only after its
 /// own type met WouldBlock (trap 3), and kqueue's flags were not tried.
@@ -32,23 +28,28 @@ const EPOLL: bool = cfg!(all(
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
 impl Socket {
     /// Whether a read shorter than its buffer shows that the next would block, as long as no doubt
-    /// was reported: on TCP under epoll, registered for priority events (trap 71).
+    /// was reported: on TCP under epoll, registered for priority events. Never on a Unix socket,
+    /// where a descriptor passed along ends a read early with no event of its own (trap 71).
     #[inline]
     pub(crate) fn short_read_is_proof(&self) -> bool {
         match self {
             Socket::Tcp(_) => EPOLL,
+            Socket::Unix(_) => false,
         }
     }
 
-    /// Whether a write that took less than was offered shows that the next would block.
+    /// Whether a write that took less than was offered shows that the next would block. Not tried
+    /// on Unix sockets, which are written in pieces with an allocation each.
     #[inline]
     pub(crate) fn short_write_is_proof(&self) -> bool {
         match self {
             Socket::Tcp(_) => EPOLL,
+            Socket::Unix(_) => false,
         }
     }
 
@@ -56,22 +57,33 @@ impl Socket {
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.shutdown(net::Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(net::Shutdown::Write),
         }
     }
 
-    /// Makes the close to come a reset instead of an end (`SO_LINGER` of zero, socket(7)).
+    /// Makes the close to come a reset instead of an end (`SO_LINGER` of zero, socket(7)). A Unix
+    /// socket has no reset: its peer sees the end, or `ECONNRESET` if it left us bytes unread.
     pub(crate) fn reset_on_close(&self) {
         match self {
             Socket::Tcp(stream) => {
                 // On failure the peer sees an end instead of a reset: nothing better is left.
                 let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
             }
+            Socket::Unix(_) => {}
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Socket::Tcp(stream) => stream.local_addr().map(Address::Ip),
+            Socket::Unix(stream) => stream.local_addr().map(|addr| unix_address(&addr)),
+        }
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
+        match self {
+            Socket::Tcp(stream) => stream.peer_addr().map(Address::Ip),
+            Socket::Unix(stream) => stream.peer_addr().map(|addr| unix_address(&addr)),
         }
     }
 
@@ -79,23 +91,29 @@ impl Socket {
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Socket::Tcp(stream) => Some(stream.as_fd()),
+            Socket::Unix(stream) => Some(stream.as_fd()),
         }
     }
 
     pub(crate) fn source(&mut self) -> &mut dyn mio::event::Source {
         match self {
             Socket::Tcp(stream) => stream,
+            Socket::Unix(stream) => stream,
         }
     }
 }
 
 /// By way of rustix, which makes the system call itself: libc's `recv` and `send` are cancellation
-/// points, and in a program of more than one thread each call pays for that.
+/// points, and in a program of more than one thread each call pays for that. Inside `try_io`, so
+/// that mio hears of a WouldBlock where it must (trap 4).
 impl Read for Socket {
+    /// Offers no room for ancillary data, so descriptors that a Unix peer passes along are closed by
+    /// the kernel (unix(7)) and cannot pile up here.
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| receive(stream, buf)),
+            Socket::Unix(stream) => stream.try_io(|| receive(stream, buf)),
         }
     }
 }
@@ -105,14 +123,14 @@ impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| send(stream, buf)),
+            Socket::Unix(stream) => stream.try_io(|| send(stream, buf)),
         }
     }
 
-    /// `std` would use writev(2), which raises SIGPIPE at a dead peer unless the program ignores
-    /// it, as Rust programs do and others do not (trap 34).
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| send_vectored(stream, slices)),
+            Socket::Unix(stream) => stream.try_io(|| send_vectored(stream, slices)),
         }
     }
 
@@ -121,213 +139,129 @@ impl Write for Socket {
     }
 }
 
+/// Keeps a write to a dead peer from raising SIGPIPE, which Rust programs ignore and others do not
+/// (trap 34). Apple has no such flag: there the program must ignore the signal.
+const SEND: SendFlags = {
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = SendFlags::NOSIGNAL;
+    #[cfg(target_vendor = "apple")]
+    let flags = SendFlags::empty();
+    flags
+};
+
 #[inline]
-fn receive(stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-    let (n, _) = rustix::net::recv(stream, buf, rustix::net::RecvFlags::empty())?;
+fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+    let (n, _) = rustix::net::recv(socket, buf, RecvFlags::empty())?;
     Ok(n)
 }
 
 #[inline]
-#[cfg(not(target_vendor = "apple"))]
-fn send(stream: &TcpStream, buf: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(stream, buf, rustix::net::SendFlags::NOSIGNAL)?)
+fn send(socket: impl AsFd, buf: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, buf, SEND)?)
 }
 
-/// No such flag there: `std` sets `SO_NOSIGPIPE` on its own sockets, mio on none it accepts.
-#[cfg(target_vendor = "apple")]
-fn send(mut stream: &TcpStream, buf: &[u8]) -> io::Result<usize> {
-    stream.write(buf)
+fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    Ok(rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND)?)
 }
 
-#[cfg(not(target_vendor = "apple"))]
-fn send_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let mut nothing = rustix::net::SendAncillaryBuffer::default();
-    let flags = rustix::net::SendFlags::NOSIGNAL;
-    Ok(rustix::net::sendmsg(stream, slices, &mut nothing, flags)?)
+/// A connected `std` stream that the reactor is to take over.
+///
+/// Made of a [`std::net::TcpStream`] or a [`std::os::unix::net::UnixStream`]; it is made
+/// non-blocking, its other options stay.
+#[derive(Debug)]
+pub struct Stream(Socket);
+
+impl Stream {
+    pub(crate) fn into_socket(self) -> io::Result<Socket> {
+        // Whatever the kind: `O_NONBLOCK` belongs to the description.
+        match &self.0 {
+            Socket::Tcp(stream) => SockRef::from(stream).set_nonblocking(true)?,
+            Socket::Unix(stream) => SockRef::from(stream).set_nonblocking(true)?,
+        }
+        Ok(self.0)
+    }
 }
 
-#[cfg(target_vendor = "apple")]
-fn send_vectored(mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    stream.write_vectored(slices)
+impl From<net::TcpStream> for Stream {
+    fn from(stream: net::TcpStream) -> Self {
+        Stream(Socket::Tcp(TcpStream::from_std(stream)))
+    }
+}
+
+impl From<unix::UnixStream> for Stream {
+    fn from(stream: unix::UnixStream) -> Self {
+        Stream(Socket::Unix(UnixStream::from_std(stream)))
+    }
 }
 
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) enum Acceptor {
-    Tcp(TcpListener),
+    Tcp { listener: TcpListener, nodelay: bool, keepalive: bool },
+    Unix(UnixListener),
 }
 
 impl Acceptor {
+    /// `nodelay`, `keepalive`: what the listener is set to hand down.
+    pub(crate) fn tcp(listener: net::TcpListener, nodelay: bool, keepalive: bool) -> Self {
+        Acceptor::Tcp { listener: TcpListener::from_std(listener), nodelay, keepalive }
+    }
+
+    pub(crate) fn unix(listener: unix::UnixListener) -> Self {
+        Acceptor::Unix(UnixListener::from_std(listener))
+    }
+
     /// Accepts one connection, non-blocking and closed on exec; its address is the kernel's answer,
     /// so that a peer who has left already cannot make a second call fail (trap 27).
     pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
         match self {
-            Acceptor::Tcp(listener) => {
+            Acceptor::Tcp { listener, nodelay, keepalive } => {
                 let (stream, peer) = listener.accept()?;
-                if !cfg!(target_os = "linux") {
-                    // Linux hands it down from the listener. On failure the stream is only slower.
-                    let _ = stream.set_nodelay(true);
+                if !cfg!(any(target_os = "linux", target_os = "android")) {
+                    // Linux hands them down from the listener, and two calls are saved. On failure
+                    // the peer has left already.
+                    let socket = SockRef::from(&stream);
+                    let _ = socket.set_tcp_nodelay(*nodelay);
+                    let _ = socket.set_keepalive(*keepalive);
                 }
                 Ok((Socket::Tcp(stream), Address::Ip(peer)))
+            }
+            Acceptor::Unix(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Socket::Unix(stream), unix_address(&peer)))
             }
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Acceptor::Tcp(listener) => listener.local_addr().map(Address::Ip),
+            Acceptor::Tcp { listener, .. } => listener.local_addr().map(Address::Ip),
+            Acceptor::Unix(listener) => listener.local_addr().map(|addr| unix_address(&addr)),
         }
     }
 
     pub(crate) fn source(&mut self) -> &mut dyn mio::event::Source {
         match self {
-            Acceptor::Tcp(listener) => listener,
+            Acceptor::Tcp { listener, .. } => listener,
+            Acceptor::Unix(listener) => listener,
         }
     }
 }
 
-/// Where to listen: `"host:port"`, a [`SocketAddr`], or a [`std::net::TcpListener`].
-///
-/// A name may resolve to several addresses; the first that binds is taken, as `std` does
-/// ([`Reactor::local_addr`](crate::Reactor::local_addr) says which). Resolving blocks. Port 0
-/// asks the kernel for a free port.
-///
-/// Accepted connections have `TCP_NODELAY` and `SO_KEEPALIVE` set. Sockets made here have
-/// `SO_REUSEADDR`, so that a restarted server gets its port at once, and a backlog of 4096 or
-/// `net.core.somaxconn`, whichever is less. An existing listener keeps its backlog, and is made
-/// non-blocking.
-pub struct Listen {
-    target: Target,
-}
-
-enum Target {
-    Name(String),
-    Addr(SocketAddr),
-    Listener(net::TcpListener),
-}
-
-impl Listen {
-    /// Opens the listening socket.
-    pub(crate) fn open(self) -> io::Result<Acceptor> {
-        let listener = match self.target {
-            Target::Name(name) => {
-                let context = |error: io::Error| {
-                    io::Error::new(error.kind(), format!("cannot listen on {name}: {error}"))
-                };
-                let addrs = name.to_socket_addrs().map_err(context)?;
-                bind_first(addrs).map_err(context)?
-            }
-            Target::Addr(addr) => bind(addr).map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
-            })?,
-            Target::Listener(listener) => {
-                listener.set_nonblocking(true)?;
-                listener
-            }
-        };
-        let socket = SockRef::from(&listener);
-        socket.set_tcp_nodelay(true)?;
-        socket.set_keepalive(true)?;
-        Ok(Acceptor::Tcp(TcpListener::from_std(listener)))
-    }
-}
-
-fn bind_first(addrs: impl Iterator<Item = SocketAddr>) -> io::Result<net::TcpListener> {
-    let mut last = None;
-    for addr in addrs {
-        match bind(addr) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = Some(error),
+/// What a Unix socket calls itself: a path, a name in the abstract namespace (Linux), or nothing.
+fn unix_address(addr: &unix::SocketAddr) -> Address {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        #[cfg(target_os = "android")]
+        use std::os::android::net::SocketAddrExt;
+        #[cfg(target_os = "linux")]
+        use std::os::linux::net::SocketAddrExt;
+        if let Some(name) = addr.as_abstract_name() {
+            return Address::Abstract(name.into());
         }
     }
-    Err(last
-        .unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")))
+    addr.as_pathname().map_or(Address::Unnamed, |path| Address::Unix(path.into()))
 }
 
-/// As `std` binds, but with a backlog of our own (trap 26) and non-blocking.
-fn bind(addr: SocketAddr) -> io::Result<net::TcpListener> {
-    let socket =
-        socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-impl From<&str> for Listen {
-    fn from(name: &str) -> Self {
-        Listen { target: Target::Name(name.to_owned()) }
-    }
-}
-
-impl From<String> for Listen {
-    fn from(name: String) -> Self {
-        Listen { target: Target::Name(name) }
-    }
-}
-
-impl From<&String> for Listen {
-    fn from(name: &String) -> Self {
-        Listen::from(name.as_str())
-    }
-}
-
-impl From<SocketAddr> for Listen {
-    fn from(addr: SocketAddr) -> Self {
-        Listen { target: Target::Addr(addr) }
-    }
-}
-
-impl From<net::TcpListener> for Listen {
-    fn from(listener: net::TcpListener) -> Self {
-        Listen { target: Target::Listener(listener) }
-    }
-}
-
-impl fmt::Debug for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut tuple = f.debug_tuple("Listen");
-        match &self.target {
-            Target::Name(name) => tuple.field(name),
-            Target::Addr(addr) => tuple.field(addr),
-            Target::Listener(listener) => tuple.field(listener),
-        };
-        tuple.finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_without_a_port_is_a_clear_error() {
-        let error = Listen::from("localhost").open().unwrap_err().to_string();
-        assert!(error.starts_with("cannot listen on localhost: "), "{error}");
-    }
-
-    /// Trap 43: options of the listener reach the accepted socket.
-    #[test]
-    fn an_accepted_socket_inherits_nodelay_and_keepalive() {
-        let acceptor = Listen::from("127.0.0.1:0").open().unwrap();
-        let addr = acceptor.local_addr().unwrap().ip().unwrap();
-        let _client = net::TcpStream::connect(addr).unwrap();
-        let (socket, _) = acceptor.accept().unwrap();
-        let fd = socket.fd().unwrap();
-        assert!(SockRef::from(&fd).tcp_nodelay().unwrap());
-        assert!(SockRef::from(&fd).keepalive().unwrap());
-    }
-
-    #[test]
-    fn the_first_address_that_binds_is_taken() {
-        let taken = net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let busy = taken.local_addr().unwrap();
-        let free = "127.0.0.1:0".parse().unwrap();
-        let listener = bind_first([busy, free].into_iter()).unwrap();
-        assert_ne!(listener.local_addr().unwrap(), busy);
-        let error = bind_first([busy].into_iter()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert!(bind_first(std::iter::empty()).is_err());
-    }
-}
+/// Whether there are names without a file, and so without anything to take over or to remove.
+pub(crate) const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));

@@ -11,6 +11,8 @@ use crate::close::CloseReason;
 pub struct Stats {
     /// Connections accepted and opened.
     pub accepted: u64,
+    /// Connections adopted.
+    pub adopted: u64,
     /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
     /// kernel would not watch them.
     pub refused: u64,

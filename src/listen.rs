@@ -1,0 +1,417 @@
+//! Where and how to listen: [`Listen`], and how it becomes a listening socket.
+//!
+//! Everything that can go wrong before the first client goes wrong here, with an error that names
+//! the address. A path that a dead server left behind is taken over; nobody else's is touched.
+//! Accepting is `accept.rs`.
+
+use std::fmt;
+use std::io;
+use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net as unix;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::socket::{ABSTRACT_NAMES, Acceptor};
+
+/// How many established connections the kernel keeps until they are accepted (listen(2)). The
+/// kernel brings it down to `net.core.somaxconn`, which is 4096 since Linux 5.4.
+const BACKLOG: i32 = 4096;
+
+/// Where and how to listen.
+///
+/// Where: `"host:port"`, `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a
+/// [`SocketAddr`], a [`std::net::TcpListener`], or a [`std::os::unix::net::UnixListener`].
+///
+/// A name may resolve to several addresses; the first that binds is taken, as `std` does
+/// ([`Reactor::local_addr`](crate::Reactor::local_addr) says which). Resolving blocks. Port 0 asks
+/// the kernel for a free port. TCP sockets made here have `SO_REUSEADDR`, so that a restarted
+/// server gets its port at once.
+///
+/// `"[::]:port"` listens on IPv4 too unless [`only_v6`](Self::only_v6) says otherwise or the
+/// system does (`net.ipv6.bindv6only`); IPv4 clients then show as `[::ffff:a.b.c.d]`.
+///
+/// A Unix path that a dead server left behind (a socket that nobody answers) is taken over. One
+/// that a live server answers, or a file that is no socket, is an `AddrInUse` error and stays
+/// untouched. The path is removed when the listener closes, if it is still the same file. Not
+/// guaranteed: that two servers started on one dead path at the same instant notice each other.
+///
+/// An existing listener keeps its options and its backlog, unless set here; its path is never
+/// removed. It is made non-blocking.
+///
+/// # Examples
+///
+/// ```no_run
+/// use wouldblock::{Listen, Reactor, handler_fn};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+/// reactor.listen("127.0.0.1:6666")?;
+/// reactor.listen(Listen::from("[::1]:6666").backlog(128).only_v6(true))?;
+/// reactor.listen(Listen::from("unix:/run/server.sock").mode(0o660))?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Listen {
+    target: Target,
+    options: Options,
+}
+
+/// `None`: as the system, or an existing listener, has it.
+#[derive(Clone, Debug, Default)]
+struct Options {
+    backlog: Option<u32>,
+    nodelay: Option<bool>,
+    keepalive: Option<bool>,
+    only_v6: Option<bool>,
+    reuse_port: bool,
+    recv_buffer: Option<usize>,
+    send_buffer: Option<usize>,
+    mode: Option<u32>,
+}
+
+enum Target {
+    Name(String),
+    Addr(SocketAddr),
+    Tcp(net::TcpListener),
+    Unix(unix::UnixListener),
+}
+
+impl Listen {
+    /// How many established connections the kernel keeps until they are accepted; it brings the
+    /// number down to `net.core.somaxconn`. Default 4096.
+    #[must_use]
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.options.backlog = Some(connections);
+        self
+    }
+
+    /// Whether accepted connections send small segments at once (`TCP_NODELAY`, tcp(7)).
+    /// Default: yes. No effect on Unix sockets.
+    #[must_use]
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.options.nodelay = Some(nodelay);
+        self
+    }
+
+    /// Whether the kernel probes peers that have gone silent (`SO_KEEPALIVE`, tcp(7)), after two
+    /// hours unless the system says otherwise. Default: yes. No effect on Unix sockets.
+    #[must_use]
+    pub fn keepalive(mut self, keepalive: bool) -> Self {
+        self.options.keepalive = Some(keepalive);
+        self
+    }
+
+    /// Whether an IPv6 listener leaves IPv4 alone (`IPV6_V6ONLY`, ipv6(7)). Default: as the system
+    /// has it; on Linux it does not.
+    #[must_use]
+    pub fn only_v6(mut self, only_v6: bool) -> Self {
+        self.options.only_v6 = Some(only_v6);
+        self
+    }
+
+    /// Lets several sockets listen on one port, each with its own backlog (`SO_REUSEPORT`,
+    /// socket(7)). Closing one resets who waits in its backlog. Linux spreads connections over
+    /// them; the BSDs and macOS do not. Refused for Unix sockets. Default: no.
+    #[must_use]
+    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
+        self.options.reuse_port = reuse_port;
+        self
+    }
+
+    /// The size in bytes of the kernel's receive buffer of accepted connections (`SO_RCVBUF`,
+    /// socket(7); Linux doubles it and stops tuning it). Default: the system's.
+    #[must_use]
+    pub fn recv_buffer(mut self, bytes: usize) -> Self {
+        self.options.recv_buffer = Some(bytes);
+        self
+    }
+
+    /// The size in bytes of the kernel's send buffer of accepted connections (`SO_SNDBUF`,
+    /// socket(7); Linux doubles it and stops tuning it). Default: the system's.
+    #[must_use]
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.options.send_buffer = Some(bytes);
+        self
+    }
+
+    /// Who may connect to a Unix path: its mode, set before the first client can. Default: what
+    /// the process's umask leaves of 0o777.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.options.mode = Some(mode);
+        self
+    }
+
+    /// Opens the listening socket.
+    pub(crate) fn open(self) -> io::Result<Opened> {
+        let Listen { target, options } = self;
+        match target {
+            Target::Name(name) => {
+                let context = |error: io::Error| {
+                    io::Error::new(error.kind(), format!("cannot listen on {name}: {error}"))
+                };
+                if let Some(path) = name.strip_prefix("unix:") {
+                    return options.bind_unix(path).map_err(context);
+                }
+                let addrs = name.to_socket_addrs().map_err(context)?;
+                options.bind_first(addrs).map_err(context)
+            }
+            Target::Addr(addr) => {
+                let context = |error: io::Error| {
+                    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
+                };
+                options.bind(addr).map_err(context)
+            }
+            Target::Tcp(listener) => options.take_tcp(listener),
+            Target::Unix(listener) => options.take_unix(listener, None),
+        }
+    }
+}
+
+/// An open listening socket, and what is remembered with it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Before the socket, so that it is dropped first: who finds no path has nobody to take over.
+    #[allow(dead_code, reason = "kept to be dropped")]
+    pub(crate) path: Option<OwnedPath>,
+    pub(crate) acceptor: Acceptor,
+    /// The most connections that can wait in the kernel, as far as we know.
+    pub(crate) backlog: usize,
+}
+
+impl Options {
+    fn bind_first(&self, addrs: impl Iterator<Item = SocketAddr>) -> io::Result<Opened> {
+        let mut last = None;
+        for addr in addrs {
+            match self.bind(addr) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| invalid("the name has no address")))
+    }
+
+    fn bind(&self, addr: SocketAddr) -> io::Result<Opened> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if self.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if let (Some(only_v6), SocketAddr::V6(_)) = (self.only_v6, addr) {
+            socket.set_only_v6(only_v6)?;
+        }
+        // Before listen: the window that TCP offers is agreed on with the first segment.
+        self.set_buffers(&SockRef::from(&socket))?;
+        socket.bind(&addr.into())?;
+        socket.listen(self.backlog())?;
+        self.take_tcp(socket.into())
+    }
+
+    /// Sets what accepted sockets inherit.
+    fn take_tcp(&self, listener: net::TcpListener) -> io::Result<Opened> {
+        listener.set_nonblocking(true)?;
+        let socket = SockRef::from(&listener);
+        self.set_buffers(&socket)?;
+        let nodelay = self.nodelay.unwrap_or(true);
+        let keepalive = self.keepalive.unwrap_or(true);
+        socket.set_tcp_nodelay(nodelay)?;
+        socket.set_keepalive(keepalive)?;
+        Ok(self.opened(Acceptor::tcp(listener, nodelay, keepalive), None))
+    }
+
+    fn take_unix(
+        &self,
+        listener: unix::UnixListener,
+        path: Option<OwnedPath>,
+    ) -> io::Result<Opened> {
+        listener.set_nonblocking(true)?;
+        self.set_buffers(&SockRef::from(&listener))?;
+        Ok(self.opened(Acceptor::unix(listener), path))
+    }
+
+    fn opened(&self, acceptor: Acceptor, path: Option<OwnedPath>) -> Opened {
+        Opened { path, acceptor, backlog: self.backlog().unsigned_abs() as usize }
+    }
+
+    fn bind_unix(&self, path: &str) -> io::Result<Opened> {
+        if self.reuse_port {
+            return Err(invalid("a Unix path has no port to reuse"));
+        }
+        if let Some(name) = path.strip_prefix('@') {
+            if !ABSTRACT_NAMES {
+                return Err(invalid("abstract names are Linux's"));
+            }
+            let addr = unix_sockaddr(Path::new(&format!("\0{name}")))?;
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            socket.bind(&addr)?;
+            socket.listen(self.backlog())?;
+            return self.take_unix(socket.into(), None);
+        }
+        // Absolute, so that it is found at the end wherever the process has gone meanwhile.
+        let path = std::path::absolute(path)?;
+        let addr = unix_sockaddr(&path)?;
+        let socket = bind_path(&path, &addr)?;
+        let owned = OwnedPath::new(path)?;
+        if let Some(mode) = self.mode {
+            // Nobody can connect before listen, so nobody slips in under the old mode (trap 53).
+            std::fs::set_permissions(&owned.path, std::fs::Permissions::from_mode(mode))?;
+        }
+        socket.listen(self.backlog())?;
+        self.take_unix(socket.into(), Some(owned))
+    }
+
+    fn set_buffers(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        if let Some(bytes) = self.recv_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        Ok(())
+    }
+
+    fn backlog(&self) -> i32 {
+        self.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX))
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+fn in_use(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, what)
+}
+
+fn unix_sockaddr(path: &Path) -> io::Result<SockAddr> {
+    SockAddr::unix(path).map_err(|_| {
+        let len = path.as_os_str().len();
+        invalid(&format!("{len} bytes of path do not fit in a socket address (107 do, unix(7))"))
+    })
+}
+
+/// Binds a path, over the remains of a dead server if need be.
+fn bind_path(path: &Path, addr: &SockAddr) -> io::Result<Socket> {
+    // The remains may go, and others come, between two looks: then look again, but not for ever.
+    for _ in 0..3 {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        match socket.bind(addr) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(|()| socket),
+        }
+        let found = match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            found => found?,
+        };
+        if !found.file_type().is_socket() {
+            return Err(in_use("there is a file, and it is no socket"));
+        }
+        // A live server with a full backlog would make a blocking connect wait.
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        probe.set_nonblocking(true)?;
+        match probe.connect(addr) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Ok(()) => return Err(in_use("a server is listening there")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(in_use("a server is listening there, and busy"));
+            }
+            Err(error) => return Err(in_use(&format!("there is a socket: {error}"))),
+        }
+        // Nobody answers. Remove what was probed, not what may have come since.
+        let again = std::fs::symlink_metadata(path)?;
+        if same_file(&found, &again) {
+            std::fs::remove_file(path)?;
+            log::info!("removed {}, which a dead server left behind", path.display());
+        }
+    }
+    Err(in_use("others keep binding it"))
+}
+
+fn same_file(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// The path of a socket that was bound here; removed with this, if it is still the same file.
+#[derive(Debug)]
+pub(crate) struct OwnedPath {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+impl OwnedPath {
+    fn new(path: PathBuf) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(&path)?;
+        Ok(OwnedPath { path, dev: metadata.dev(), ino: metadata.ino() })
+    }
+}
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        let ours = found.is_ok_and(|found| (found.dev(), found.ino()) == (self.dev, self.ino));
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+impl From<Target> for Listen {
+    fn from(target: Target) -> Self {
+        Listen { target, options: Options::default() }
+    }
+}
+
+impl From<&str> for Listen {
+    fn from(name: &str) -> Self {
+        Target::Name(name.to_owned()).into()
+    }
+}
+
+impl From<String> for Listen {
+    fn from(name: String) -> Self {
+        Target::Name(name).into()
+    }
+}
+
+impl From<&String> for Listen {
+    fn from(name: &String) -> Self {
+        Target::Name(name.clone()).into()
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(addr: SocketAddr) -> Self {
+        Target::Addr(addr).into()
+    }
+}
+
+impl From<net::TcpListener> for Listen {
+    fn from(listener: net::TcpListener) -> Self {
+        Target::Tcp(listener).into()
+    }
+}
+
+impl From<unix::UnixListener> for Listen {
+    fn from(listener: unix::UnixListener) -> Self {
+        Target::Unix(listener).into()
+    }
+}
+
+impl fmt::Debug for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target: &dyn fmt::Debug = match &self.target {
+            Target::Name(name) => name,
+            Target::Addr(addr) => addr,
+            Target::Tcp(listener) => listener,
+            Target::Unix(listener) => listener,
+        };
+        f.debug_struct("Listen").field("on", target).field("options", &self.options).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
