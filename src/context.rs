@@ -177,6 +177,18 @@ impl Context {
         self.core.listen(listen.into().open()?)
     }
 
+    /// The listeners, in no order.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<ListenerId> {
+        self.core.listener_ids()
+    }
+
+    /// Where a listener listens. `None` if it is closed.
+    #[must_use]
+    pub fn listener_addr(&self, id: ListenerId) -> Option<Address> {
+        self.core.listener_addr(id).cloned()
+    }
+
     /// Closes a listener; its connections stay. Clients that the kernel had queued and that were
     /// not accepted are reset. Answers whether there was such a listener.
     pub fn close_listener(&mut self, id: ListenerId) -> bool {

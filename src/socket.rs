@@ -112,8 +112,8 @@ impl Read for Socket {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.try_io(|| receive(stream, buf)),
-            Socket::Unix(stream) => stream.try_io(|| receive(stream, buf)),
+            Socket::Tcp(stream) => stream.try_io(|| receive(&*stream, buf)),
+            Socket::Unix(stream) => stream.try_io(|| receive(&*stream, buf)),
         }
     }
 }
@@ -122,15 +122,15 @@ impl Write for Socket {
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.try_io(|| send(stream, buf)),
-            Socket::Unix(stream) => stream.try_io(|| send(stream, buf)),
+            Socket::Tcp(stream) => stream.try_io(|| send(&*stream, buf)),
+            Socket::Unix(stream) => stream.try_io(|| send(&*stream, buf)),
         }
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.try_io(|| send_vectored(stream, slices)),
-            Socket::Unix(stream) => stream.try_io(|| send_vectored(stream, slices)),
+            Socket::Tcp(stream) => stream.try_io(|| send_vectored(&*stream, slices)),
+            Socket::Unix(stream) => stream.try_io(|| send_vectored(&*stream, slices)),
         }
     }
 

@@ -110,8 +110,9 @@ fn a_port_is_shared_by_those_who_say_so() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
 }
 
-// --- Trap 52: whose path it is ------------------------------------------------------------------
+// --- Whose path it is ---------------------------------------------------------------------------
 
+/// Trap 52: a path is ours from bind to close.
 #[test]
 fn a_path_is_bound_and_removed_at_the_end() {
     let folder = Folder::new("bound");
@@ -129,6 +130,7 @@ fn a_path_is_bound_and_removed_at_the_end() {
     assert!(!path.exists());
 }
 
+/// Trap 52: what a dead server left behind is no obstacle.
 #[test]
 fn a_dead_servers_path_is_taken_over() {
     let folder = Folder::new("dead");
@@ -140,6 +142,7 @@ fn a_dead_servers_path_is_taken_over() {
     assert!(unix::UnixStream::connect(&path).is_ok());
 }
 
+/// Trap 52: what a live server answers is not stolen.
 #[test]
 fn a_live_servers_path_stays_untouched() {
     let folder = Folder::new("live");
@@ -152,6 +155,7 @@ fn a_live_servers_path_stays_untouched() {
     drop(live);
 }
 
+/// Trap 52: nothing is unlinked that is no socket, let alone a folder.
 #[test]
 fn a_file_or_a_folder_stays_untouched() {
     let folder = Folder::new("file");
@@ -188,8 +192,7 @@ fn an_inherited_listeners_path_is_never_removed() {
     assert!(path.exists());
 }
 
-// --- Trap 53 ------------------------------------------------------------------------------------
-
+/// Trap 53: nobody connects under another mode than was asked for.
 #[test]
 fn a_path_has_the_mode_that_was_asked_for() {
     let folder = Folder::new("mode");
@@ -201,6 +204,7 @@ fn a_path_has_the_mode_that_was_asked_for() {
     }
 }
 
+/// Trap 53: a socket address holds 107 bytes of path.
 #[test]
 fn too_long_a_path_is_a_clear_error() {
     let path = format!("unix:/tmp/{}", "x".repeat(104));
@@ -221,8 +225,7 @@ fn an_abstract_name_leaves_no_file() {
     assert_eq!(open(name.as_str()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
 }
 
-// --- Trap 71 ------------------------------------------------------------------------------------
-
+/// Trap 71: nor is a short write.
 #[test]
 fn no_short_count_of_a_unix_socket_is_a_proof() {
     let (ours, _theirs) = unix::UnixStream::pair().unwrap();

@@ -23,4 +23,5 @@ mod no_lost_bytes;
 mod no_stall;
 mod process;
 mod shutdown;
+mod streams;
 mod support;
