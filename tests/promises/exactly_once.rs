@@ -159,7 +159,6 @@ fn mischief(chance: &mut Chance, cx: &mut Context, own: ConnId) -> io::Result<()
 /// random, to itself and to others, in every callback. The script checks who is served; here we
 /// count.
 #[test]
-#[allow(clippy::too_many_lines, reason = "one long table of what may be done")]
 fn a_handler_that_does_anything_anywhere_breaks_nothing() {
     let chance = Arc::new(Mutex::new(Chance::new(20)));
     let mischief = move |cx: &mut Context, id| mischief(&mut chance.lock().unwrap(), cx, id);
