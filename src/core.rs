@@ -192,8 +192,7 @@ impl Core {
             count += 1;
             match token.target() {
                 Target::Connection(slot) => {
-                    let Some(generation) = self.conns.resolve(token, slot, 0) else { continue };
-                    let tenant = self.conns.get_mut(slot, generation);
+                    let tenant = self.conns.find_mut(token, slot);
                     let Some(Tenant { conn, .. }) = tenant else { continue };
                     conn.readiness.merge(news);
                     if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(&self.limits) {
@@ -221,6 +220,7 @@ impl Core {
         Ok(before)
     }
 
+    #[inline]
     pub(crate) fn read_clock(&mut self) {
         self.now = self.driver.now();
     }

@@ -270,7 +270,8 @@ impl<H: Handler> Reactor<H> {
         &mut self,
         id: ConnId,
         offer: Offer,
-        callback: fn(&mut H, &mut Conn<'_>, &mut H::Session, &mut Input<'_>) -> io::Result<()>,
+        // Not a pointer: the call of `on_data` is to be inlined.
+        callback: impl FnOnce(&mut H, &mut Conn<'_>, &mut H::Session, &mut Input<'_>) -> io::Result<()>,
     ) {
         let window = offer.window(&self.buffer);
         let (seen, waited) = offer.history();

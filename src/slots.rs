@@ -67,6 +67,15 @@ impl<T> Slots<T> {
         (Token::new(base + slot, generation) == token).then_some(generation)
     }
 
+    /// The tenant whom `token` means, if still there.
+    #[inline]
+    pub(crate) fn find_mut(&mut self, token: Token, slot: u32) -> Option<&mut T> {
+        if Token::new(slot, *self.generations.get(slot as usize)?) != token {
+            return None;
+        }
+        self.places.get_mut(slot as usize)?.as_mut()
+    }
+
     #[inline]
     pub(crate) fn get(&self, slot: u32, generation: u32) -> Option<&T> {
         if *self.generations.get(slot as usize)? != generation {
