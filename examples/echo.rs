@@ -20,8 +20,8 @@ use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor};
 #[derive(clap::Parser)]
 #[command(name = "echo", version, after_help = common::MANNERS)]
 struct Arguments {
-    /// Where to listen, HOST:PORT; port 0 is any free one. May be given more than once
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::address)]
+    /// Where to listen, HOST:PORT or unix:PATH; port 0 is any free one. May be given more than once
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::stream_address)]
     listen: Vec<String>,
     /// Close a connection on which nothing moved for so long, such as 30 or 0.5 [default: never]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]

@@ -23,8 +23,8 @@ use wouldblock::{Conn, Handler, Input, Origin, Reactor};
 #[derive(clap::Parser)]
 #[command(name = "hello", version, after_help = common::MANNERS)]
 struct Arguments {
-    /// Where to listen, HOST:PORT; port 0 is any free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::address)]
+    /// Where to listen, HOST:PORT or unix:PATH; port 0 is any free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::stream_address)]
     listen: String,
 }
 

@@ -135,7 +135,7 @@
 //!
 //! # Not here
 //!
-//! This version serves TCP over IPv4 and IPv6, on Linux; macOS and the BSDs are meant to work and
+//! This version serves streams, TCP and Unix, on Linux; macOS and the BSDs are meant to work and
 //! are not tested. Fork before a reactor is made, not after: the child would share its epoll set.
 //! The library logs through [`log`]: closes at a limit or a deadline at `info`, a peer's ordinary
 //! end at `debug`, nothing per packet. A log sink that blocks (a full pipe) blocks the loop.

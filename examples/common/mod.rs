@@ -34,7 +34,17 @@ pub(crate) fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
     })
 }
 
-/// What `--listen` takes, checked for its form only: whether the host exists, `listen` finds out.
+/// What `--listen` takes, checked for its form only: whether the host exists, or whose the path is,
+/// `listen` finds out.
+pub(crate) fn stream_address(text: &str) -> Result<String, &'static str> {
+    match text.strip_prefix("unix:") {
+        Some("" | "@") => Err("expected a path behind unix:, such as unix:/run/server.sock"),
+        Some(_) => Ok(text.into()),
+        None => address(text),
+    }
+}
+
+/// The same without Unix sockets.
 pub(crate) fn address(text: &str) -> Result<String, &'static str> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.into()),
