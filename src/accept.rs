@@ -127,6 +127,7 @@ impl Core {
             self.conns.remove(slot, generation);
             return Err(error);
         }
+        log::debug!("{}: open ({id})", tenant.peer);
         let due = tenant.conn.deadline(&self.limits);
         self.deadlines.set(id.token(), Stamp::NEVER, due);
         tenant.conn.armed = due;

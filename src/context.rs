@@ -358,6 +358,44 @@ impl<'a> Conn<'a> {
     /// The descriptor, lent for socket options that have no verb here. `None` where there is none
     /// (a simulated connection). Do not read, write or close through it: the reactor's account of
     /// the socket would be wrong.
+    ///
+    /// # Examples
+    ///
+    /// Give up on unacknowledged bytes after ten seconds (`TCP_USER_TIMEOUT`, tcp(7)), by way of
+    /// the `socket2` crate:
+    ///
+    /// ```
+    /// # use std::io::{self, Read, Write};
+    /// # use std::time::Duration;
+    /// # use wouldblock::{Conn, Handler, Input, Origin, Reactor};
+    /// use socket2::SockRef;
+    ///
+    /// struct Impatient;
+    ///
+    /// impl Handler for Impatient {
+    ///     type Session = ();
+    ///
+    ///     fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+    ///         if let Some(fd) = conn.fd() {
+    ///             # #[cfg(target_os = "linux")]
+    ///             SockRef::from(&fd).set_tcp_user_timeout(Some(Duration::from_secs(10)))?;
+    ///         }
+    ///         # conn.cx().shutdown();
+    ///         Ok(())
+    ///     }
+    ///     # fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    /// }
+    /// # let mut reactor = Reactor::new(Impatient)?;
+    /// # let listener = reactor.listen("127.0.0.1:0")?;
+    /// # let addr = reactor.local_addr(listener)?.ip().expect("TCP");
+    /// # let client = std::net::TcpStream::connect(addr)?;
+    /// # drop(client);
+    /// # reactor.run()?;
+    /// # assert_eq!(reactor.stats().closed.handler, 0);
+    /// # Ok::<(), io::Error>(())
+    /// ```
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.cx.fd(self.id)

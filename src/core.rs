@@ -558,8 +558,15 @@ impl Core {
             | CloseReason::OutputLimit
             | CloseReason::Idle
             | CloseReason::WriteStall => log::Level::Info,
-            // What an ordinary end could not deliver is for the operator too.
-            _ if closed.unsent > 0 => log::Level::Info,
+            // A close of ours that a deadline cut short. A peer that resets chose to.
+            CloseReason::PeerEnd
+            | CloseReason::Local
+            | CloseReason::Handler(_)
+            | CloseReason::Shutdown
+                if closed.unsent > 0 =>
+            {
+                log::Level::Info
+            }
             _ => log::Level::Debug,
         };
         log::log!(level, "{}: closed ({id}): {closed}", tenant.peer);
