@@ -134,16 +134,6 @@ impl Core {
         Ok(id)
     }
 
-    /// After a listener's turn: back on the run queue if there is more to accept.
-    pub(crate) fn end_listener_turn(&mut self, id: ListenerId) {
-        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-            listener.queued = listener.is_runnable();
-            if listener.queued {
-                self.run.push_back(id.token());
-            }
-        }
-    }
-
     /// The most connections that can wait at a listener, as far as we know.
     pub(crate) fn backlog(&self, id: ListenerId) -> usize {
         self.listeners.get(id.slot, id.generation).map_or(0, |listener| listener.opened.backlog)

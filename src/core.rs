@@ -462,6 +462,30 @@ impl Core {
         }
     }
 
+    /// If the last turn ended in a panic of a connection's callback, and the caller goes on: ends
+    /// that connection, and forgets what it had not sent yet, which is nobody else's.
+    #[inline]
+    pub(crate) fn recover(&mut self) {
+        if let Some(id) = self.current {
+            self.recover_from(id);
+        }
+    }
+
+    #[cold]
+    fn recover_from(&mut self, id: ConnId) {
+        self.current = None;
+        if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+            let panic = io::Error::other("a callback panicked");
+            conn.cut(CloseReason::Handler(panic));
+        }
+        self.cork.clear();
+        self.settle(id);
+        // Whoever was accepted in that callback's stead waits for a listener that was cut short.
+        for listener in self.listener_ids() {
+            self.end_listener_turn(listener);
+        }
+    }
+
     // --- Effects, after the callbacks -----------------------------------------------------------
 
     /// Acts on the deadlines that were due before the poll. Not after a full poll, and not where
@@ -579,6 +603,16 @@ impl Core {
     pub(crate) fn recycle(&mut self) {
         self.conns.recycle();
         self.listeners.recycle();
+    }
+
+    /// After a listener's turn: back on the run queue if there is more to accept.
+    pub(crate) fn end_listener_turn(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.queued = listener.is_runnable();
+            if listener.queued {
+                self.run.push_back(id.token());
+            }
+        }
     }
 
     /// A connection was freed: a descriptor and a place are.

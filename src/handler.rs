@@ -24,7 +24,9 @@ use crate::input::Input;
 /// An `Err` from a callback of a connection flushes what was sent, then closes the connection with
 /// [`CloseReason::Handler`](crate::CloseReason::Handler): the "400 Bad Request" before it goes
 /// out. A panic passes through [`Reactor::run`](crate::Reactor::run); dropping the reactor frees
-/// every descriptor.
+/// every descriptor. Who catches it and runs on finds the connection whose callback panicked ended,
+/// with [`CloseReason::Handler`](crate::CloseReason::Handler), and the others served. Not
+/// guaranteed after a panic in `on_start`, `on_shutdown` or `on_close`: drop the reactor then.
 ///
 /// # Examples
 ///

@@ -174,6 +174,7 @@ impl<H: Handler> Reactor<H> {
         if self.state == State::Over {
             return Ok(false);
         }
+        self.cx.core.recover();
         // 1, 2. Wait if there is nothing to do; note what the kernel says.
         let due_by = self.poll(timeout)?;
         self.obey();

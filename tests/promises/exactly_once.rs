@@ -692,3 +692,60 @@ fn child_panics() {
         assert_eq!(child::own_descriptors(), before, "a panic in on_{callback} leaks");
     }
 }
+
+/// Trap 66: who catches a panic and runs on finds one connection ended and nobody else touched: not
+/// by bytes that the panicking callback had sent, nor by a listener that has gone deaf.
+#[test]
+fn a_caught_panic_ends_its_connection_and_no_other() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let script = echo()
+        .on_open(|conn| {
+            conn.send(b"welcome ");
+            Ok(())
+        })
+        .on_data(|conn, input| {
+            conn.send(input.take_all());
+            assert!(conn.cx().connections().len() != 2, "as planned");
+            Ok(())
+        });
+    let record = script.record();
+    let (told, tells) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let mut reactor = Reactor::new(script).unwrap();
+        let id = reactor.listen("127.0.0.1:0").unwrap();
+        told.send((reactor.local_addr(id).unwrap().ip().unwrap(), reactor.handle())).unwrap();
+        let mut panics = 0;
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| reactor.run())) {
+                Ok(ended) => {
+                    ended.unwrap();
+                    return panics;
+                }
+                Err(_) => panics += 1,
+            }
+        }
+    });
+    let (addr, handle) = tells.recv().unwrap();
+    let mut first = connect(addr);
+    ping_after(&mut first, b"welcome ", b"one");
+    let mut second = connect(addr);
+    assert_eq!(read_n(&mut second, 8), b"welcome ");
+    second.write_all(b"secret").unwrap();
+    let closed = record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::Handler(_)), "{closed}");
+    ping_after(&mut first, b"", b"three");
+    drop(first);
+    record.wait_closes(2);
+    let mut third = connect(addr);
+    ping_after(&mut third, b"welcome ", b"four");
+    drop((second, third));
+    handle.shutdown();
+    assert_eq!(thread.join().unwrap(), 1);
+}
+
+/// Sends `bytes` and expects `greeting` and the echo, and nothing that is somebody else's.
+fn ping_after(client: &mut TcpStream, greeting: &[u8], bytes: &[u8]) {
+    client.write_all(bytes).unwrap();
+    assert_eq!(read_n(client, greeting.len() + bytes.len()), [greeting, bytes].concat());
+}
