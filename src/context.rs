@@ -282,7 +282,8 @@ impl<'a> Conn<'a> {
     }
 
     /// Aborts: frees the connection with a reset. What the kernel has not taken is lost, and
-    /// counted in [`Closed::unsent`](crate::Closed::unsent).
+    /// counted in [`Closed::unsent`](crate::Closed::unsent). A Unix socket has no reset: its peer
+    /// sees the end, or `ECONNRESET` if it left us bytes unread (unix(7)).
     pub fn abort(&mut self) {
         self.cx.abort(self.id);
     }

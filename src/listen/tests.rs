@@ -88,6 +88,36 @@ fn an_accepted_socket_inherits_the_sizes_of_the_kernels_buffers() {
     assert!((30_000..=60_000).contains(&sizes.1), "{sizes:?}");
 }
 
+/// Trap 26: the kernel keeps as many connections as it was told to, and one more (listen(2)).
+#[test]
+fn the_backlog_is_the_one_that_was_asked_for() {
+    let (acceptor, _) = open(Listen::from("127.0.0.1:0").backlog(3)).unwrap();
+    let addr: SockAddr = acceptor.local_addr().unwrap().ip().unwrap().into();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let _ = client.connect(&addr);
+            client
+        })
+        .collect();
+    // Whoever found no room tries again after a second (tcp(7)); nobody accepts meanwhile.
+    let connected = || clients.iter().filter(|client| client.peer_addr().is_ok()).count();
+    while connected() < 4 {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    if cfg!(target_os = "linux") {
+        assert_eq!(connected(), 4);
+    }
+    // Which one it is waits at the door: three of the backlog and one more are let in.
+    let mut let_in = 0;
+    while acceptor.accept().is_ok() {
+        let_in += 1;
+    }
+    assert!(let_in >= 4, "{let_in}");
+}
+
 /// Trap 54: whether IPv6 brings IPv4 along is said, not guessed.
 #[test]
 fn an_ipv6_listener_takes_ipv4_along_or_leaves_it_as_it_is_told() {
