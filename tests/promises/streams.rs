@@ -23,9 +23,15 @@ fn path(test: &str) -> PathBuf {
 /// An echo over TCP and over this path.
 fn serve(path: &std::path::Path, script: crate::support::Script) -> Server {
     let name = format!("unix:{}", path.display());
-    let script = script.on_start(move |cx, _| cx.listen(&name).map(drop));
+    let (told, tells) = std::sync::mpsc::channel();
+    let script = script.on_start(move |cx, _| {
+        cx.listen(&name)?;
+        // That the path is there would not do: it is bound a moment before it listens.
+        told.send(()).unwrap();
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
-    wait_until("the path is there", || path.exists());
+    tells.recv_timeout(DEADLINE).expect("it listens");
     server
 }
 
