@@ -165,6 +165,8 @@ mod cork;
 mod driver;
 mod flags;
 pub mod frame;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod handler;
 mod id;
 mod input;
