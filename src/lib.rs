@@ -112,6 +112,8 @@
 //! [`Handle::shutdown`] ends the server in order from any thread: nothing new is taken, what peers
 //! had sent is answered, and [`Reactor::run`] returns.
 //!
+//! Step by step, with all that may go wrong: [the guide](guide).
+//!
 //! # Promises
 //!
 //! 1. **No stall.** Readiness is kept until the socket says WouldBlock or is proven exhausted;

@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 11] = [
     &["context"],
     &["handler"],
     &["reactor"],
-    &[],
+    &["guide"],
     &["lib"],
 ];
 

@@ -1,0 +1,30 @@
+//! Holds the guide to the tests it names: each `module::a_test` of its last page exists.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
+
+use std::fs;
+use std::path::Path;
+
+/// What stands between backquotes as `module::name`, code blocks left out.
+fn named(page: &str) -> Vec<(&str, &str)> {
+    let text = page.split("```").step_by(2);
+    text.flat_map(|text| text.split('`').skip(1).step_by(2))
+        .filter_map(|quoted| quoted.split_once("::"))
+        .filter(|(_, name)| name.contains('_'))
+        .collect()
+}
+
+/// Promise 7: what the guide says is shown is shown.
+#[test]
+fn every_test_that_the_guide_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/guide/what_happens_when.md")).unwrap();
+    let named = named(&page);
+    assert!(named.len() > 30, "the guide names but {} tests", named.len());
+    for (module, name) in named {
+        let file = root.join(format!("tests/promises/{module}.rs"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{module}: {error}"));
+        let found = text.contains(&format!("#[test]\nfn {name}() {{"));
+        assert!(found, "the guide names {module}::{name}, which is no test");
+    }
+}
