@@ -14,7 +14,9 @@
 //! - `memory`: resident memory an idle connection at 10,000 of them;
 //! - `calls`: system calls a message, by `strace -f -c`;
 //! - `instructions`: user-space instructions a message, by `valgrind --tool=callgrind`, whose
-//!   profile is kept for `callgrind_annotate`.
+//!   profile is kept for `callgrind_annotate`. They do not depend on how fast or busy the machine
+//!   is, so they are kept in a file: `-- instructions --check benches/instructions.txt` fails if
+//!   ours grew by more than 5 % over it, `--keep` writes it anew.
 //!
 //! The last two run each server twice and take the difference, so that start and end cancel out;
 //! without their tool they are skipped with a printed line. `--ours` and `--baseline` name other
@@ -22,6 +24,7 @@
 //! clients are those of `concurrent_clients.rs`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -63,6 +66,12 @@ struct Args {
     /// Messages that each server answers in a round.
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     messages: usize,
+    /// Fail if our instructions grew by more than 5 % over those kept in this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "keep")]
+    check: Option<PathBuf>,
+    /// Keep our instructions in this file.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
     /// Only see whether it runs; so does the lack of --bench, which cargo bench passes.
     #[arg(long)]
     test: bool,
@@ -129,8 +138,12 @@ fn run(args: &Args) -> io::Result<()> {
         }
     }
     if chosen(What::Instructions) && installed("valgrind") {
-        for program in [&ours, &baseline] {
-            count_instructions(program, messages)?;
+        let counted = tabulate_instructions(&ours, &baseline, messages)?;
+        if let Some(file) = &args.keep {
+            fs::write(file, kept_text(&counted)?)?;
+        }
+        if let Some(file) = &args.check {
+            check_kept(&fs::read_to_string(file)?, &counted)?;
         }
     }
     Ok(())
@@ -238,7 +251,7 @@ fn count_calls(program: &Program, messages: usize) -> io::Result<()> {
         let exchanges = (messages / count).max(1);
         for factor in [1, 2] {
             let _ = fs::remove_file(&report);
-            run_under(program, &tracer, count, factor * exchanges)?;
+            run_under(program, &tracer, count, SIZE, factor * exchanges)?;
             totals.push(await_calls(&report)?);
         }
         say(format_args!("calls, {count} clients of {SIZE} B: {}", program.name));
@@ -255,28 +268,109 @@ fn count_calls(program: &Program, messages: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn count_instructions(program: &Program, messages: usize) -> io::Result<()> {
-    for count in [1, 64, 1000] {
-        let report = scratch(&format!("callgrind.{}.{count}", program.name));
-        let option = format!("--callgrind-out-file={}", report.display());
-        let tool = ["valgrind", "--tool=callgrind", "--quiet", &option];
-        let mut totals = Vec::new();
-        let exchanges = (messages / count).max(1);
-        for factor in [1, 2] {
-            run_under(program, &tool, count, factor * exchanges)?;
-            totals.push(collected(&report)?);
-        }
-        let each = ratio(totals[1].saturating_sub(totals[0]), (exchanges * count) as u64);
-        say(format_args!("instructions, {count} clients of {SIZE} B: {}", program.name));
-        say(format_args!("  {each:.0} a message; callgrind_annotate {}", report.display()));
+/// Clients, and messages that each sends at once.
+const MIXES: [(usize, usize); 4] = [(1, 1), (64, 1), (1000, 1), (64, 16)];
+
+fn mix_name((count, depth): (usize, usize)) -> String {
+    if depth == 1 {
+        format!("{count} clients")
+    } else {
+        format!("{count} clients, {depth} at once")
     }
+}
+
+/// Counts the instructions a message of both, prints them, and answers ours.
+fn tabulate_instructions(
+    ours: &Program,
+    baseline: &Program,
+    messages: usize,
+) -> io::Result<Vec<(String, u64)>> {
+    let title = "instructions a message of 64 B";
+    say(format_args!("{title:<32}{:>12}{:>12}", ours.name, baseline.name));
+    let mut counted = Vec::new();
+    for mix in MIXES {
+        let each = count_instructions(ours, mix, messages)?;
+        let name = mix_name(mix);
+        say(format_args!(
+            "  {name:<30}{each:>12}{:>12}",
+            count_instructions(baseline, mix, messages)?
+        ));
+        counted.push((name, each));
+    }
+    let profiles = scratch("callgrind.*");
+    say(format_args!("  profiles for callgrind_annotate: {}", profiles.display()));
+    Ok(counted)
+}
+
+fn count_instructions(
+    program: &Program,
+    (count, depth): (usize, usize),
+    messages: usize,
+) -> io::Result<u64> {
+    let report = scratch(&format!("callgrind.{}.{count}x{depth}", program.name));
+    let option = format!("--callgrind-out-file={}", report.display());
+    let tool = ["valgrind", "--tool=callgrind", "--quiet", &option];
+    let mut totals = Vec::new();
+    let exchanges = (messages / count / depth).max(1);
+    for factor in [1, 2] {
+        run_under(program, &tool, count, depth * SIZE, factor * exchanges)?;
+        totals.push(collected(&report)?);
+    }
+    Ok(totals[1].saturating_sub(totals[0]) / (exchanges * count * depth) as u64)
+}
+
+/// Which compiler made what was counted: another one counts differently.
+fn compiler() -> io::Result<String> {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let told = Command::new(rustc).arg("--version").output()?.stdout;
+    Ok(String::from_utf8_lossy(&told).trim().to_owned())
+}
+
+fn kept_text(counted: &[(String, u64)]) -> io::Result<String> {
+    let mut text = format!(
+        "# Instructions a message of 64 B of examples/echo. CI fails if they grow by more than 5 %.\n\
+         # Renew: cargo build --release --examples &&\n\
+         #   cargo bench --bench compare -- instructions --keep benches/instructions.txt\n\
+         # {}\n",
+        compiler()?
+    );
+    for (mix, each) in counted {
+        let _ = writeln!(text, "{each:>6}  {mix}");
+    }
+    Ok(text)
+}
+
+/// Compares with what was kept; fails if anything grew by more than 5 %.
+fn check_kept(kept: &str, counted: &[(String, u64)]) -> io::Result<()> {
+    let compiler = compiler()?;
+    if !kept.contains(&compiler) {
+        say(format_args!("not checked: the kept numbers are not of {compiler}; renew them"));
+        return Ok(());
+    }
+    for (mix, each) in counted {
+        let line = kept.lines().find_map(|line| line.trim().strip_suffix(mix.as_str()));
+        let Some(before) = line.and_then(|number| number.trim().parse::<u64>().ok()) else {
+            return Err(io::Error::other(format!("{mix}: no number is kept; renew them")));
+        };
+        if each * 100 > before * 105 {
+            let grew = format!("{mix}: {each} instructions a message, kept are {before}");
+            return Err(io::Error::other(grew));
+        }
+    }
+    say(format_args!("  none grew by more than 5 % over the kept numbers"));
     Ok(())
 }
 
 /// Runs a server under a tool while `count` clients make so many exchanges, and to its end.
-fn run_under(program: &Program, tool: &[&str], count: usize, exchanges: usize) -> io::Result<()> {
+fn run_under(
+    program: &Program,
+    tool: &[&str],
+    count: usize,
+    size: usize,
+    exchanges: usize,
+) -> io::Result<()> {
     let mut server = Server::start(program, tool)?;
-    let mut clients = Clients::connect(server.addr, count, SIZE)?;
+    let mut clients = Clients::connect(server.addr, count, size)?;
     for _ in 0..exchanges {
         clients.exchange()?;
     }

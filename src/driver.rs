@@ -3,12 +3,10 @@
 //! It registers a socket once, waits for events, and says what time it is; it decides nothing and
 //! knows no connection. This is the only reader of the clock. Read next: `core.rs`.
 
-#![allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Waker};
 
@@ -25,8 +23,8 @@ pub(crate) struct Driver {
     poll: Poll,
     events: Events,
     waker: Wake,
-    /// When the clock read zero.
-    epoch: Instant,
+    /// What the system's clock read when ours read zero.
+    epoch: u64,
 }
 
 /// Makes the poll return, from any thread. Wakes coalesce: it is a signal, not a count.
@@ -50,7 +48,7 @@ impl Driver {
             poll,
             events: Events::with_capacity(EVENTS),
             waker: Wake(Arc::new(waker)),
-            epoch: Instant::now(),
+            epoch: system_clock(),
         })
     }
 
@@ -58,10 +56,10 @@ impl Driver {
         self.waker.clone()
     }
 
-    /// The moment now. Monotonic; stands still while the machine is suspended (`CLOCK_MONOTONIC`).
+    /// The moment now.
     #[inline]
     pub(crate) fn now(&self) -> Stamp {
-        Stamp::at(self.epoch.elapsed())
+        Stamp::at(system_clock() - self.epoch)
     }
 
     /// Watches a connection for all it may ever report, once.
@@ -130,6 +128,16 @@ where_the_poll_has_a_descriptor! {
             std::os::fd::AsFd::as_fd(self.poll.registry())
         }
     }
+}
+
+/// In nanoseconds. Monotonic, and stands still while the machine is suspended (`CLOCK_MONOTONIC`,
+/// `clock_gettime(2)`): what `std::time::Instant` reads, without what that does beside reading.
+#[inline]
+fn system_clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Neither is negative: the clock counts from the start of the machine.
+    let part = |number| u64::try_from(number).unwrap_or(0);
+    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
 }
 
 impl fmt::Debug for Driver {
