@@ -66,7 +66,7 @@ impl Core {
         let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
             return Accepted::Stopped;
         };
-        let leaving = self.shutdown == Shutdown::Begun;
+        let leaving = self.shutdown != Shutdown::No;
         if self.conns.is_full() && !leaving {
             listener.handle_full(self.limits.connections, self.now);
             self.resting_listeners += 1;
@@ -100,11 +100,11 @@ impl Core {
                 error
             }
         };
-        let (now, patience) = (self.now, self.limits.accepts_per_turn);
+        let now = self.now;
         let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
             return Accepted::Stopped;
         };
-        match listener.handle_error(&error, now, patience) {
+        match listener.handle_error(&error, now) {
             Verdict::Skip => Accepted::Skipped,
             Verdict::Rest => {
                 listener.resting = true;
@@ -134,9 +134,11 @@ impl Core {
         Ok(id)
     }
 
-    /// The most connections that can wait at a listener, as far as we know.
+    /// The most connections that can wait at a listener, as far as we know: Linux lets one more
+    /// wait than it was told.
     pub(crate) fn backlog(&self, id: ListenerId) -> usize {
-        self.listeners.get(id.slot, id.generation).map_or(0, |listener| listener.opened.backlog)
+        let backlog = |listener: &Listener| listener.opened.backlog.saturating_add(1);
+        self.listeners.get(id.slot, id.generation).map_or(0, backlog)
     }
 
     /// Takes a connected stream over; it is opened when no callback runs.
@@ -148,6 +150,8 @@ impl Core {
             let limit = self.limits.connections;
             return Err(io::Error::other(format!("{limit} connections are the limit")));
         }
+        // Between two turns the clock was last read long ago.
+        self.read_clock();
         let socket = stream.into_socket()?;
         // A stream that is not connected has no peer: the error says so.
         let peer = socket.peer_addr()?;

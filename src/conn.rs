@@ -192,10 +192,10 @@ impl Connection {
                 }
                 return n;
             }
-            Ok(Attempt::Ready(_)) => self.fail_write(io::ErrorKind::WriteZero.into()),
+            Ok(Attempt::Ready(_)) => self.fail_write(io::ErrorKind::WriteZero.into(), now),
             Ok(Attempt::WouldBlock) => self.readiness.forget_writable(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.fail_write(error),
+            Err(error) => self.fail_write(error, now),
         }
         0
     }
@@ -208,13 +208,15 @@ impl Connection {
     }
 
     /// A write failed: nothing can be delivered any more, but what came before is still in the
-    /// kernel and goes to the handler first (trap 42).
-    pub(crate) fn fail_write(&mut self, error: io::Error) {
+    /// kernel and goes to the handler first (trap 42). If that does not read, paused, it has
+    /// `write_stall` to come back to it.
+    pub(crate) fn fail_write(&mut self, error: io::Error, now: Stamp) {
         self.flags.set(Flags::CUT);
         self.reason.get_or_insert(CloseReason::Io(error));
         match self.phase {
             Phase::Open => {
                 self.drop_output();
+                self.taken = now;
                 self.flags.set(Flags::FAILED);
                 self.flags.clear(Flags::RESTING);
                 self.flags.clear(Flags::DRAIN);
@@ -291,6 +293,7 @@ impl Connection {
     pub(crate) fn resume(&mut self) {
         if self.flags.has(Flags::PAUSED) {
             self.flags.clear(Flags::PAUSED);
+            self.flags.set(Flags::RENEWED);
             self.offer_again();
         }
     }
@@ -306,6 +309,14 @@ impl Connection {
     /// The application wants `on_drain`.
     pub(crate) fn want_drain(&mut self) {
         if self.takes_sends() {
+            self.flags.set(Flags::WISHED);
+        }
+    }
+
+    /// A wish of this turn is owed from the next one on.
+    pub(crate) fn handle_wish(&mut self) {
+        if self.flags.has(Flags::WISHED) {
+            self.flags.clear(Flags::WISHED);
             self.flags.set(Flags::WANTS_DRAIN);
         }
     }
@@ -343,6 +354,7 @@ impl Connection {
                 }
             }
             if before > limits.output_low {
+                self.flags.set(Flags::RENEWED);
                 self.offer_again();
             }
         }
@@ -366,8 +378,10 @@ impl Connection {
         };
         if beyond {
             self.end(CloseReason::InputLimit, now, limits);
-        } else if consumed > 0 && leftover.wait == Wait::Nothing && leftover.len() > 0 {
-            self.flags.set(Flags::OFFER);
+        } else if consumed > 0 || self.flags.has(Flags::RENEWED) {
+            // With progress, or because it was resumed, or output came down, during the call or
+            // with the flush right after it.
+            self.offer_again();
         }
     }
 
@@ -472,7 +486,7 @@ impl Connection {
 
     pub(crate) fn wants_drain(&self, limits: &Limits) -> bool {
         self.phase == Phase::Open
-            && self.flags.has(Flags::DRAIN)
+            && self.flags.has(Flags::DRAIN_OWED)
             && !self.flags.has(Flags::UNOPENED)
             && self.output.len() <= limits.output_low
     }
@@ -558,13 +572,21 @@ impl Connection {
     }
 
     fn stalls_at(&self, limits: &Limits) -> Stamp {
-        if self.output.is_empty() { Stamp::NEVER } else { self.taken.after(limits.write_stall) }
+        if self.output.is_empty() && !self.flags.has(Flags::FAILED) {
+            Stamp::NEVER
+        } else {
+            self.taken.after(limits.write_stall)
+        }
     }
 
     /// Whether shutdown may close it: all that the peer had sent was offered, and nothing is owed
     /// but what a close still flushes.
-    pub(crate) fn may_leave(&self) -> bool {
+    pub(crate) fn may_leave(&self, limits: &Limits) -> bool {
+        let left = self.leftover.as_ref();
+        let comes_again = self.output.len() > limits.output_low
+            && left.is_some_and(|left| left.wait == Wait::Nothing && left.len() > 0);
         self.is_reading()
+            && !comes_again
             && self.flags.has(Flags::EXHAUSTED)
             && !self.flags.has(Flags::HELD)
             && !self.flags.has(Flags::OFFER)

@@ -25,6 +25,7 @@ use crate::id::{
 };
 use crate::input::{Leftover, ReadBuffer, Wait};
 use crate::listener::Listener;
+use crate::offer::{Offer, Work, join};
 use crate::slots::Slots;
 use crate::socket::Socket;
 use crate::stats::Stats;
@@ -39,46 +40,6 @@ pub(crate) struct Tenant {
     pub(crate) socket: Socket,
     pub(crate) peer: Address,
     pub(crate) conn: Connection,
-}
-
-/// What a connection's turn brings for its handler.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// Nothing.
-    None,
-    /// Call `on_data`.
-    Data(Offer),
-    /// Call `on_eof`.
-    End(Offer),
-}
-
-/// Where the input of a call lies. Outside of [`Core`] while the call runs, so that the handler
-/// can be lent both.
-#[derive(Debug)]
-pub(crate) enum Offer {
-    /// In the read buffer: `before` bytes of leftover, then `new` ones.
-    Shared { before: usize, new: usize, waited: Wait },
-    /// In a buffer of the connection's own.
-    Owned(Box<Leftover>),
-}
-
-impl Offer {
-    #[inline]
-    pub(crate) fn window<'a>(&'a self, buffer: &'a ReadBuffer) -> &'a [u8] {
-        match self {
-            Offer::Shared { before, new, .. } => buffer.filled(*before, *new),
-            Offer::Owned(leftover) => leftover.bytes(),
-        }
-    }
-
-    /// How much of the window an earlier call was shown, and what that call waited for.
-    #[inline]
-    pub(crate) fn history(&self) -> (usize, Wait) {
-        match self {
-            Offer::Shared { before, waited, .. } => (*before, *waited),
-            Offer::Owned(leftover) => (leftover.seen, leftover.wait),
-        }
-    }
 }
 
 /// How far shutdown has come. A level: asking again changes nothing.
@@ -116,6 +77,8 @@ pub(crate) struct Core {
     /// Whose callback runs.
     pub(crate) current: Option<ConnId>,
     pub(crate) shutdown: Shutdown,
+    /// When shutdown has taken too long; `NEVER`: it has not begun.
+    leave_by: Stamp,
     /// The last poll filled its list: the kernel may hold more, so no deadline is acted on.
     poll_was_full: bool,
     /// Listeners that rest: whether a close has somebody to wake.
@@ -145,6 +108,7 @@ impl Core {
             cork: Cork::default(),
             current: None,
             shutdown: Shutdown::No,
+            leave_by: Stamp::NEVER,
             poll_was_full: false,
             resting_listeners: 0,
             number: REACTORS.fetch_add(1, Ordering::Relaxed),
@@ -164,6 +128,7 @@ impl Core {
 
     fn has_work(&self) -> bool {
         !self.run.is_empty()
+            || self.current.is_some()
             || self.poll_was_full
             || !self.touched.is_empty()
             || !self.ended.is_empty()
@@ -330,6 +295,7 @@ impl Core {
         if !conn.is_reading() {
             return Work::None;
         }
+        conn.flags.clear(Flags::RENEWED);
         if conn.flags.has(Flags::OFFER) {
             conn.flags.clear(Flags::OFFER);
             if let Some(leftover) = conn.leftover.take() {
@@ -403,15 +369,17 @@ impl Core {
         conn.handle_left(consumed, now, limits);
     }
 
-    /// Writes what is queued, once.
-    pub(crate) fn flush(&mut self, id: ConnId) {
+    /// Writes what is queued, once. Answers how many bytes the kernel took.
+    pub(crate) fn flush(&mut self, id: ConnId) -> usize {
         let (now, limits) = (self.now, &self.limits);
         let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        let Some(Tenant { socket, conn, .. }) = tenant else { return 0 };
         let before = conn.output.len();
         let proof = socket.short_write_is_proof();
-        self.stats.bytes_out += conn.flush(socket, now, proof) as u64;
+        let n = conn.flush(socket, now, proof);
+        self.stats.bytes_out += n as u64;
         conn.handle_level(before, limits);
+        n
     }
 
     /// After anything happened to a connection: takes the next step of its life, and sees that it
@@ -434,16 +402,17 @@ impl Core {
         let (now, limits) = (self.now, &self.limits);
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        conn.handle_wish();
         if conn.is_special() || self.shutdown != Shutdown::No {
             conn.handle_level(conn.output.len(), limits);
-            if self.shutdown == Shutdown::Begun && conn.may_leave() {
+            if self.shutdown == Shutdown::Begun && conn.may_leave(limits) {
                 conn.end(CloseReason::Shutdown, now, limits);
             }
             conn.settle(now, limits);
             if conn.wants_fin() {
                 match socket.shutdown_write() {
                     Ok(()) => conn.handle_fin_sent(now, limits),
-                    Err(error) => conn.fail_write(error),
+                    Err(error) => conn.fail_write(error, now),
                 }
             }
             let due = conn.deadline(limits);
@@ -482,7 +451,9 @@ impl Core {
         self.settle(id);
         // Whoever was accepted in that callback's stead waits for a listener that was cut short.
         for listener in self.listener_ids() {
-            self.end_listener_turn(listener);
+            if !self.run.contains(&listener.token()) {
+                self.end_listener_turn(listener);
+            }
         }
     }
 
@@ -491,6 +462,9 @@ impl Core {
     /// Acts on the deadlines that were due before the poll. Not after a full poll, and not where
     /// the run queue holds what may undo them: what the kernel still holds comes first.
     pub(crate) fn expire(&mut self, due_by: Stamp) {
+        if self.leave_by <= due_by {
+            self.shutdown = Shutdown::AskedNow;
+        }
         if self.poll_was_full || self.deadlines.next() > due_by {
             return;
         }
@@ -526,8 +500,8 @@ impl Core {
                         self.wake_listener(id);
                     }
                 }
-                // The reactor's own: shutdown has taken too long.
-                Target::Waker => self.shutdown = Shutdown::AskedNow,
+                // The reactor's own, for the end of shutdown: seen to above, whatever the poll holds.
+                Target::Waker => {}
             }
         }
         for (id, armed) in postponed {
@@ -643,8 +617,9 @@ impl Core {
     /// Every connection is given one more read, and leaves when it is done. From here on the
     /// reactor has a deadline of its own.
     pub(crate) fn begin_leaving(&mut self) {
-        let due = self.now.after(self.limits.shutdown_max);
-        self.deadlines.set(Token::WAKER, Stamp::NEVER, due);
+        self.leave_by = self.now.after(self.limits.shutdown_max);
+        // For the poll's timeout.
+        self.deadlines.set(Token::WAKER, Stamp::NEVER, self.leave_by);
         for id in self.connection_ids() {
             if let Some(tenant) = self.tenant_mut(id) {
                 tenant.conn.handle_shutdown();
@@ -672,24 +647,4 @@ impl Core {
     pub(crate) fn is_empty(&self) -> bool {
         self.conns.len() == 0 && self.listeners.len() == 0
     }
-}
-
-/// Joins what was read with what was left: in the read buffer if that is small, else in the
-/// connection's own.
-#[cold]
-fn join(conn: &mut Connection, buffer: &mut ReadBuffer, n: usize) -> Work {
-    let Some(mut leftover) = conn.leftover.take() else { return Work::None };
-    let len = leftover.len() + n;
-    if !leftover.is_enough(len) {
-        leftover.append(buffer.filled(0, n));
-        conn.leftover = Some(leftover);
-        return Work::None;
-    }
-    // What waited for more has `seen` short of its length only if reads came without a call.
-    let shown = leftover.seen == leftover.len();
-    if shown && buffer.put_before(leftover.bytes()).is_some() {
-        return Work::Data(Offer::Shared { before: len - n, new: n, waited: leftover.wait });
-    }
-    leftover.append(buffer.filled(0, n));
-    Work::Data(Offer::Owned(leftover))
 }

@@ -48,6 +48,12 @@ impl Flags {
     /// `on_open` has not been called.
     pub(crate) const UNOPENED: Flags = Flags(1 << 17);
 
+    /// The application wished for `on_drain` in this turn: owed from the next one on.
+    pub(crate) const WISHED: Flags = Flags(1 << 18);
+    /// Since the last call of `on_data` was made, output came down to low or reading was resumed: what
+    /// that call leaves is offered once more.
+    pub(crate) const RENEWED: Flags = Flags(1 << 19);
+
     /// Any of these means that its life may take a step without a call.
     pub(crate) const SPECIAL: Flags = Flags(
         Self::RESTING.0 | Self::PEER_ENDED.0 | Self::FINISHING.0 | Self::FAILED.0 | Self::CUT.0,
@@ -61,7 +67,9 @@ impl Flags {
     pub(crate) const NOT_READING: Flags =
         Flags(Self::PAUSED.0 | Self::RESTING.0 | Self::UNOPENED.0);
     /// `on_drain` is wished for or owed.
-    pub(crate) const DRAIN: Flags = Flags(Self::WANTS_DRAIN.0 | Self::DRAINED.0);
+    pub(crate) const DRAIN: Flags = Flags(Self::WISHED.0 | Self::WANTS_DRAIN.0 | Self::DRAINED.0);
+    /// `on_drain` is owed as soon as output is low.
+    pub(crate) const DRAIN_OWED: Flags = Flags(Self::WANTS_DRAIN.0 | Self::DRAINED.0);
 
     #[inline]
     pub(crate) fn has(self, any: Flags) -> bool {

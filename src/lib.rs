@@ -174,6 +174,7 @@ mod id;
 mod input;
 mod listen;
 mod listener;
+mod offer;
 mod output;
 mod reactor;
 mod readiness;

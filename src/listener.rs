@@ -15,6 +15,8 @@ use crate::timers::Stamp;
 
 /// How long a listener rests before it tries again, if no connection closes before.
 const RETRY: Duration = Duration::from_millis(100);
+/// So many failed accepts in a row are still taken for one peer's each.
+const PATIENCE: usize = 64;
 /// At most one warning of a listener in this time: a flood at the limit must not flood the log.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -69,17 +71,12 @@ impl Listener {
         self.failures = 0;
     }
 
-    /// An accept failed; `patience`: how many failures in a row are still one peer's each.
-    pub(crate) fn handle_error(
-        &mut self,
-        error: &io::Error,
-        now: Stamp,
-        patience: usize,
-    ) -> Verdict {
+    /// An accept failed.
+    pub(crate) fn handle_error(&mut self, error: &io::Error, now: Stamp) -> Verdict {
         self.failures += 1;
         // Even a peer's error rests us when nothing else comes: a security module may answer
         // EPERM for ever without taking the connection off the queue.
-        if is_of_one_peer(error) && self.failures < patience {
+        if is_of_one_peer(error) && self.failures < PATIENCE {
             log::debug!("{}: a connection was gone before it was accepted: {error}", self.address);
             return Verdict::Skip;
         }
@@ -155,7 +152,7 @@ mod tests {
     #[test]
     fn an_error_of_one_peer_is_skipped() {
         for errno in [Errno::CONNABORTED, Errno::PROTO, Errno::PERM, Errno::NETDOWN, Errno::INTR] {
-            let verdict = listener().handle_error(&error(errno), Stamp::default(), 64);
+            let verdict = listener().handle_error(&error(errno), Stamp::default());
             assert_eq!(verdict, Verdict::Skip, "{errno:?}");
         }
     }
@@ -164,7 +161,7 @@ mod tests {
     #[test]
     fn a_shortage_of_ours_makes_the_listener_rest() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::BADF] {
-            let verdict = listener().handle_error(&error(errno), Stamp::default(), 64);
+            let verdict = listener().handle_error(&error(errno), Stamp::default());
             assert_eq!(verdict, Verdict::Rest, "{errno:?}");
         }
     }
@@ -175,11 +172,11 @@ mod tests {
         let mut listener = listener();
         let mut skipped = 0;
         let abort = error(Errno::CONNABORTED);
-        while listener.handle_error(&abort, Stamp::default(), 64) == Verdict::Skip {
+        while listener.handle_error(&abort, Stamp::default()) == Verdict::Skip {
             skipped += 1;
         }
         assert_eq!(skipped, 63);
-        assert_eq!(listener.handle_error(&abort, Stamp::default(), 64), Verdict::Skip);
+        assert_eq!(listener.handle_error(&abort, Stamp::default()), Verdict::Skip);
     }
 
     /// Trap 67: warnings of one listener are ten seconds apart.

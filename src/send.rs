@@ -162,16 +162,29 @@ impl Core {
         if conn.phase() == Phase::Closed || conn.has_failed() {
             return conn.lose(len);
         }
-        if conn.output.len() + len > limits.output_max {
-            conn.lose(len);
-            return conn.cut(CloseReason::OutputLimit);
+        let before = conn.output.len();
+        if before + len > limits.output_max {
+            // Nobody is ended for bytes that the kernel would have taken.
+            if conn.wants_flush() && self.flush(id) > 0 {
+                return self.queue(id, piece, skip);
+            }
+            return self.pass_limit(id, len);
         }
-        if conn.output.is_empty() {
+        if before == 0 {
             conn.handle_owed(now);
         }
         match piece {
             Piece::Copy(bytes) => conn.output.push(&bytes[skip..]),
             Piece::Shared(bytes) => conn.output.push_shared(bytes.slice(skip..)),
+        }
+        conn.handle_level(before, limits);
+    }
+
+    #[cold]
+    fn pass_limit(&mut self, id: ConnId, lost: usize) {
+        if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+            conn.lose(lost);
+            conn.cut(CloseReason::OutputLimit);
         }
     }
 

@@ -12,11 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, from the street up. A file imports only from floors below its own.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["socket", "input", "output", "slots", "timers", "stats"],
     &["listen"],
     &["conn", "listener", "driver", "cork", "frame"],
+    &["offer"],
     &["core"],
     &["send", "accept"],
     &["context"],

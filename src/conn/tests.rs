@@ -249,6 +249,7 @@ fn a_wish_for_a_drain_waits_for_low() {
     let mut conn = Connection::new(START);
     conn.output.push(&[7; 15]);
     conn.want_drain();
+    conn.handle_wish();
     assert!(!conn.wants_drain(&limits()));
     flush(&mut conn, true, &[Step::Take(5)]);
     assert!(conn.wants_drain(&limits()));
@@ -544,12 +545,12 @@ fn shutdown_asks_for_one_more_read_and_leaves_nothing_owed() {
     let mut conn = Connection::new(START);
     conn.flags.set(Flags::EXHAUSTED);
     conn.handle_shutdown();
-    assert!(conn.is_runnable(&limits()) && !conn.may_leave());
+    assert!(conn.is_runnable(&limits()) && !conn.may_leave(&limits()));
     read(&mut conn, 9, true, &[Step::Block]);
-    assert!(conn.may_leave());
+    assert!(conn.may_leave(&limits()));
     for flag in [Flags::HELD, Flags::OFFER, Flags::WANTS_DRAIN, Flags::PAUSED, Flags::RESTING] {
         conn.flags.set(flag);
-        assert!(!conn.may_leave(), "{flag:?}");
+        assert!(!conn.may_leave(&limits()), "{flag:?}");
         conn.flags.clear(flag);
     }
 }

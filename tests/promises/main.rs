@@ -19,6 +19,7 @@ mod bounded;
 mod errors_reach;
 mod exactly_once;
 mod foreign;
+mod found;
 mod no_lost_bytes;
 mod no_stall;
 mod process;

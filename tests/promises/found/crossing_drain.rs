@@ -1,0 +1,41 @@
+//! Promise 5, trap 41: every crossing of high is followed by one drain.
+
+use std::io::Write;
+use std::time::Duration;
+
+use wouldblock::{ConnId, Reactor};
+
+use crate::support::*;
+
+/// The sender sees `room() == 0` and `queued()` above high, stops, and waits for `on_drain`.
+#[test]
+fn output_that_others_brought_above_high_is_followed_by_a_drain() {
+    let mut second: Option<ConnId> = None;
+    let script = echo().on_data(move |conn, input| {
+        if input.take_all() == b"I am the second" {
+            second = Some(conn.id());
+            return Ok(());
+        }
+        let (second, cx) = (second.unwrap(), conn.cx());
+        while cx.queued(second) <= 64 * KIB {
+            assert!(cx.send(second, [7; 1000]));
+        }
+        assert_eq!(cx.room(second), 0);
+        Ok(())
+    });
+    let record = script.record();
+    let mut reactor = Reactor::new(script).unwrap();
+    let id = reactor.listen("127.0.0.1:0").unwrap();
+    let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+    let (mut one, mut two) = (connect(addr), connect(addr));
+    two.write_all(b"I am the second").unwrap();
+    for _ in 0..20 {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+    one.write_all(b"go").unwrap();
+    for _ in 0..50 {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+    read_n(&mut two, 65_000);
+    assert_eq!(record.count(|event| matches!(event, Event::Drain(_))), 1);
+}
