@@ -18,6 +18,18 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// A server that moves nothing for so long is taken for dead; a slow machine is not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a broadcasting server says to each newcomer: the message of [`Clients`] of 64 bytes.
+#[allow(dead_code)] // Not in every bench.
+pub(crate) const GREETING: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let mut byte = 0;
+    while byte < 64 {
+        bytes[byte as usize] = byte;
+        byte += 1;
+    }
+    bytes
+};
+
 /// N connected echo clients.
 pub(crate) struct Clients {
     poll: Poll,
@@ -54,14 +66,50 @@ impl Clients {
         Ok(Self { poll, events, each, message, reply: vec![0; size + 1] })
     }
 
+    /// How many they are.
+    #[allow(dead_code)] // Not in every bench.
+    pub(crate) fn count(&self) -> usize {
+        self.each.len()
+    }
+
     /// One round: every client sends its message, and receives and checks the whole echo.
     pub(crate) fn exchange(&mut self) -> io::Result<()> {
-        let mut waiting = 0;
+        self.send()?;
+        self.receive()
+    }
+
+    /// Receives the [`GREETING`] of every client.
+    #[allow(dead_code)] // Not in every bench.
+    pub(crate) fn receive_greeting(&mut self) -> io::Result<()> {
+        for client in &mut self.each {
+            (client.sent, client.received) = (self.message.len(), 0);
+        }
+        self.receive()
+    }
+
+    /// One round of a broadcast: the first client sends its message, and everybody receives it.
+    #[allow(dead_code)] // Not in every bench.
+    pub(crate) fn broadcast(&mut self) -> io::Result<()> {
+        for client in &mut self.each {
+            (client.sent, client.received) = (self.message.len(), 0);
+        }
+        self.each[0].sent = 0;
+        self.each[0].send(&self.message)?;
+        self.receive()
+    }
+
+    /// The first half of a round: every client sends, as far as the kernel takes it.
+    pub(crate) fn send(&mut self) -> io::Result<()> {
         for client in &mut self.each {
             (client.sent, client.received) = (0, 0);
             client.send(&self.message)?;
-            waiting += 1;
         }
+        Ok(())
+    }
+
+    /// The second: sends the rest, and receives and checks the whole echo of every client.
+    pub(crate) fn receive(&mut self) -> io::Result<()> {
+        let mut waiting = self.each.len();
         while waiting > 0 {
             match self.poll.poll(&mut self.events, Some(PATIENCE)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -123,6 +171,18 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// A client's whole life: connects, sends a message, receives the echo, and closes.
+#[allow(dead_code)] // Not in every bench.
+pub(crate) fn visit(server: SocketAddr, message: &[u8]) -> io::Result<()> {
+    let mut stream = std::net::TcpStream::from(connect(server)?);
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(message)?;
+    let mut reply = vec![0; message.len()];
+    stream.read_exact(&mut reply)?;
+    if reply == message { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
 /// One client's socket. It ends with a reset, so that thousands of them leave no port in
