@@ -3,7 +3,8 @@
 //! It does not resolve names (that blocks) and does not know sockets. Read next: `socket.rs`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 /// The address of one end of a connection, or of a listener.
@@ -40,6 +41,20 @@ impl From<SocketAddr> for Address {
     }
 }
 
+/// So that a client connects to what [`Reactor::local_addr`](crate::Reactor::local_addr) answered.
+impl ToSocketAddrs for Address {
+    type Iter = std::option::IntoIter<SocketAddr>;
+
+    /// # Errors
+    ///
+    /// `InvalidInput` for the address of a Unix socket.
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        let not_ip =
+            || io::Error::new(io::ErrorKind::InvalidInput, format!("{self} is no IP address"));
+        Ok(Some(self.ip().ok_or_else(not_ip)?).into_iter())
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,6 +81,15 @@ mod tests {
         assert_eq!(path.to_string(), "unix:/run/a.sock");
         assert_eq!(Address::Abstract(b"a\0b"[..].into()).to_string(), "unix:@a\\x00b");
         assert_eq!(path.ip(), None);
+    }
+
+    #[test]
+    fn an_ip_address_can_be_connected_to_and_a_path_says_that_it_is_none() {
+        let addr: SocketAddr = "127.0.0.1:6666".parse().unwrap();
+        let found: Vec<_> = Address::from(addr).to_socket_addrs().unwrap().collect();
+        assert_eq!(found, [addr]);
+        let error = Address::Unnamed.to_socket_addrs().unwrap_err();
+        assert_eq!(error.to_string(), "unix:(unnamed) is no IP address");
     }
 
     /// Promise 4: an address of any kind costs a connection no more than the one of IPv6.
