@@ -29,9 +29,6 @@ pub(crate) enum Accepted {
 
 impl Core {
     pub(crate) fn listen(&mut self, opened: Opened) -> io::Result<ListenerId> {
-        if self.shutdown != Shutdown::No {
-            return Err(io::Error::other("the reactor is shutting down"));
-        }
         if self.listeners.is_full() {
             return Err(io::Error::other("too many listeners"));
         }

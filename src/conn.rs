@@ -461,12 +461,6 @@ impl Connection {
         self.phase == Phase::Open && !self.flags.has(Flags::SLOW) && self.output.is_empty()
     }
 
-    /// Whether it is anything but open with nothing owed.
-    #[inline]
-    pub(crate) fn is_special(&self) -> bool {
-        self.phase != Phase::Open || self.flags.has(Flags::SPECIAL) || !self.output.is_empty()
-    }
-
     /// Whether a write failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.flags.has(Flags::FAILED)

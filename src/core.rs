@@ -403,27 +403,25 @@ impl Core {
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { socket, conn, .. }) = tenant else { return };
         conn.handle_wish();
-        if conn.is_special() || self.shutdown != Shutdown::No {
-            conn.handle_level(conn.output.len(), limits);
-            if self.shutdown == Shutdown::Begun && conn.may_leave(limits) {
-                conn.end(CloseReason::Shutdown, now, limits);
+        conn.handle_level(conn.output.len(), limits);
+        if self.shutdown == Shutdown::Begun && conn.may_leave(limits) {
+            conn.end(CloseReason::Shutdown, now, limits);
+        }
+        conn.settle(now, limits);
+        if conn.wants_fin() {
+            match socket.shutdown_write() {
+                Ok(()) => conn.handle_fin_sent(now, limits),
+                Err(error) => conn.fail_write(error, now),
             }
-            conn.settle(now, limits);
-            if conn.wants_fin() {
-                match socket.shutdown_write() {
-                    Ok(()) => conn.handle_fin_sent(now, limits),
-                    Err(error) => conn.fail_write(error, now),
-                }
-            }
-            let due = conn.deadline(limits);
-            if due < conn.armed {
-                self.deadlines.set(id.token(), conn.armed, due);
-                conn.armed = due;
-            }
-            if conn.phase() == Phase::Closed && !conn.flags.has(Flags::ENDED) {
-                conn.flags.set(Flags::ENDED);
-                self.ended.push_back(id);
-            }
+        }
+        let due = conn.deadline(limits);
+        if due < conn.armed {
+            self.deadlines.set(id.token(), conn.armed, due);
+            conn.armed = due;
+        }
+        if conn.phase() == Phase::Closed && !conn.flags.has(Flags::ENDED) {
+            conn.flags.set(Flags::ENDED);
+            self.ended.push_back(id);
         }
         if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
             conn.flags.set(Flags::QUEUED);
@@ -449,7 +447,7 @@ impl Core {
         }
         self.cork.clear();
         self.settle(id);
-        // Whoever was accepted in that callback's stead waits for a listener that was cut short.
+        // If it was the turn of a listener that the panic cut short, nobody has queued it again.
         for listener in self.listener_ids() {
             if !self.run.contains(&listener.token()) {
                 self.end_listener_turn(listener);

@@ -54,13 +54,16 @@ impl Flags {
     /// that call leaves is offered once more.
     pub(crate) const RENEWED: Flags = Flags(1 << 19);
 
-    /// Any of these means that its life may take a step without a call.
-    pub(crate) const SPECIAL: Flags = Flags(
-        Self::RESTING.0 | Self::PEER_ENDED.0 | Self::FINISHING.0 | Self::FAILED.0 | Self::CUT.0,
-    );
     /// Any of these takes a connection off the common path.
-    pub(crate) const SLOW: Flags =
-        Flags(Self::SPECIAL.0 | Self::NOT_READING.0 | Self::DRAIN.0 | Self::OFFER.0);
+    pub(crate) const SLOW: Flags = Flags(
+        Self::NOT_READING.0
+            | Self::DRAIN.0
+            | Self::OFFER.0
+            | Self::PEER_ENDED.0
+            | Self::FINISHING.0
+            | Self::FAILED.0
+            | Self::CUT.0,
+    );
     /// What is sent now would not go out.
     pub(crate) const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
     /// Input stays in the kernel.

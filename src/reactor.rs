@@ -241,7 +241,7 @@ impl<H: Handler> Reactor<H> {
     /// flush. What is not exhausted goes to the back of the queue.
     fn serve_connection(&mut self, id: ConnId) {
         if self.cx.core.begin_turn(id) {
-            self.call(id, &[], H::on_drain);
+            self.call(id, H::on_drain);
         }
         match self.cx.core.take_work(id, &mut self.buffer) {
             Work::None => {}
@@ -256,15 +256,14 @@ impl<H: Handler> Reactor<H> {
     fn call(
         &mut self,
         id: ConnId,
-        window: &[u8],
         callback: impl FnOnce(&mut H, &mut Conn<'_>, &mut H::Session) -> io::Result<()>,
     ) {
         let session = self.sessions[id.slot() as usize].as_mut();
         let session = session.expect("an open connection has a session");
         self.cx.core.begin_callback(id);
-        let mut conn = Conn::new(&mut self.cx, id, window);
+        let mut conn = Conn::new(&mut self.cx, id, &[]);
         let result = callback(&mut self.handler, &mut conn, session);
-        self.cx.core.end_callback(id, window, result);
+        self.cx.core.end_callback(id, &[], result);
     }
 
     #[inline]
