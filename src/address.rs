@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::str::FromStr;
 
 /// The address of one end of a connection, or of a listener.
 ///
@@ -32,6 +33,28 @@ impl Address {
             Address::Ip(addr) => Some(*addr),
             Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => None,
         }
+    }
+}
+
+/// Reads what an [`Address`] prints, without looking anything up.
+impl FromStr for Address {
+    type Err = io::Error;
+
+    /// # Errors
+    ///
+    /// `InvalidInput` for what is neither an IP address with a port nor `unix:PATH` or `unix:@NAME`.
+    fn from_str(text: &str) -> io::Result<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(match path.strip_prefix('@') {
+                Some(name) => Address::Abstract(name.as_bytes().into()),
+                None => Address::Unix(Path::new(path).into()),
+            });
+        }
+        let addr = text.parse().map(Address::Ip);
+        addr.map_err(|_| {
+            let what = format!("{text} is neither IP:PORT nor unix:PATH");
+            io::Error::new(io::ErrorKind::InvalidInput, what)
+        })
     }
 }
 

@@ -174,7 +174,12 @@ impl Context {
         if self.core.shutdown != Shutdown::No {
             return Err(io::Error::other("the reactor is shutting down"));
         }
-        self.core.listen(listen.into().open()?)
+        let listen = listen.into();
+        let opened = match self.core.driver.kernel() {
+            None => listen.open()?,
+            Some(kernel) => listen.open_simulated(kernel)?,
+        };
+        self.core.listen(opened)
     }
 
     /// The listeners, in no order.

@@ -17,7 +17,7 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
-use crate::driver::{Driver, EVENTS};
+use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
     CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin, Target,
@@ -88,11 +88,13 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+    pub(crate) fn new(config: &Config, driver: Driver) -> io::Result<Self> {
         config.check(CONNECTIONS_CEILING)?;
-        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let limits = config.limits(descriptors);
-        let driver = Driver::new()?;
+        let limits = config.limits(driver.descriptors());
+        let number = match driver.kernel() {
+            None => REACTORS.fetch_add(1, Ordering::Relaxed),
+            Some(kernel) => kernel.reactor_number(),
+        };
         Ok(Core {
             now: driver.now(),
             driver,
@@ -111,7 +113,7 @@ impl Core {
             leave_by: Stamp::NEVER,
             poll_was_full: false,
             resting_listeners: 0,
-            number: REACTORS.fetch_add(1, Ordering::Relaxed),
+            number,
         })
     }
 
@@ -152,36 +154,29 @@ impl Core {
         };
         self.driver.poll(timeout)?;
         self.read_clock();
-        let mut count = 0;
-        for (token, news) in self.driver.events() {
-            count += 1;
-            match token.target() {
-                Target::Connection(slot) => {
-                    let tenant = self.conns.find_mut(token, slot);
-                    let Some(Tenant { conn, .. }) = tenant else { continue };
-                    conn.readiness.merge(news);
-                    if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(&self.limits) {
-                        conn.flags.set(Flags::QUEUED);
-                        self.run.push_back(token);
-                    }
+        let Core { driver, conns, listeners, run, limits, .. } = self;
+        self.poll_was_full = driver.for_each_event(|token, news| match token.target() {
+            Target::Connection(slot) => {
+                let Some(Tenant { conn, .. }) = conns.find_mut(token, slot) else { return };
+                conn.readiness.merge(news);
+                if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
+                    conn.flags.set(Flags::QUEUED);
+                    run.push_back(token);
                 }
-                Target::Listener(slot) => {
-                    let base = LISTENER_BASE;
-                    let Some(generation) = self.listeners.resolve(token, slot, base) else {
-                        continue;
-                    };
-                    let listener = self.listeners.get_mut(slot, generation);
-                    let Some(listener) = listener else { continue };
-                    listener.readable = true;
-                    if listener.is_runnable() && !listener.queued {
-                        listener.queued = true;
-                        self.run.push_back(token);
-                    }
-                }
-                Target::Waker => {}
             }
-        }
-        self.poll_was_full = count == EVENTS;
+            Target::Listener(slot) => {
+                let Some(generation) = listeners.resolve(token, slot, LISTENER_BASE) else {
+                    return;
+                };
+                let Some(listener) = listeners.get_mut(slot, generation) else { return };
+                listener.readable = true;
+                if listener.is_runnable() && !listener.queued {
+                    listener.queued = true;
+                    run.push_back(token);
+                }
+            }
+            Target::Waker => {}
+        });
         Ok(before)
     }
 

@@ -11,31 +11,48 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Waker};
 
 use crate::id::Token;
+use crate::kernel::Kernel;
 use crate::readiness::Readiness;
-use crate::socket::{Acceptor, Socket};
+use crate::socket::{Acceptor, Socket, Watched};
 use crate::timers::Stamp;
 
 /// Events taken in one poll. A full list means that the kernel may hold more.
-pub(crate) const EVENTS: usize = 1024;
+const EVENTS: usize = 1024;
 
 /// The poll, its events and the clock.
-pub(crate) struct Driver {
+pub(crate) struct Driver(World);
+
+/// The machine's kernel, or a simulated one; that has no value where it is not built.
+enum World {
+    Real(Real),
+    Sim { kernel: Kernel, events: Vec<(Token, Readiness)> },
+}
+
+struct Real {
     poll: Poll,
     events: Events,
-    waker: Wake,
+    waker: Arc<Waker>,
     /// What the system's clock read when ours read zero.
     epoch: u64,
 }
 
 /// Makes the poll return, from any thread. Wakes coalesce: it is a signal, not a count.
 #[derive(Clone, Debug)]
-pub(crate) struct Wake(Arc<Waker>);
+pub(crate) enum Wake {
+    Real(Arc<Waker>),
+    Sim(Kernel),
+}
 
 impl Wake {
     pub(crate) fn wake(&self) {
-        if let Err(error) = self.0.wake() {
-            // An eventfd fails only when it is broken; whoever asked has no use for the error.
-            log::error!("cannot wake the reactor: {error}");
+        match self {
+            Wake::Real(waker) => {
+                if let Err(error) = waker.wake() {
+                    // An eventfd fails only when it is broken; whoever asked has no use for the error.
+                    log::error!("cannot wake the reactor: {error}");
+                }
+            }
+            Wake::Sim(kernel) => kernel.wake(),
         }
     }
 }
@@ -44,22 +61,51 @@ impl Driver {
     pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), mio::Token(Token::WAKER.0))?;
-        Ok(Driver {
+        Ok(Driver(World::Real(Real {
             poll,
             events: Events::with_capacity(EVENTS),
-            waker: Wake(Arc::new(waker)),
+            waker: Arc::new(waker),
             epoch: system_clock(),
-        })
+        })))
     }
 
+    /// On a simulated kernel.
+    #[allow(dead_code, reason = "made by `sim.rs` alone")]
+    pub(crate) fn simulated(kernel: Kernel) -> Self {
+        Driver(World::Sim { kernel, events: Vec::new() })
+    }
+
+    /// The simulated kernel, if it is one.
+    pub(crate) fn kernel(&self) -> Option<&Kernel> {
+        match &self.0 {
+            World::Real(_) => None,
+            World::Sim { kernel, .. } => Some(kernel),
+        }
+    }
+
+    #[allow(unreachable_code, reason = "where no simulated kernel is built")]
     pub(crate) fn wake(&self) -> Wake {
-        self.waker.clone()
+        match &self.0 {
+            World::Real(real) => Wake::Real(Arc::clone(&real.waker)),
+            World::Sim { kernel, .. } => Wake::Sim(kernel.clone()),
+        }
     }
 
     /// The moment now.
     #[inline]
     pub(crate) fn now(&self) -> Stamp {
-        Stamp::at(system_clock() - self.epoch)
+        match &self.0 {
+            World::Real(real) => Stamp::at(system_clock() - real.epoch),
+            World::Sim { kernel, .. } => Stamp::at(kernel.now()),
+        }
+    }
+
+    /// How many descriptors the process may have open; `None`: as many as it likes.
+    pub(crate) fn descriptors(&self) -> Option<u64> {
+        match &self.0 {
+            World::Real(_) => rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+            World::Sim { kernel, .. } => Some(kernel.descriptors()),
+        }
     }
 
     /// Watches a connection for all it may ever report, once.
@@ -68,7 +114,7 @@ impl Driver {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(socket.source(), mio::Token(token.0), interest)
+        self.watch(socket.watched(), token, interest)
     }
 
     /// Watches a listener.
@@ -77,8 +123,21 @@ impl Driver {
         acceptor: &mut Acceptor,
         token: Token,
     ) -> io::Result<()> {
-        let interest = Interest::READABLE;
-        self.poll.registry().register(acceptor.source(), mio::Token(token.0), interest)
+        self.watch(acceptor.watched(), token, Interest::READABLE)
+    }
+
+    fn watch(&self, watched: Watched<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        match (&self.0, watched) {
+            (World::Real(real), Watched::Source(source)) => {
+                real.poll.registry().register(source, mio::Token(token.0), interest)
+            }
+            (World::Sim { .. }, Watched::SimStream(stream)) => stream.register(token),
+            (World::Sim { .. }, Watched::SimListener(listener)) => listener.register(token),
+            (World::Real(_), _) | (World::Sim { .. }, Watched::Source(_)) => {
+                let what = "a simulated socket in a real poll, or the reverse";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+            }
+        }
     }
 
     /// Waits at most `timeout` (`None`: as long as it takes) for events. Rounded up by mio to
@@ -88,27 +147,49 @@ impl Driver {
     ///
     /// `Interrupted` by a signal; anything else means that the poll is broken.
     pub(crate) fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.poll.poll(&mut self.events, timeout)
+        match &mut self.0 {
+            World::Real(real) => real.poll.poll(&mut real.events, timeout),
+            World::Sim { kernel, events } => kernel.poll(timeout, events),
+        }
     }
 
-    /// The events of the last poll. Of one socket there may be several.
+    /// Hands over each event of the last poll; of one socket there may be several. Answers
+    /// whether the list was full, so that the kernel may hold more.
     #[inline]
-    pub(crate) fn events(&self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
-        self.events.iter().map(|event| {
-            let mut news = Readiness::EMPTY;
-            let mut note = |is_so, bit| {
-                if is_so {
-                    news = news | bit;
+    pub(crate) fn for_each_event(&self, mut hand: impl FnMut(Token, Readiness)) -> bool {
+        match &self.0 {
+            World::Real(real) => {
+                let mut count = 0;
+                for event in &real.events {
+                    count += 1;
+                    hand(Token(event.token().0), news(event));
                 }
-            };
-            note(event.is_readable(), Readiness::READABLE);
-            note(event.is_writable(), Readiness::WRITABLE);
-            note(event.is_priority(), Readiness::URGENT);
-            note(event.is_read_closed(), Readiness::READ_CLOSED);
-            note(event.is_error(), Readiness::ERROR);
-            (Token(event.token().0), news)
-        })
+                count == EVENTS
+            }
+            World::Sim { kernel, events } => {
+                for (token, news) in events {
+                    hand(*token, *news);
+                }
+                events.len() >= kernel.events_max()
+            }
+        }
     }
+}
+
+#[inline]
+fn news(event: &mio::event::Event) -> Readiness {
+    let mut news = Readiness::EMPTY;
+    let mut note = |is_so, bit| {
+        if is_so {
+            news = news | bit;
+        }
+    };
+    note(event.is_readable(), Readiness::READABLE);
+    note(event.is_writable(), Readiness::WRITABLE);
+    note(event.is_priority(), Readiness::URGENT);
+    note(event.is_read_closed(), Readiness::READ_CLOSED);
+    note(event.is_error(), Readiness::ERROR);
+    news
 }
 
 /// Keeps what it wraps where the poll is a descriptor itself: not with mio's poll(2) backend.
@@ -124,8 +205,14 @@ pub(crate) use where_the_poll_has_a_descriptor;
 
 where_the_poll_has_a_descriptor! {
     impl Driver {
+        /// # Panics
+        ///
+        /// On a simulated kernel, which has none.
         pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-            std::os::fd::AsFd::as_fd(self.poll.registry())
+            match &self.0 {
+                World::Real(real) => std::os::fd::AsFd::as_fd(real.poll.registry()),
+                World::Sim { .. } => panic!("a simulated poll has no descriptor"),
+            }
         }
     }
 }
@@ -158,7 +245,9 @@ mod tests {
         wake.wake();
         wake.clone().wake();
         driver.poll(None).unwrap();
-        assert!(driver.events().any(|(token, _)| token == Token::WAKER));
+        let mut woken = false;
+        driver.for_each_event(|token, _| woken |= token == Token::WAKER);
+        assert!(woken);
     }
 
     #[test]

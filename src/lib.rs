@@ -172,6 +172,11 @@ pub mod guide;
 mod handler;
 mod id;
 mod input;
+#[cfg(any(test, feature = "sim"))]
+mod kernel;
+#[cfg(not(any(test, feature = "sim")))]
+#[path = "kernel/absent.rs"]
+mod kernel;
 mod listen;
 mod listener;
 mod offer;
@@ -179,6 +184,8 @@ mod output;
 mod reactor;
 mod readiness;
 mod send;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod slots;
 mod socket;
 mod stats;

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use crate::address::Address;
+use crate::kernel::Kernel;
 use crate::socket::{ABSTRACT_NAMES, Acceptor};
 
 /// How many established connections the kernel keeps until they are accepted (listen(2)). The
@@ -167,6 +169,22 @@ impl Listen {
             Target::Tcp(listener) => options.take_tcp(listener),
             Target::Unix(listener) => options.take_unix(listener, None),
         }
+    }
+}
+
+impl Listen {
+    /// Opens it on a simulated kernel. Nothing is looked up there: a name is an address or a path.
+    pub(crate) fn open_simulated(self, kernel: &Kernel) -> io::Result<Opened> {
+        let address = match self.target {
+            Target::Name(name) => name.parse()?,
+            Target::Addr(addr) => Address::Ip(addr),
+            Target::Tcp(_) | Target::Unix(_) => {
+                return Err(invalid("a listener of the machine's kernel, in a simulation"));
+            }
+        };
+        let backlog = self.options.backlog().unsigned_abs() as usize;
+        let acceptor = Acceptor::Sim(kernel.listen(address, backlog)?);
+        Ok(Opened { path: None, acceptor, backlog })
     }
 }
 

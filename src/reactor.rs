@@ -14,7 +14,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Shutdown};
-use crate::driver::where_the_poll_has_a_descriptor;
+use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
 use crate::input::{Input, ReadBuffer, Wait};
@@ -102,7 +102,11 @@ impl<H: Handler> Reactor<H> {
     ///
     /// `InvalidInput` for a contradiction in `config`, which it names; otherwise as [`new`](Self::new).
     pub fn with_config(handler: H, config: Config) -> io::Result<Self> {
-        let core = Core::new(&config)?;
+        Self::with_driver(handler, &config, Driver::new()?)
+    }
+
+    pub(crate) fn with_driver(handler: H, config: &Config, driver: Driver) -> io::Result<Self> {
+        let core = Core::new(config, driver)?;
         Ok(Reactor {
             handler,
             sessions: Vec::new(),

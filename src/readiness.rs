@@ -9,7 +9,7 @@ use std::ops::BitOr;
 
 /// A set of readiness bits, eight bits wide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Readiness(u8);
+pub(crate) struct Readiness(pub(crate) u8);
 
 impl Readiness {
     pub(crate) const EMPTY: Readiness = Readiness(0);

@@ -16,6 +16,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use crate::address::Address;
+use crate::kernel;
 
 /// Whether short counts may be proofs at all. mio's poll(2) backend re-arms a socket only after its
 /// own type met WouldBlock (trap 3), and kqueue's flags were not tried.
@@ -29,6 +30,8 @@ const EPOLL: bool = cfg!(all(
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Of a simulated kernel; without value where that is not built.
+    Sim(kernel::Stream),
 }
 
 impl Socket {
@@ -40,6 +43,7 @@ impl Socket {
         match self {
             Socket::Tcp(_) => EPOLL,
             Socket::Unix(_) => false,
+            Socket::Sim(stream) => stream.short_is_proof(),
         }
     }
 
@@ -50,6 +54,7 @@ impl Socket {
         match self {
             Socket::Tcp(_) => EPOLL,
             Socket::Unix(_) => false,
+            Socket::Sim(stream) => stream.short_is_proof(),
         }
     }
 
@@ -58,6 +63,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.shutdown(net::Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(net::Shutdown::Write),
+            Socket::Sim(stream) => stream.shutdown_write(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Socket {
                 let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
             }
             Socket::Unix(_) => {}
+            Socket::Sim(stream) => stream.reset_on_close(),
         }
     }
 
@@ -77,6 +84,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.local_addr().map(Address::Ip),
             Socket::Unix(stream) => stream.local_addr().map(|addr| unix_address(&addr)),
+            Socket::Sim(stream) => Ok(stream.local_addr()),
         }
     }
 
@@ -84,21 +92,24 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.peer_addr().map(Address::Ip),
             Socket::Unix(stream) => stream.peer_addr().map(|addr| unix_address(&addr)),
+            Socket::Sim(stream) => Ok(stream.peer_addr()),
         }
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "a simulated one has none")]
+    /// `None`: a simulated one.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Socket::Tcp(stream) => Some(stream.as_fd()),
             Socket::Unix(stream) => Some(stream.as_fd()),
+            Socket::Sim(_) => None,
         }
     }
 
-    pub(crate) fn source(&mut self) -> &mut dyn mio::event::Source {
+    pub(crate) fn watched(&mut self) -> Watched<'_> {
         match self {
-            Socket::Tcp(stream) => stream,
-            Socket::Unix(stream) => stream,
+            Socket::Tcp(stream) => Watched::Source(stream),
+            Socket::Unix(stream) => Watched::Source(stream),
+            Socket::Sim(stream) => Watched::SimStream(stream),
         }
     }
 }
@@ -114,6 +125,7 @@ impl Read for Socket {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| receive(&*stream, buf)),
             Socket::Unix(stream) => stream.try_io(|| receive(&*stream, buf)),
+            Socket::Sim(stream) => stream.read(buf),
         }
     }
 }
@@ -124,6 +136,7 @@ impl Write for Socket {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| send(&*stream, buf)),
             Socket::Unix(stream) => stream.try_io(|| send(&*stream, buf)),
+            Socket::Sim(stream) => stream.write(buf),
         }
     }
 
@@ -131,6 +144,7 @@ impl Write for Socket {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| send_vectored(&*stream, slices)),
             Socket::Unix(stream) => stream.try_io(|| send_vectored(&*stream, slices)),
+            Socket::Sim(stream) => stream.write_vectored(slices),
         }
     }
 
@@ -177,8 +191,16 @@ impl Stream {
         match &self.0 {
             Socket::Tcp(stream) => SockRef::from(stream).set_nonblocking(true)?,
             Socket::Unix(stream) => SockRef::from(stream).set_nonblocking(true)?,
+            Socket::Sim(_) => {}
         }
         Ok(self.0)
+    }
+}
+
+/// Made by a simulated world.
+impl From<kernel::Stream> for Stream {
+    fn from(stream: kernel::Stream) -> Self {
+        Stream(Socket::Sim(stream))
     }
 }
 
@@ -199,6 +221,14 @@ impl From<unix::UnixStream> for Stream {
 pub(crate) enum Acceptor {
     Tcp { listener: TcpListener, nodelay: bool, keepalive: bool },
     Unix(UnixListener),
+    Sim(kernel::Listener),
+}
+
+/// What the poll can watch.
+pub(crate) enum Watched<'a> {
+    Source(&'a mut dyn mio::event::Source),
+    SimStream(&'a kernel::Stream),
+    SimListener(&'a kernel::Listener),
 }
 
 impl Acceptor {
@@ -230,6 +260,10 @@ impl Acceptor {
                 let (stream, peer) = listener.accept()?;
                 Ok((Socket::Unix(stream), unix_address(&peer)))
             }
+            Acceptor::Sim(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Socket::Sim(stream), peer))
+            }
         }
     }
 
@@ -237,13 +271,15 @@ impl Acceptor {
         match self {
             Acceptor::Tcp { listener, .. } => listener.local_addr().map(Address::Ip),
             Acceptor::Unix(listener) => listener.local_addr().map(|addr| unix_address(&addr)),
+            Acceptor::Sim(listener) => Ok(listener.local_addr()),
         }
     }
 
-    pub(crate) fn source(&mut self) -> &mut dyn mio::event::Source {
+    pub(crate) fn watched(&mut self) -> Watched<'_> {
         match self {
-            Acceptor::Tcp { listener, .. } => listener,
-            Acceptor::Unix(listener) => listener,
+            Acceptor::Tcp { listener, .. } => Watched::Source(listener),
+            Acceptor::Unix(listener) => Watched::Source(listener),
+            Acceptor::Sim(listener) => Watched::SimListener(listener),
         }
     }
 }

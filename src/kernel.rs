@@ -1,0 +1,603 @@
+//! The simulated kernel: descriptors, listeners, connections, a poll and a clock, from a seed.
+//!
+//! `socket.rs` and `driver.rs` have a variant for it, so the reactor that runs on it is the one that
+//! runs in production. It is as stingy with events as the real one: an edge only when something
+//! changed, told once. It comes in two kinds. With *flags* it is epoll: edges, with bits that are
+//! true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio uses it: a
+//! direction is reported once and again only after a call of it said WouldBlock, and nothing else is
+//! told.
+//!
+//! Time passes where it is waited for, and a little with every poll. What happens later stands on
+//! the agenda. Peers are [`Actor`]s: they are called when something happened to their connection.
+//! One lock holds all of it; there is no thread and no real clock, so a seed tells everything.
+//! Read next: `kernel/link.rs`, one connection; then `sim.rs`, the face of it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::address::Address;
+use crate::id::Token;
+use crate::readiness::Readiness;
+
+mod calls;
+pub(crate) mod link;
+mod poll;
+pub(crate) mod profile;
+pub(crate) mod rng;
+pub(crate) mod trace;
+
+use link::{Goodbye, Link, THERE, Transport};
+use profile::Profile;
+use rng::Rng;
+use trace::{Answer, Trace, What};
+
+/// Who comes to a full backlog tries again after so long (the first retry of TCP's SYN).
+const SYN_RETRY: u64 = 1_000_000_000;
+
+/// A peer: acts when something happened to its connection, or at a time it asked for.
+pub(crate) trait Actor: Send {
+    fn act(&mut self, net: &mut State, link: u32);
+}
+
+/// A simulated kernel, shared by the sockets on it.
+#[derive(Clone)]
+pub(crate) struct Kernel(Arc<Mutex<State>>);
+
+impl Kernel {
+    pub(crate) fn new(seed: u64, profile: Profile) -> Self {
+        Kernel(Arc::new(Mutex::new(State::new(seed, profile))))
+    }
+
+    /// A panic of a handler in a test does not spoil what is to be read of the world afterwards.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.state().now
+    }
+
+    pub(crate) fn descriptors(&self) -> u64 {
+        self.state().profile.descriptors as u64
+    }
+
+    /// See [`crate::core::Core::number`]; the same in every run.
+    pub(crate) fn reactor_number(&self) -> u8 {
+        let mut state = self.state();
+        state.reactors = state.reactors.wrapping_add(1);
+        state.reactors - 1
+    }
+
+    pub(crate) fn wake(&self) {
+        self.state().woken = true;
+    }
+
+    pub(crate) fn poll(
+        &self,
+        timeout: Option<Duration>,
+        events: &mut Vec<(Token, Readiness)>,
+    ) -> io::Result<()> {
+        self.state().poll(timeout.map(nanos), events)
+    }
+
+    pub(crate) fn events_max(&self) -> usize {
+        self.state().profile.events_max
+    }
+
+    pub(crate) fn listen(&self, address: Address, backlog: usize) -> io::Result<Listener> {
+        let file = self.state().listen(address, backlog)?;
+        Ok(Listener(Descriptor { kernel: self.clone(), file }))
+    }
+
+    /// A connected pair: our end as a stream, and the number of the link, for the peer's.
+    pub(crate) fn pair(&self, peer: Box<dyn Actor>) -> io::Result<(Stream, u32)> {
+        let (file, link) = self.state().pair(peer)?;
+        Ok((
+            Stream {
+                descriptor: Descriptor { kernel: self.clone(), file },
+                transport: Transport::Unix,
+                flags: false,
+            },
+            link,
+        ))
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").finish_non_exhaustive()
+    }
+}
+
+/// An open file of the simulated process; closed when dropped.
+#[derive(Debug)]
+struct Descriptor {
+    kernel: Kernel,
+    file: u32,
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.kernel.state().close(self.file);
+    }
+}
+
+/// Our end of a simulated connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    descriptor: Descriptor,
+    transport: Transport,
+    /// The kernel's kind: see [`Profile::flags`].
+    flags: bool,
+}
+
+impl Stream {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.descriptor.kernel.state()
+    }
+
+    pub(crate) fn short_is_proof(&self) -> bool {
+        self.flags && self.transport == Transport::Tcp
+    }
+
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.state().read(self.descriptor.file, buf)?)
+    }
+
+    pub(crate) fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        Ok(self.state().write(self.descriptor.file, std::iter::once(buf), buf.len())?)
+    }
+
+    pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        let pieces = slices.iter().map(|slice| &**slice);
+        Ok(self.state().write(self.descriptor.file, pieces, offered)?)
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        Ok(self.state().shutdown(self.descriptor.file)?)
+    }
+
+    pub(crate) fn reset_on_close(&self) {
+        self.state().reset_on_close(self.descriptor.file);
+    }
+
+    pub(crate) fn local_addr(&self) -> Address {
+        self.state().addresses(self.descriptor.file).0
+    }
+
+    pub(crate) fn peer_addr(&self) -> Address {
+        self.state().addresses(self.descriptor.file).1
+    }
+
+    pub(crate) fn register(&self, token: Token) -> io::Result<()> {
+        Ok(self.state().register(self.descriptor.file, token, true)?)
+    }
+
+    /// The connection it is an end of.
+    pub(crate) fn link(&self) -> u32 {
+        self.state().link_of(self.descriptor.file)
+    }
+}
+
+/// A simulated listener.
+#[derive(Debug)]
+pub(crate) struct Listener(Descriptor);
+
+impl Listener {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Address)> {
+        let kernel = &self.0.kernel;
+        let mut state = kernel.state();
+        let (file, address) = state.accept(self.0.file)?;
+        let transport = state.links[state.link_of(file) as usize].link.transport;
+        let flags = state.profile.flags;
+        drop(state);
+        let descriptor = Descriptor { kernel: kernel.clone(), file };
+        Ok((Stream { descriptor, transport, flags }, address))
+    }
+
+    pub(crate) fn local_addr(&self) -> Address {
+        self.0.kernel.state().addresses(self.0.file).0
+    }
+
+    pub(crate) fn register(&self, token: Token) -> io::Result<()> {
+        Ok(self.0.kernel.state().register(self.0.file, token, false)?)
+    }
+}
+
+/// What is to happen, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// The next step of what a side of a link has sent.
+    Carry(u32, usize),
+    /// A reset comes to a side of a link.
+    Reset(u32, usize),
+    /// A connection attempt reaches the listener.
+    Connect(u32),
+    /// A peer asked to be called.
+    Act(u32),
+    /// An edge that was held back.
+    Edge(u32),
+}
+
+/// A file of the process.
+#[derive(Debug)]
+struct File {
+    what: Kind,
+    /// By what name the poll knows it.
+    token: Option<Token>,
+    /// It is among the `edges`.
+    pending: bool,
+    /// Without flags: what the next report may hold.
+    armed: Readiness,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Stream(u32),
+    Listener(u32),
+}
+
+/// How far a connection attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Under way, or before a full backlog.
+    Connecting,
+    /// Nobody listens there.
+    Refused,
+    /// The peer's end is connected: in the backlog, or accepted.
+    Established,
+}
+
+/// A connection, its peer, and where they stand.
+pub(crate) struct Place {
+    pub(crate) link: Link,
+    pub(crate) stage: Stage,
+    actor: Option<Box<dyn Actor>>,
+    /// The peer is to be called.
+    stirred: bool,
+    /// Our end's file, once accepted.
+    file: Option<u32>,
+    to: Address,
+    from: Address,
+}
+
+struct Door {
+    address: Address,
+    backlog: VecDeque<u32>,
+    backlog_max: usize,
+    open: bool,
+}
+
+/// How far a poll that waits may let time pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Horizon {
+    /// As far as something happens; then it is idle. Deadlines are no happening.
+    Idle,
+    /// Up to this moment, whatever happens or does not.
+    Until(u64),
+    /// As the real one, but for a wait that would never end: that is an error.
+    Never,
+}
+
+/// Everything in a simulated world.
+pub(crate) struct State {
+    pub(crate) profile: Profile,
+    pub(crate) rng: Rng,
+    pub(crate) now: u64,
+    pub(crate) horizon: Horizon,
+    /// The last poll waited in vain, as far as the horizon lets it.
+    pub(crate) idle: bool,
+    /// Calls of sockets since the world began: who does nothing and polls on spins.
+    pub(crate) calls: u64,
+    /// Polls that brought something.
+    pub(crate) eventful: u64,
+    pub(crate) trace: Trace,
+    pub(crate) links: Vec<Place>,
+    files: Vec<Option<File>>,
+    open: usize,
+    doors: Vec<Door>,
+    agenda: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    /// Orders what happens at one moment.
+    tickets: u64,
+    /// Files with something new to tell.
+    edges: VecDeque<u32>,
+    /// Peers to be called.
+    stirred: VecDeque<u32>,
+    /// Names of the gone, for events that come too late.
+    ghosts: VecDeque<Token>,
+    woken: bool,
+    reactors: u8,
+    /// So many calls will be interrupted.
+    storm: u32,
+}
+
+impl State {
+    fn new(seed: u64, profile: Profile) -> Self {
+        State {
+            profile,
+            rng: Rng::new(seed),
+            now: 0,
+            horizon: Horizon::Never,
+            idle: false,
+            calls: 0,
+            eventful: 0,
+            trace: Trace::default(),
+            links: Vec::new(),
+            files: Vec::new(),
+            open: 0,
+            doors: Vec::new(),
+            agenda: BinaryHeap::new(),
+            tickets: 0,
+            edges: VecDeque::new(),
+            stirred: VecDeque::new(),
+            ghosts: VecDeque::new(),
+            woken: false,
+            reactors: 0,
+            storm: 0,
+        }
+    }
+
+    // --- The peers' side ------------------------------------------------------------------------
+
+    /// A peer sets out for a listener. Answers its number.
+    pub(crate) fn connect(&mut self, to: Address, actor: Box<dyn Actor>) -> u32 {
+        let transport = match to {
+            Address::Ip(_) => Transport::Tcp,
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Transport::Unix,
+        };
+        let number = self.place(transport, to, Stage::Connecting, actor);
+        self.later(Event::Connect(number));
+        number
+    }
+
+    fn place(
+        &mut self,
+        transport: Transport,
+        to: Address,
+        stage: Stage,
+        actor: Box<dyn Actor>,
+    ) -> u32 {
+        let number =
+            u32::try_from(self.links.len()).expect("fewer than four thousand million peers");
+        let sizes = [(), ()].map(|()| {
+            let mut size =
+                || self.rng.size(*self.profile.buffer.start(), *self.profile.buffer.end());
+            let (room, window) = (size(), size());
+            (room, if transport == Transport::Unix { usize::MAX } else { window })
+        });
+        let from = match transport {
+            Transport::Tcp => {
+                let [_, a, b, c] = number.to_be_bytes();
+                Address::Ip(([10, a, b, c], 40_000).into())
+            }
+            Transport::Unix => Address::Unnamed,
+        };
+        let link = Link::new(transport, sizes);
+        self.links.push(Place {
+            link,
+            stage,
+            actor: Some(actor),
+            stirred: false,
+            file: None,
+            to,
+            from,
+        });
+        number
+    }
+
+    fn pair(&mut self, actor: Box<dyn Actor>) -> Result<(u32, u32), Errno> {
+        let number = self.place(Transport::Unix, Address::Unnamed, Stage::Established, actor);
+        let file = self.open_file(Kind::Stream(number))?;
+        self.links[number as usize].file = Some(file);
+        self.stir(number);
+        Ok((file, number))
+    }
+
+    /// Reads at the peer's end into `buf`.
+    pub(crate) fn peer_read(&mut self, link: u32, buf: &mut [u8]) -> Result<usize, Errno> {
+        let result = self.links[link as usize].link.read(THERE, buf);
+        if let Ok(n) = result
+            && n > 0
+        {
+            self.note(link, What::PeerRead(n));
+            self.after_read(link, THERE);
+        }
+        result
+    }
+
+    /// Writes at the peer's end.
+    pub(crate) fn peer_write(&mut self, link: u32, bytes: &[u8]) -> Result<usize, Errno> {
+        let place = &mut self.links[link as usize];
+        if place.stage != Stage::Established {
+            return Err(Errno::AGAIN);
+        }
+        let result = place.link.write(THERE, std::iter::once(bytes), usize::MAX);
+        if let Ok(n) = result
+            && n > 0
+        {
+            self.note(link, What::PeerWrote(n));
+            self.send_on(link, THERE);
+        }
+        result
+    }
+
+    /// Urgent data (TCP), or a descriptor passed along (Unix), behind what was written.
+    pub(crate) fn peer_mark(&mut self, link: u32) {
+        let place = &mut self.links[link as usize];
+        if place.stage == Stage::Established && !place.link.halves[THERE].fin {
+            place.link.mark(THERE, place.link.transport == Transport::Tcp);
+            self.note(link, What::Note("the peer marks", 0));
+            self.send_on(link, THERE);
+        }
+    }
+
+    /// The peer ends its side.
+    pub(crate) fn peer_finish(&mut self, link: u32) {
+        if self.links[link as usize].link.shutdown(THERE).is_ok() {
+            self.note(link, What::PeerFinished);
+            self.send_on(link, THERE);
+        }
+    }
+
+    /// The peer closes its descriptor: by a reset, or as its state has it.
+    pub(crate) fn peer_close(&mut self, link: u32, reset: bool) {
+        let place = &mut self.links[link as usize];
+        if !place.link.ends[THERE].open {
+            return;
+        }
+        place.link.ends[THERE].reset_on_close |= reset;
+        self.note(link, if reset { What::PeerReset } else { What::PeerLeft });
+        self.after_close(link, THERE);
+    }
+
+    /// Has the peer called after so many nanoseconds.
+    pub(crate) fn act_after(&mut self, link: u32, wait: u64) {
+        self.at(self.now.saturating_add(wait), Event::Act(link));
+    }
+
+    // --- Helpers --------------------------------------------------------------------------------
+
+    fn interrupt(&mut self) -> Result<(), Errno> {
+        if self.storm > 0 {
+            self.storm -= 1;
+            return Err(Errno::INTR);
+        }
+        if self.rng.chance(self.profile.interrupted) {
+            self.storm = if self.rng.chance(50) { 40 } else { 0 };
+            return Err(Errno::INTR);
+        }
+        Ok(())
+    }
+
+    fn is_proof(&self, link: u32) -> bool {
+        self.profile.flags && self.links[link as usize].link.transport == Transport::Tcp
+    }
+
+    fn open_file(&mut self, what: Kind) -> Result<u32, Errno> {
+        if self.open >= self.profile.descriptors {
+            return Err(Errno::MFILE);
+        }
+        self.open += 1;
+        let both = Readiness::READABLE | Readiness::WRITABLE;
+        let file = Some(File { what, token: None, pending: false, armed: both });
+        // The lowest free number, as open(2) has it.
+        let free = self.files.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.files.len());
+        if number == self.files.len() {
+            self.files.push(file);
+        } else {
+            self.files[number] = file;
+        }
+        Ok(u32::try_from(number).expect("files are few"))
+    }
+
+    fn file_of(&self, file: u32) -> (&File, Kind) {
+        let entry = self.files[file as usize].as_ref().expect("a descriptor names an open file");
+        (entry, entry.what)
+    }
+
+    fn link_of(&self, file: u32) -> u32 {
+        match self.file_of(file).1 {
+            Kind::Stream(link) => link,
+            Kind::Listener(_) => unreachable!("a listener is no stream"),
+        }
+    }
+
+    fn after_read(&mut self, link: u32, side: usize) {
+        let (space, way) = self.links[link as usize].link.after_read(side);
+        if space {
+            self.tell(link, 1 - side);
+        }
+        if way {
+            self.send_on(link, 1 - side);
+        }
+    }
+
+    fn after_close(&mut self, link: u32, side: usize) {
+        match self.links[link as usize].link.close(side) {
+            Goodbye::End => self.send_on(link, side),
+            Goodbye::Reset => self.later(Event::Reset(link, 1 - side)),
+            Goodbye::Nothing => {}
+        }
+    }
+
+    /// Sees that what `side` has sent goes on its way.
+    fn send_on(&mut self, link: u32, side: usize) {
+        let place = &mut self.links[link as usize];
+        if !place.link.halves[side].due && place.link.can_carry(side) {
+            place.link.halves[side].due = true;
+            self.later(Event::Carry(link, side));
+        }
+    }
+
+    fn later(&mut self, event: Event) {
+        let latency = self.rng.within(*self.profile.latency.start(), *self.profile.latency.end());
+        self.at(self.now + latency * 1000, event);
+    }
+
+    fn at(&mut self, moment: u64, event: Event) {
+        self.tickets += 1;
+        self.agenda.push(Reverse((moment, self.tickets, event)));
+    }
+
+    fn answer(&mut self, link: u32, what: What, result: Result<usize, Errno>) {
+        self.calls += 1;
+        let answer = match result {
+            Ok(n) => Answer::Count(n),
+            Err(error) => Answer::Error(error),
+        };
+        self.trace.add(self.now, link, what, answer);
+    }
+
+    pub(crate) fn note(&mut self, link: u32, what: What) {
+        self.trace.add(self.now, link, what, Answer::None);
+    }
+
+    // --- Questions for tests and oracles --------------------------------------------------------
+
+    /// Open files of the process.
+    pub(crate) fn open_files(&self) -> usize {
+        self.open
+    }
+
+    /// Whether anybody waits at an open door.
+    pub(crate) fn waiting(&self) -> usize {
+        self.doors.iter().filter(|door| door.open).map(|door| door.backlog.len()).sum()
+    }
+}
+
+/// In nanoseconds; 584 years at most.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Readiness {
+    fn common(self, other: Readiness) -> Readiness {
+        Readiness(self.0 & other.0)
+    }
+
+    fn without(self, other: Readiness) -> Readiness {
+        Readiness(self.0 & !other.0)
+    }
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Readiness::READABLE, "readable"),
+            (Readiness::WRITABLE, "writable"),
+            (Readiness::URGENT, "urgent"),
+            (Readiness::READ_CLOSED, "read-closed"),
+            (Readiness::ERROR, "error"),
+        ];
+        let said = names.iter().filter(|(bit, _)| self.common(*bit) == *bit).map(|(_, name)| *name);
+        f.write_str(&said.collect::<Vec<_>>().join("+"))
+    }
+}

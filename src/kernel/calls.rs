@@ -1,0 +1,242 @@
+//! The calls of the simulated process: listen, accept, read, write, shutdown, close, and the faults
+//! they meet.
+//!
+//! A fault is one that the real kernel may commit, with what follows from it there: a call that is
+//! cut where an edge proves it done owes an edge.
+
+use std::collections::VecDeque;
+
+use rustix::io::Errno;
+
+use super::link::{HERE, THERE, Transport};
+use super::trace::{Answer, NOBODY, What};
+use super::{Door, Kind, State};
+use crate::address::Address;
+use crate::id::Token;
+use crate::readiness::Readiness;
+
+impl State {
+    pub(super) fn listen(&mut self, mut address: Address, backlog: usize) -> Result<u32, Errno> {
+        let door = u32::try_from(self.doors.len()).expect("few listeners");
+        if let Address::Ip(addr) = &mut address
+            && addr.port() == 0
+        {
+            // A free port.
+            addr.set_port(u16::try_from(50_000 + door % 10_000).unwrap_or(50_000));
+        }
+        if self.doors.iter().any(|door| door.open && door.address == address) {
+            return Err(Errno::ADDRINUSE);
+        }
+        let file = self.open_file(Kind::Listener(door))?;
+        let backlog_max = backlog.min(self.profile.backlog_max).max(1);
+        self.doors.push(Door { address, backlog: VecDeque::new(), backlog_max, open: true });
+        self.trace.add(self.now, NOBODY, What::Listen, Answer::Count(door as usize));
+        Ok(file)
+    }
+
+    pub(super) fn accept(&mut self, file: u32) -> Result<(u32, Address), Errno> {
+        let (_, door) = self.file_of(file);
+        let Kind::Listener(door) = door else { return Err(Errno::INVAL) };
+        let result = self.accept_at(door);
+        let answer = match result {
+            Ok((_, link)) => Answer::Count(link as usize),
+            Err(error) => Answer::Error(error),
+        };
+        self.calls += 1;
+        self.trace.add(self.now, NOBODY, What::Accept, answer);
+        match result {
+            Ok((file, link)) => Ok((file, self.links[link as usize].from.clone())),
+            Err(error) => {
+                if error == Errno::AGAIN {
+                    self.arm(file, Readiness::READABLE);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn accept_at(&mut self, number: u32) -> Result<(u32, u32), Errno> {
+        self.interrupt()?;
+        let door = &self.doors[number as usize];
+        if door.backlog.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        if self.open >= self.profile.descriptors {
+            return Err(Errno::MFILE);
+        }
+        if self.rng.chance(self.profile.accept_error) {
+            // accept(2), "Error handling": those of ours leave the queue as it is, those of one peer
+            // have taken it off.
+            let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+            let of_one_peer = [
+                Errno::CONNABORTED,
+                Errno::PROTO,
+                Errno::PERM,
+                Errno::NETDOWN,
+                Errno::NOPROTOOPT,
+                Errno::HOSTDOWN,
+                Errno::HOSTUNREACH,
+                Errno::OPNOTSUPP,
+                Errno::NETUNREACH,
+                Errno::TIMEDOUT,
+            ];
+            if self.rng.chance(300) {
+                return Err(*self.rng.pick(&ours));
+            }
+            let error = *self.rng.pick(&of_one_peer);
+            let link = self.doors[number as usize].backlog.pop_front();
+            let link = link.expect("the backlog is not empty");
+            self.links[link as usize].link.ends[HERE].reset_on_close = true;
+            self.after_close(link, HERE);
+            return Err(error);
+        }
+        let link = self.doors[number as usize].backlog.pop_front();
+        let link = link.expect("the backlog is not empty");
+        let file = self.open_file(Kind::Stream(link))?;
+        self.links[link as usize].file = Some(file);
+        Ok((file, link))
+    }
+
+    pub(super) fn read(&mut self, file: u32, buf: &mut [u8]) -> Result<usize, Errno> {
+        let link = self.link_of(file);
+        let asked = buf.len();
+        let result = self.read_at(file, link, buf);
+        self.answer(link, What::Read(asked), result);
+        match result {
+            Ok(n) if n > 0 => self.after_read(link, HERE),
+            Err(Errno::AGAIN) => self.arm(file, Readiness::READABLE),
+            Ok(_) | Err(_) => {}
+        }
+        result
+    }
+
+    pub(super) fn read_at(&mut self, file: u32, link: u32, buf: &mut [u8]) -> Result<usize, Errno> {
+        self.interrupt()?;
+        let place = &mut self.links[link as usize];
+        let waiting = place.link.halves[THERE].arrived.len();
+        if waiting > 0 && self.rng.chance(self.profile.would_block) {
+            self.edge_soon(file);
+            return Err(Errno::AGAIN);
+        }
+        let mut most = buf.len();
+        if waiting > 1 && self.rng.chance(self.profile.short_read) {
+            most = self.rng.size(1, waiting.min(most));
+            if self.is_proof(link) && most < buf.len() {
+                self.edge_soon(file);
+            }
+        }
+        self.links[link as usize].link.read(HERE, &mut buf[..most])
+    }
+
+    pub(super) fn write<'a>(
+        &mut self,
+        file: u32,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        offered: usize,
+    ) -> Result<usize, Errno> {
+        let link = self.link_of(file);
+        let result = self.write_at(file, link, pieces, offered);
+        self.answer(link, What::Write(offered), result);
+        match result {
+            Ok(n) if n > 0 => self.send_on(link, HERE),
+            Err(Errno::AGAIN) => self.arm(file, Readiness::WRITABLE),
+            Ok(_) | Err(_) => {}
+        }
+        result
+    }
+
+    pub(super) fn write_at<'a>(
+        &mut self,
+        file: u32,
+        link: u32,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        offered: usize,
+    ) -> Result<usize, Errno> {
+        self.interrupt()?;
+        let room = self.links[link as usize].link.room(HERE);
+        if room > 0 && self.rng.chance(self.profile.would_block) {
+            self.links[link as usize].link.starve(HERE);
+            self.edge_soon(file);
+            return Err(Errno::AGAIN);
+        }
+        let mut most = usize::MAX;
+        if room > 1 && offered > 1 && self.rng.chance(self.profile.short_write) {
+            most = self.rng.size(1, room.min(offered));
+            if self.is_proof(link) && most < offered {
+                self.links[link as usize].link.starve(HERE);
+                self.edge_soon(file);
+            }
+        }
+        self.links[link as usize].link.write(HERE, pieces, most)
+    }
+
+    pub(super) fn shutdown(&mut self, file: u32) -> Result<(), Errno> {
+        let link = self.link_of(file);
+        let result = self.links[link as usize].link.shutdown(HERE);
+        self.answer(link, What::Shutdown, result.map(|()| 0));
+        if result.is_ok() {
+            self.send_on(link, HERE);
+        }
+        result
+    }
+
+    pub(super) fn reset_on_close(&mut self, file: u32) {
+        let link = self.link_of(file);
+        let place = &mut self.links[link as usize];
+        place.link.ends[HERE].reset_on_close = place.link.transport == Transport::Tcp;
+    }
+
+    pub(super) fn close(&mut self, file: u32) {
+        let Some(closed) = self.files[file as usize].take() else { return };
+        self.open -= 1;
+        if let Some(token) = closed.token {
+            self.ghosts.push_back(token);
+            if self.ghosts.len() > 8 {
+                self.ghosts.pop_front();
+            }
+        }
+        match closed.what {
+            Kind::Stream(link) => {
+                self.links[link as usize].file = None;
+                self.answer(link, What::Close, Ok(0));
+                self.after_close(link, HERE);
+            }
+            Kind::Listener(door) => {
+                let door = &mut self.doors[door as usize];
+                door.open = false;
+                // Who waits in the backlog is reset (trap 25).
+                for link in std::mem::take(&mut door.backlog) {
+                    self.links[link as usize].link.ends[HERE].reset_on_close = true;
+                    self.after_close(link, HERE);
+                }
+            }
+        }
+    }
+
+    pub(super) fn register(
+        &mut self,
+        file: u32,
+        token: Token,
+        may_fail: bool,
+    ) -> Result<(), Errno> {
+        if may_fail && self.rng.chance(self.profile.watch_error) {
+            return Err(*self.rng.pick(&[Errno::NOMEM, Errno::NOSPC]));
+        }
+        if let Some(entry) = &mut self.files[file as usize] {
+            entry.token = Some(token);
+        }
+        // What is so already is told with the first poll.
+        self.edge(file);
+        Ok(())
+    }
+
+    pub(super) fn addresses(&self, file: u32) -> (Address, Address) {
+        match self.file_of(file).1 {
+            Kind::Stream(link) => {
+                let place = &self.links[link as usize];
+                (place.to.clone(), place.from.clone())
+            }
+            Kind::Listener(door) => (self.doors[door as usize].address.clone(), Address::Unnamed),
+        }
+    }
+}

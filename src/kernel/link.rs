@@ -1,0 +1,393 @@
+//! One simulated connection: two ends, and what is between them.
+//!
+//! Modelled after what Linux does, where that can be seen from a socket: tcp(7), unix(7), and the
+//! comparison in `tests.rs`, which runs the same steps against the real one. Nothing here knows the
+//! time, a descriptor or a poll: each step answers what it stirred, and `kernel.rs` goes on from
+//! there.
+
+use std::collections::VecDeque;
+
+use rustix::io::Errno;
+
+use crate::readiness::Readiness;
+
+/// Our end of a link; the peer's is [`THERE`].
+pub(crate) const HERE: usize = 0;
+pub(crate) const THERE: usize = 1;
+
+/// What carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Unix,
+}
+
+/// Bytes on their way from one end to the other.
+#[derive(Debug)]
+pub(crate) struct Half {
+    /// In the sender's kernel.
+    pub(crate) sent: VecDeque<u8>,
+    /// In the receiver's kernel, unread.
+    pub(crate) arrived: VecDeque<u8>,
+    /// How many bytes the sender's kernel holds.
+    room: usize,
+    /// How many bytes the receiver's kernel holds.
+    window: usize,
+    /// Bytes ever written.
+    pub(crate) written: u64,
+    /// Bytes ever read.
+    pub(crate) read: u64,
+    /// Offsets at which a read stops, and whether urgent data there is still to be told of.
+    cuts: VecDeque<(u64, bool)>,
+    /// The sender has ended its side: its end follows `sent`.
+    pub(crate) fin: bool,
+    /// The end has come to the receiver.
+    pub(crate) fin_arrived: bool,
+    /// The sender met a full buffer since there was last room to tell of (`SOCK_NOSPACE`).
+    starved: bool,
+    /// A step of the way is on the agenda.
+    pub(crate) due: bool,
+}
+
+/// One end's socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// It has a descriptor.
+    pub(crate) open: bool,
+    /// Reset, or failed: nothing moves any more.
+    pub(crate) dead: bool,
+    /// What the next call is told, once.
+    pub(crate) error: Option<Errno>,
+    /// Close by reset (`SO_LINGER` of zero).
+    pub(crate) reset_on_close: bool,
+    /// Unread urgent data lies at this offset.
+    urgent: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) transport: Transport,
+    /// By sender.
+    pub(crate) halves: [Half; 2],
+    pub(crate) ends: [End; 2],
+}
+
+/// What one step of the way came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Step {
+    /// Bytes that arrived.
+    pub(crate) arrived: usize,
+    /// The end arrived.
+    pub(crate) ended: bool,
+    /// The receiver has something new to be told.
+    pub(crate) news: bool,
+    /// The sender has room again.
+    pub(crate) space: bool,
+    /// Bytes came to where nobody is: the sender is to be reset.
+    pub(crate) refused: bool,
+    /// There is more to carry, and room for it.
+    pub(crate) more: bool,
+}
+
+/// What closing a descriptor leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goodbye {
+    /// Our end follows what was written.
+    End,
+    /// The other side is to be told of a reset.
+    Reset,
+    /// There is nobody to tell.
+    Nothing,
+}
+
+impl Half {
+    fn new(room: usize, window: usize) -> Self {
+        Half {
+            sent: VecDeque::new(),
+            arrived: VecDeque::new(),
+            room,
+            window,
+            written: 0,
+            read: 0,
+            cuts: VecDeque::new(),
+            fin: false,
+            fin_arrived: false,
+            starved: false,
+            due: false,
+        }
+    }
+
+    /// Bytes that count against the sender: on a Unix socket they lie with the receiver.
+    fn charged(&self, transport: Transport) -> usize {
+        match transport {
+            Transport::Tcp => self.sent.len(),
+            Transport::Unix => self.sent.len() + self.arrived.len(),
+        }
+    }
+
+    fn free(&self, transport: Transport) -> usize {
+        self.room.saturating_sub(self.charged(transport))
+    }
+
+    /// Whether there is room worth telling of: half as much as is in use (`sk_stream_is_writeable`),
+    /// three times as much on a Unix socket (`unix_writable`).
+    fn is_writable(&self, transport: Transport) -> bool {
+        let charged = self.charged(transport);
+        match transport {
+            Transport::Tcp => self.free(transport) >= (charged / 2).max(1),
+            Transport::Unix => 4 * charged <= self.room,
+        }
+    }
+
+    /// How many bytes ever came to the receiver.
+    fn came(&self) -> u64 {
+        self.read + self.arrived.len() as u64
+    }
+
+    fn can_carry(&self) -> bool {
+        (!self.sent.is_empty() && self.arrived.len() < self.window)
+            || (self.sent.is_empty() && self.fin && !self.fin_arrived)
+            || self.cuts.iter().any(|(at, urgent)| *urgent && *at <= self.came())
+    }
+}
+
+impl Link {
+    /// `sizes`: of the buffers, the sender's and the receiver's, by direction.
+    pub(crate) fn new(transport: Transport, sizes: [(usize, usize); 2]) -> Self {
+        let end = End { open: true, dead: false, error: None, reset_on_close: false, urgent: None };
+        Link {
+            transport,
+            halves: sizes.map(|(room, window)| Half::new(room, window)),
+            ends: [end; 2],
+        }
+    }
+
+    /// Reads at one end, into `buf`.
+    pub(crate) fn read(&mut self, side: usize, buf: &mut [u8]) -> Result<usize, Errno> {
+        let half = &mut self.halves[1 - side];
+        let end = &mut self.ends[side];
+        if half.arrived.is_empty() || buf.is_empty() {
+            if let Some(error) = end.error.take() {
+                return Err(error);
+            }
+            let ended = half.fin_arrived || end.dead;
+            return if ended || buf.is_empty() { Ok(0) } else { Err(Errno::AGAIN) };
+        }
+        let mut n = buf.len().min(half.arrived.len());
+        while let Some((cut, _)) = half.cuts.front().copied() {
+            if cut > half.read {
+                // Short, with more behind it and no edge to come (trap 71).
+                n = n.min(usize::try_from(cut - half.read).unwrap_or(n));
+                break;
+            }
+            half.cuts.pop_front();
+        }
+        let (one, two) = half.arrived.as_slices();
+        let from_one = n.min(one.len());
+        buf[..from_one].copy_from_slice(&one[..from_one]);
+        buf[from_one..n].copy_from_slice(&two[..n - from_one]);
+        half.arrived.drain(..n);
+        half.read += n as u64;
+        if end.urgent.is_some_and(|at| half.read > at) {
+            end.urgent = None;
+        }
+        Ok(n)
+    }
+
+    /// Writes at one end as much as there is room for, at most `most` bytes.
+    pub(crate) fn write<'a>(
+        &mut self,
+        side: usize,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        most: usize,
+    ) -> Result<usize, Errno> {
+        if let Some(error) = self.ends[side].error.take() {
+            return Err(error);
+        }
+        let half = &mut self.halves[side];
+        let gone = self.transport == Transport::Unix && !self.ends[1 - side].open;
+        if self.ends[side].dead || half.fin || gone {
+            return Err(Errno::PIPE);
+        }
+        let free = half.free(self.transport);
+        if free == 0 {
+            half.starved = true;
+            return Err(Errno::AGAIN);
+        }
+        let mut taken = 0;
+        for piece in pieces {
+            let n = piece.len().min(free.min(most) - taken);
+            half.sent.extend(&piece[..n]);
+            taken += n;
+            if n < piece.len() {
+                half.starved = true;
+                break;
+            }
+        }
+        half.written += taken as u64;
+        Ok(taken)
+    }
+
+    /// A cut where the next byte written will lie: urgent data, or a descriptor passed along.
+    pub(crate) fn mark(&mut self, side: usize, urgent: bool) {
+        let half = &mut self.halves[side];
+        half.cuts.push_back((half.written, urgent));
+    }
+
+    /// Carries at most `most` bytes of what `side` sent one step of the way.
+    pub(crate) fn carry(&mut self, side: usize, most: usize) -> Step {
+        let mut step = Step::default();
+        if self.ends[1 - side].dead {
+            // They fall on nobody's ears.
+            self.halves[side].sent.clear();
+            return step;
+        }
+        let receiver_open = self.ends[1 - side].open;
+        let half = &mut self.halves[side];
+        let n = half.sent.len().min(half.window - half.arrived.len()).min(most);
+        if n > 0 && !receiver_open {
+            step.refused = true;
+            return step;
+        }
+        if n == half.sent.len() && half.arrived.is_empty() {
+            std::mem::swap(&mut half.sent, &mut half.arrived);
+        } else {
+            half.arrived.extend(half.sent.drain(..n));
+        }
+        step.arrived = n;
+        step.news = n > 0;
+        let came = half.came();
+        for (at, urgent) in &mut half.cuts {
+            if *urgent && *at <= came {
+                *urgent = false;
+                self.ends[1 - side].urgent = Some(*at);
+                step.news = true;
+            }
+        }
+        if half.sent.is_empty() && half.fin && !half.fin_arrived {
+            half.fin_arrived = true;
+            step.ended = true;
+            step.news = true;
+        }
+        if n > 0 && self.transport == Transport::Tcp {
+            step.space = half.starved && half.is_writable(Transport::Tcp);
+        }
+        if step.space {
+            half.starved = false;
+        }
+        step.more = half.can_carry();
+        step
+    }
+
+    /// After a read at `side`: whether the other side has room again, and whether the way is free.
+    pub(crate) fn after_read(&mut self, side: usize) -> (bool, bool) {
+        let half = &mut self.halves[1 - side];
+        let space = self.transport == Transport::Unix && half.is_writable(Transport::Unix);
+        (space, half.can_carry())
+    }
+
+    /// Ends `side`'s half: shutdown(2) of writing.
+    pub(crate) fn shutdown(&mut self, side: usize) -> Result<(), Errno> {
+        if self.ends[side].dead {
+            return Err(Errno::NOTCONN);
+        }
+        self.halves[side].fin = true;
+        Ok(())
+    }
+
+    /// Closes `side`'s descriptor.
+    pub(crate) fn close(&mut self, side: usize) -> Goodbye {
+        let unread = !self.halves[1 - side].arrived.is_empty();
+        let end = &mut self.ends[side];
+        end.open = false;
+        if end.dead {
+            return Goodbye::Nothing;
+        }
+        let reset = match self.transport {
+            // RFC 1122, 4.2.2.13: who closes with data unread resets.
+            Transport::Tcp => end.reset_on_close || unread,
+            Transport::Unix => unread,
+        };
+        if !reset {
+            self.halves[side].fin = true;
+            return Goodbye::End;
+        }
+        if self.transport == Transport::Tcp {
+            end.dead = true;
+            self.halves[side].sent.clear();
+        }
+        Goodbye::Reset
+    }
+
+    /// A reset comes to `side`. What has arrived there stays to be read. Answers whether there was
+    /// anybody to hear of it.
+    pub(crate) fn reset(&mut self, side: usize) -> bool {
+        let ended = self.halves[1 - side].fin_arrived;
+        let end = &mut self.ends[side];
+        if end.dead {
+            return false;
+        }
+        end.dead = true;
+        // Linux tells who has seen the end EPIPE instead (`tcp_reset`, CLOSE_WAIT).
+        let error =
+            if ended && self.transport == Transport::Tcp { Errno::PIPE } else { Errno::CONNRESET };
+        end.error = Some(error);
+        self.halves[side].sent.clear();
+        let incoming = &mut self.halves[1 - side];
+        match self.transport {
+            Transport::Tcp => incoming.sent.clear(),
+            // What was written lies with the receiver already.
+            Transport::Unix => incoming.arrived.append(&mut incoming.sent),
+        }
+        end.open
+    }
+
+    /// What a poll would say of `side` now.
+    pub(crate) fn mask(&mut self, side: usize) -> Readiness {
+        let end = &self.ends[side];
+        let incoming = &self.halves[1 - side];
+        let mut mask = Readiness::EMPTY;
+        let ended = incoming.fin_arrived || end.dead;
+        if ended || !incoming.arrived.is_empty() {
+            mask = mask | Readiness::READABLE;
+        }
+        if ended {
+            mask = mask | Readiness::READ_CLOSED;
+        }
+        if end.error.is_some() {
+            mask = mask | Readiness::ERROR;
+        }
+        if end.urgent.is_some() {
+            mask = mask | Readiness::URGENT | Readiness::READABLE;
+        }
+        let dead = end.dead;
+        let outgoing = &mut self.halves[side];
+        if dead || outgoing.fin || outgoing.is_writable(self.transport) {
+            mask = mask | Readiness::WRITABLE;
+        } else {
+            // Who asks and hears no is told when that changes (`tcp_poll`).
+            outgoing.starved = true;
+        }
+        mask
+    }
+
+    /// What `side` can still be told by a read now: bytes, the end, an error.
+    pub(crate) fn is_readable(&self, side: usize) -> bool {
+        let half = &self.halves[1 - side];
+        !half.arrived.is_empty() || half.fin_arrived || self.ends[side].error.is_some()
+    }
+
+    /// How much of a write `side`'s kernel would take now.
+    pub(crate) fn room(&self, side: usize) -> usize {
+        if self.ends[side].dead { 0 } else { self.halves[side].free(self.transport) }
+    }
+
+    /// A write that met no full buffer is to be treated as if it had: an edge must follow.
+    pub(crate) fn starve(&mut self, side: usize) {
+        self.halves[side].starved = true;
+    }
+
+    pub(crate) fn can_carry(&self, side: usize) -> bool {
+        self.halves[side].can_carry()
+    }
+}

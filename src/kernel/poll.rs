@@ -1,0 +1,305 @@
+//! Time: the poll that waits for it, the agenda that fills it, and the events that come of it.
+
+use std::cmp::Reverse;
+use std::io;
+
+use super::link::{HERE, THERE, Transport};
+use super::trace::{Answer, NOBODY, What};
+use super::{Event, File, Horizon, Kind, SYN_RETRY, Stage, State};
+use crate::id::Token;
+use crate::readiness::Readiness;
+
+impl State {
+    pub(super) fn poll(
+        &mut self,
+        timeout: Option<u64>,
+        events: &mut Vec<(Token, Readiness)>,
+    ) -> io::Result<()> {
+        events.clear();
+        self.idle = false;
+        self.trace.add(self.now, NOBODY, What::Poll(timeout.unwrap_or(u64::MAX)), Answer::None);
+        let until = timeout.map_or(u64::MAX, |timeout| self.now.saturating_add(timeout));
+        // Nothing is done in no time.
+        self.now += self.rng.within(100, 20_000);
+        if self.rng.chance(self.profile.stopped) {
+            let pause = self.rng.within(1_000_000, 3_000_000_000);
+            self.trace.add(self.now, NOBODY, What::Stopped(pause), Answer::None);
+            self.pass(self.now + pause);
+        }
+        self.pass(self.now);
+        self.interrupt()?;
+        loop {
+            self.collect(events);
+            if !events.is_empty() {
+                self.eventful += 1;
+                return Ok(());
+            }
+            if timeout == Some(0) || self.now >= until {
+                return Ok(());
+            }
+            let next = self.agenda.peek().map_or(u64::MAX, |Reverse((at, _, _))| *at);
+            let wanted = next.min(until);
+            match self.horizon {
+                Horizon::Idle if next == u64::MAX => {
+                    self.idle = true;
+                    return Ok(());
+                }
+                Horizon::Until(end) if end < wanted => {
+                    self.now = self.now.max(end);
+                    self.idle = true;
+                    return Ok(());
+                }
+                Horizon::Never if wanted == u64::MAX => {
+                    let text = "the simulation is idle: nothing will ever happen again";
+                    return Err(io::Error::other(text));
+                }
+                Horizon::Idle | Horizon::Until(_) | Horizon::Never => {}
+            }
+            self.pass(wanted);
+        }
+    }
+
+    /// Lets time pass, and happen what is on the agenda.
+    pub(crate) fn pass(&mut self, until: u64) {
+        self.call_peers();
+        while let Some(Reverse((at, _, event))) = self.agenda.peek().copied() {
+            if at > until {
+                break;
+            }
+            self.agenda.pop();
+            self.now = self.now.max(at);
+            self.happen(event);
+            self.call_peers();
+        }
+        self.now = self.now.max(until);
+    }
+
+    pub(super) fn call_peers(&mut self) {
+        while let Some(link) = self.stirred.pop_front() {
+            self.links[link as usize].stirred = false;
+            let Some(mut actor) = self.links[link as usize].actor.take() else { continue };
+            actor.act(self, link);
+            self.links[link as usize].actor = Some(actor);
+        }
+    }
+
+    pub(super) fn happen(&mut self, event: Event) {
+        match event {
+            Event::Carry(link, side) => self.carry(link, side),
+            Event::Reset(link, side) => self.reset(link, side),
+            Event::Connect(link) => self.arrive(link),
+            Event::Act(link) => self.stir(link),
+            Event::Edge(file) => self.edge_now(file),
+        }
+    }
+
+    pub(super) fn carry(&mut self, link: u32, side: usize) {
+        let most = self.rng.size(*self.profile.piece.start(), *self.profile.piece.end());
+        let place = &mut self.links[link as usize];
+        place.link.halves[side].due = false;
+        let step = place.link.carry(side, most);
+        if step.refused {
+            // RFC 9293, 3.10.7.1: what comes to no connection is answered by a reset.
+            place.link.ends[1 - side].dead = true;
+            place.link.halves[side].sent.clear();
+            return self.later(Event::Reset(link, side));
+        }
+        let here = side == THERE;
+        if step.arrived > 0 {
+            let what =
+                if here { What::Arrive(step.arrived) } else { What::ArriveThere(step.arrived) };
+            self.note(link, what);
+        }
+        if step.ended {
+            self.note(link, if here { What::End } else { What::EndThere });
+        }
+        if step.news {
+            self.tell(link, 1 - side);
+        }
+        if step.space {
+            self.tell(link, side);
+        }
+        if step.more {
+            self.send_on(link, side);
+        }
+    }
+
+    pub(super) fn reset(&mut self, link: u32, side: usize) {
+        let there = side == THERE;
+        if self.links[link as usize].link.transport == Transport::Tcp && self.rng.chance(500) {
+            // What was on the wire before it arrives before it.
+            let most = self.rng.size(0, 64);
+            let step = self.links[link as usize].link.carry(1 - side, most);
+            if step.arrived > 0 {
+                let what = if there {
+                    What::ArriveThere(step.arrived)
+                } else {
+                    What::Arrive(step.arrived)
+                };
+                self.note(link, what);
+            }
+        }
+        let place = &mut self.links[link as usize];
+        let heard = place.link.reset(side);
+        self.note(link, if there { What::ResetThere } else { What::Reset });
+        if heard {
+            self.tell(link, side);
+        }
+    }
+
+    /// A connection attempt comes to a door.
+    pub(super) fn arrive(&mut self, link: u32) {
+        let to = &self.links[link as usize].to;
+        let door = self.doors.iter().position(|door| door.open && door.address == *to);
+        let Some(number) = door else {
+            self.note(link, What::Refused);
+            self.links[link as usize].stage = Stage::Refused;
+            self.links[link as usize].link.ends[THERE].dead = true;
+            return self.stir(link);
+        };
+        let door = &mut self.doors[number];
+        if door.backlog.len() >= door.backlog_max {
+            return self.at(self.now + SYN_RETRY, Event::Connect(link));
+        }
+        door.backlog.push_back(link);
+        self.note(link, What::Connect);
+        self.links[link as usize].stage = Stage::Established;
+        self.stir(link);
+        let is_it = |file: &Option<File>| {
+            file.as_ref()
+                .is_some_and(|file| matches!(file.what, Kind::Listener(n) if n as usize == number))
+        };
+        if let Some(file) = self.files.iter().position(is_it) {
+            self.edge(u32::try_from(file).expect("files are few"));
+        }
+    }
+
+    /// Something new to be told: to us by an edge, to the peer by a call.
+    pub(super) fn tell(&mut self, link: u32, side: usize) {
+        if side == THERE {
+            self.stir(link);
+        } else if let Some(file) = self.links[link as usize].file {
+            self.edge(file);
+        }
+    }
+
+    pub(crate) fn stir(&mut self, link: u32) {
+        let place = &mut self.links[link as usize];
+        if !place.stirred {
+            place.stirred = true;
+            self.stirred.push_back(link);
+        }
+    }
+
+    pub(super) fn edge(&mut self, file: u32) {
+        if self.rng.chance(self.profile.late) {
+            let wait = self.rng.within(0, 1_000_000);
+            return self.at(self.now + wait, Event::Edge(file));
+        }
+        self.edge_now(file);
+    }
+
+    pub(super) fn edge_now(&mut self, file: u32) {
+        if let Some(entry) = self.files.get_mut(file as usize).and_then(Option::as_mut)
+            && entry.token.is_some()
+            && !entry.pending
+        {
+            entry.pending = true;
+            self.edges.push_back(file);
+        }
+    }
+
+    /// A call was cut where it need not have been: an edge owes the rest.
+    pub(super) fn edge_soon(&mut self, file: u32) {
+        let wait = self.rng.within(0, 1_000_000);
+        self.at(self.now + wait, Event::Edge(file));
+    }
+
+    /// Without flags: a direction whose call said WouldBlock is reported again.
+    pub(super) fn arm(&mut self, file: u32, bit: Readiness) {
+        if self.profile.flags {
+            return;
+        }
+        let Some(entry) = &mut self.files[file as usize] else { return };
+        entry.armed = entry.armed | bit;
+        // Asked by level: what is so is told at once.
+        self.edge_now(file);
+    }
+
+    pub(super) fn collect(&mut self, events: &mut Vec<(Token, Readiness)>) {
+        if self.woken {
+            self.woken = false;
+            events.push((Token::WAKER, Readiness::READABLE));
+        }
+        let most = self.profile.events_max;
+        while events.len() < most {
+            let Some(file) = self.edges.pop_front() else { break };
+            let Some(entry) = &mut self.files[file as usize] else { continue };
+            entry.pending = false;
+            let Some(token) = entry.token else { continue };
+            let (what, armed) = (entry.what, entry.armed);
+            let mut bits = match what {
+                Kind::Stream(link) => self.links[link as usize].link.mask(HERE),
+                Kind::Listener(door) if self.doors[door as usize].backlog.is_empty() => {
+                    Readiness::EMPTY
+                }
+                Kind::Listener(_) => Readiness::READABLE,
+            };
+            if !self.profile.flags {
+                bits = bits.common(Readiness::READABLE | Readiness::WRITABLE).common(armed);
+                if let Some(entry) = &mut self.files[file as usize] {
+                    entry.armed = armed.without(bits);
+                }
+            }
+            if bits == Readiness::EMPTY {
+                continue;
+            }
+            let halves = [bits.common(Readiness::WRITABLE), bits.without(Readiness::WRITABLE)];
+            let both = !halves.contains(&Readiness::EMPTY) && events.len() + 2 <= most;
+            if both && self.rng.chance(self.profile.split) {
+                events.extend(halves.map(|bits| (token, bits)));
+            } else {
+                events.push((token, bits));
+            }
+        }
+        if self.rng.chance(self.profile.spurious) && events.len() < most {
+            self.imagine(events);
+        }
+        if events.len() > 1 && self.rng.chance(self.profile.reordered) {
+            let (one, other) =
+                (self.rng.size(0, events.len() - 1), self.rng.size(0, events.len() - 1));
+            events.swap(one, other);
+        }
+        for (token, bits) in events.iter() {
+            let who = u32::try_from(token.0 & 0x00FF_FFFF).unwrap_or(NOBODY);
+            self.trace.add(self.now, NOBODY, What::Event(*bits), Answer::Count(who as usize));
+        }
+    }
+
+    /// An event for nothing: of a file, or of one that is gone.
+    pub(super) fn imagine(&mut self, events: &mut Vec<(Token, Readiness)>) {
+        let all = [
+            Readiness::READABLE,
+            Readiness::WRITABLE,
+            Readiness::READABLE | Readiness::WRITABLE,
+            Readiness::READABLE | Readiness::READ_CLOSED,
+            Readiness::ERROR,
+        ];
+        let kinds = if self.profile.flags { &all[..] } else { &all[..3] };
+        let bits = *self.rng.pick(kinds);
+        let token = if self.rng.chance(500) {
+            if self.ghosts.is_empty() {
+                return;
+            }
+            Some(self.ghosts[self.rng.size(0, self.ghosts.len() - 1)])
+        } else if self.files.is_empty() {
+            None
+        } else {
+            let file = self.rng.size(0, self.files.len() - 1);
+            self.files[file].as_ref().and_then(|file| file.token)
+        };
+        if let Some(token) = token {
+            events.push((token, bits));
+        }
+    }
+}

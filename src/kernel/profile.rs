@@ -1,0 +1,235 @@
+//! How rough the simulated world is: sizes, delays, and how often what goes wrong.
+
+use std::ops::RangeInclusive;
+
+/// How rough a simulated world is: how large its buffers, how slow its network, how often each
+/// fault.
+///
+/// Chances are in thousandths of the calls they concern. Start from [`calm`](Self::calm) (no
+/// faults, every byte at once), [`default`](Self::default) (what TCP does on any day: bytes come in
+/// pieces, late, and a call may be cut short) or [`rough`](Self::rough) (everything that a kernel may
+/// do), and change what your test is about.
+///
+/// # Examples
+///
+/// ```
+/// use wouldblock::sim::Profile;
+///
+/// // A world in which descriptors run out, and nothing else happens.
+/// let profile = Profile::calm().descriptors(8);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    pub(crate) flags: bool,
+    pub(crate) buffer: RangeInclusive<usize>,
+    pub(crate) piece: RangeInclusive<usize>,
+    pub(crate) latency: RangeInclusive<u64>,
+    pub(crate) descriptors: usize,
+    pub(crate) backlog_max: usize,
+    pub(crate) events_max: usize,
+    pub(crate) short_read: u32,
+    pub(crate) short_write: u32,
+    pub(crate) would_block: u32,
+    pub(crate) interrupted: u32,
+    pub(crate) accept_error: u32,
+    pub(crate) watch_error: u32,
+    pub(crate) spurious: u32,
+    pub(crate) split: u32,
+    pub(crate) reordered: u32,
+    pub(crate) late: u32,
+    pub(crate) stopped: u32,
+}
+
+/// [`Profile::everyday`].
+impl Default for Profile {
+    fn default() -> Self {
+        Self::everyday()
+    }
+}
+
+impl Profile {
+    /// No faults: bytes arrive at once and whole, buffers are as large as Linux's, as many
+    /// descriptors as anyone needs.
+    #[must_use]
+    pub fn calm() -> Self {
+        Profile {
+            flags: true,
+            buffer: 128 << 10..=128 << 10,
+            piece: usize::MAX..=usize::MAX,
+            latency: 10..=10,
+            descriptors: 1 << 20,
+            backlog_max: 4096,
+            events_max: 1024,
+            short_read: 0,
+            short_write: 0,
+            would_block: 0,
+            interrupted: 0,
+            accept_error: 0,
+            watch_error: 0,
+            spurious: 0,
+            split: 0,
+            reordered: 0,
+            late: 0,
+            stopped: 0,
+        }
+    }
+
+    /// What a network does on any day: bytes come in pieces of 1 to 64, after 5 µs to 2 ms; buffers
+    /// hold 64 to 4096 bytes; reads and writes are cut short now and then.
+    #[must_use]
+    pub fn everyday() -> Self {
+        Self::calm()
+            .buffer(64..=4096)
+            .piece(1..=64)
+            .latency_micros(5..=2000)
+            .short_read(100)
+            .short_write(100)
+            .interrupted(10)
+    }
+
+    /// Everything that a kernel and a network may do, often.
+    #[must_use]
+    pub fn rough() -> Self {
+        Self::everyday()
+            .would_block(30)
+            .accept_error(50)
+            .watch_error(5)
+            .spurious(50)
+            .split(100)
+            .reordered(200)
+            .late(50)
+            .stopped(2)
+    }
+
+    /// Whether the kernel's events tell more than readable and writable, and a short read or write
+    /// on TCP is followed by an edge: as Linux's epoll (`true`), or as a poll(2) that is armed again
+    /// by WouldBlock alone (`false`).
+    #[must_use]
+    pub fn flags(mut self, flags: bool) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// The size in bytes of the kernel's buffers, drawn for each connection and direction.
+    #[must_use]
+    pub fn buffer(mut self, bytes: RangeInclusive<usize>) -> Self {
+        self.buffer = (*bytes.start()).max(1)..=(*bytes.end()).max(1);
+        self
+    }
+
+    /// How many bytes arrive at a time.
+    #[must_use]
+    pub fn piece(mut self, bytes: RangeInclusive<usize>) -> Self {
+        self.piece = (*bytes.start()).max(1)..=(*bytes.end()).max(1);
+        self
+    }
+
+    /// How long a piece is under way, in microseconds.
+    #[must_use]
+    pub fn latency_micros(mut self, micros: RangeInclusive<u64>) -> Self {
+        self.latency = micros;
+        self
+    }
+
+    /// The most descriptors the process may have open (`EMFILE` above that, getrlimit(2)).
+    #[must_use]
+    pub fn descriptors(mut self, descriptors: usize) -> Self {
+        self.descriptors = descriptors;
+        self
+    }
+
+    /// The most connections that wait at a listener, whatever it asks for (`net.core.somaxconn`).
+    /// Who comes when it is full tries again after a second.
+    #[must_use]
+    pub fn backlog_max(mut self, connections: usize) -> Self {
+        self.backlog_max = connections.max(1);
+        self
+    }
+
+    /// The most events one poll brings.
+    #[must_use]
+    pub fn events_max(mut self, events: usize) -> Self {
+        self.events_max = events.max(1);
+        self
+    }
+
+    /// How often a read brings less than there is. With [`flags`](Self::flags), and on TCP, an edge
+    /// follows.
+    #[must_use]
+    pub fn short_read(mut self, per_mille: u32) -> Self {
+        self.short_read = per_mille;
+        self
+    }
+
+    /// How often a write takes less than there is room for. With [`flags`](Self::flags), and on TCP,
+    /// an edge follows.
+    #[must_use]
+    pub fn short_write(mut self, per_mille: u32) -> Self {
+        self.short_write = per_mille;
+        self
+    }
+
+    /// How often a call says WouldBlock without need. An edge follows.
+    #[must_use]
+    pub fn would_block(mut self, per_mille: u32) -> Self {
+        self.would_block = per_mille;
+        self
+    }
+
+    /// How often a signal interrupts a call, the poll included; sometimes many times in a row.
+    #[must_use]
+    pub fn interrupted(mut self, per_mille: u32) -> Self {
+        self.interrupted = per_mille;
+        self
+    }
+
+    /// How often an accept fails with one of the errors that Linux knows (accept(2)).
+    #[must_use]
+    pub fn accept_error(mut self, per_mille: u32) -> Self {
+        self.accept_error = per_mille;
+        self
+    }
+
+    /// How often the kernel will not watch a new connection (`ENOMEM`, `ENOSPC` of epoll_ctl(2)).
+    #[must_use]
+    pub fn watch_error(mut self, per_mille: u32) -> Self {
+        self.watch_error = per_mille;
+        self
+    }
+
+    /// How often a poll brings an event for nothing, of one who has gone perhaps.
+    #[must_use]
+    pub fn spurious(mut self, per_mille: u32) -> Self {
+        self.spurious = per_mille;
+        self
+    }
+
+    /// How often one event comes as two.
+    #[must_use]
+    pub fn split(mut self, per_mille: u32) -> Self {
+        self.split = per_mille;
+        self
+    }
+
+    /// How often the events of one poll change places.
+    #[must_use]
+    pub fn reordered(mut self, per_mille: u32) -> Self {
+        self.reordered = per_mille;
+        self
+    }
+
+    /// How often an event comes later than what it tells of, by up to a millisecond.
+    #[must_use]
+    pub fn late(mut self, per_mille: u32) -> Self {
+        self.late = per_mille;
+        self
+    }
+
+    /// How often a poll takes up to three seconds although there is something to tell: the process
+    /// was stopped, or the machine slept.
+    #[must_use]
+    pub fn stopped(mut self, per_mille: u32) -> Self {
+        self.stopped = per_mille;
+        self
+    }
+}

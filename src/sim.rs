@@ -1,0 +1,415 @@
+//! The same reactor on a simulated kernel and clock, driven by a seed: for tests of handlers.
+//!
+//! A test on real sockets meets one order of events, the one that the machine's mood gave it. Here
+//! the order comes from a seed: which bytes arrive together, when, which call is cut short, who
+//! resets in between. Your handler runs untouched, on the very code that runs in production; the
+//! sockets, the network, the peers and the clock are simulated. Nothing is random but the seed: the
+//! same seed and the same [`Profile`] give the same trace, and a failure prints both. All time is
+//! virtual: a day of timeouts takes milliseconds.
+//!
+//! Needs the feature `sim`, best as a dev-dependency:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! wouldblock = { version = "0.1", features = ["sim"] }
+//! ```
+//!
+//! # A first test
+//!
+//! [`check`] runs a test for many seeds. A [`Peer`] does one thing after the other: what it is told
+//! to [`send`](Peer::send) goes out as the network takes it, [`expect`](Peer::expect) waits for an
+//! answer, and an answer that does not come, or is another, is a failure.
+//!
+//! ```
+//! use std::time::Duration;
+//! use wouldblock::sim::{Profile, check};
+//! use wouldblock::{Config, handler_fn};
+//!
+//! // Answers each line with the line in capitals.
+//! fn shout() -> impl wouldblock::Handler {
+//!     handler_fn(|conn, input| {
+//!         while let Some(line) = input.line() {
+//!             conn.send(line.to_ascii_uppercase());
+//!             conn.send(b"\n");
+//!         }
+//!         Ok(())
+//!     })
+//! }
+//!
+//! check(0..100, Profile::default(), |sim| {
+//!     let mut reactor = sim.reactor(shout(), Config::default())?;
+//!     reactor.listen("10.0.0.1:7777")?;
+//!
+//!     let peer = sim.connect("10.0.0.1:7777");
+//!     peer.send(b"hello\nwor"); // however it is cut on the way
+//!     peer.expect(b"HELLO\n");
+//!     peer.wait(Duration::from_secs(3600)); // costs nothing
+//!     peer.send(b"ld\n");
+//!     peer.expect(b"WORLD\n");
+//!     peer.finish();
+//!     peer.expect_end();
+//!     sim.run_until_idle(&mut reactor)
+//! });
+//! ```
+//!
+//! A handler that keeps half a line and forgets it fails this test, whichever way it forgets: try
+//! it. The failure says with which seed; the environment variable `WOULDBLOCK_SEED` runs that one
+//! alone and prints its trace.
+//!
+//! # What is simulated
+//!
+//! TCP and Unix streams: listeners with a backlog, buffers that fill, half-close, resets that
+//! overtake data, urgent data and passed descriptors, and the errors that Linux gives. Where the
+//! real kernel can be seen to do a thing, a test of this crate does it on both and compares. The
+//! poll is as stingy as the real one: an edge when something changed, once. See [`Profile`] for
+//! what can be made to go wrong and how often.
+//!
+//! Not simulated: names (a listener and a peer give an address, `"IP:PORT"` or `"unix:PATH"`),
+//! socket options ([`Conn::fd`](crate::Conn::fd) answers `None`), other threads (a
+//! [`Handle`](crate::Handle) works, but a wake from another thread comes when it comes), and the time
+//! that a callback takes.
+//!
+//! # The crate's own schedules
+//!
+//! [`schedule`] is how the crate itself is tested: a seed draws the world, the limits, a handler and
+//! dozens of peers of all temperaments, and an oracle checks the crate's promises at every callback
+//! and whenever the world comes to rest. `cargo run --release --features sim --example simulate`
+//! runs as many as one likes.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::handler::Handler;
+use crate::kernel::{Horizon, Kernel, nanos};
+use crate::reactor::Reactor;
+use crate::socket::Stream;
+
+mod peer;
+pub mod schedule;
+
+pub use crate::kernel::profile::Profile;
+pub use peer::Peer;
+use peer::Script;
+
+/// Turns of the loop in which nothing at all is done before that is called spinning.
+const IDLE_TURNS: u32 = 64;
+/// Turns of the loop before a world that does not come to rest is given up.
+const TURNS_MAX: u32 = 10_000_000;
+/// Lines of the trace in a failure.
+const TAIL: usize = 60;
+
+/// A simulated world: a kernel, a network, peers, a clock.
+///
+/// Cloning it gives another name for the same world.
+#[derive(Clone, Debug)]
+pub struct Sim {
+    kernel: Kernel,
+    seed: u64,
+    profile: Profile,
+    scripts: Arc<Mutex<Vec<Arc<Mutex<Script>>>>>,
+}
+
+impl Sim {
+    /// A world that differs from others by its seed and its profile, and by nothing else.
+    #[must_use]
+    pub fn new(seed: u64, profile: Profile) -> Self {
+        Sim { kernel: Kernel::new(seed, profile.clone()), seed, profile, scripts: Arc::default() }
+    }
+
+    /// A reactor in this world, as [`Reactor::with_config`] makes one in the real one.
+    ///
+    /// Drive it with [`run_until_idle`](Self::run_until_idle) and [`advance`](Self::advance), or
+    /// with [`Reactor::run`] if the handler or a peer brings it to its end: there a wait that would
+    /// never end is an error.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a contradiction in `config`, which it names.
+    pub fn reactor<H: Handler>(&self, handler: H, config: Config) -> Result<Reactor<H>, Failure> {
+        let driver = Driver::simulated(self.kernel.clone());
+        Ok(Reactor::with_driver(handler, &config, driver)?)
+    }
+
+    /// A peer that connects to `"IP:PORT"` or `"unix:PATH"`, from now on. If nobody listens there
+    /// when it arrives it is [refused](Peer::is_refused).
+    ///
+    /// # Panics
+    ///
+    /// If `to` is neither.
+    #[must_use]
+    #[track_caller]
+    pub fn connect(&self, to: &str) -> Peer {
+        let to: Address = to.parse().unwrap_or_else(|error| panic!("{error}"));
+        self.connect_to(to)
+    }
+
+    /// A peer that connects to an address, such as [`Reactor::local_addr`] answers.
+    #[must_use]
+    pub fn connect_to(&self, to: Address) -> Peer {
+        let script = self.script();
+        let actor = peer::Player(Arc::clone(&script));
+        let link = self.kernel.state().connect(to, Box::new(actor));
+        Peer::new(self.kernel.clone(), link, script)
+    }
+
+    /// One end of a connected pair, to be [adopted](Reactor::adopt), and the peer at the other.
+    ///
+    /// # Errors
+    ///
+    /// If descriptors have run out.
+    pub fn pair(&self) -> io::Result<(Stream, Peer)> {
+        let script = self.script();
+        let actor = peer::Player(Arc::clone(&script));
+        let (stream, link) = self.kernel.pair(Box::new(actor))?;
+        Ok((stream.into(), Peer::new(self.kernel.clone(), link, script)))
+    }
+
+    fn script(&self) -> Arc<Mutex<Script>> {
+        let script = Arc::new(Mutex::new(Script::default()));
+        self.scripts.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&script));
+        script
+    }
+
+    /// Runs the reactor until nothing more happens: nothing is under way, no peer has anything to
+    /// do, and only a deadline could wake it. Time passes as the network and the peers need it; a
+    /// deadline that comes meanwhile is met.
+    ///
+    /// # Errors
+    ///
+    /// A peer expects what did not come, or met something else; the reactor failed, or spins; it
+    /// does not come to rest within ten million turns.
+    pub fn run_until_idle<H: Handler>(&self, reactor: &mut Reactor<H>) -> Result<(), Failure> {
+        self.run(reactor, Horizon::Idle)?;
+        self.unmet(true)
+    }
+
+    /// Runs the reactor for so long, whatever happens or does not: to see what a timeout does.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_until_idle`](Self::run_until_idle), but what a peer expects may still come.
+    pub fn advance<H: Handler>(
+        &self,
+        reactor: &mut Reactor<H>,
+        time: Duration,
+    ) -> Result<(), Failure> {
+        let end = self.kernel.now().saturating_add(nanos(time));
+        self.run(reactor, Horizon::Until(end))?;
+        self.unmet(false)
+    }
+
+    fn run<H: Handler>(&self, reactor: &mut Reactor<H>, horizon: Horizon) -> Result<(), Failure> {
+        self.kernel.state().horizon = horizon;
+        let result = self.turns(reactor);
+        self.kernel.state().horizon = Horizon::Never;
+        result
+    }
+
+    fn turns<H: Handler>(&self, reactor: &mut Reactor<H>) -> Result<(), Failure> {
+        let mut quiet = Quiet::default();
+        for _ in 0..TURNS_MAX {
+            let goes_on = match reactor.turn(None) {
+                Ok(goes_on) => goes_on,
+                Err(error) => return Err(self.failure(format!("the reactor failed: {error}"))),
+            };
+            if !goes_on || self.kernel.state().idle {
+                return Ok(());
+            }
+            if quiet.after_turn(&self.kernel) {
+                let what = "the reactor spins: it polls again and again and does nothing";
+                return Err(self.failure(what.into()));
+            }
+        }
+        Err(self.failure(format!("after {TURNS_MAX} turns the world has not come to rest")))
+    }
+
+    /// What a peer met instead of what it expects, or (`at_rest`) still expects.
+    fn unmet(&self, at_rest: bool) -> Result<(), Failure> {
+        let scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (number, script) in scripts.iter().enumerate() {
+            let script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(what) = script.complaint(at_rest) {
+                return Err(self.failure(format!("peer {number} {what}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A failure of this world, for a check of your own: it tells the seed, the profile, and the
+    /// end of the trace.
+    #[must_use]
+    pub fn failure(&self, what: String) -> Failure {
+        Failure(Box::new(Told {
+            what,
+            seed: self.seed,
+            profile: Some(self.profile.clone()),
+            trace: self.kernel.state().trace.text(TAIL),
+        }))
+    }
+
+    /// The seed it was made from.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The time since the world was made.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.kernel.now())
+    }
+
+    /// What happened, a line for each call of the reactor, each event, and each thing that a peer
+    /// did; the last 100,000 of them. `#3` is the fourth peer.
+    #[must_use]
+    pub fn trace(&self) -> String {
+        self.kernel.state().trace.text(usize::MAX)
+    }
+
+    /// A number for all that happened: equal for equal seeds and profiles, unless a handler draws
+    /// from elsewhere (a clock, a random hasher).
+    #[must_use]
+    pub fn trace_hash(&self) -> u64 {
+        self.kernel.state().trace.hash()
+    }
+}
+
+/// Counts turns in which nothing is done.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    calls: u64,
+    eventful: u64,
+    turns: u32,
+}
+
+impl Quiet {
+    /// Whether there were too many of them in a row.
+    pub(crate) fn after_turn(&mut self, kernel: &Kernel) -> bool {
+        let state = kernel.state();
+        if (state.calls, state.eventful) == (self.calls, self.eventful) {
+            self.turns += 1;
+        } else {
+            (self.calls, self.eventful) = (state.calls, state.eventful);
+            self.turns = 0;
+        }
+        self.turns > IDLE_TURNS
+    }
+}
+
+/// What went wrong in a simulated world, and how to see it again.
+#[derive(Clone)]
+pub struct Failure(Box<Told>);
+
+#[derive(Clone)]
+struct Told {
+    what: String,
+    seed: u64,
+    /// `None`: drawn from the seed, too.
+    profile: Option<Profile>,
+    trace: String,
+}
+
+impl Failure {
+    /// The seed of the world.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    /// What went wrong, without the trace.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.0.what
+    }
+
+    /// The last lines of the trace.
+    #[must_use]
+    pub fn trace(&self) -> &str {
+        &self.0.trace
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Told { what, seed, profile, trace } = &*self.0;
+        write!(f, "{trace}seed {seed}: {what}")?;
+        if let Some(profile) = profile {
+            write!(f, "\n{profile:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// As it is displayed: what a test's `unwrap` prints.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// For `?` after calls of the reactor.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure(Box::new(Told {
+            what: error.to_string(),
+            seed: 0,
+            profile: None,
+            trace: String::new(),
+        }))
+    }
+}
+
+/// Runs `test` in a world for each of these seeds, with this profile.
+///
+/// A seed whose test answers an error or panics ends it with a panic that tells the seed, the
+/// profile and the end of the trace. If the environment variable `WOULDBLOCK_SEED` is set, only
+/// that seed is run, and the whole trace is told.
+///
+/// # Panics
+///
+/// If a test fails, or `WOULDBLOCK_SEED` is no number.
+///
+/// # Examples
+///
+/// See [the module](self#a-first-test).
+#[track_caller]
+pub fn check(
+    seeds: Range<u64>,
+    profile: Profile,
+    mut test: impl FnMut(&Sim) -> Result<(), Failure>,
+) {
+    let wanted = std::env::var("WOULDBLOCK_SEED").ok();
+    let only: Option<u64> = wanted.map(|seed| seed.parse().expect("WOULDBLOCK_SEED is a number"));
+    let seeds = only.map_or(seeds, |seed| seed..seed + 1);
+    for seed in seeds {
+        let sim = Sim::new(seed, profile.clone());
+        let lines = if only.is_some() { usize::MAX } else { TAIL };
+        let trace = || sim.kernel.state().trace.text(lines);
+        let again = format!("again, alone: WOULDBLOCK_SEED={seed} cargo test");
+        match catch_unwind(AssertUnwindSafe(|| test(&sim))) {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => {
+                let what = failure.what();
+                panic!("{}seed {seed}: {what}\n{profile:?}\n{again}", trace());
+            }
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into()));
+                let Some(text) = text else { resume_unwind(panic) };
+                panic!("{}seed {seed}: {text}\n{profile:?}\n{again}", trace());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! Peers that do as they are told, one thing after the other.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::kernel::link::THERE;
+use crate::kernel::{Actor, Kernel, Stage, State, nanos};
+
+/// A simulated peer.
+///
+/// What it is told to do it does in order, each thing when the one before is done: a send when the
+/// network has taken all of it, an expectation when it has come true. It reads all the while, unless
+/// it is told to [`stop_reading`](Self::stop_reading). Dropping it changes nothing: it goes on, and
+/// stays connected.
+pub struct Peer {
+    kernel: Kernel,
+    link: u32,
+    script: Arc<Mutex<Script>>,
+}
+
+impl Peer {
+    pub(super) fn new(kernel: Kernel, link: u32, script: Arc<Mutex<Script>>) -> Self {
+        Peer { kernel, link, script }
+    }
+
+    fn then(&self, step: Step) {
+        self.script().steps.push_back(step);
+        self.kernel.state().stir(self.link);
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Then sends these bytes, as the network takes them.
+    pub fn send(&self, bytes: impl AsRef<[u8]>) {
+        self.then(Step::Send(bytes.as_ref().to_vec(), 0));
+    }
+
+    /// Then sends urgent data (tcp(7)), or on a Unix socket passes a descriptor along (unix(7)): the
+    /// handler sees nothing of either, but a read stops there.
+    pub fn send_urgent(&self) {
+        self.then(Step::Mark);
+    }
+
+    /// Then waits until these bytes have come, the next ones that no other expectation or
+    /// [`recv`](Self::recv) took. Others in their place are a failure.
+    pub fn expect(&self, bytes: impl AsRef<[u8]>) {
+        self.then(Step::Expect(bytes.as_ref().to_vec()));
+    }
+
+    /// Then waits for the other side's end. A byte before it, or a reset, is a failure.
+    pub fn expect_end(&self) {
+        self.then(Step::ExpectEnd);
+    }
+
+    /// Then waits for a reset. What arrives before it is read and forgotten.
+    pub fn expect_reset(&self) {
+        self.then(Step::ExpectReset);
+    }
+
+    /// Then does nothing for so long, but read.
+    pub fn wait(&self, time: Duration) {
+        self.then(Step::Wait(time, None));
+    }
+
+    /// Then stops reading: what is sent to it fills the kernel's buffers.
+    pub fn stop_reading(&self) {
+        self.then(Step::Reading(false));
+    }
+
+    /// Then reads again.
+    pub fn read_on(&self) {
+        self.then(Step::Reading(true));
+    }
+
+    /// Then ends its side (a half-close), and reads on.
+    pub fn finish(&self) {
+        self.then(Step::Finish);
+    }
+
+    /// Then closes: with an end, or, if it has not read all that came, with a reset.
+    pub fn close(&self) {
+        self.then(Step::Close(false));
+    }
+
+    /// Then resets.
+    pub fn reset(&self) {
+        self.then(Step::Close(true));
+    }
+
+    /// Takes what it has received and no expectation has taken.
+    #[must_use]
+    pub fn recv(&self) -> Vec<u8> {
+        std::mem::take(&mut self.script().inbox)
+    }
+
+    /// Whether all it was told is done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.script().steps.is_empty()
+    }
+
+    /// Whether it is, or was, connected: in the backlog, or accepted.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.kernel.state().links[self.link as usize].stage == Stage::Established
+    }
+
+    /// Whether nobody listened where it went.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kernel.state().links[self.link as usize].stage == Stage::Refused
+    }
+
+    /// Whether it has read the other side's end.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.script().ended
+    }
+
+    /// Whether it was reset.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.script().reset
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("number", &self.link).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+enum Step {
+    /// And how many of the bytes are sent.
+    Send(Vec<u8>, usize),
+    Mark,
+    Expect(Vec<u8>),
+    ExpectEnd,
+    ExpectReset,
+    /// And until when, once it has begun.
+    Wait(Duration, Option<u64>),
+    Reading(bool),
+    Finish,
+    Close(bool),
+}
+
+/// What a peer has to do, and what it met.
+#[derive(Debug)]
+pub(super) struct Script {
+    steps: VecDeque<Step>,
+    /// Received, and not taken.
+    inbox: Vec<u8>,
+    reading: bool,
+    ended: bool,
+    reset: bool,
+    /// An expectation that did not come true.
+    complaint: Option<String>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Script {
+            steps: VecDeque::new(),
+            inbox: Vec::new(),
+            reading: true,
+            ended: false,
+            reset: false,
+            complaint: None,
+        }
+    }
+}
+
+/// Plays a script.
+pub(super) struct Player(pub(super) Arc<Mutex<Script>>);
+
+impl Actor for Player {
+    fn act(&mut self, net: &mut State, link: u32) {
+        let mut script = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            script.read(net, link);
+            let Some(mut step) = script.steps.pop_front() else { return };
+            if !script.play(&mut step, net, link) {
+                script.steps.push_front(step);
+                return;
+            }
+        }
+    }
+}
+
+impl Script {
+    fn read(&mut self, net: &mut State, link: u32) {
+        let mut buf = [0; 4096];
+        while self.reading && !self.ended && !self.reset {
+            match net.peer_read(link, &mut buf) {
+                Ok(0) if !net.links[link as usize].link.ends[THERE].dead => self.ended = true,
+                // After the reset was told to a write.
+                Ok(0) => self.reset = true,
+                Ok(n) => self.inbox.extend_from_slice(&buf[..n]),
+                Err(Errno::AGAIN) => return,
+                Err(_) => self.reset = true,
+            }
+        }
+    }
+
+    /// Goes on with a step. Answers whether it is done.
+    fn play(&mut self, step: &mut Step, net: &mut State, link: u32) -> bool {
+        if net.links[link as usize].stage == Stage::Connecting && !matches!(step, Step::Reading(_))
+        {
+            return false;
+        }
+        match step {
+            Step::Send(bytes, sent) => {
+                while *sent < bytes.len() {
+                    match net.peer_write(link, &bytes[*sent..]) {
+                        Ok(n) => *sent += n,
+                        Err(Errno::AGAIN) => return false,
+                        // There is nobody to send to any more.
+                        Err(_) => return true,
+                    }
+                }
+            }
+            Step::Mark => net.peer_mark(link),
+            Step::Expect(wanted) => {
+                let have = self.inbox.len().min(wanted.len());
+                if self.inbox[..have] != wanted[..have] || (have < wanted.len() && self.is_over()) {
+                    self.complain(&format!("expected {}", text(wanted)));
+                } else if have < wanted.len() {
+                    return false;
+                } else {
+                    self.inbox.drain(..have);
+                }
+            }
+            Step::ExpectEnd => {
+                if !self.inbox.is_empty() || self.reset {
+                    self.complain("expected the end");
+                } else if !self.ended {
+                    return false;
+                }
+            }
+            Step::ExpectReset => {
+                self.inbox.clear();
+                if self.ended {
+                    self.complain("expected a reset");
+                } else if !self.reset {
+                    return false;
+                }
+            }
+            Step::Wait(time, until) => {
+                let until = *until.get_or_insert_with(|| {
+                    net.act_after(link, nanos(*time));
+                    net.now.saturating_add(nanos(*time))
+                });
+                return net.now >= until;
+            }
+            Step::Reading(reading) => self.reading = *reading,
+            Step::Finish => net.peer_finish(link),
+            Step::Close(reset) => net.peer_close(link, *reset),
+        }
+        true
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended || self.reset
+    }
+
+    fn complain(&mut self, expected: &str) {
+        let met = if self.reset {
+            " and was reset"
+        } else if self.ended {
+            " and met the end"
+        } else {
+            ""
+        };
+        let got = text(&self.inbox);
+        self.complaint.get_or_insert(format!("{expected}, got {got}{met}"));
+    }
+
+    /// What went wrong; `at_rest`: what has not come will not come.
+    pub(super) fn complaint(&self, at_rest: bool) -> Option<String> {
+        if self.complaint.is_some() || !at_rest {
+            return self.complaint.clone();
+        }
+        let got = text(&self.inbox);
+        match self.steps.front()? {
+            Step::Expect(wanted) => {
+                Some(format!("still expects {}, got {got}, and nothing more comes", text(wanted)))
+            }
+            Step::ExpectEnd => Some("still expects the end, and nothing more comes".into()),
+            Step::ExpectReset => Some("still expects a reset, and nothing more comes".into()),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes as one would type them, the first of many.
+fn text(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(80)];
+    let more = if bytes.len() > shown.len() { "..." } else { "" };
+    format!("\"{}{more}\" ({} bytes)", shown.escape_ascii(), bytes.len())
+}
