@@ -91,8 +91,11 @@ use crate::kernel::{Horizon, Kernel, nanos};
 use crate::reactor::Reactor;
 use crate::socket::Stream;
 
+mod client;
+mod oracle;
 mod peer;
 pub mod schedule;
+mod subject;
 
 pub use crate::kernel::profile::Profile;
 pub use peer::Peer;
