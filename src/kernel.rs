@@ -272,8 +272,6 @@ pub(crate) struct Place {
     pub(crate) failed_at: Option<u64>,
     pub(crate) fin_at: Option<u64>,
     pub(crate) unread_since: Option<u64>,
-    /// A reset came to us.
-    pub(crate) reset_here: bool,
     /// For an oracle: how many bytes we are to write in all, and whether a write left as few of
     /// them as the second number, or fewer, since it looked.
     pub(crate) owes: (u64, u64),
@@ -422,7 +420,6 @@ impl State {
             failed_at: None,
             fin_at: None,
             unread_since: None,
-            reset_here: false,
             owes: (0, 0),
             dipped: false,
             to,

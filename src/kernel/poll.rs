@@ -147,7 +147,6 @@ impl State {
         }
         let place = &mut self.links[link as usize];
         let heard = place.link.reset(side);
-        place.reset_here |= !there;
         self.note(link, if there { What::ResetThere } else { What::Reset });
         if heard {
             self.tell(link, side);

@@ -518,8 +518,8 @@ impl Oracle {
         if !closed.clean && !cut && !failed && !expired && !ledger.aborted {
             return Some("not clean, and nothing happened to it".into());
         }
-        if closed.clean && (place.reset_here || failed) {
-            return Some("clean after a reset".into());
+        if closed.clean && failed {
+            return Some("clean after a failure".into());
         }
         if let (CloseReason::Shutdown, Some((at, false)), Some(had)) =
             (&closed.reason, self.shutdown, ledger.at_shutdown)
@@ -547,35 +547,45 @@ impl Oracle {
         let ledger = self.ledger(link);
         ledger.sent.extend_from_slice(bytes);
         let sent = ledger.sent.len() as u64;
-        self.kernel.state().links[link as usize].owes = (sent, low);
+        let mut net = self.kernel.state();
+        net.links[link as usize].owes = (sent, low);
+        net.note(link, What::Note("send()", bytes.len() as u64));
+        drop(net);
         self.watch_level(cx, link);
     }
 
     pub(super) fn wish(&mut self, cx: &Context, link: u32) {
         let ledger = self.ledger(link);
         ledger.wished |= cx.is_open(ledger.id);
+        self.note(link, "want_drain()", 0);
     }
 
-    pub(super) fn pause(&mut self, link: u32) {
-        self.ledger(link).paused = true;
-    }
-
-    pub(super) fn resume(&mut self, link: u32) {
+    /// The handler stops or restarts reading.
+    pub(super) fn reads(&mut self, cx: &Context, link: u32, reads: bool) {
         let ledger = self.ledger(link);
-        ledger.resumed |= ledger.paused;
-        ledger.paused = false;
+        // It changes nothing for one that ends already.
+        if Self::is_open(cx, ledger.id) {
+            ledger.resumed |= reads && ledger.paused;
+            ledger.paused = !reads;
+        }
+        self.note(link, if reads { "resume()" } else { "pause()" }, 0);
+    }
+
+    fn is_open(cx: &Context, id: ConnId) -> bool {
+        cx.core.tenant(id).is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
     }
 
     pub(super) fn hold(&mut self, link: u32, hold: bool) {
         self.ledger(link).held = hold;
+        self.note(link, "hold()", usize::from(hold));
     }
 
     /// The handler closes, or aborts, a connection.
     pub(super) fn ends(&mut self, cx: &Context, link: u32, abort: bool) {
+        self.note(link, if abort { "abort()" } else { "close()" }, 0);
         let ledger = self.ledger(link);
-        let Some(tenant) = cx.core.tenant(ledger.id) else { return };
         ledger.aborted |= abort;
-        if tenant.conn.phase() != Phase::Open {
+        if !Self::is_open(cx, ledger.id) {
             // It ends already, for a reason that stays.
             return;
         }
@@ -593,6 +603,7 @@ impl Oracle {
             return self.ends(cx, link, false);
         }
         ledger.finishing = true;
+        self.note(link, "finish()", 0);
     }
 
     /// Shutdown was asked for. What has come to our kernel by then is to be answered.
@@ -614,6 +625,7 @@ impl Oracle {
     }
 
     pub(super) fn shutdown_begins(&mut self) {
+        self.note(u32::MAX, "on_shutdown", 0);
         // Who waited at the door was let in before the run queue is served.
         for ledger in self.ledgers.iter_mut().flatten() {
             ledger.wish |= std::mem::take(&mut ledger.wished);
@@ -643,7 +655,7 @@ impl Oracle {
                 net.links[link].link.halves[HERE].written,
             );
             let tenant = cx.core.tenant(ledger.id);
-            let open = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Open);
+            let open = Self::is_open(cx, ledger.id);
             if ledger.left.is_none() {
                 if !open {
                     ledger.left = Some(net.now);
@@ -721,6 +733,7 @@ impl Oracle {
         let phase = tenant.conn.phase();
         let queued = queued(ledger, net, link);
         let unread = incoming.arrived.len();
+        let failed_at = place.failed_at.unwrap_or(0);
         let late = |from: u64, wait: Duration| {
             net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
         };
@@ -759,13 +772,13 @@ impl Oracle {
                 if low && !failed && ledger.crossed && !ledger.finishing {
                     return Some("promise 5: output came down, and on_drain was not told".into());
                 }
-                let moved = ledger.moved.max(place.failed_at.unwrap_or(0));
+                let moved = ledger.moved.max(failed_at);
                 if let Some(idle) = limits.idle
                     && late(moved, idle)
                 {
                     return Some("idle for longer than allowed".into());
                 }
-                if queued > 0 && late(ledger.taken_at, limits.write_stall) {
+                if queued > 0 && late(ledger.taken_at.max(failed_at), limits.write_stall) {
                     return Some("it stalls for longer than allowed".into());
                 }
                 if ledger.finishing && queued == 0 && !place.link.halves[HERE].fin && !failed {

@@ -138,7 +138,7 @@ impl Subject {
                 }
                 7 => {
                     if let (true, Some(link)) = (cx.resume(id), link) {
-                        self.oracle.resume(link);
+                        self.oracle.reads(cx, link, true);
                     }
                 }
                 _ => {
@@ -174,12 +174,12 @@ impl Subject {
             }
             5..=7 => {
                 if cx.pause(id) {
-                    self.oracle.pause(link);
+                    self.oracle.reads(cx, link, false);
                 }
             }
             8..=10 => {
                 if cx.resume(id) {
-                    self.oracle.resume(link);
+                    self.oracle.reads(cx, link, true);
                 }
             }
             _ => {
