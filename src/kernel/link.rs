@@ -360,7 +360,7 @@ impl Link {
             mask = mask | Readiness::ERROR;
         }
         if end.urgent.is_some() {
-            mask = mask | Readiness::URGENT | Readiness::READABLE;
+            mask = mask | Readiness::URGENT;
         }
         let dead = end.dead;
         let outgoing = &mut self.halves[side];

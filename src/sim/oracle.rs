@@ -86,6 +86,7 @@ pub(super) struct Ledger {
     /// Bytes read while open, and taken, and when that last grew.
     counts: (u64, u64),
     taken_at: u64,
+    owed: bool,
     /// Bytes that had come to our kernel when shutdown began.
     at_shutdown: Option<u64>,
 }
@@ -118,6 +119,7 @@ impl Ledger {
             moved: now,
             counts: (0, 0),
             taken_at: now,
+            owed: false,
             at_shutdown: None,
         }
     }
@@ -501,7 +503,8 @@ impl Oracle {
             return Some(format!("the first cause is another: {:?}", ledger.cause));
         }
         // What a deadline, a reset and a failure may end is not clean; nothing else is cut.
-        let expired = after(place.fin_at, limits.linger)
+        let expired = owed > limits.output_max as u64
+            || after(place.fin_at, limits.linger)
             || after(ledger.left, limits.close_max)
             || after(Some(ledger.taken_at), limits.write_stall)
             || self
@@ -628,7 +631,7 @@ impl Oracle {
         self.note(u32::MAX, "on_shutdown", 0);
         // Who waited at the door was let in before the run queue is served.
         for ledger in self.ledgers.iter_mut().flatten() {
-            ledger.wish |= std::mem::take(&mut ledger.wished);
+            ledger.wish |= ledger.wished;
         }
         self.callbacks += 1;
         if self.inside || self.shutdown.is_none() {
@@ -666,9 +669,10 @@ impl Oracle {
                     ledger.moved = net.now;
                 }
             }
-            if counts.1 != ledger.counts.1 || queued == 0 {
+            if counts.1 != ledger.counts.1 || queued == 0 || !ledger.owed {
                 ledger.taken_at = net.now;
             }
+            ledger.owed = queued > 0;
             if ledger.left.is_none_or(|left| left == net.now) {
                 ledger.counts.0 = counts.0;
             }

@@ -18,6 +18,8 @@ use crate::sim::{Failure, Profile, Quiet, Told};
 
 /// Turns of the loop before a schedule that does not come to rest is given up.
 const TURNS_MAX: u64 = 2_000_000;
+/// Turns in a row in which nothing is done before that is called spinning.
+const QUIET_TURNS: u32 = 64;
 
 /// What a schedule that held came to.
 #[derive(Clone, Debug)]
@@ -56,7 +58,7 @@ struct World {
 impl World {
     fn draw(rng: &mut Rng, peers: Option<usize>) -> World {
         let tidy = rng.chance(400);
-        let bulk = rng.chance(40);
+        let bulk = peers.is_none() && rng.chance(40);
         let size = match rng.below(3) {
             _ if bulk => 1..=20_000,
             0 => 1..=32,
@@ -101,7 +103,12 @@ impl World {
             _ => Kind::Random,
         };
         let peers = peers.unwrap_or_else(|| if bulk { rng.size(1, 4) } else { rng.size(1, 25) });
-        let total = if bulk { 5000 } else { *rng.pick(&[20, 150, 500]) };
+        // Many peers say little each, or what they say to each other would be all there is time for.
+        let most = match kind {
+            Kind::Broadcaster(_) => 20_000 / (peers * peers) as u64,
+            _ => 8000 / peers as u64,
+        };
+        let total = if bulk { 5000 } else { *rng.pick(&[20, 150, 500]) }.min(most.max(5));
         if rng.chance(250) {
             profile = profile.descriptors(rng.size(34, 34 + peers));
         }
@@ -334,7 +341,7 @@ impl Play {
             if !goes_on || self.kernel.state().idle {
                 return Ok(());
             }
-            if quiet.after_turn(&self.kernel) {
+            if quiet.after_turn(&self.kernel, handler.oracle.callbacks) > QUIET_TURNS {
                 return Err("promise 6: it polls again and again and does nothing".into());
             }
         }
