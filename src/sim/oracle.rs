@@ -665,7 +665,8 @@ impl Oracle {
                     if !ledger.paused && queued <= limits.output_low {
                         ledger.left_unread = net.links[link].unread_since;
                     }
-                } else if counts != ledger.counts {
+                } else if counts != ledger.counts || (queued > 0 && !ledger.owed) {
+                    // What comes to be owed counts, too.
                     ledger.moved = net.now;
                 }
             }
