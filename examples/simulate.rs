@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use wouldblock::sim::Failure;
-use wouldblock::sim::schedule::{self, Report};
+use wouldblock::sim::schedule::{Report, Schedule};
 
 #[path = "common/mod.rs"]
 mod common;
@@ -39,12 +39,29 @@ struct Arguments {
     connections: Option<usize>,
 
     /// Run one seed alone and print its trace
-    #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "from", "jobs"])]
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "from", "jobs", "hashes"])]
     replay: Option<u64>,
+
+    /// Leave out the peers beyond so many: a smaller form of the same failure
+    #[arg(long, value_name = "PEERS", requires = "replay")]
+    at_most: Option<usize>,
 
     /// Print the hash of each seed's trace, in order
     #[arg(long)]
     hashes: bool,
+}
+
+impl Arguments {
+    fn schedule(&self, seed: u64) -> Schedule {
+        let mut schedule = Schedule::new(seed);
+        if let Some(peers) = self.connections {
+            schedule = schedule.peers(peers);
+        }
+        if let Some(peers) = self.at_most {
+            schedule = schedule.at_most(peers);
+        }
+        schedule
+    }
 }
 
 fn main() -> ExitCode {
@@ -53,7 +70,7 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     if let Some(seed) = arguments.replay {
-        return match schedule::replay(seed, arguments.connections) {
+        return match arguments.schedule(seed).replay() {
             Ok((report, trace)) => {
                 say(&format!("{trace}seed {seed} holds: {report:?}"));
                 ExitCode::SUCCESS
@@ -93,11 +110,7 @@ fn run(job: u64, arguments: &Arguments, found: &Found) {
             return;
         }
         let seed = arguments.from.wrapping_add(number);
-        let outcome = match arguments.connections {
-            Some(peers) => schedule::run_with_peers(seed, peers),
-            None => schedule::run(seed),
-        };
-        match outcome {
+        match arguments.schedule(seed).run() {
             Ok(Report { hash, connections, callbacks, .. }) => {
                 found.connections.fetch_add(connections, Ordering::Relaxed);
                 found.callbacks.fetch_add(callbacks, Ordering::Relaxed);
@@ -161,11 +174,14 @@ fn tell(arguments: &Arguments, found: Found, begin: Instant) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     say(&failure.to_string());
+    let seed = failure.seed();
+    let again = "cargo run --release --features sim --example simulate --";
     let peers = arguments.connections.map_or(String::new(), |n| format!(" --connections {n}"));
-    say(&format!(
-        "again: cargo run --release --features sim --example simulate -- --replay {}{peers}",
-        failure.seed()
-    ));
+    say(&format!("again: {again} --replay {seed}{peers}"));
+    if let Some((fewer, failure)) = arguments.schedule(seed).shrink() {
+        let what = failure.what().lines().next().unwrap_or_default();
+        say(&format!("smaller: {again} --replay {seed}{peers} --at-most {fewer} ({what})"));
+    }
     ExitCode::FAILURE
 }
 

@@ -88,6 +88,12 @@ impl Kernel {
         self.state().poll(timeout.map(nanos), events)
     }
 
+    pub(crate) fn interrupt_after(&self, wait: Duration) {
+        let mut state = self.state();
+        let at = state.now.saturating_add(nanos(wait));
+        state.at(at, Event::Signal);
+    }
+
     pub(crate) fn events_max(&self) -> usize {
         self.state().profile.events_max
     }
@@ -226,6 +232,8 @@ enum Event {
     Act(u32),
     /// An edge that was held back.
     Edge(u32),
+    /// A signal interrupts the poll.
+    Signal,
 }
 
 /// A file of the process.
@@ -337,6 +345,8 @@ pub(crate) struct State {
     /// Names of the gone, for events that come too late.
     ghosts: VecDeque<Token>,
     woken: bool,
+    /// A signal came while the poll waited.
+    signalled: bool,
     reactors: u8,
     /// So many calls will be interrupted.
     storm: u32,
@@ -363,6 +373,7 @@ impl State {
             stirred: VecDeque::new(),
             ghosts: VecDeque::new(),
             woken: false,
+            signalled: false,
             reactors: 0,
             storm: 0,
         }

@@ -181,6 +181,11 @@ impl Sim {
         script
     }
 
+    /// Interrupts the reactor by a signal after so long, if it waits then (signal(7)).
+    pub fn interrupt_after(&self, wait: Duration) {
+        self.kernel.interrupt_after(wait);
+    }
+
     /// Runs the reactor until nothing more happens: nothing is under way, no peer has anything to
     /// do, and only a deadline could wake it. Time passes as the network and the peers need it; a
     /// deadline that comes meanwhile is met.

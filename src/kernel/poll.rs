@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::io;
 
+use rustix::io::Errno;
+
 use super::link::{HERE, THERE, Transport};
 use super::trace::{Answer, NOBODY, What};
 use super::{Event, File, Horizon, Kind, SYN_RETRIES, SYN_RETRY, Stage, State};
@@ -58,7 +60,18 @@ impl State {
                 }
                 Horizon::Idle | Horizon::Until(_) | Horizon::Never => {}
             }
-            self.pass(wanted);
+            if wanted < u64::MAX && self.rng.chance(self.profile.interrupted / 4) {
+                // A signal, in the middle of the wait.
+                let waited = self.rng.within(0, wanted.saturating_sub(self.now));
+                self.pass(self.now + waited);
+                self.signalled = true;
+            } else {
+                self.pass(wanted);
+            }
+            if std::mem::take(&mut self.signalled) {
+                self.eventful += 1;
+                return Err(Errno::INTR.into());
+            }
         }
     }
 
@@ -93,6 +106,7 @@ impl State {
             Event::Connect(link) => self.arrive(link),
             Event::Act(link) => self.stir(link),
             Event::Edge(file) => self.edge_now(file),
+            Event::Signal => self.signalled = true,
         }
     }
 

@@ -175,35 +175,74 @@ impl World {
 /// Lines of the trace in a failure.
 const TAIL: usize = 60;
 
-/// Runs the schedule of a seed.
+/// A schedule, by its seed.
 ///
-/// # Errors
+/// # Examples
 ///
-/// What the oracle found wrong: a defect of the library, or of the simulator.
-pub fn run(seed: u64) -> Result<Report, Failure> {
-    Play::new(seed, None).play(TAIL)
+/// ```
+/// use wouldblock::sim::schedule::Schedule;
+///
+/// let report = Schedule::new(7).run()?;
+/// assert_eq!(report.hash, Schedule::new(7).run()?.hash);
+/// # Ok::<(), wouldblock::sim::Failure>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    seed: u64,
+    peers: Option<usize>,
+    at_most: Option<usize>,
 }
 
-/// Runs the schedule of a seed with so many peers.
-///
-/// # Errors
-///
-/// As [`run`].
-pub fn run_with_peers(seed: u64, peers: usize) -> Result<Report, Failure> {
-    Play::new(seed, Some(peers)).play(TAIL)
-}
+impl Schedule {
+    /// The schedule of this seed, with 1 to 25 peers as the seed has it.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Schedule { seed, peers: None, at_most: None }
+    }
 
-/// Runs the schedule of a seed, and tells all that happened: with the report, or in the failure.
-///
-/// # Errors
-///
-/// As [`run`].
-pub fn replay(seed: u64, peers: Option<usize>) -> Result<(Report, String), Failure> {
-    let mut play = Play::new(seed, peers);
-    let kernel = play.kernel.clone();
-    let report = play.play(usize::MAX)?;
-    let trace = kernel.state().trace.text(usize::MAX);
-    Ok((report, trace))
+    /// With so many peers instead: another schedule.
+    #[must_use]
+    pub fn peers(mut self, peers: usize) -> Self {
+        self.peers = Some(peers);
+        self
+    }
+
+    /// In the same world, but without the peers beyond so many: to make a failure smaller.
+    #[must_use]
+    pub fn at_most(mut self, peers: usize) -> Self {
+        self.at_most = Some(peers);
+        self
+    }
+
+    /// Plays it.
+    ///
+    /// # Errors
+    ///
+    /// What the oracle found wrong: a defect of the library, or of the simulator.
+    pub fn run(&self) -> Result<Report, Failure> {
+        Play::new(self).play(TAIL)
+    }
+
+    /// Plays it, and tells all that happened: with the report, or in the failure.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn replay(&self) -> Result<(Report, String), Failure> {
+        let mut play = Play::new(self);
+        let kernel = play.kernel.clone();
+        let report = play.play(usize::MAX)?;
+        let trace = kernel.state().trace.text(usize::MAX);
+        Ok((report, trace))
+    }
+
+    /// A schedule that fails in the same world with fewer peers, and how; `None` if none was found.
+    #[must_use]
+    pub fn shrink(&self) -> Option<(usize, Failure)> {
+        let peers = Play::new(self).world.peers;
+        let smaller = (1..peers).map(|fewer| (fewer, self.clone().at_most(fewer).run()));
+        smaller.filter_map(|(fewer, result)| Some((fewer, result.err()?))).next()
+    }
 }
 
 /// A schedule under way.
@@ -217,10 +256,12 @@ struct Play {
 }
 
 impl Play {
-    fn new(seed: u64, peers: Option<usize>) -> Self {
+    fn new(schedule: &Schedule) -> Self {
+        let seed = schedule.seed;
         // Another stream than the kernel's.
         let mut rng = Rng::new(seed ^ 0x5EED_5EED_5EED_5EED);
-        let world = World::draw(&mut rng, peers);
+        let mut world = World::draw(&mut rng, schedule.peers);
+        world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
     }

@@ -1,7 +1,13 @@
-//! The simulator itself: that it does what it says.
+//! The simulator itself: that it does what it says, and that the schedules hold.
 
+use super::schedule::Schedule;
 use super::*;
+use crate::close::{CloseReason, Closed};
+use crate::context::{Conn, Context};
 use crate::handler::handler_fn;
+use crate::id::{ConnId, Origin};
+use crate::input::Input;
+use crate::timers::Stamp;
 
 fn echo() -> impl Handler {
     handler_fn(|conn, input| {
@@ -10,15 +16,44 @@ fn echo() -> impl Handler {
     })
 }
 
+const TO: &str = "10.0.0.1:7777";
+
+/// Promises 1 to 7, traps 5, 6, 11, 15, 22, 41 and 64: schedules that once failed, then as many others as
+/// time allows. `cargo run --release --features sim --example simulate` runs more.
+#[test]
+fn the_schedules_hold() {
+    let once = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    let once = once.map(|line| line.split_whitespace().next().unwrap().parse().unwrap());
+    for seed in once.chain(0..1000) {
+        if let Err(failure) = Schedule::new(seed).run() {
+            let again = "cargo run --release --features sim --example simulate -- --replay";
+            panic!("{failure}\nagain: {again} {seed}");
+        }
+    }
+}
+
+/// The same seed gives the same trace, on whichever thread, beside whatever else.
+#[test]
+fn a_seed_tells_everything() {
+    let hashes = |from: u64| -> Vec<u64> {
+        (from..from + 50).map(|seed| Schedule::new(seed).run().unwrap().hash).collect()
+    };
+    let there = std::thread::spawn(move || hashes(7));
+    let here = hashes(7);
+    assert_eq!(here, there.join().unwrap());
+    assert_eq!(here, hashes(7));
+    assert_ne!(here[0], here[1]);
+}
+
 #[test]
 fn what_is_sent_comes_back_in_a_world_of_every_kind() {
     for profile in [Profile::calm(), Profile::everyday(), Profile::rough()] {
         for flags in [true, false] {
-            check(0..200, profile.clone().flags(flags), |sim| {
+            check(0..50, profile.clone().flags(flags), |sim| {
                 let mut reactor = sim.reactor(echo(), Config::default())?;
-                reactor.listen("10.0.0.1:7777")?;
+                reactor.listen(TO)?;
                 reactor.listen("unix:/run/echo")?;
-                for to in ["10.0.0.1:7777", "unix:/run/echo"] {
+                for to in [TO, "unix:/run/echo"] {
                     let peer = sim.connect(to);
                     peer.send([7; 5000]);
                     peer.send_urgent();
@@ -40,4 +75,144 @@ fn what_is_sent_comes_back_in_a_world_of_every_kind() {
             });
         }
     }
+}
+
+#[test]
+fn a_world_of_its_own_gives_the_same_trace_again() {
+    let play = |seed| {
+        let sim = Sim::new(seed, Profile::rough());
+        let mut reactor = sim.reactor(echo(), Config::default()).unwrap();
+        reactor.listen(TO).unwrap();
+        let peer = sim.connect(TO);
+        peer.send("hello");
+        sim.run_until_idle(&mut reactor).unwrap();
+        (sim.trace(), sim.trace_hash())
+    };
+    assert_eq!(play(1), play(1));
+    assert_ne!(play(1).1, play(2).1);
+    assert!(play(1).0.contains("#0    read "), "{}", play(1).0);
+}
+
+/// Records how each connection ended.
+#[derive(Default)]
+struct Ends(Vec<(Duration, Closed)>);
+
+impl Handler for Ends {
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), input: &mut Input<'_>) -> io::Result<()> {
+        input.take_all();
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context, _id: ConnId, _session: (), closed: Closed) {
+        let now = cx.core.driver.kernel().unwrap().now();
+        self.0.push((Duration::from_nanos(now), closed));
+    }
+}
+
+/// Trap 60: the clock is the reactor's own, and a jump of it acts on no one the kernel has news of.
+#[test]
+fn a_day_of_idle_timeouts_takes_no_time() {
+    let day = Duration::from_secs(24 * 3600);
+    let sim = Sim::new(3, Profile::calm());
+    let config = Config::default().idle(Some(day));
+    let mut reactor = sim.reactor(Ends::default(), config).unwrap();
+    reactor.listen(TO).unwrap();
+    let talks = sim.connect(TO);
+    let silent = sim.connect(TO);
+    for _ in 0..3 {
+        talks.wait(day / 2);
+        talks.send("still here");
+    }
+    sim.advance(&mut reactor, day * 2).unwrap();
+    let ends = &reactor.handler().0;
+    assert_eq!(ends.len(), 1);
+    let (at, closed) = &ends[0];
+    assert!(matches!(closed.reason, CloseReason::Idle), "{closed}");
+    // And then it lingers: the peer does not end its side.
+    let linger = Duration::from_secs(5);
+    assert!((day + linger..day + linger * 2).contains(at), "{at:?}");
+    assert!(silent.is_ended() && !talks.is_ended());
+}
+
+/// Trap 58: what is done after an interrupted wait is not done in the past. A shutdown asked for by the
+/// thread that had the signal was given up at once if the wait had been a long one.
+#[test]
+fn the_time_is_known_after_an_interrupted_wait() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut reactor = sim.reactor(Ends::default(), Config::default()).unwrap();
+    reactor.listen(TO).unwrap();
+    sim.interrupt_after(Duration::from_secs(3600));
+    assert!(reactor.turn(None).unwrap());
+    assert_eq!(reactor.cx.core.now, Stamp::at(sim.kernel.now()));
+    assert!(sim.now() >= Duration::from_secs(3600));
+}
+
+#[test]
+fn an_expectation_that_does_not_come_true_says_what_came() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut reactor = sim.reactor(echo(), Config::default()).unwrap();
+    reactor.listen(TO).unwrap();
+    let peer = sim.connect(TO);
+    peer.send("hello");
+    peer.expect("hellO");
+    let failure = sim.run_until_idle(&mut reactor).unwrap_err();
+    assert_eq!(failure.what(), "peer 0 expected \"hellO\" (5 bytes), got \"hello\" (5 bytes)");
+    assert!(failure.to_string().contains("seed 1: "), "{failure}");
+    let peer = sim.connect("10.0.0.1:1");
+    peer.expect("anything");
+    let failure = sim.run_until_idle(&mut reactor).unwrap_err();
+    assert!(failure.what().starts_with("peer 0"), "{failure}");
+    assert!(peer.is_refused());
+}
+
+#[test]
+fn a_wait_that_would_never_end_is_an_error_of_run() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut reactor = sim.reactor(echo(), Config::default()).unwrap();
+    reactor.listen(TO).unwrap();
+    let error = reactor.run().unwrap_err();
+    assert!(error.to_string().contains("idle"), "{error}");
+}
+
+#[test]
+fn run_returns_when_the_handler_shuts_down() {
+    let sim = Sim::new(1, Profile::everyday());
+    let stop = handler_fn(|conn, input| {
+        input.take_all();
+        conn.cx().shutdown();
+        Ok(())
+    });
+    let mut reactor = sim.reactor(stop, Config::default()).unwrap();
+    reactor.listen(TO).unwrap();
+    let peer = sim.connect(TO);
+    peer.send("stop");
+    peer.expect_end();
+    reactor.run().unwrap();
+    assert!(peer.is_done());
+}
+
+#[test]
+fn an_adopted_stream_has_a_peer_at_its_other_end() {
+    let sim = Sim::new(1, Profile::everyday());
+    let mut reactor = sim.reactor(echo(), Config::default()).unwrap();
+    let (stream, peer) = sim.pair().unwrap();
+    reactor.adopt(stream, 1).unwrap();
+    peer.send("hello");
+    peer.expect("hello");
+    sim.run_until_idle(&mut reactor).unwrap();
+}
+
+/// The feature changes nothing for who does not use it: a reactor goes to another thread as before.
+#[test]
+fn a_reactor_is_still_sent() {
+    fn is_send<T: Send>(_: &T) {}
+    let sim = Sim::new(1, Profile::calm());
+    is_send(&sim.reactor(Ends::default(), Config::default()).unwrap());
+    is_send(&sim.connect(TO));
 }
