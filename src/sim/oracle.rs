@@ -70,6 +70,10 @@ pub(super) struct Ledger {
     /// Since the last call of `on_data`: resumed; more than low was queued.
     resumed: bool,
     above_low: bool,
+    /// At the end of a turn since then there was.
+    came_down: bool,
+    /// The last call reached `input_max`.
+    must_end: bool,
     /// `on_drain` was wished for, in this turn, and before it.
     wished: bool,
     wish: bool,
@@ -109,6 +113,8 @@ impl Ledger {
             last: (0, 0, Word::None),
             resumed: false,
             above_low: false,
+            came_down: false,
+            must_end: false,
             wished: false,
             wish: false,
             may_drain: false,
@@ -248,9 +254,13 @@ impl Oracle {
         self.watch_level(cx, link);
     }
 
-    pub(super) fn leave(&mut self, cx: &Context, link: u32, failed: bool) {
+    /// A callback ends. `None`: nothing may be asked of the context any more, since that changes how
+    /// what was sent leaves.
+    pub(super) fn leave(&mut self, cx: Option<&Context>, link: u32, failed: bool) {
         self.inside = false;
-        self.watch_level(cx, link);
+        if let Some(cx) = cx {
+            self.watch_level(cx, link);
+        }
         let ledger = self.ledger(link);
         if failed {
             ledger.cause.get_or_insert(Cause::Handler);
@@ -344,6 +354,8 @@ impl Oracle {
         let repeat = ledger.repeat_allowed();
         let word = ledger.last.2;
         let (paused, resting, eof) = (ledger.paused, ledger.resting, ledger.eof);
+        let ended = ledger.must_end;
+        ledger.came_down = false;
         ledger.resumed = false;
         ledger.above_low = queued > low;
         if new == 0 && !repeat {
@@ -354,6 +366,9 @@ impl Oracle {
         {
             let have = input.len();
             self.complain(format!("again: #{link} waits for {n} bytes and is shown {have}"));
+        }
+        if ended {
+            self.complain(format!("promise 4: #{link} is called beyond input_max"));
         }
         if paused {
             self.complain(format!("#{link} is shown input while it is paused"));
@@ -369,9 +384,17 @@ impl Oracle {
 
     /// What a call of `on_data` did with its input.
     pub(super) fn consumed(&mut self, link: u32, consumed: usize, left: usize, word: Word) {
+        let (max, owed) = (self.limits.input_max, self.owed(link));
+        let low = self.limits.output_low;
         let ledger = self.ledger(link);
         ledger.consumed += consumed as u64;
         ledger.last = (consumed, left, word);
+        ledger.must_end = match word {
+            Word::Bytes(n) => n > max,
+            Word::None | Word::Line => {
+                left >= max && consumed == 0 && !ledger.paused && owed <= low
+            }
+        };
     }
 
     pub(super) fn eof(&mut self, cx: &Context, id: ConnId, link: u32, rest: &Input<'_>) {
@@ -546,6 +569,12 @@ impl Oracle {
 
     /// Bytes were accepted for a connection.
     pub(super) fn sent(&mut self, cx: &Context, link: u32, bytes: &[u8]) {
+        self.sent_unseen(link, bytes);
+        self.watch_level(cx, link);
+    }
+
+    /// The same, and nothing is asked of the context.
+    pub(super) fn sent_unseen(&mut self, link: u32, bytes: &[u8]) {
         let low = self.limits.output_low as u64;
         let ledger = self.ledger(link);
         ledger.sent.extend_from_slice(bytes);
@@ -554,7 +583,11 @@ impl Oracle {
         net.links[link as usize].owes = (sent, low);
         net.note(link, What::Note("send()", bytes.len() as u64));
         drop(net);
-        self.watch_level(cx, link);
+        let owed = self.owed(link);
+        let limits = self.limits.clone();
+        let ledger = self.ledger(link);
+        ledger.may_drain |= owed > limits.output_high;
+        ledger.above_low |= owed > limits.output_low;
     }
 
     pub(super) fn wish(&mut self, cx: &Context, link: u32) {
@@ -692,6 +725,7 @@ impl Oracle {
                 ledger.resting = false;
             }
             ledger.above_low |= queued > limits.output_low;
+            ledger.came_down |= queued > limits.output_low;
         }
         drop(net);
         if let Some(wrong) = wrong {
@@ -766,8 +800,16 @@ impl Oracle {
                 if !stopped && ledger.repeat_owed() {
                     return Some("again: a repeat is owed".into());
                 }
-                if !stopped && ledger.resumed && ledger.last.1 > 0 && ledger.last.2 == Word::None {
+                let left = ledger.last.1 > 0 && ledger.last.2 == Word::None && !ledger.eof;
+                if !stopped && left && ledger.resumed {
                     return Some("again: resumed, and what is left was not offered".into());
+                }
+                if !stopped && left && ledger.came_down {
+                    let what = "again: output came down, and what is left was not offered";
+                    return Some(what.into());
+                }
+                if ledger.must_end && !tenant.conn.has_failed() {
+                    return Some("promise 4: input_max is reached, and it goes on".into());
                 }
                 let low = queued <= limits.output_low;
                 let failed = tenant.conn.has_failed();

@@ -168,9 +168,17 @@ impl Subject {
                 self.oracle.ends(cx, link, true);
                 cx.abort(id);
             }
-            3 | 4 => {
+            3 => {
                 self.oracle.finishes(cx, link);
                 cx.finish(id);
+            }
+            4 => {
+                // A blink.
+                if cx.pause(id) {
+                    self.oracle.reads(cx, link, false);
+                    cx.resume(id);
+                    self.oracle.reads(cx, link, true);
+                }
             }
             5..=7 => {
                 if cx.pause(id) {
@@ -191,6 +199,17 @@ impl Subject {
         }
     }
 
+    /// A line, which must be the first there is.
+    fn line(&mut self, input: &mut Input<'_>) -> Option<Vec<u8>> {
+        let there = input.bytes().split_inclusive(|b| *b == b'\n').next();
+        let there = there.and_then(|line| line.strip_suffix(b"\n")).map(<[u8]>::to_vec);
+        let line = input.line().map(<[u8]>::to_vec);
+        if line != there {
+            self.oracle.complain(format!("line() is {line:?}, and there is {there:?}"));
+        }
+        line
+    }
+
     /// What the random one does with its input. Answers what it consumed, and its last word.
     fn nibble(&mut self, conn: &mut Conn<'_>, link: u32, input: &mut Input<'_>) -> (usize, Word) {
         let before = input.len();
@@ -203,7 +222,7 @@ impl Subject {
                     self.send(conn, link, &all);
                 }
                 2 | 3 => {
-                    word = if input.line().is_none() { Word::Line } else { Word::None };
+                    word = if self.line(input).is_none() { Word::Line } else { Word::None };
                 }
                 4 => {
                     let n = self.rng.size(0, before + 4);
@@ -259,7 +278,7 @@ impl Subject {
                     let window = input.take_all();
                     if conn.is_open() {
                         conn.send(window);
-                        self.oracle.sent(conn.cx(), link, &bytes);
+                        self.oracle.sent_unseen(link, &bytes);
                     }
                 } else {
                     input.consume(n);
@@ -268,17 +287,16 @@ impl Subject {
             }
             Kind::Lines(most) => {
                 for _ in 0..most {
-                    let Some(line) = input.line() else {
+                    let Some(line) = self.line(input) else {
                         word = Word::Line;
                         break;
                     };
-                    let line = [line, b"\n"].concat();
+                    let line = [&line[..], b"\n"].concat();
                     self.send(conn, link, &line);
                 }
             }
             Kind::Broadcaster(more) => {
-                while let Some(line) = input.line() {
-                    let mut line = line.to_vec();
+                while let Some(mut line) = self.line(input) {
                     line.resize(line.len() + more, b'.');
                     self.broadcast(conn.cx(), line.into());
                 }
@@ -317,7 +335,7 @@ impl Handler for Subject {
             self.wander(conn.cx(), Some((id, link)));
             failed = self.rng.chance(self.wild / 8);
         }
-        self.oracle.leave(conn.cx(), link, failed);
+        self.oracle.leave(Some(conn.cx()), link, failed);
         if failed {
             self.oracle.ledger(link).failed_open = true;
             return Err(planned());
@@ -337,7 +355,9 @@ impl Handler for Subject {
         let result = self.serve(conn, session, input);
         let word = result.as_ref().map_or(Word::None, |(_, word)| *word);
         self.oracle.consumed(session.link, before - input.len(), input.len(), word);
-        self.oracle.leave(conn.cx(), session.link, result.is_err());
+        // Nothing is asked of the context behind an echo: that would have its bytes copied.
+        let cx = if self.kind == Kind::Echo(usize::MAX) { None } else { Some(&*conn.cx()) };
+        self.oracle.leave(cx, session.link, result.is_err());
         result.map(|_| ())
     }
 
@@ -363,7 +383,7 @@ impl Handler for Subject {
                 conn.close();
             }
         }
-        self.oracle.leave(conn.cx(), link, false);
+        self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
     }
 
@@ -375,7 +395,7 @@ impl Handler for Subject {
             Kind::Random => self.wander(conn.cx(), Some((id, link))),
             Kind::Echo(_) | Kind::Lines(_) | Kind::Broadcaster(_) | Kind::Streamer(_) => {}
         }
-        self.oracle.leave(conn.cx(), link, false);
+        self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
     }
 
