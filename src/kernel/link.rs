@@ -391,3 +391,6 @@ impl Link {
         self.halves[side].can_carry()
     }
 }
+
+#[cfg(test)]
+mod tests;

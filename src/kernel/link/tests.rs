@@ -1,0 +1,519 @@
+//! The same steps on the simulated kernel and on Linux, one after the other, and what our side and
+//! the peer see of them compared: counts, errors, and the bits of every edge.
+//!
+//! The steps go through the driver and the sockets that production uses. After each step of the
+//! peer the real side waits until its socket shows what the simulated one shows, so that nothing
+//! depends on how fast the loopback is; where nothing may come it waits a few milliseconds. A table
+//! of scripts names what the crate relies on; behind it, scripts that a seed draws look for what the
+//! table forgot.
+
+use std::fmt::Write as _;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::time::Timespec;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
+use socket2::SockRef;
+
+use super::{HERE, THERE, Transport};
+use crate::address::Address;
+use crate::driver::Driver;
+use crate::id::{LISTENER_BASE, Token};
+use crate::kernel::profile::Profile;
+use crate::kernel::rng::Rng;
+use crate::kernel::{Actor, Kernel, State};
+use crate::readiness::Readiness;
+use crate::socket::{Acceptor, Socket};
+
+/// One step of a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// A peer connects; what the peer does from now on, it does.
+    Connect,
+    /// We accept, and register what came.
+    Accept,
+    /// What edges are there since the last poll?
+    Poll,
+    PeerSends(usize),
+    /// Sends a byte of urgent data.
+    PeerMarks,
+    /// Sends so many bytes with a descriptor.
+    PeerPasses(usize),
+    PeerFinishes,
+    PeerCloses,
+    PeerResets,
+    PeerReads(usize),
+    /// Reads all that we have written.
+    PeerReadsAll,
+    Reads(usize),
+    Writes(usize),
+    /// Writes until that would block.
+    Fills,
+    ShutsDown,
+    Closes,
+    /// Closes by reset.
+    Aborts,
+}
+use Step::*;
+
+/// What a step showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Done,
+    Count(usize),
+    Fails(Errno),
+    /// Of the listener, of the connection.
+    Edges(Readiness, Readiness),
+    /// There is no such end (any more).
+    Nothing,
+}
+
+const DOOR: Token = Token(LISTENER_BASE as usize);
+const CONN: Token = Token(1);
+/// Rounds of a millisecond in which what is expected of the real kernel must come.
+const PATIENCE: usize = 2000;
+/// And in which what must not come would have come.
+const WINDOW: usize = 3;
+
+/// A peer that does nothing of itself.
+struct Nobody;
+
+impl Actor for Nobody {
+    fn act(&mut self, _net: &mut State, _link: u32) {}
+}
+
+/// Our side, on either kernel.
+struct Side {
+    driver: Driver,
+    door: Acceptor,
+    ours: Option<Socket>,
+    /// What the kernel took of us, and what the peer has read of that.
+    written: usize,
+    peer_read: usize,
+    world: World,
+}
+
+enum World {
+    Sim { kernel: Kernel, peer: Option<u32> },
+    Real { peer: Option<OwnedFd> },
+}
+
+fn errno(error: io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or_else(|| panic!("an error of the system: {error}"))
+}
+
+fn seen(result: io::Result<usize>) -> Seen {
+    result.map_or_else(|error| Seen::Fails(errno(error)), Seen::Count)
+}
+
+impl Side {
+    fn simulated(transport: Transport) -> Self {
+        let kernel = Kernel::new(1, Profile::calm());
+        let address = match transport {
+            Transport::Tcp => "10.0.0.1:80".parse().unwrap(),
+            Transport::Unix => Address::Unix(std::path::Path::new("/run/x").into()),
+        };
+        let door = Acceptor::Sim(kernel.listen(address, 16).unwrap());
+        let driver = Driver::simulated(kernel.clone());
+        Side::new(driver, door, World::Sim { kernel, peer: None })
+    }
+
+    fn real(transport: Transport) -> Self {
+        let door = match transport {
+            Transport::Tcp => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                listener.set_nonblocking(true).unwrap();
+                Acceptor::tcp(listener, true, false)
+            }
+            Transport::Unix => {
+                // A name of the kernel's choice, in the abstract namespace (unix(7), autobind).
+                let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+                let family = rustix::net::AddressFamily::UNIX;
+                let stream = rustix::net::SocketType::STREAM;
+                let fd = rustix::net::socket_with(family, stream, flags, None).unwrap();
+                rustix::net::bind(&fd, &rustix::net::SocketAddrUnix::new_unnamed()).unwrap();
+                rustix::net::listen(&fd, 16).unwrap();
+                Acceptor::unix(UnixListener::from(fd))
+            }
+        };
+        Side::new(Driver::new().unwrap(), door, World::Real { peer: None })
+    }
+
+    fn new(driver: Driver, mut door: Acceptor, world: World) -> Self {
+        driver.register_acceptor(&mut door, DOOR).unwrap();
+        Side { driver, door, ours: None, written: 0, peer_read: 0, world }
+    }
+
+    /// Does a step. `wanted`: what it showed on the other kernel.
+    fn step(&mut self, step: Step, wanted: Option<Seen>) -> Seen {
+        match step {
+            Poll => return self.poll(wanted),
+            Connect => {
+                self.connect();
+                return Seen::Done;
+            }
+            Accept => return self.accept(),
+            PeerSends(_) | PeerMarks | PeerPasses(_) | PeerFinishes | PeerCloses | PeerResets
+            | PeerReads(_) | PeerReadsAll => return self.step_of_peer(step, wanted),
+            Reads(_) | Writes(_) | Fills | ShutsDown | Closes | Aborts => {}
+        }
+        let Some(ours) = &mut self.ours else { return Seen::Nothing };
+        match step {
+            Reads(n) => seen(ours.read(&mut vec![0; n])),
+            Writes(n) => {
+                let result = ours.write(&vec![1; n]);
+                self.written += result.as_ref().unwrap_or(&0);
+                seen(result)
+            }
+            Fills => loop {
+                match ours.write(&[1; 4096]) {
+                    Ok(n) => self.written += n,
+                    Err(error) => return Seen::Fails(errno(error)),
+                }
+            },
+            ShutsDown => seen(ours.shutdown_write().map(|()| 0)),
+            Closes | Aborts => {
+                if step == Aborts {
+                    ours.reset_on_close();
+                }
+                self.ours = None;
+                Seen::Done
+            }
+            _ => unreachable!("done above"),
+        }
+    }
+
+    fn accept(&mut self) -> Seen {
+        match self.door.accept() {
+            Ok((mut socket, _)) => {
+                self.driver.register(&mut socket, CONN).unwrap();
+                self.ours = Some(socket);
+                Seen::Done
+            }
+            Err(error) => Seen::Fails(errno(error)),
+        }
+    }
+
+    fn poll(&mut self, wanted: Option<Seen>) -> Seen {
+        let (mut door, mut conn) = (Readiness::EMPTY, Readiness::EMPTY);
+        let (mut round, mut window) = (0, 0);
+        while window < WINDOW && round < PATIENCE {
+            let real = matches!(self.world, World::Real { .. });
+            let wait = if real { Duration::from_millis(1) } else { Duration::ZERO };
+            self.driver.poll(Some(wait)).unwrap();
+            self.driver.for_each_event(|token, news| match token {
+                DOOR => door = door | news,
+                CONN => conn = conn | news,
+                _ => panic!("an event of {token:?}"),
+            });
+            let has = |have: Readiness, want: Readiness| have.0 & want.0 == want.0;
+            let came = match wanted {
+                Some(Seen::Edges(a, b)) => has(door, a) && has(conn, b),
+                _ => true,
+            };
+            window += usize::from(came);
+            round += 1;
+        }
+        Seen::Edges(door, conn)
+    }
+}
+
+/// What an end shows to who asks without waiting: bits but for writable, and bytes unread.
+type Level = Option<(Readiness, usize)>;
+
+impl Side {
+    fn connect(&mut self) {
+        let to = self.door.local_addr().unwrap();
+        match &mut self.world {
+            World::Sim { kernel, peer } => {
+                let mut state = kernel.state();
+                *peer = Some(state.connect(to, Box::new(Nobody)));
+                pass(&mut state);
+            }
+            World::Real { peer } => {
+                let fd: OwnedFd = match &to {
+                    Address::Ip(addr) => {
+                        let stream = TcpStream::connect(addr).unwrap();
+                        stream.set_nodelay(true).unwrap();
+                        stream.into()
+                    }
+                    Address::Abstract(name) => {
+                        use std::os::linux::net::SocketAddrExt;
+                        let addr = std::os::unix::net::SocketAddr::from_abstract_name(name);
+                        UnixStream::connect_addr(&addr.unwrap()).unwrap().into()
+                    }
+                    other => panic!("a listener at {other}"),
+                };
+                rustix::io::ioctl_fionbio(&fd, true).unwrap();
+                *peer = Some(fd);
+            }
+        }
+        (self.written, self.peer_read) = (0, 0);
+    }
+
+    fn step_of_peer(&mut self, step: Step, wanted: Option<Seen>) -> Seen {
+        if step == PeerReadsAll {
+            return self.peer_reads_all(wanted);
+        }
+        let result = match &mut self.world {
+            World::Sim { kernel, peer } => {
+                let Some(link) = *peer else { return Seen::Nothing };
+                let mut state = kernel.state();
+                let result = step_of_sim(&mut state, link, step);
+                pass(&mut state);
+                if matches!(step, PeerCloses | PeerResets) {
+                    *peer = None;
+                }
+                result
+            }
+            World::Real { peer } => {
+                let Some(fd) = peer else { return Seen::Nothing };
+                let result = step_of_real(fd, step);
+                if matches!(step, PeerCloses | PeerResets) {
+                    *peer = None;
+                }
+                result
+            }
+        };
+        if let (PeerReads(_), Ok(n)) = (step, result) {
+            self.peer_read += n;
+        }
+        result.map_or_else(Seen::Fails, Seen::Count)
+    }
+
+    /// How it ended: all was read, or the end, or an error came first.
+    fn peer_reads_all(&mut self, wanted: Option<Seen>) -> Seen {
+        let mut round = 0;
+        while self.peer_read < self.written {
+            match self.step_of_peer(PeerReads(1 << 20), wanted) {
+                Seen::Count(n) if n > 0 => continue,
+                Seen::Fails(Errno::AGAIN) if round < PATIENCE => {}
+                other => return other,
+            }
+            round += 1;
+            nap();
+        }
+        Seen::Done
+    }
+
+    /// Of our end and of the peer's.
+    fn levels(&mut self) -> [Level; 2] {
+        match &mut self.world {
+            World::Sim { kernel, peer } => {
+                let ours = self.ours.as_ref().map(|socket| match socket {
+                    Socket::Sim(stream) => stream.link(),
+                    Socket::Tcp(_) | Socket::Unix(_) => panic!("a real socket"),
+                });
+                let mut state = kernel.state();
+                pass(&mut state);
+                [(ours, HERE), (*peer, THERE)].map(|(link, side)| {
+                    let link = &mut state.links[link? as usize].link;
+                    let bits = link.mask(side);
+                    let bits = Readiness(bits.0 & !Readiness::WRITABLE.0);
+                    Some((bits, link.halves[1 - side].arrived.len()))
+                })
+            }
+            World::Real { peer } => {
+                let ours = self.ours.as_ref().and_then(Socket::fd);
+                [ours, peer.as_ref().map(AsFd::as_fd)].map(|fd| Some(level(fd?)))
+            }
+        }
+    }
+}
+
+/// Long enough for all that is under way.
+fn pass(state: &mut State) {
+    let until = state.now + 1_000_000;
+    state.pass(until);
+}
+
+fn nap() {
+    let moment = Timespec { tv_sec: 0, tv_nsec: 100_000 };
+    rustix::event::poll(&mut [], Some(&moment)).unwrap();
+}
+
+fn level(fd: impl AsFd) -> (Readiness, usize) {
+    let asked = PollFlags::IN | PollFlags::PRI | PollFlags::RDHUP;
+    let mut polled = [PollFd::new(&fd, asked)];
+    rustix::event::poll(&mut polled, Some(&Timespec::default())).unwrap();
+    let said = polled[0].revents();
+    let mut bits = Readiness::EMPTY;
+    // As mio reads them.
+    for (flags, bit) in [
+        (PollFlags::IN | PollFlags::PRI, Readiness::READABLE),
+        (PollFlags::PRI, Readiness::URGENT),
+        (PollFlags::RDHUP | PollFlags::HUP, Readiness::READ_CLOSED),
+        (PollFlags::ERR, Readiness::ERROR),
+    ] {
+        if said.intersects(flags) {
+            bits = bits | bit;
+        }
+    }
+    let unread = rustix::io::ioctl_fionread(&fd).unwrap();
+    (bits, usize::try_from(unread).unwrap())
+}
+
+fn step_of_sim(state: &mut State, link: u32, step: Step) -> Result<usize, Errno> {
+    match step {
+        PeerSends(n) => state.peer_write(link, &vec![2; n]),
+        PeerMarks => {
+            state.peer_mark(link);
+            Ok(1)
+        }
+        PeerPasses(n) => {
+            let result = state.peer_write(link, &vec![2; n]);
+            state.peer_mark(link);
+            result
+        }
+        PeerFinishes => {
+            state.peer_finish(link);
+            Ok(0)
+        }
+        PeerCloses | PeerResets => {
+            state.peer_close(link, step == PeerResets);
+            Ok(0)
+        }
+        PeerReads(n) => state.peer_read(link, &mut vec![0; n]),
+        _ => unreachable!("ours"),
+    }
+}
+
+fn step_of_real(fd: &OwnedFd, step: Step) -> Result<usize, Errno> {
+    match step {
+        PeerSends(n) => rustix::net::send(fd, &vec![2; n], SendFlags::NOSIGNAL),
+        PeerMarks => rustix::net::send(fd, b"!", SendFlags::NOSIGNAL | SendFlags::OOB),
+        PeerPasses(n) => {
+            let passed = [fd.as_fd()];
+            let mut space = [std::mem::MaybeUninit::uninit(); 64];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            assert!(ancillary.push(SendAncillaryMessage::ScmRights(&passed)));
+            let bytes = vec![2; n];
+            rustix::net::sendmsg(fd, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)
+        }
+        PeerFinishes => {
+            let _ = rustix::net::shutdown(fd, Shutdown::Write);
+            Ok(0)
+        }
+        PeerCloses => Ok(0),
+        PeerResets => {
+            let _ = SockRef::from(fd).set_linger(Some(Duration::ZERO));
+            Ok(0)
+        }
+        PeerReads(n) => rustix::net::recv(fd, vec![0; n].as_mut_slice(), RecvFlags::empty())
+            .map(|(n, _)| n),
+        _ => unreachable!("ours"),
+    }
+}
+
+/// Runs a script on both. Answers where they part.
+fn compare(transport: Transport, script: &[Step]) -> Result<(), String> {
+    let (mut sim, mut real) = (Side::simulated(transport), Side::real(transport));
+    let mut told = String::new();
+    let mut counted = true;
+    for step in script {
+        let wanted = sim.step(*step, None);
+        let wanted_level = sim.levels();
+        let mut got = real.step(*step, Some(wanted));
+        if *step == Fills {
+            // What it sent moves on to the peer, and makes room.
+            for _ in 0..20 {
+                nap();
+                got = real.step(Fills, None);
+            }
+        }
+        counted &= !matches!(step, PeerMarks | Fills);
+        let as_wanted = |levels: [Level; 2]| {
+            levels.iter().zip(wanted_level).all(|(a, b)| match (a, b) {
+                (Some(a), Some(b)) => a.0 == b.0 && (a.1 == b.1 || !counted),
+                (a, b) => a.is_none() && b.is_none(),
+            })
+        };
+        let mut levels = real.levels();
+        for _ in 0..PATIENCE {
+            if as_wanted(levels) {
+                break;
+            }
+            nap();
+            levels = real.levels();
+        }
+        let _ = writeln!(told, "{step:?}: {}", show(got));
+        if got != wanted || !as_wanted(levels) {
+            return Err(format!(
+                "{transport:?} {script:?}\n{told}  but simulated {}\n  here, there: {}\n  simulated:   {}\n",
+                show(wanted),
+                show_levels(levels),
+                show_levels(wanted_level),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn show(seen: Seen) -> String {
+    match seen {
+        Seen::Edges(door, conn) => format!("edges [{door}] [{conn}]"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn show_levels(levels: [Level; 2]) -> String {
+    levels
+        .map(|level| level.map_or("-".into(), |(bits, unread)| format!("[{bits}] {unread} unread")))
+        .join(", ")
+}
+
+const OPEN: [Step; 3] = [Connect, Accept, Poll];
+
+/// Scripts of a seed.
+fn draw(rng: &mut Rng, transport: Transport) -> Vec<Step> {
+    let mut script = OPEN.to_vec();
+    if rng.chance(100) {
+        script = vec![Connect];
+    }
+    for _ in 0..rng.size(3, 14) {
+        let step = match rng.below(22) {
+            0..5 => Poll,
+            5 | 6 => PeerSends(rng.size(1, 20)),
+            7 if rng.chance(500) => match transport {
+                Transport::Tcp => PeerMarks,
+                Transport::Unix => PeerPasses(rng.size(1, 20)),
+            },
+            8 => PeerFinishes,
+            9 if rng.chance(600) => PeerCloses,
+            10 if rng.chance(600) => PeerResets,
+            11 | 12 => PeerReads(rng.size(1, 30)),
+            13..16 => Reads(rng.size(1, 30)),
+            16..18 => Writes(rng.size(1, 20)),
+            18 => ShutsDown,
+            19 if rng.chance(600) => Closes,
+            20 if rng.chance(600) => Aborts,
+            _ => Poll,
+        };
+        script.push(step);
+        if script[0] == Connect && script.len() > 2 && !script.contains(&Accept) {
+            script.push(Accept);
+        }
+    }
+    script
+}
+
+#[test]
+fn scripts_that_a_seed_draws_show_the_same_on_both_kernels() {
+    let from: u64 = std::env::var("FROM").map_or(0, |n| n.parse().unwrap());
+    let many: u64 = std::env::var("MANY").map_or(40, |n| n.parse().unwrap());
+    let mut parted = String::new();
+    for seed in from..from + many {
+        for transport in [Transport::Tcp, Transport::Unix] {
+            let script = draw(&mut Rng::new(seed), transport);
+            if let Err(how) = compare(transport, &script) {
+                let _ = writeln!(parted, "seed {seed}: {how}");
+            }
+        }
+    }
+    assert!(parted.is_empty(), "{parted}");
+}
