@@ -428,21 +428,26 @@ impl State {
         result
     }
 
-    /// Urgent data (TCP), or a descriptor passed along (Unix), behind what was written.
-    pub(crate) fn peer_mark(&mut self, link: u32) {
+    /// Urgent data (TCP), or a descriptor passed along (Unix), behind what was written. It fails as
+    /// a write does. (Simplified: urgent data takes no byte of the stream, and a descriptor comes with the
+    /// last byte written, sent by itself.)
+    pub(crate) fn peer_mark(&mut self, link: u32) -> Result<(), Errno> {
         let place = &mut self.links[link as usize];
-        if place.stage == Stage::Established && !place.link.halves[THERE].fin {
-            place.link.mark(THERE, place.link.transport == Transport::Tcp);
-            self.note(link, What::Note("the peer marks", 0));
-            self.send_on(link, THERE);
+        if place.stage != Stage::Established {
+            return Err(Errno::AGAIN);
         }
+        place.link.write(THERE, std::iter::empty(), 0)?;
+        place.link.mark(THERE, place.link.transport == Transport::Tcp);
+        self.note(link, What::Note("the peer marks", 0));
+        self.send_on(link, THERE);
+        Ok(())
     }
 
     /// The peer ends its side.
     pub(crate) fn peer_finish(&mut self, link: u32) {
         if self.links[link as usize].link.shutdown(THERE).is_ok() {
             self.note(link, What::PeerFinished);
-            self.send_on(link, THERE);
+            self.end_half(link, THERE);
         }
     }
 
@@ -526,6 +531,16 @@ impl State {
             Goodbye::Reset => self.later(Event::Reset(link, 1 - side)),
             Goodbye::Nothing => {}
         }
+    }
+
+    /// `side`'s half was shut down, perhaps again.
+    fn end_half(&mut self, link: u32, side: usize) {
+        let place = &self.links[link as usize].link;
+        if place.transport == Transport::Unix && place.halves[side].fin_arrived {
+            // `unix_shutdown` wakes the other side whenever it is called.
+            self.tell(link, 1 - side);
+        }
+        self.send_on(link, side);
     }
 
     /// Sees that what `side` has sent goes on its way.

@@ -57,12 +57,12 @@ impl State {
 
     pub(super) fn accept_at(&mut self, number: u32) -> Result<(u32, u32), Errno> {
         self.interrupt()?;
-        let door = &self.doors[number as usize];
-        if door.backlog.is_empty() {
-            return Err(Errno::AGAIN);
-        }
+        // Before it looks whether there is anybody (`__sys_accept4_file`).
         if self.open >= self.profile.descriptors {
             return Err(Errno::MFILE);
+        }
+        if self.doors[number as usize].backlog.is_empty() {
+            return Err(Errno::AGAIN);
         }
         if self.rng.chance(self.profile.accept_error) {
             // accept(2), "Error handling": those of ours leave the queue as it is, those of one peer
@@ -175,8 +175,10 @@ impl State {
         let result = self.links[link as usize].link.shutdown(HERE);
         self.answer(link, What::Shutdown, result.map(|()| 0));
         if result.is_ok() {
-            self.send_on(link, HERE);
+            self.end_half(link, HERE);
         }
+        // `inet_shutdown`, `unix_shutdown`: wakes our own poll, even in vain.
+        self.edge(file);
         result
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::io;
 
-use super::link::{HERE, THERE, Transport};
+use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
 use super::{Event, File, Horizon, Kind, SYN_RETRY, Stage, State};
 use crate::id::Token;
@@ -100,8 +100,9 @@ impl State {
         let step = place.link.carry(side, most);
         if step.refused {
             // RFC 9293, 3.10.7.1: what comes to no connection is answered by a reset.
-            place.link.ends[1 - side].dead = true;
             place.link.halves[side].sent.clear();
+            place.link.abandon(1 - side);
+            self.send_on(link, 1 - side);
             return self.later(Event::Reset(link, side));
         }
         let here = side == THERE;
@@ -116,7 +117,7 @@ impl State {
         if step.news {
             self.tell(link, 1 - side);
         }
-        if step.space {
+        if step.space || step.acknowledged {
             self.tell(link, side);
         }
         if step.more {
@@ -125,24 +126,17 @@ impl State {
     }
 
     pub(super) fn reset(&mut self, link: u32, side: usize) {
-        let there = side == THERE;
-        if self.links[link as usize].link.transport == Transport::Tcp && self.rng.chance(500) {
-            // What was on the wire before it arrives before it.
-            let most = self.rng.size(0, 64);
-            let step = self.links[link as usize].link.carry(1 - side, most);
-            if step.arrived > 0 {
-                let what = if there {
-                    What::ArriveThere(step.arrived)
-                } else {
-                    What::Arrive(step.arrived)
-                };
-                self.note(link, what);
-            }
-        }
         let place = &mut self.links[link as usize];
         let heard = place.link.reset(side);
-        self.note(link, if there { What::ResetThere } else { What::Reset });
+        let cut = place.link.ends[side].error.is_some();
+        let what = match (side, cut) {
+            (THERE, true) => What::ResetThere,
+            (THERE, false) => What::EndThere,
+            (_, true) => What::Reset,
+            (_, false) => What::End,
+        };
         if heard {
+            self.note(link, what);
             self.tell(link, side);
         }
     }
@@ -158,7 +152,8 @@ impl State {
             return self.stir(link);
         };
         let door = &mut self.doors[number];
-        if door.backlog.len() >= door.backlog_max {
+        // One more than asked for (`sk_acceptq_is_full`).
+        if door.backlog.len() > door.backlog_max {
             return self.at(self.now + SYN_RETRY, Event::Connect(link));
         }
         door.backlog.push_back(link);
