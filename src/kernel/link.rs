@@ -146,10 +146,14 @@ impl Half {
         passed
     }
 
-    /// Drops what has not gone on its way when a reset is sent: what the window has room for is on
-    /// the wire already.
+    /// How much of what was sent is on the wire: what the window has room for.
+    fn on_wire(&self) -> usize {
+        self.sent.len().min(self.window.saturating_sub(self.arrived.len()))
+    }
+
+    /// Drops what has not gone on its way, when a reset is sent.
     fn keep_wire(&mut self) {
-        self.sent.truncate(self.window.saturating_sub(self.arrived.len()));
+        self.sent.truncate(self.on_wire());
         self.fin &= self.fin_arrived;
     }
 
@@ -294,7 +298,7 @@ impl Link {
         }
         let receiver_open = self.ends[1 - side].open;
         let half = &mut self.halves[side];
-        let n = half.sent.len().min(half.window - half.arrived.len()).min(most);
+        let n = half.on_wire().min(most);
         // Urgent data is a byte, too.
         let something = n > 0 || half.cuts.iter().any(|(_, untold)| *untold);
         if something && !receiver_open && self.transport == Transport::Tcp {
@@ -377,8 +381,11 @@ impl Link {
         }
         // RFC 1122, 4.2.2.13: who closes with data unread resets.
         let unread = !incoming.arrived.is_empty() || end.urgent.is_some();
-        // `tcp_need_reset`: not once both have ended (LAST-ACK).
-        let linger = end.reset_on_close && !(incoming.fin_arrived && self.halves[side].fin);
+        // `tcp_disconnect`: not once both have ended (LAST-ACK), unless something is still to go.
+        let outgoing = &self.halves[side];
+        let last =
+            incoming.fin_arrived && outgoing.fin && outgoing.on_wire() == outgoing.sent.len();
+        let linger = end.reset_on_close && !last;
         if is_over {
             Goodbye::Nothing
         } else if unread || linger {

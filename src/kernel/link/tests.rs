@@ -76,7 +76,7 @@ enum Seen {
 const DOOR: Token = Token(LISTENER_BASE as usize);
 const CONN: Token = Token(1);
 /// Rounds of a millisecond in which what is expected of the real kernel must come.
-const PATIENCE: usize = 2000;
+const PATIENCE: usize = 1000;
 /// And in which what must not come would have come.
 const WINDOW: usize = 3;
 
@@ -170,12 +170,7 @@ impl Side {
                 self.written += result.as_ref().unwrap_or(&0);
                 seen(result)
             }
-            Fills => loop {
-                match ours.write(&[1; 4096]) {
-                    Ok(n) => self.written += n,
-                    Err(error) => return Seen::Fails(errno(error)),
-                }
-            },
+            Fills => self.fill(),
             ShutsDown => {
                 let result = seen(ours.shutdown_write().map(|()| 0));
                 self.await_acknowledgement();
@@ -190,6 +185,29 @@ impl Side {
             }
             _ => unreachable!("done above"),
         }
+    }
+
+    /// Writes until that would block, and goes on as what was sent moves on and makes room.
+    fn fill(&mut self) -> Seen {
+        let mut still = 0;
+        while still < 5 {
+            match self.ours.as_mut().map(|ours| ours.write(&[1; 4096])) {
+                Some(Ok(n)) => {
+                    self.written += n;
+                    still = 0;
+                }
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    still += 1;
+                    match &self.world {
+                        World::Sim { kernel, .. } => pass(&mut kernel.state()),
+                        World::Real { .. } => nap(),
+                    }
+                }
+                Some(Err(error)) => return Seen::Fails(errno(error)),
+                None => return Seen::Nothing,
+            }
+        }
+        Seen::Fails(Errno::AGAIN)
     }
 
     fn accept(&mut self) -> Seen {
@@ -364,7 +382,7 @@ fn pass(state: &mut State) {
 }
 
 fn nap() {
-    let moment = Timespec { tv_sec: 0, tv_nsec: 100_000 };
+    let moment = Timespec { tv_sec: 0, tv_nsec: 200_000 };
     rustix::event::poll(&mut [], Some(&moment)).unwrap();
 }
 
@@ -443,20 +461,22 @@ fn step_of_real(fd: &OwnedFd, step: Step) -> Result<usize, Errno> {
 fn compare(transport: Transport, script: &[Step]) -> Result<(), String> {
     let (mut sim, mut real) = (Side::simulated(transport), Side::real(transport));
     let mut told = String::new();
-    let mut counted = true;
+    let (mut counted, mut full) = (true, false);
     for step in script {
         let wanted = sim.step(*step, None);
         let wanted_level = sim.levels();
-        let mut got = real.step(*step, Some(wanted));
+        let got = real.step(*step, Some(wanted));
         real.hurry();
-        if *step == Fills {
-            // What it sent moves on to the peer, and makes room.
-            for _ in 0..20 {
-                nap();
-                got = real.step(Fills, None);
-            }
-        }
         counted &= !matches!(step, PeerMarks | Fills);
+        if *step == Fills {
+            // Some room may have been told of and filled, or not.
+            full = true;
+            (sim.poll(None), real.poll(None));
+        }
+        full &= *step != PeerReadsAll;
+        // Where a buffer ends is each kernel's own affair.
+        let either = |seen| matches!(seen, Seen::Count(_) | Seen::Fails(Errno::AGAIN));
+        let loose = full && matches!(step, Writes(_)) && either(got) && either(wanted);
         let as_wanted = |levels: [Level; 2]| {
             levels.iter().zip(wanted_level).all(|(a, b)| match (a, b) {
                 (Some(a), Some(b)) => a.0 == b.0 && (a.1 == b.1 || !counted),
@@ -474,7 +494,7 @@ fn compare(transport: Transport, script: &[Step]) -> Result<(), String> {
         }
         real.hurry();
         let _ = writeln!(told, "{step:?}: {}", show(got));
-        if got != wanted || !as_wanted(levels) {
+        if (got != wanted && !loose) || !as_wanted(levels) {
             return Err(format!(
                 "{transport:?} {script:?}\n{told}  but simulated {}\n  here, there: {}\n  simulated:   {}\n",
                 show(wanted),
@@ -524,6 +544,8 @@ fn draw(rng: &mut Rng, transport: Transport) -> Vec<Step> {
             18 => ShutsDown,
             19 if rng.chance(600) => Closes,
             20 if rng.chance(600) => Aborts,
+            21 if rng.chance(500) => Fills,
+            10 => PeerReadsAll,
             _ => Poll,
         };
         script.push(step);
