@@ -222,14 +222,16 @@ enum Event {
     Connect(u32),
     /// A peer asked to be called.
     Act(u32),
-    /// An edge that was held back.
-    Edge(u32),
+    /// An edge that was held back: of a file, and its serial number.
+    Edge(u32, u64),
 }
 
 /// A file of the process.
 #[derive(Debug)]
 struct File {
     what: Kind,
+    /// Its number is used again, this is not.
+    serial: u64,
     /// By what name the poll knows it.
     token: Option<Token>,
     /// It is among the `edges`.
@@ -301,6 +303,8 @@ pub(crate) struct State {
     pub(crate) trace: Trace,
     pub(crate) links: Vec<Place>,
     files: Vec<Option<File>>,
+    /// Files ever opened.
+    serial: u64,
     open: usize,
     doors: Vec<Door>,
     agenda: BinaryHeap<Reverse<(u64, u64, Event)>>,
@@ -331,6 +335,7 @@ impl State {
             trace: Trace::default(),
             links: Vec::new(),
             files: Vec::new(),
+            serial: 0,
             open: 0,
             doors: Vec::new(),
             agenda: BinaryHeap::new(),
@@ -457,7 +462,8 @@ impl State {
         if !place.link.ends[THERE].open {
             return;
         }
-        place.link.ends[THERE].reset_on_close |= reset;
+        // A Unix socket has no reset (socket(7), `SO_LINGER`).
+        place.link.ends[THERE].reset_on_close = reset && place.link.transport == Transport::Tcp;
         self.note(link, if reset { What::PeerReset } else { What::PeerLeft });
         self.after_close(link, THERE);
     }
@@ -491,7 +497,9 @@ impl State {
         }
         self.open += 1;
         let both = Readiness::READABLE | Readiness::WRITABLE;
-        let file = Some(File { what, token: None, pending: false, armed: both });
+        self.serial += 1;
+        let serial = self.serial;
+        let file = Some(File { what, serial, token: None, pending: false, armed: both });
         // The lowest free number, as open(2) has it.
         let free = self.files.iter().position(Option::is_none);
         let number = free.unwrap_or(self.files.len());
@@ -616,3 +624,6 @@ impl fmt::Display for Readiness {
         f.write_str(&said.collect::<Vec<_>>().join("+"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -408,7 +408,8 @@ impl Link {
     pub(crate) fn reset(&mut self, side: usize) -> bool {
         let is_over = self.is_over();
         let [own_fin, ended] = [self.halves[side].fin, self.halves[1 - side].fin_arrived];
-        let unread = self.halves[side].arrived.len() + self.halves[side].sent.len() > 0;
+        let unread = self.halves[side].arrived.len() + self.halves[side].sent.len() > 0
+            || self.ends[1 - side].reset_on_close;
         let incoming = &mut self.halves[1 - side];
         let end = &mut self.ends[side];
         if end.dead || (is_over && self.transport == Transport::Tcp) {

@@ -89,7 +89,12 @@ impl State {
             Event::Reset(link, side) => self.reset(link, side),
             Event::Connect(link) => self.arrive(link),
             Event::Act(link) => self.stir(link),
-            Event::Edge(file) => self.edge_now(file),
+            Event::Edge(file, serial) => {
+                let entry = self.files[file as usize].as_ref();
+                if entry.is_some_and(|entry| entry.serial == serial) {
+                    self.edge_now(file);
+                }
+            }
         }
     }
 
@@ -188,8 +193,7 @@ impl State {
 
     pub(super) fn edge(&mut self, file: u32) {
         if self.rng.chance(self.profile.late) {
-            let wait = self.rng.within(0, 1_000_000);
-            return self.at(self.now + wait, Event::Edge(file));
+            return self.edge_soon(file);
         }
         self.edge_now(file);
     }
@@ -204,10 +208,13 @@ impl State {
         }
     }
 
-    /// A call was cut where it need not have been: an edge owes the rest.
+    /// An edge that comes within a millisecond: held back, or owed after a call that was cut where
+    /// it need not have been.
     pub(super) fn edge_soon(&mut self, file: u32) {
         let wait = self.rng.within(0, 1_000_000);
-        self.at(self.now + wait, Event::Edge(file));
+        if let Some(entry) = &self.files[file as usize] {
+            self.at(self.now + wait, Event::Edge(file, entry.serial));
+        }
     }
 
     /// Without flags: a direction whose call said WouldBlock is reported again.

@@ -37,6 +37,8 @@ use crate::socket::{Acceptor, Socket};
 enum Step {
     /// A peer connects; what the peer does from now on, it does.
     Connect,
+    /// We close the listener.
+    DoorCloses,
     /// We accept, and register what came.
     Accept,
     /// What edges are there since the last poll?
@@ -92,7 +94,7 @@ impl Actor for Nobody {
 /// Our side, on either kernel.
 struct Side {
     driver: Driver,
-    door: Acceptor,
+    door: Option<Acceptor>,
     ours: Option<Socket>,
     /// What the kernel took of us, and what the peer has read of that.
     written: usize,
@@ -155,7 +157,7 @@ impl Side {
 
     fn new(driver: Driver, mut door: Acceptor, world: World) -> Self {
         driver.register_acceptor(&mut door, DOOR).unwrap();
-        Side { driver, door, ours: None, written: 0, peer_read: 0, world }
+        Side { driver, door: Some(door), ours: None, written: 0, peer_read: 0, world }
     }
 
     /// Does a step. `wanted`: what it showed on the other kernel.
@@ -167,6 +169,10 @@ impl Side {
                 return Seen::Done;
             }
             Accept => return self.accept(),
+            DoorCloses => {
+                self.door = None;
+                return Seen::Done;
+            }
             PeerSends(_) | PeerMarks | PeerPasses | PeerFinishes | PeerCloses | PeerResets
             | PeerReads(_) | PeerReadsAll => return self.step_of_peer(step, wanted),
             Reads(_) | Writes(_) | Fills | ShutsDown | Closes | Aborts => {}
@@ -220,7 +226,8 @@ impl Side {
     }
 
     fn accept(&mut self) -> Seen {
-        match self.door.accept() {
+        let Some(door) = &self.door else { return Seen::Nothing };
+        match door.accept() {
             Ok((mut socket, _)) => {
                 self.driver.register(&mut socket, CONN).unwrap();
                 self.ours = Some(socket);
@@ -259,7 +266,7 @@ type Level = Option<(Readiness, usize)>;
 
 impl Side {
     fn connect(&mut self) {
-        let to = self.door.local_addr().unwrap();
+        let to = self.door.as_ref().unwrap().local_addr().unwrap();
         match &mut self.world {
             World::Sim { kernel, peer } => {
                 let mut state = kernel.state();

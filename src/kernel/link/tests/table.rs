@@ -280,6 +280,16 @@ pub(super) const CONNECTION: &[Script] = &[
 /// The same, from the first step on.
 pub(super) const LISTENER: &[Script] = &[
     (
+        "closed before it accepts",
+        BOTH,
+        &[Connect, PeerSends(3), DoorCloses, PeerReads(9), PeerReads(9), PeerSends(1)],
+    ),
+    (
+        "closed before it accepts, and nothing was sent",
+        BOTH,
+        &[Connect, DoorCloses, PeerSends(1), PeerReads(9), PeerReads(9)],
+    ),
+    (
         "one edge for a backlog",
         BOTH,
         &[
