@@ -24,6 +24,7 @@ pub(crate) enum Transport {
 
 /// Bytes on their way from one end to the other.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(crate) struct Half {
     /// In the sender's kernel.
     pub(crate) sent: VecDeque<u8>,
@@ -55,6 +56,7 @@ pub(crate) struct Half {
 
 /// One end's socket.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(crate) struct End {
     /// It has a descriptor.
     pub(crate) open: bool,
@@ -80,6 +82,7 @@ pub(crate) struct Link {
 
 /// What one step of the way came to.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(crate) struct Step {
     /// Bytes that arrived.
     pub(crate) arrived: usize,
@@ -275,8 +278,8 @@ impl Link {
         let before = half.written;
         half.written += taken as u64;
         if self.transport == Transport::Unix {
-            let size = (half.room / 2).max(1);
-            let ends = (before..half.written).step_by(size).skip(1);
+            let most = (half.room / 2).max(1);
+            let ends = (before..half.written).step_by(most).skip(1);
             half.buffers.extend(ends.chain([half.written]));
         }
         Ok(taken)
