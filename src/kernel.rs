@@ -3,9 +3,13 @@
 //! `socket.rs` and `driver.rs` have a variant for it, so the reactor that runs on it is the one that
 //! runs in production. It is as stingy with events as the real one: an edge only when something
 //! changed, told once. It comes in two kinds. With *flags* it is epoll: edges, with bits that are
-//! true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio uses it: a
-//! direction is reported once and again only after a call of it said WouldBlock, and nothing else is
-//! told.
+//! true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio uses it, and
+//! poorer: a direction is reported once and again only after a call of it said WouldBlock (in mio,
+//! either direction arms both), and nothing else is told.
+//!
+//! Simplified: a buffer counts the bytes in it and not what Linux spends to hold them; a TCP receiver
+//! tells of every byte of room it has (no silly window avoidance); nothing is lost or acknowledged
+//! late on the network; a Unix peer who meets a full backlog comes again after a second, too.
 //!
 //! Time passes where it is waited for, and a little with every poll. What happens later stands on
 //! the agenda. Peers are [`Actor`]s: they are called when something happened to their connection.

@@ -118,7 +118,7 @@ fn without_flags_a_direction_is_told_once_until_it_would_block() {
     assert_eq!(world.poll(), []);
 }
 
-/// Trap 11: nothing but readable and writable is told there.
+/// Nothing but readable and writable is told there.
 #[test]
 fn without_flags_an_end_and_a_reset_are_readable_and_no_more() {
     for reset in [false, true] {
