@@ -215,6 +215,44 @@ fn who_gets_the_number_of_a_closed_file_gets_nothing_of_its_events() {
     }
 }
 
+/// `inet_shutdown` wakes our own poll, and so does the acknowledgement (`tcp_rcv_state_process`, in
+/// FIN-WAIT-1): on a loopback the two come as one.
+#[test]
+fn our_end_is_an_edge_and_its_acknowledgement_another() {
+    let mut world = World::tcp(Profile::calm().latency_micros(500..=500));
+    let (socket, _) = world.open();
+    socket.shutdown_write().unwrap();
+    let edge = [(Token(1), Readiness::WRITABLE)];
+    assert_eq!(world.poll(), edge);
+    assert_eq!(world.poll(), []);
+    assert_eq!(world.wait(), edge);
+    assert_eq!(world.wait(), []);
+}
+
+/// `tcp_poll` sets `SOCK_NOSPACE`, as a write does that meets a full buffer.
+#[test]
+fn who_hears_that_there_is_no_room_is_told_when_there_is() {
+    for asks in [true, false] {
+        let mut world = World::tcp(Profile::calm().buffer(100..=100));
+        let (mut socket, link) = world.open();
+        assert_eq!(socket.write(&[0; 100]).unwrap(), 100);
+        world.pass(1_000_000);
+        // All of it is taken, and what is free is less than half of that.
+        assert_eq!(socket.write(&[0; 80]).unwrap(), 80);
+        if asks {
+            world.send(link, 1);
+            assert_eq!(world.poll(), [(Token(1), Readiness::READABLE)]);
+        }
+        for _ in 0..2 {
+            world.kernel.state().peer_read(link, &mut [0; 100]).unwrap();
+            world.pass(1_000_000);
+        }
+        let told = world.wait();
+        assert_eq!(told.iter().any(|(_, news)| news.is_writable()), asks, "{told:?}");
+        assert_eq!(world.wait(), []);
+    }
+}
+
 /// Trap 23: at the limit an accept fails even if nobody waits.
 #[test]
 fn descriptors_run_out_and_come_back() {
