@@ -190,7 +190,7 @@ impl Profile {
         self
     }
 
-    /// How often the kernel will not watch a new connection (`ENOMEM`, `ENOSPC` of epoll_ctl(2)).
+    /// How often the kernel will not watch a new connection (`ENOMEM`, `ENOSPC` of `epoll_ctl(2)`).
     #[must_use]
     pub fn watch_error(mut self, per_mille: u32) -> Self {
         self.watch_error = per_mille;

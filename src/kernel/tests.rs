@@ -297,7 +297,7 @@ struct Counting {
 
 /// The byte at an offset.
 fn byte(at: usize) -> u8 {
-    (at % 251) as u8
+    u8::try_from(at % 251).unwrap()
 }
 
 impl Actor for Counting {
@@ -311,7 +311,7 @@ impl Actor for Counting {
                     break;
                 }
             }
-            if self.sent % 3 == 0 {
+            if self.sent.is_multiple_of(3) {
                 let _ = net.peer_mark(link);
             }
         }
@@ -382,14 +382,15 @@ impl Echo {
 
     fn is_idle(&self) -> bool {
         let reads = self.readiness.is_readable() && self.held.len() < 200 && !self.ended;
-        !reads && !(self.readiness.is_writable() && !self.held.is_empty())
+        let writes = self.readiness.is_writable() && !self.held.is_empty();
+        !(reads || writes)
     }
 }
 
 /// One world; answers the hash of its trace.
 fn echo_in_a_world(seed: u64) -> u64 {
     const ALL: usize = 1500;
-    let mut profile = if seed % 2 == 0 { Profile::rough() } else { Profile::everyday() };
+    let mut profile = if seed.is_multiple_of(2) { Profile::rough() } else { Profile::everyday() };
     profile = profile.flags(seed % 4 < 2).accept_error(0).watch_error(0).buffer(1..=300);
     let to = if seed % 8 < 4 { "10.0.0.1:80" } else { "unix:/run/x" };
     let mut world = World::new(seed, profile, to, 16);
