@@ -105,7 +105,7 @@ impl Config {
     }
 
     /// Queued output at or below which a resting connection reads again, and `on_drain` comes.
-    /// Default 16 KiB.
+    /// Below [`output_high`](Self::output_high). Default 16 KiB.
     #[must_use]
     pub fn output_low(mut self, bytes: usize) -> Self {
         self.output_low = bytes;
@@ -198,9 +198,10 @@ impl Config {
         if self.connections.unwrap_or(1) > ceiling {
             return refuse(format!("Config: connections is above {ceiling}"));
         }
-        if self.output_low > self.output_high {
+        // At low there must be room, or who streams would be called again and again for nothing.
+        if self.output_low >= self.output_high {
             return refuse(format!(
-                "Config: output_low ({}) is above output_high ({})",
+                "Config: output_low ({}) is not below output_high ({})",
                 self.output_low, self.output_high
             ));
         }
@@ -278,8 +279,8 @@ mod tests {
     /// Promise 4: a limit that cannot hold is refused by name.
     #[test]
     fn a_contradiction_is_refused_by_name() {
-        let low = Config::default().output_low(100).output_high(99);
-        assert_eq!(refusal(&low), "Config: output_low (100) is above output_high (99)");
+        let low = Config::default().output_low(100).output_high(100);
+        assert_eq!(refusal(&low), "Config: output_low (100) is not below output_high (100)");
         let max = Config::default().output_max(65_536);
         assert!(refusal(&max).contains("above output_max (65536)"));
         assert_eq!(refusal(&Config::default().connections(0)), "Config: connections is 0");

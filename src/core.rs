@@ -152,8 +152,10 @@ impl Core {
             (Some(own), Some(limit)) => Some(own.min(limit)),
             (own, limit) => own.or(limit),
         };
-        self.driver.poll(timeout)?;
+        let polled = self.driver.poll(timeout);
+        // After an interrupted wait, too: what is done in this turn is not done in the past.
         self.read_clock();
+        polled?;
         let Core { driver, conns, listeners, run, limits, .. } = self;
         self.poll_was_full = driver.for_each_event(|token, news| match token.target() {
             Target::Connection(slot) => {

@@ -41,8 +41,10 @@ use profile::Profile;
 use rng::Rng;
 use trace::{Answer, Trace, What};
 
-/// Who comes to a full backlog tries again after so long (the first retry of TCP's SYN).
+/// Who comes to a full backlog tries again after so long, then after twice as long, and so on (the
+/// retries of TCP's SYN, `tcp_syn_retries` in tcp(7)); a Unix peer blocks in connect(2) much alike.
 const SYN_RETRY: u64 = 1_000_000_000;
+const SYN_RETRIES: u32 = 6;
 
 /// A peer: acts when something happened to its connection, or at a time it asked for.
 pub(crate) trait Actor: Send {
@@ -268,10 +270,33 @@ pub(crate) struct Place {
     actor: Option<Box<dyn Actor>>,
     /// The peer is to be called.
     stirred: bool,
+    /// How often it came to a full backlog.
+    retries: u32,
     /// Our end's file, once accepted.
     file: Option<u32>,
+    /// When a call of ours first failed; when we ended our side; since when input lies unread here.
+    pub(crate) failed_at: Option<u64>,
+    pub(crate) fin_at: Option<u64>,
+    pub(crate) unread_since: Option<u64>,
+    /// For an oracle: how many bytes we are to write in all, and whether a write left as few of
+    /// them as the second number, or fewer, since it looked.
+    pub(crate) owes: (u64, u64),
+    pub(crate) dipped: bool,
     to: Address,
     from: Address,
+}
+
+impl Place {
+    pub(crate) fn file_is_open(&self) -> bool {
+        self.file.is_some()
+    }
+}
+
+impl Door {
+    fn is_full(&self) -> bool {
+        // One more than asked for (`sk_acceptq_is_full`).
+        self.backlog.len() > self.backlog_max
+    }
 }
 
 struct Door {
@@ -357,12 +382,18 @@ impl State {
 
     /// A peer sets out for a listener. Answers its number.
     pub(crate) fn connect(&mut self, to: Address, actor: Box<dyn Actor>) -> u32 {
+        self.connect_after(to, actor, 0)
+    }
+
+    /// The same, after so many nanoseconds.
+    pub(crate) fn connect_after(&mut self, to: Address, actor: Box<dyn Actor>, wait: u64) -> u32 {
         let transport = match to {
             Address::Ip(_) => Transport::Tcp,
             Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Transport::Unix,
         };
         let number = self.place(transport, to, Stage::Connecting, actor);
-        self.later(Event::Connect(number));
+        let latency = self.latency();
+        self.at(self.now + wait + latency, Event::Connect(number));
         number
     }
 
@@ -394,7 +425,13 @@ impl State {
             stage,
             actor: Some(actor),
             stirred: false,
+            retries: 0,
             file: None,
+            failed_at: None,
+            fin_at: None,
+            unread_since: None,
+            owes: (0, 0),
+            dipped: false,
             to,
             from,
         });
@@ -528,7 +565,11 @@ impl State {
     }
 
     fn after_read(&mut self, link: u32, side: usize) {
-        let (space, way) = self.links[link as usize].link.after_read(side);
+        let place = &mut self.links[link as usize];
+        if place.link.halves[THERE].arrived.is_empty() {
+            place.unread_since = None;
+        }
+        let (space, way) = place.link.after_read(side);
         if space {
             self.tell(link, 1 - side);
         }
@@ -565,8 +606,12 @@ impl State {
     }
 
     fn later(&mut self, event: Event) {
-        let latency = self.rng.within(*self.profile.latency.start(), *self.profile.latency.end());
-        self.at(self.now + latency * 1000, event);
+        let latency = self.latency();
+        self.at(self.now + latency, event);
+    }
+
+    fn latency(&mut self) -> u64 {
+        1000 * self.rng.within(*self.profile.latency.start(), *self.profile.latency.end())
     }
 
     fn at(&mut self, moment: u64, event: Event) {
@@ -580,6 +625,12 @@ impl State {
             Ok(n) => Answer::Count(n),
             Err(error) => Answer::Error(error),
         };
+        if let Err(error) = result
+            && error != Errno::AGAIN
+            && error != Errno::INTR
+        {
+            self.links[link as usize].failed_at.get_or_insert(self.now);
+        }
         self.trace.add(self.now, link, what, answer);
     }
 
@@ -594,7 +645,11 @@ impl State {
         self.open
     }
 
-    /// Whether anybody waits at an open door.
+    pub(crate) fn descriptors(&self) -> u64 {
+        self.profile.descriptors as u64
+    }
+
+    /// How many wait at open doors.
     pub(crate) fn waiting(&self) -> usize {
         self.doors.iter().filter(|door| door.open).map(|door| door.backlog.len()).sum()
     }

@@ -63,10 +63,10 @@ const ROUNDS: usize = 16;
 /// }
 /// ```
 pub struct Reactor<H: Handler> {
-    handler: H,
+    pub(crate) handler: H,
     /// By slot, from `on_open` to `on_close`. `None` also for one whose `on_open` failed.
     sessions: Vec<Option<H::Session>>,
-    cx: Context,
+    pub(crate) cx: Context,
     /// What every connection is read into. Outside of `cx`, so that a callback can be lent both.
     buffer: ReadBuffer,
     /// What other threads asked for.

@@ -91,15 +91,19 @@ use crate::kernel::{Horizon, Kernel, nanos};
 use crate::reactor::Reactor;
 use crate::socket::Stream;
 
+mod client;
+mod oracle;
 mod peer;
 pub mod schedule;
+mod subject;
 
 pub use crate::kernel::profile::Profile;
 pub use peer::Peer;
 use peer::Script;
 
-/// Turns of the loop in which nothing at all is done before that is called spinning.
-const IDLE_TURNS: u32 = 64;
+/// Turns of the loop without a call of a socket and without an event before that is called spinning.
+/// A handler that takes its input in small bites has as many of them as bites.
+const QUIET_TURNS: u32 = 100_000;
 /// Turns of the loop before a world that does not come to rest is given up.
 const TURNS_MAX: u32 = 10_000_000;
 /// Lines of the trace in a failure.
@@ -222,7 +226,7 @@ impl Sim {
             if !goes_on || self.kernel.state().idle {
                 return Ok(());
             }
-            if quiet.after_turn(&self.kernel) {
+            if quiet.after_turn(&self.kernel, 0) > QUIET_TURNS {
                 let what = "the reactor spins: it polls again and again and does nothing";
                 return Err(self.failure(what.into()));
             }
@@ -286,20 +290,22 @@ impl Sim {
 pub(crate) struct Quiet {
     calls: u64,
     eventful: u64,
+    callbacks: u64,
     turns: u32,
 }
 
 impl Quiet {
-    /// Whether there were too many of them in a row.
-    pub(crate) fn after_turn(&mut self, kernel: &Kernel) -> bool {
+    /// How many there were in a row. `callbacks`: how often the handler was called so far.
+    pub(crate) fn after_turn(&mut self, kernel: &Kernel, callbacks: u64) -> u32 {
         let state = kernel.state();
-        if (state.calls, state.eventful) == (self.calls, self.eventful) {
+        let done = (state.calls, state.eventful, callbacks);
+        if done == (self.calls, self.eventful, self.callbacks) {
             self.turns += 1;
         } else {
-            (self.calls, self.eventful) = (state.calls, state.eventful);
+            (self.calls, self.eventful, self.callbacks) = done;
             self.turns = 0;
         }
-        self.turns > IDLE_TURNS
+        self.turns
     }
 }
 

@@ -140,7 +140,12 @@ impl State {
         let result = self.write_at(file, link, pieces, offered);
         self.answer(link, What::Write(offered), result);
         match result {
-            Ok(n) if n > 0 => self.send_on(link, HERE),
+            Ok(n) if n > 0 => {
+                let place = &mut self.links[link as usize];
+                let (sent, low) = place.owes;
+                place.dipped |= sent.saturating_sub(place.link.halves[HERE].written) <= low;
+                self.send_on(link, HERE);
+            }
             Err(Errno::AGAIN) => self.arm(file, Readiness::WRITABLE),
             Ok(_) | Err(_) => {}
         }
@@ -178,6 +183,7 @@ impl State {
         let result = self.links[link as usize].link.shutdown(HERE);
         self.answer(link, What::Shutdown, result.map(|()| 0));
         if result.is_ok() {
+            self.links[link as usize].fin_at = Some(self.now);
             self.end_half(link, HERE);
         }
         // `inet_shutdown`, `unix_shutdown`: wakes our own poll, even in vain.

@@ -456,6 +456,7 @@ impl Link {
             mask = mask | Readiness::ERROR;
         }
         if end.urgent.is_some() {
+            // As mio reads `EPOLLPRI`.
             mask = mask | Readiness::URGENT | Readiness::READABLE;
         }
         let dead = end.dead;
@@ -470,15 +471,14 @@ impl Link {
         mask
     }
 
-    /// What `side` can still be told by a read now: bytes, the end, an error.
-    pub(crate) fn is_readable(&self, side: usize) -> bool {
-        let half = &self.halves[1 - side];
-        !half.arrived.is_empty() || half.fin_arrived || self.ends[side].error.is_some()
-    }
-
     /// How much of a write `side`'s kernel would take now.
     pub(crate) fn room(&self, side: usize) -> usize {
         if self.ends[side].dead { 0 } else { self.halves[side].free(self.transport) }
+    }
+
+    /// Whether `side`'s kernel has no room worth telling of: a write may wait.
+    pub(crate) fn is_blocked(&self, side: usize) -> bool {
+        !self.ends[side].dead && !self.halves[side].is_writable(self.transport)
     }
 
     /// A write that met no full buffer is to be treated as if it had: an edge must follow.

@@ -5,7 +5,7 @@ use std::io;
 
 use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
-use super::{Event, File, Horizon, Kind, SYN_RETRY, Stage, State};
+use super::{Event, File, Horizon, Kind, SYN_RETRIES, SYN_RETRY, Stage, State};
 use crate::id::Token;
 use crate::readiness::Readiness;
 
@@ -27,7 +27,10 @@ impl State {
             self.pass(self.now + pause);
         }
         self.pass(self.now);
-        self.interrupt()?;
+        if let Err(error) = self.interrupt() {
+            self.eventful += 1;
+            return Err(error.into());
+        }
         loop {
             self.collect(events);
             if !events.is_empty() {
@@ -111,6 +114,9 @@ impl State {
             return self.later(Event::Reset(link, side));
         }
         let here = side == THERE;
+        if here && step.arrived > 0 {
+            self.links[link as usize].unread_since.get_or_insert(self.now);
+        }
         if step.arrived > 0 {
             let what =
                 if here { What::Arrive(step.arrived) } else { What::ArriveThere(step.arrived) };
@@ -148,19 +154,21 @@ impl State {
 
     /// A connection attempt comes to a door.
     pub(super) fn arrive(&mut self, link: u32) {
-        let to = &self.links[link as usize].to;
-        let door = self.doors.iter().position(|door| door.open && door.address == *to);
-        let Some(number) = door else {
+        let place = &mut self.links[link as usize];
+        let door = self.doors.iter_mut().position(|door| door.open && door.address == place.to);
+        let full = door.is_some_and(|door| self.doors[door].is_full());
+        if full && place.retries < SYN_RETRIES {
+            place.retries += 1;
+            let wait = SYN_RETRY << (place.retries - 1);
+            return self.at(self.now + wait, Event::Connect(link));
+        }
+        let Some(number) = door.filter(|_| !full) else {
+            place.stage = Stage::Refused;
+            place.link.ends[THERE].dead = true;
             self.note(link, What::Refused);
-            self.links[link as usize].stage = Stage::Refused;
-            self.links[link as usize].link.ends[THERE].dead = true;
             return self.stir(link);
         };
         let door = &mut self.doors[number];
-        // One more than asked for (`sk_acceptq_is_full`).
-        if door.backlog.len() > door.backlog_max {
-            return self.at(self.now + SYN_RETRY, Event::Connect(link));
-        }
         door.backlog.push_back(link);
         self.note(link, What::Connect);
         self.links[link as usize].stage = Stage::Established;

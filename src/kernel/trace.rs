@@ -100,10 +100,6 @@ impl Trace {
         self.hash
     }
 
-    pub(crate) fn len(&self) -> u64 {
-        self.dropped + self.records.len() as u64
-    }
-
     /// The last lines, at most so many.
     pub(crate) fn text(&self, most: usize) -> String {
         use fmt::Write;
@@ -187,7 +183,23 @@ impl fmt::Display for Record {
         match self.answer {
             Answer::None => Ok(()),
             Answer::Count(n) => write!(f, " = {n}"),
-            Answer::Error(errno) => write!(f, " = {errno:?}"),
+            Answer::Error(errno) => write!(f, " = {}", name(errno)),
         }
     }
+}
+
+/// As the man pages name it.
+fn name(errno: Errno) -> String {
+    let known = [
+        (Errno::AGAIN, "EAGAIN"),
+        (Errno::INTR, "EINTR"),
+        (Errno::PIPE, "EPIPE"),
+        (Errno::CONNRESET, "ECONNRESET"),
+        (Errno::NOTCONN, "ENOTCONN"),
+        (Errno::MFILE, "EMFILE"),
+        (Errno::NFILE, "ENFILE"),
+        (Errno::CONNABORTED, "ECONNABORTED"),
+    ];
+    let found = known.iter().find(|(known, _)| *known == errno);
+    found.map_or_else(|| std::io::Error::from(errno).to_string(), |(_, name)| (*name).into())
 }

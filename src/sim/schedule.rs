@@ -1,1 +1,350 @@
-//! stub
+//! The crate's own schedules: a world, a handler and its peers, all drawn from one number.
+//!
+//! A schedule plays three acts: peers come and go until the world is at rest; time passes, with a few
+//! stragglers; the reactor shuts down. An oracle watches every callback, every turn and every rest,
+//! and the end. What it says goes wrong is told with the seed, which is all it takes to see it again.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::kernel::rng::Rng;
+use crate::kernel::{Horizon, Kernel, nanos};
+use crate::reactor::Reactor;
+use crate::sim::client::{Client, Logs, Reads, Temper};
+use crate::sim::oracle::Oracle;
+use crate::sim::subject::{Kind, Subject};
+use crate::sim::{Failure, Profile, Quiet, Told};
+
+/// Turns of the loop before a schedule that does not come to rest is given up.
+const TURNS_MAX: u64 = 2_000_000;
+/// Turns in a row in which nothing is done before that is called spinning.
+const QUIET_TURNS: u32 = 64;
+
+/// What a schedule that held came to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// A number for all that happened: equal for equal seeds.
+    pub hash: u64,
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Calls of the handler.
+    pub callbacks: u64,
+    /// Calls of sockets.
+    pub calls: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+}
+
+/// What a seed comes to mean.
+#[derive(Debug)]
+struct World {
+    profile: Profile,
+    config: Config,
+    kind: Kind,
+    /// Nothing goes wrong that may cost a byte, and nobody is impatient.
+    tidy: bool,
+    peers: usize,
+    /// The most bytes a peer sends, and the longest it pauses between two pieces.
+    total: u64,
+    slow: u64,
+    /// For the random handler.
+    size: usize,
+    wild: u32,
+    unix: bool,
+}
+
+impl World {
+    fn draw(rng: &mut Rng, peers: Option<usize>) -> World {
+        let tidy = rng.chance(400);
+        let bulk = peers.is_none() && rng.chance(40);
+        let size = match rng.below(3) {
+            _ if bulk => 1..=20_000,
+            0 => 1..=32,
+            1 => 16..=200,
+            _ => 100..=2000,
+        };
+        let piece = *rng.pick(&[4, 50, 1000]);
+        let mut profile = Profile::calm()
+            .flags(rng.chance(650))
+            .buffer(size)
+            .piece(1..=if bulk { 20_000 } else { piece })
+            .latency_micros(1..=*rng.pick(&[1, 50, 2000]));
+        let sometimes = |rng: &mut Rng, often: u32| {
+            if rng.chance(500) { rng.size(1, often as usize) as u32 } else { 0 }
+        };
+        profile = profile
+            .short_read(sometimes(rng, 400))
+            .short_write(sometimes(rng, 400))
+            .would_block(sometimes(rng, 200))
+            .interrupted(sometimes(rng, 60))
+            .spurious(sometimes(rng, 300))
+            .split(sometimes(rng, 500))
+            .reordered(sometimes(rng, 500))
+            .late(sometimes(rng, 300));
+        if rng.chance(200) {
+            profile = profile.events_max(rng.size(1, 8));
+        }
+        if rng.chance(300) {
+            profile = profile.backlog_max(rng.size(1, 8));
+        }
+        if !tidy {
+            profile = profile
+                .stopped(sometimes(rng, 30))
+                .accept_error(sometimes(rng, 300))
+                .watch_error(sometimes(rng, 100));
+        }
+        let kind = match rng.below(if tidy { 7 } else { 10 }) {
+            0 | 1 => Kind::Echo(if rng.chance(500) { usize::MAX } else { rng.size(1, 20) }),
+            2 | 3 => Kind::Lines(if rng.chance(500) { usize::MAX } else { rng.size(1, 3) }),
+            4 | 5 => Kind::Broadcaster(if bulk { 600 } else { 0 }),
+            6 => Kind::Streamer(rng.size(1, if bulk { 200_000 } else { 2000 })),
+            _ => Kind::Random,
+        };
+        let peers = peers.unwrap_or_else(|| if bulk { rng.size(1, 4) } else { rng.size(1, 25) });
+        // Many peers say little each, or what they say to each other would be all there is time for.
+        let most = match kind {
+            Kind::Broadcaster(_) => 20_000 / (peers * peers) as u64,
+            _ => 8000 / peers as u64,
+        };
+        let total = if bulk { 5000 } else { *rng.pick(&[20, 150, 500]) }.min(most.max(5));
+        if rng.chance(250) {
+            profile = profile.descriptors(rng.size(34, 34 + peers));
+        }
+        let mut world = World {
+            profile,
+            config: Config::default(),
+            kind,
+            tidy,
+            peers,
+            total,
+            slow: *rng.pick(&[10_000, 1_000_000, 20_000_000]),
+            size: if bulk { 9000 } else { rng.size(1, 120) },
+            wild: if rng.chance(300) { 0 } else { *rng.pick(&[20, 100, 400]) },
+            unix: rng.chance(200),
+        };
+        world.config = world.limits(rng, bulk);
+        world
+    }
+
+    fn limits(&self, rng: &mut Rng, bulk: bool) -> Config {
+        let ms = |rng: &mut Rng, low, high| Duration::from_millis(rng.within(low, high));
+        let most = *rng.pick(&[8, 64, 600]);
+        let read_buffer = if bulk { 20_000 } else { rng.size(1, most) };
+        let most = *rng.pick(&[20, 200, 1000]);
+        let high = if bulk { rng.size(1, 60_000) } else { rng.size(1, most) };
+        let high =
+            if self.tidy { high.max(usize::try_from(self.total).unwrap_or(0)) } else { high };
+        let low = rng.size(0, high - 1);
+        let room = if self.tidy { 1 << 24 } else { *rng.pick(&[0, 100, 5000, 1 << 20]) };
+        // A line of the peers is 30 bytes at most; the random one waits for a few more.
+        let input_max = if self.tidy { rng.size(64, 1000) } else { rng.size(1, 300) };
+        let mut config = Config::default()
+            .read_buffer(read_buffer)
+            .input_max(input_max)
+            .output_low(low)
+            .output_high(high)
+            .output_max(high + read_buffer + room)
+            .accepts_per_turn(rng.size(1, 8))
+            .shutdown_max(ms(rng, 100, 10_000));
+        if rng.chance(300) {
+            config = config.connections(rng.size(1, self.peers));
+        }
+        if self.tidy {
+            return config
+                .shutdown_max(Duration::from_secs(3600))
+                .linger(Duration::from_secs(3600));
+        }
+        if rng.chance(300) {
+            config = config.idle(Some(ms(rng, 5, 2000)));
+        }
+        if rng.chance(500) {
+            config = config.write_stall(ms(rng, 5, 2000));
+        }
+        if rng.chance(500) {
+            config = config.linger(ms(rng, 1, 2000));
+        }
+        if rng.chance(300) {
+            config = config.close_max(ms(rng, 1, 2000));
+        }
+        config
+    }
+}
+
+/// Lines of the trace in a failure.
+const TAIL: usize = 60;
+
+/// Runs the schedule of a seed.
+///
+/// # Errors
+///
+/// What the oracle found wrong: a defect of the library, or of the simulator.
+pub fn run(seed: u64) -> Result<Report, Failure> {
+    Play::new(seed, None).play(TAIL)
+}
+
+/// Runs the schedule of a seed with so many peers.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_with_peers(seed: u64, peers: usize) -> Result<Report, Failure> {
+    Play::new(seed, Some(peers)).play(TAIL)
+}
+
+/// Runs the schedule of a seed, and tells all that happened: with the report, or in the failure.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn replay(seed: u64, peers: Option<usize>) -> Result<(Report, String), Failure> {
+    let mut play = Play::new(seed, peers);
+    let kernel = play.kernel.clone();
+    let report = play.play(usize::MAX)?;
+    let trace = kernel.state().trace.text(usize::MAX);
+    Ok((report, trace))
+}
+
+/// A schedule under way.
+struct Play {
+    seed: u64,
+    rng: Rng,
+    world: World,
+    kernel: Kernel,
+    logs: Logs,
+    turns: u64,
+}
+
+impl Play {
+    fn new(seed: u64, peers: Option<usize>) -> Self {
+        // Another stream than the kernel's.
+        let mut rng = Rng::new(seed ^ 0x5EED_5EED_5EED_5EED);
+        let world = World::draw(&mut rng, peers);
+        let kernel = Kernel::new(seed, world.profile.clone());
+        Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
+    }
+
+    fn play(&mut self, lines: usize) -> Result<Report, Failure> {
+        self.acts().map_err(|what| {
+            Failure(Box::new(Told {
+                what: format!("{what}\n{:?}", self.world),
+                seed: self.seed,
+                profile: None,
+                trace: self.kernel.state().trace.text(lines),
+            }))
+        })
+    }
+
+    fn acts(&mut self) -> Result<Report, String> {
+        let driver = Driver::simulated(self.kernel.clone());
+        let limits = self.world.config.limits(driver.descriptors());
+        let logs = self.logs.clone();
+        let oracle = Oracle::new(self.kernel.clone(), limits, logs, self.world.tidy);
+        let World { kind, size, wild, .. } = self.world;
+        let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild);
+        let mut reactor = Reactor::with_driver(subject, &self.world.config, driver)
+            .map_err(|error| error.to_string())?;
+        let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
+        reactor.listen(to).map_err(|error| error.to_string())?;
+
+        // 1. Peers come, over some time.
+        let span = *self.rng.pick(&[1, 1_000_000, 100_000_000]);
+        for _ in 0..self.world.peers {
+            self.peer(to, span);
+        }
+        // Perhaps shutdown comes among them.
+        if self.rng.chance(150) {
+            let wait = self.rng.within(0, 50_000_000);
+            self.run(&mut reactor, Horizon::Until(self.kernel.now() + wait))?;
+        } else {
+            self.rest(&mut reactor)?;
+            // 2. Time passes, and a few more come.
+            for _ in 0..self.rng.below(3) {
+                let wait = nanos(Duration::from_millis(self.rng.within(1, 4000)));
+                self.run(&mut reactor, Horizon::Until(self.kernel.now() + wait))?;
+                if self.rng.chance(500) {
+                    self.peer(to, span);
+                }
+                self.rest(&mut reactor)?;
+            }
+        }
+        // 3. The end.
+        let at_once = self.rng.chance(150);
+        reactor.handler.oracle.shutdown(at_once);
+        if at_once {
+            reactor.shutdown_now();
+        } else {
+            reactor.shutdown();
+        }
+        self.run(&mut reactor, Horizon::Never)?;
+        // What is under way arrives, so that the peers know how it ended.
+        let later = self.kernel.now() + 3_600_000_000_000;
+        self.kernel.state().pass(later);
+        let Reactor { handler, cx, .. } = &mut reactor;
+        handler.oracle.at_end(cx);
+        if let Some(what) = handler.oracle.wrong() {
+            return Err(what);
+        }
+        let oracle = &reactor.handler.oracle;
+        let (connections, callbacks) = (oracle.opened, oracle.callbacks);
+        let state = self.kernel.state();
+        Ok(Report {
+            hash: state.trace.hash(),
+            connections,
+            callbacks,
+            calls: state.calls,
+            turns: self.turns,
+        })
+    }
+
+    /// A peer that comes within this time.
+    fn peer(&mut self, to: &str, span: u64) {
+        let World { total, slow, tidy, .. } = self.world;
+        let mut temper = if tidy {
+            Temper::patient(&mut self.rng, total, slow)
+        } else {
+            Temper::any(&mut self.rng, total, slow)
+        };
+        if tidy
+            && matches!(self.world.kind, Kind::Broadcaster(_))
+            && temper.reads == Reads::AfterSending
+        {
+            // What others are sent comes to it, too: it would stop itself, by design.
+            temper.reads = Reads::All;
+        }
+        let to: crate::address::Address = to.parse().expect("it is an address");
+        let client = Client::new(temper, self.rng.fork(), to.clone(), self.logs.clone());
+        let wait = self.rng.within(0, span);
+        self.kernel.state().connect_after(to, Box::new(client), wait);
+    }
+
+    /// Runs until nothing moves but by a deadline, and looks whether that is right.
+    fn rest(&mut self, reactor: &mut Reactor<Subject>) -> Result<(), String> {
+        self.run(reactor, Horizon::Idle)?;
+        let Reactor { handler, cx, .. } = reactor;
+        handler.oracle.at_rest(cx);
+        handler.oracle.wrong().map_or(Ok(()), Err)
+    }
+
+    fn run(&mut self, reactor: &mut Reactor<Subject>, horizon: Horizon) -> Result<(), String> {
+        self.kernel.state().horizon = horizon;
+        let mut quiet = Quiet::default();
+        for _ in 0..TURNS_MAX {
+            self.turns += 1;
+            let goes_on = reactor.turn(None).map_err(|error| format!("run() ends: {error}"))?;
+            let Reactor { handler, cx, .. } = reactor;
+            handler.oracle.after_turn(cx);
+            if let Some(what) = handler.oracle.wrong() {
+                return Err(what);
+            }
+            if !goes_on || self.kernel.state().idle {
+                return Ok(());
+            }
+            if quiet.after_turn(&self.kernel, handler.oracle.callbacks) > QUIET_TURNS {
+                return Err("promise 6: it polls again and again and does nothing".into());
+            }
+        }
+        Err(format!("promise 6: it has not come to rest after {TURNS_MAX} turns"))
+    }
+}

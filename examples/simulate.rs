@@ -1,0 +1,175 @@
+//! Runs the crate's own schedules in simulated worlds: as many seeds as one likes.
+//!
+//! `cargo run --release --features sim --example simulate -- --seeds 20000 --jobs 2`
+//!
+//! Exits with 1 at the first seed whose schedule breaks a promise, and says how to see it again.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use wouldblock::sim::Failure;
+use wouldblock::sim::schedule::{self, Report};
+
+#[path = "common/mod.rs"]
+mod common;
+
+/// Runs the library in simulated worlds, one for each seed, and checks its promises.
+#[derive(Parser)]
+#[command(name = "simulate", version)]
+struct Arguments {
+    /// How many seeds to run
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    seeds: u64,
+
+    /// The first of them
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    from: u64,
+
+    /// How many threads to run them on
+    #[arg(long, value_name = "J", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256))]
+    jobs: u64,
+
+    /// Peers in each world [default: 1 to 25, drawn from the seed]
+    #[arg(long, value_name = "PEERS")]
+    connections: Option<usize>,
+
+    /// Run one seed alone and print its trace
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "from", "jobs"])]
+    replay: Option<u64>,
+
+    /// Print the hash of each seed's trace, in order
+    #[arg(long)]
+    hashes: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match common::arguments::<Arguments>() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    if let Some(seed) = arguments.replay {
+        return match schedule::replay(seed, arguments.connections) {
+            Ok((report, trace)) => {
+                say(&format!("{trace}seed {seed} holds: {report:?}"));
+                ExitCode::SUCCESS
+            }
+            Err(failure) => {
+                say(&failure.to_string());
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let found = Found::default();
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        for job in 0..arguments.jobs {
+            let (arguments, found) = (&arguments, &found);
+            scope.spawn(move || run(job, arguments, found));
+        }
+        progress(&arguments, &found, begin);
+    });
+    tell(&arguments, found, begin)
+}
+
+/// What the threads found.
+#[derive(Default)]
+struct Found {
+    done: AtomicU64,
+    connections: AtomicU64,
+    callbacks: AtomicU64,
+    failed: AtomicBool,
+    failures: Mutex<Vec<Failure>>,
+    hashes: Mutex<Vec<(u64, u64)>>,
+}
+
+fn run(job: u64, arguments: &Arguments, found: &Found) {
+    for number in (job..arguments.seeds).step_by(usize::try_from(arguments.jobs).unwrap_or(1)) {
+        if found.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let seed = arguments.from.wrapping_add(number);
+        let outcome = match arguments.connections {
+            Some(peers) => schedule::run_with_peers(seed, peers),
+            None => schedule::run(seed),
+        };
+        match outcome {
+            Ok(Report { hash, connections, callbacks, .. }) => {
+                found.connections.fetch_add(connections, Ordering::Relaxed);
+                found.callbacks.fetch_add(callbacks, Ordering::Relaxed);
+                if arguments.hashes {
+                    found.hashes.lock().unwrap_or_else(PoisonError::into_inner).push((seed, hash));
+                }
+            }
+            Err(failure) => {
+                found.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+                found.failed.store(true, Ordering::Relaxed);
+            }
+        }
+        found.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A bar and a rate on a terminal, until all is done.
+fn progress(arguments: &Arguments, found: &Found, begin: Instant) {
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    loop {
+        let done = found.done.load(Ordering::Relaxed);
+        let ended = done >= arguments.seeds || found.failed.load(Ordering::Relaxed);
+        let tenths = usize::try_from(done * 40 / arguments.seeds.max(1)).unwrap_or(0);
+        let bar = format!("{:<40}", "#".repeat(tenths));
+        let rate = per_second(done, begin);
+        let mut stderr = io::stderr();
+        let _ = write!(stderr, "\r[{bar}] {done}/{} seeds, {rate:.0}/s ", arguments.seeds);
+        let _ = stderr.flush();
+        if ended {
+            let _ = writeln!(stderr);
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a rate for the eye")]
+fn per_second(count: u64, begin: Instant) -> f64 {
+    count as f64 / begin.elapsed().as_secs_f64().max(1e-6)
+}
+
+fn tell(arguments: &Arguments, found: Found, begin: Instant) -> ExitCode {
+    let mut hashes = found.hashes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    hashes.sort_unstable();
+    for (seed, hash) in hashes {
+        say(&format!("{seed} {hash:016x}"));
+    }
+    let done = found.done.into_inner();
+    let mut failures = found.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failures.sort_by_key(Failure::seed);
+    let Some(failure) = failures.first() else {
+        say(&format!(
+            "{done} seeds hold: {} connections, {} callbacks, {:.1} s, {:.0} seeds a second",
+            found.connections.into_inner(),
+            found.callbacks.into_inner(),
+            begin.elapsed().as_secs_f64(),
+            per_second(done, begin),
+        ));
+        return ExitCode::SUCCESS;
+    };
+    say(&failure.to_string());
+    let peers = arguments.connections.map_or(String::new(), |n| format!(" --connections {n}"));
+    say(&format!(
+        "again: cargo run --release --features sim --example simulate -- --replay {}{peers}",
+        failure.seed()
+    ));
+    ExitCode::FAILURE
+}
+
+fn say(line: &str) {
+    // A pipe that nobody reads any more is no reason to panic.
+    let _ = writeln!(io::stdout(), "{line}");
+}

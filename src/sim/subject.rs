@@ -1,0 +1,395 @@
+//! The handlers that the schedules run: an echo, a line protocol, a broadcaster, a streamer, and one
+//! that does random permitted things in every callback.
+//!
+//! All of them tell the oracle what they were told and what they do.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::close::Closed;
+use crate::context::{Conn, Context};
+use crate::handler::Handler;
+use crate::id::{ConnId, Origin};
+use crate::input::Input;
+use crate::kernel::rng::Rng;
+use crate::sim::oracle::{Oracle, Word, planned};
+
+/// What a handler does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Sends back what comes; at most so many bytes a call.
+    Echo(usize),
+    /// Answers each line with the line; at most so many lines a call.
+    Lines(usize),
+    /// Sends each line to everybody, followed by so many bytes.
+    Broadcaster(usize),
+    /// Answers the first bytes with so many, as there is room, and closes.
+    Streamer(usize),
+    /// Does anything.
+    Random,
+}
+
+/// A handler with an oracle at its door.
+pub(super) struct Subject {
+    pub(super) oracle: Oracle,
+    kind: Kind,
+    rng: Rng,
+    /// Every id ever met, the stale ones too.
+    ids: Vec<ConnId>,
+    /// Bytes at a time that the random one sends.
+    size: usize,
+    /// How often in a thousand things the random one does what ends or stops a connection.
+    wild: u32,
+    /// So many things more.
+    patience: u32,
+}
+
+/// One connection: its number in the kernel, and what the streamer still has to send.
+pub(super) struct Session {
+    link: u32,
+    left: usize,
+}
+
+impl Subject {
+    pub(super) fn new(oracle: Oracle, kind: Kind, rng: Rng, size: usize, wild: u32) -> Self {
+        Subject { oracle, kind, rng, ids: Vec::new(), size, wild, patience: 2000 }
+    }
+
+    /// Sends to the connection being served.
+    fn send(&mut self, conn: &mut Conn<'_>, link: u32, bytes: &[u8]) {
+        if conn.is_open() {
+            conn.send(bytes);
+            self.oracle.sent(conn.cx(), link, bytes);
+        } else {
+            conn.send(bytes);
+        }
+    }
+
+    /// Sends to whomever.
+    fn send_to(&mut self, cx: &mut Context, id: ConnId, bytes: &Bytes, shared: bool) {
+        let open = cx.is_open(id);
+        let link = Oracle::link_of(cx, id);
+        let accepted = if shared { cx.send_shared(id, bytes.clone()) } else { cx.send(id, bytes) };
+        if accepted != open {
+            self.oracle.complain(format!("send({id}) answers {accepted}, is_open() {open}"));
+        }
+        if let (true, Some(link)) = (accepted, link) {
+            self.oracle.sent(cx, link, bytes);
+        }
+    }
+
+    fn broadcast(&mut self, cx: &mut Context, bytes: Bytes) {
+        let ids = cx.connections();
+        let links: Vec<_> = ids.iter().filter_map(|id| Oracle::link_of(cx, *id)).collect();
+        cx.broadcast(bytes.clone());
+        for link in links {
+            self.oracle.sent(cx, link, &bytes);
+        }
+    }
+
+    /// Bytes of no meaning; a reader tells them apart by their place.
+    fn noise(&mut self, most: usize) -> Bytes {
+        let n = self.rng.size(0, most);
+        let begin = self.rng.next();
+        (0..n as u64).map(|at| begin.wrapping_add(at).to_le_bytes()[0]).collect::<Vec<_>>().into()
+    }
+
+    /// Some connection, mostly one that is there.
+    fn someone(&mut self) -> Option<ConnId> {
+        (!self.ids.is_empty()).then(|| *self.rng.pick(&self.ids))
+    }
+
+    /// A few permitted things.
+    fn wander(&mut self, cx: &mut Context, own: Option<(ConnId, u32)>) {
+        for _ in 0..self.rng.below(4) {
+            // Callbacks that answer each other would go on for ever.
+            if self.patience == 0 {
+                return;
+            }
+            self.patience -= 1;
+            let own_id = own.map(|(id, _)| id);
+            let id = match own_id {
+                Some(id) if self.rng.chance(600) => id,
+                _ => match self.someone() {
+                    Some(id) => id,
+                    None => return,
+                },
+            };
+            let link = Oracle::link_of(cx, id).filter(|_| self.oracle.link_by_id(id).is_some());
+            if self.rng.chance(self.wild) {
+                self.stop(cx, id, link);
+                continue;
+            }
+            match self.rng.below(10) {
+                0..=3 => {
+                    let bytes = self.noise(self.size);
+                    let shared = self.rng.chance(500);
+                    self.send_to(cx, id, &bytes, shared);
+                }
+                4 => {
+                    let bytes = self.noise(self.size / 2);
+                    self.broadcast(cx, bytes);
+                }
+                5 | 6 => {
+                    if let (true, Some(link)) = (cx.want_drain(id), link) {
+                        self.oracle.wish(cx, link);
+                    }
+                }
+                7 => {
+                    if let (true, Some(link)) = (cx.resume(id), link) {
+                        self.oracle.reads(cx, link, true);
+                    }
+                }
+                _ => {
+                    let _ = (cx.room(id), cx.queued(id), cx.peer_addr(id), cx.local_addr(id));
+                }
+            }
+        }
+    }
+
+    /// One of the things that end or stop a connection.
+    fn stop(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
+        let verb = self.rng.below(12);
+        let Some(link) = link else {
+            // Gone: nothing may come of it.
+            let answers = [cx.close(id), cx.abort(id), cx.pause(id), cx.finish(id)];
+            if answers != [false; 4] {
+                self.oracle.complain(format!("{id} is gone, and verbs answer {answers:?}"));
+            }
+            return;
+        };
+        match verb {
+            0 | 1 => {
+                self.oracle.ends(cx, link, false);
+                cx.close(id);
+            }
+            2 => {
+                self.oracle.ends(cx, link, true);
+                cx.abort(id);
+            }
+            3 | 4 => {
+                self.oracle.finishes(cx, link);
+                cx.finish(id);
+            }
+            5..=7 => {
+                if cx.pause(id) {
+                    self.oracle.reads(cx, link, false);
+                }
+            }
+            8..=10 => {
+                if cx.resume(id) {
+                    self.oracle.reads(cx, link, true);
+                }
+            }
+            _ => {
+                let hold = self.rng.chance(300);
+                if cx.hold(id, hold) {
+                    self.oracle.hold(link, hold);
+                }
+            }
+        }
+    }
+
+    /// What the random one does with its input. Answers what it consumed, and its last word.
+    fn nibble(&mut self, conn: &mut Conn<'_>, link: u32, input: &mut Input<'_>) -> (usize, Word) {
+        let before = input.len();
+        let mut word = Word::None;
+        for _ in 0..self.rng.within(1, 3) {
+            match self.rng.below(8) {
+                0 | 1 => {
+                    word = Word::None;
+                    let all = input.take_all().to_vec();
+                    self.send(conn, link, &all);
+                }
+                2 | 3 => {
+                    word = if input.line().is_none() { Word::Line } else { Word::None };
+                }
+                4 => {
+                    let n = self.rng.size(0, before + 4);
+                    word = if input.take(n).is_none() { Word::Bytes(n) } else { Word::None };
+                }
+                5 => {
+                    word = Word::None;
+                    let n = self.rng.size(0, input.len());
+                    input.consume(n);
+                }
+                6 => {
+                    let n = self.rng.size(0, before + 4);
+                    input.wait_for(n);
+                    word = if n > input.len() { Word::Bytes(n) } else { Word::None };
+                }
+                _ => {}
+            }
+        }
+        (before - input.len(), word)
+    }
+
+    fn stream(&mut self, conn: &mut Conn<'_>, session: &mut Session) {
+        while session.left > 0 {
+            let n = conn.room().min(session.left).min(self.size.max(1));
+            if n == 0 {
+                conn.want_drain();
+                self.oracle.wish(conn.cx(), session.link);
+                return;
+            }
+            let bytes = vec![session.left.to_le_bytes()[0]; n];
+            session.left -= n;
+            self.send(conn, session.link, &bytes);
+        }
+        self.oracle.ends(conn.cx(), session.link, false);
+        conn.close();
+    }
+
+    fn serve(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Session,
+        input: &mut Input<'_>,
+    ) -> io::Result<(usize, Word)> {
+        let link = session.link;
+        let before = input.len();
+        let mut word = Word::None;
+        match self.kind {
+            Kind::Echo(most) => {
+                let n = before.min(most);
+                let bytes = input.bytes()[..n].to_vec();
+                if n == before {
+                    // From where it lies, as the library sends it without a copy.
+                    let window = input.take_all();
+                    if conn.is_open() {
+                        conn.send(window);
+                        self.oracle.sent(conn.cx(), link, &bytes);
+                    }
+                } else {
+                    input.consume(n);
+                    self.send(conn, link, &bytes);
+                }
+            }
+            Kind::Lines(most) => {
+                for _ in 0..most {
+                    let Some(line) = input.line() else {
+                        word = Word::Line;
+                        break;
+                    };
+                    let line = [line, b"\n"].concat();
+                    self.send(conn, link, &line);
+                }
+            }
+            Kind::Broadcaster(more) => {
+                while let Some(line) = input.line() {
+                    let mut line = line.to_vec();
+                    line.resize(line.len() + more, b'.');
+                    self.broadcast(conn.cx(), line.into());
+                }
+                word = Word::Line;
+            }
+            Kind::Streamer(total) => {
+                if input.seen() == 0 && session.left == usize::MAX {
+                    session.left = total;
+                    self.stream(conn, session);
+                }
+                input.take_all();
+            }
+            Kind::Random => {
+                let (consumed, word) = self.nibble(conn, link, input);
+                let id = conn.id();
+                self.wander(conn.cx(), Some((id, link)));
+                if self.rng.chance(self.wild / 8) {
+                    return Err(planned());
+                }
+                return Ok((consumed, word));
+            }
+        }
+        Ok((before - input.len(), word))
+    }
+}
+
+impl Handler for Subject {
+    type Session = Session;
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<Session> {
+        let id = conn.id();
+        let link = self.oracle.open(conn.cx(), id);
+        self.ids.push(id);
+        let mut failed = false;
+        if self.kind == Kind::Random {
+            self.wander(conn.cx(), Some((id, link)));
+            failed = self.rng.chance(self.wild / 8);
+        }
+        self.oracle.leave(conn.cx(), link, failed);
+        if failed {
+            self.oracle.ledger(link).failed_open = true;
+            return Err(planned());
+        }
+        Ok(Session { link, left: usize::MAX })
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Session,
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        let id = conn.id();
+        self.oracle.data(conn.cx(), id, session.link, input);
+        let before = input.len();
+        let result = self.serve(conn, session, input);
+        let word = result.as_ref().map_or(Word::None, |(_, word)| *word);
+        self.oracle.consumed(session.link, before - input.len(), input.len(), word);
+        self.oracle.leave(conn.cx(), session.link, result.is_err());
+        result.map(|_| ())
+    }
+
+    fn on_eof(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Session,
+        rest: &mut Input<'_>,
+    ) -> io::Result<()> {
+        let (id, link) = (conn.id(), session.link);
+        self.oracle.eof(conn.cx(), id, link, rest);
+        match self.kind {
+            Kind::Random if self.rng.chance(500) => self.wander(conn.cx(), Some((id, link))),
+            Kind::Streamer(_) if session.left != usize::MAX => {}
+            Kind::Echo(_) => {
+                let rest = rest.take_all().to_vec();
+                self.send(conn, link, &rest);
+                self.oracle.ends(conn.cx(), link, false);
+                conn.close();
+            }
+            Kind::Lines(_) | Kind::Broadcaster(_) | Kind::Streamer(_) | Kind::Random => {
+                self.oracle.ends(conn.cx(), link, false);
+                conn.close();
+            }
+        }
+        self.oracle.leave(conn.cx(), link, false);
+        Ok(())
+    }
+
+    fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+        let (id, link) = (conn.id(), session.link);
+        self.oracle.drain(conn.cx(), id, link);
+        match self.kind {
+            Kind::Streamer(_) if session.left != usize::MAX => self.stream(conn, session),
+            Kind::Random => self.wander(conn.cx(), Some((id, link))),
+            Kind::Echo(_) | Kind::Lines(_) | Kind::Broadcaster(_) | Kind::Streamer(_) => {}
+        }
+        self.oracle.leave(conn.cx(), link, false);
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {
+        self.oracle.close(cx, id, session.link, &closed);
+        if self.kind == Kind::Random {
+            self.wander(cx, None);
+        }
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context) {
+        self.oracle.shutdown_begins();
+        if self.kind == Kind::Random {
+            self.wander(cx, None);
+        }
+    }
+}
