@@ -208,9 +208,9 @@ impl Client {
         while net.now >= self.read_from && !self.over {
             match net.peer_read(link, &mut buf[..most]) {
                 Ok(0) => {
-                    let dead = net.links[link as usize].link.ends[THERE].dead;
+                    let cut = net.links[link as usize].link.ends[THERE].cut;
                     self.over = true;
-                    self.log(link, |log| if dead { log.reset = true } else { log.ended = true });
+                    self.log(link, |log| if cut { log.reset = true } else { log.ended = true });
                 }
                 Ok(n) => {
                     self.read += n as u64;
