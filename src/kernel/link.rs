@@ -208,7 +208,7 @@ impl Link {
     pub(crate) fn read(&mut self, side: usize, buf: &mut [u8]) -> Result<usize, Errno> {
         let half = &mut self.halves[1 - side];
         let end = &mut self.ends[side];
-        if half.pass_cuts() {
+        if half.pass_cuts() && end.urgent.is_some_and(|at| at <= half.read) {
             // The byte at the mark is skipped, whether or not there is one behind it.
             end.urgent = None;
         }
