@@ -3,9 +3,13 @@
 //! `socket.rs` and `driver.rs` have a variant for it, so the reactor that runs on it is the one that
 //! runs in production. It is as stingy with events as the real one: an edge only when something
 //! changed, told once. It comes in two kinds. With *flags* it is epoll: edges, with bits that are
-//! true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio uses it: a
-//! direction is reported once and again only after a call of it said WouldBlock, and nothing else is
-//! told.
+//! true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio uses it, and
+//! poorer: a direction is reported once and again only after a call of it said WouldBlock (in mio,
+//! either direction arms both), and nothing else is told.
+//!
+//! Simplified: a buffer counts the bytes in it and not what Linux spends to hold them; a TCP receiver
+//! tells of every byte of room it has (no silly window avoidance); nothing is lost or acknowledged
+//! late on the network; a Unix peer who meets a full backlog comes again after a second, too.
 //!
 //! Time passes where it is waited for, and a little with every poll. What happens later stands on
 //! the agenda. Peers are [`Actor`]s: they are called when something happened to their connection.
@@ -230,8 +234,8 @@ enum Event {
     Connect(u32),
     /// A peer asked to be called.
     Act(u32),
-    /// An edge that was held back.
-    Edge(u32),
+    /// An edge that was held back: of a file, and its serial number.
+    Edge(u32, u64),
     /// A signal interrupts the poll.
     Signal,
 }
@@ -240,6 +244,8 @@ enum Event {
 #[derive(Debug)]
 struct File {
     what: Kind,
+    /// Its number is used again, this is not.
+    serial: u64,
     /// By what name the poll knows it.
     token: Option<Token>,
     /// It is among the `edges`.
@@ -296,7 +302,8 @@ impl Place {
 
 impl Door {
     fn is_full(&self) -> bool {
-        self.backlog.len() >= self.backlog_max
+        // One more than asked for (`sk_acceptq_is_full`).
+        self.backlog.len() > self.backlog_max
     }
 }
 
@@ -333,6 +340,8 @@ pub(crate) struct State {
     pub(crate) trace: Trace,
     pub(crate) links: Vec<Place>,
     files: Vec<Option<File>>,
+    /// Files ever opened.
+    serial: u64,
     open: usize,
     doors: Vec<Door>,
     agenda: BinaryHeap<Reverse<(u64, u64, Event)>>,
@@ -365,6 +374,7 @@ impl State {
             trace: Trace::default(),
             links: Vec::new(),
             files: Vec::new(),
+            serial: 0,
             open: 0,
             doors: Vec::new(),
             agenda: BinaryHeap::new(),
@@ -475,21 +485,26 @@ impl State {
         result
     }
 
-    /// Urgent data (TCP), or a descriptor passed along (Unix), behind what was written.
-    pub(crate) fn peer_mark(&mut self, link: u32) {
+    /// Urgent data (TCP), or a descriptor passed along (Unix), behind what was written. It fails as
+    /// a write does. (Simplified: urgent data takes no byte of the stream, and a descriptor comes with the
+    /// last byte written, sent by itself.)
+    pub(crate) fn peer_mark(&mut self, link: u32) -> Result<(), Errno> {
         let place = &mut self.links[link as usize];
-        if place.stage == Stage::Established && !place.link.halves[THERE].fin {
-            place.link.mark(THERE, place.link.transport == Transport::Tcp);
-            self.note(link, What::Note("the peer marks", 0));
-            self.send_on(link, THERE);
+        if place.stage != Stage::Established {
+            return Err(Errno::AGAIN);
         }
+        place.link.write(THERE, std::iter::empty(), 0)?;
+        place.link.mark(THERE, place.link.transport == Transport::Tcp);
+        self.note(link, What::Note("the peer marks", 0));
+        self.send_on(link, THERE);
+        Ok(())
     }
 
     /// The peer ends its side.
     pub(crate) fn peer_finish(&mut self, link: u32) {
         if self.links[link as usize].link.shutdown(THERE).is_ok() {
             self.note(link, What::PeerFinished);
-            self.send_on(link, THERE);
+            self.end_half(link, THERE);
         }
     }
 
@@ -499,7 +514,8 @@ impl State {
         if !place.link.ends[THERE].open {
             return;
         }
-        place.link.ends[THERE].reset_on_close |= reset;
+        // A Unix socket has no reset (socket(7), `SO_LINGER`).
+        place.link.ends[THERE].reset_on_close = reset && place.link.transport == Transport::Tcp;
         self.note(link, if reset { What::PeerReset } else { What::PeerLeft });
         self.after_close(link, THERE);
     }
@@ -533,7 +549,9 @@ impl State {
         }
         self.open += 1;
         let both = Readiness::READABLE | Readiness::WRITABLE;
-        let file = Some(File { what, token: None, pending: false, armed: both });
+        self.serial += 1;
+        let serial = self.serial;
+        let file = Some(File { what, serial, token: None, pending: false, armed: both });
         // The lowest free number, as open(2) has it.
         let free = self.files.iter().position(Option::is_none);
         let number = free.unwrap_or(self.files.len());
@@ -577,6 +595,16 @@ impl State {
             Goodbye::Reset => self.later(Event::Reset(link, 1 - side)),
             Goodbye::Nothing => {}
         }
+    }
+
+    /// `side`'s half was shut down, perhaps again.
+    fn end_half(&mut self, link: u32, side: usize) {
+        let place = &self.links[link as usize].link;
+        if place.transport == Transport::Unix && place.halves[side].fin_arrived {
+            // `unix_shutdown` wakes the other side whenever it is called.
+            self.tell(link, 1 - side);
+        }
+        self.send_on(link, side);
     }
 
     /// Sees that what `side` has sent goes on its way.
@@ -666,3 +694,6 @@ impl fmt::Display for Readiness {
         f.write_str(&said.collect::<Vec<_>>().join("+"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,12 +57,12 @@ impl State {
 
     pub(super) fn accept_at(&mut self, number: u32) -> Result<(u32, u32), Errno> {
         self.interrupt()?;
-        let door = &self.doors[number as usize];
-        if door.backlog.is_empty() {
-            return Err(Errno::AGAIN);
-        }
+        // Before it looks whether there is anybody (`__sys_accept4_file`).
         if self.open >= self.profile.descriptors {
             return Err(Errno::MFILE);
+        }
+        if self.doors[number as usize].backlog.is_empty() {
+            return Err(Errno::AGAIN);
         }
         if self.rng.chance(self.profile.accept_error) {
             // accept(2), "Error handling": those of ours leave the queue as it is, those of one peer
@@ -120,8 +120,10 @@ impl State {
         }
         let mut most = buf.len();
         if waiting > 1 && self.rng.chance(self.profile.short_read) {
-            most = self.rng.size(1, waiting.min(most));
-            if self.is_proof(link) && most < buf.len() {
+            let whole = waiting.min(most);
+            most = self.rng.size(1, whole);
+            // What is the truth, or fills the buffer, has no edge.
+            if self.is_proof(link) && most < whole {
                 self.edge_soon(file);
             }
         }
@@ -166,8 +168,9 @@ impl State {
         }
         let mut most = usize::MAX;
         if room > 1 && offered > 1 && self.rng.chance(self.profile.short_write) {
-            most = self.rng.size(1, room.min(offered));
-            if self.is_proof(link) && most < offered {
+            let whole = room.min(offered);
+            most = self.rng.size(1, whole);
+            if self.is_proof(link) && most < whole {
                 self.links[link as usize].link.starve(HERE);
                 self.edge_soon(file);
             }
@@ -181,8 +184,10 @@ impl State {
         self.answer(link, What::Shutdown, result.map(|()| 0));
         if result.is_ok() {
             self.links[link as usize].fin_at = Some(self.now);
-            self.send_on(link, HERE);
+            self.end_half(link, HERE);
         }
+        // `inet_shutdown`, `unix_shutdown`: wakes our own poll, even in vain.
+        self.edge(file);
         result
     }
 
@@ -195,6 +200,8 @@ impl State {
     pub(super) fn close(&mut self, file: u32) {
         let Some(closed) = self.files[file as usize].take() else { return };
         self.open -= 1;
+        // What it had to tell dies with it, and is not told to who gets its number.
+        self.edges.retain(|pending| *pending != file);
         if let Some(token) = closed.token {
             self.ghosts.push_back(token);
             if self.ghosts.len() > 8 {
@@ -210,7 +217,8 @@ impl State {
             Kind::Listener(door) => {
                 let door = &mut self.doors[door as usize];
                 door.open = false;
-                // Who waits in the backlog is reset (trap 25).
+                // Who waits in the backlog is reset (trap 25): `inet_csk_listen_stop`, and on a Unix
+                // socket as if bytes had been left unread (`unix_release_sock`).
                 for link in std::mem::take(&mut door.backlog) {
                     self.links[link as usize].link.ends[HERE].reset_on_close = true;
                     self.after_close(link, HERE);

@@ -24,6 +24,7 @@ pub(crate) enum Transport {
 
 /// Bytes on their way from one end to the other.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(crate) struct Half {
     /// In the sender's kernel.
     pub(crate) sent: VecDeque<u8>,
@@ -39,6 +40,10 @@ pub(crate) struct Half {
     pub(crate) read: u64,
     /// Offsets at which a read stops, and whether urgent data there is still to be told of.
     cuts: VecDeque<(u64, bool)>,
+    /// Unix: where the buffers end that the sender's kernel made of what was written, and up to
+    /// where they are freed: whole ones only.
+    buffers: VecDeque<u64>,
+    freed: u64,
     /// The sender has ended its side: its end follows `sent`.
     pub(crate) fin: bool,
     /// The end has come to the receiver.
@@ -51,11 +56,14 @@ pub(crate) struct Half {
 
 /// One end's socket.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(crate) struct End {
     /// It has a descriptor.
     pub(crate) open: bool,
-    /// Reset, or failed: nothing moves any more.
+    /// Reset, or (on a Unix socket) the other end is closed: nothing moves any more.
     pub(crate) dead: bool,
+    /// A reset came before the other side's end.
+    pub(crate) cut: bool,
     /// What the next call is told, once.
     pub(crate) error: Option<Errno>,
     /// Close by reset (`SO_LINGER` of zero).
@@ -74,6 +82,7 @@ pub(crate) struct Link {
 
 /// What one step of the way came to.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(crate) struct Step {
     /// Bytes that arrived.
     pub(crate) arrived: usize,
@@ -85,6 +94,8 @@ pub(crate) struct Step {
     pub(crate) space: bool,
     /// Bytes came to where nobody is: the sender is to be reset.
     pub(crate) refused: bool,
+    /// The sender knows that its end has arrived (TCP), which wakes who polls it.
+    pub(crate) acknowledged: bool,
     /// There is more to carry, and room for it.
     pub(crate) more: bool,
 }
@@ -94,7 +105,7 @@ pub(crate) struct Step {
 pub(crate) enum Goodbye {
     /// Our end follows what was written.
     End,
-    /// The other side is to be told of a reset.
+    /// The other side is to be told of a reset, or that a Unix socket is gone.
     Reset,
     /// There is nobody to tell.
     Nothing,
@@ -110,6 +121,8 @@ impl Half {
             written: 0,
             read: 0,
             cuts: VecDeque::new(),
+            buffers: VecDeque::new(),
+            freed: 0,
             fin: false,
             fin_arrived: false,
             starved: false,
@@ -117,12 +130,34 @@ impl Half {
         }
     }
 
-    /// Bytes that count against the sender: on a Unix socket they lie with the receiver.
+    /// Bytes that count against the sender: on a Unix socket they lie with the receiver, in buffers
+    /// that are freed when all of them is read. (Simplified: Linux counts a buffer's overhead too.)
     fn charged(&self, transport: Transport) -> usize {
         match transport {
             Transport::Tcp => self.sent.len(),
-            Transport::Unix => self.sent.len() + self.arrived.len(),
+            Transport::Unix => usize::try_from(self.written - self.freed).unwrap_or(usize::MAX),
         }
+    }
+
+    /// Forgets cuts that a read has come to. Answers whether one was urgent data.
+    fn pass_cuts(&mut self) -> bool {
+        let mut passed = false;
+        while self.cuts.front().is_some_and(|(at, untold)| *at <= self.read && !untold) {
+            self.cuts.pop_front();
+            passed = true;
+        }
+        passed
+    }
+
+    /// How much of what was sent is on the wire: what the window has room for.
+    fn on_wire(&self) -> usize {
+        self.sent.len().min(self.window.saturating_sub(self.arrived.len()))
+    }
+
+    /// Drops what has not gone on its way, when a reset is sent.
+    fn keep_wire(&mut self) {
+        self.sent.truncate(self.on_wire());
+        self.fin &= self.fin_arrived;
     }
 
     fn free(&self, transport: Transport) -> usize {
@@ -154,7 +189,14 @@ impl Half {
 impl Link {
     /// `sizes`: of the buffers, the sender's and the receiver's, by direction.
     pub(crate) fn new(transport: Transport, sizes: [(usize, usize); 2]) -> Self {
-        let end = End { open: true, dead: false, error: None, reset_on_close: false, urgent: None };
+        let end = End {
+            open: true,
+            dead: false,
+            cut: false,
+            error: None,
+            reset_on_close: false,
+            urgent: None,
+        };
         Link {
             transport,
             halves: sizes.map(|(room, window)| Half::new(room, window)),
@@ -166,21 +208,23 @@ impl Link {
     pub(crate) fn read(&mut self, side: usize, buf: &mut [u8]) -> Result<usize, Errno> {
         let half = &mut self.halves[1 - side];
         let end = &mut self.ends[side];
+        if half.pass_cuts() && end.urgent.is_some_and(|at| at <= half.read) {
+            // The byte at the mark is skipped, whether or not there is one behind it.
+            end.urgent = None;
+        }
         if half.arrived.is_empty() || buf.is_empty() {
-            if let Some(error) = end.error.take() {
+            // `tcp_recvmsg` looks for the end before the error, `unix_stream_read_generic` after.
+            let told_end = self.transport == Transport::Tcp && half.fin_arrived;
+            if !told_end && let Some(error) = end.error.take() {
                 return Err(error);
             }
             let ended = half.fin_arrived || end.dead;
             return if ended || buf.is_empty() { Ok(0) } else { Err(Errno::AGAIN) };
         }
         let mut n = buf.len().min(half.arrived.len());
-        while let Some((cut, _)) = half.cuts.front().copied() {
-            if cut > half.read {
-                // Short, with more behind it and no edge to come (trap 71).
-                n = n.min(usize::try_from(cut - half.read).unwrap_or(n));
-                break;
-            }
-            half.cuts.pop_front();
+        if let Some((cut, _)) = half.cuts.front() {
+            // Short, with more behind it and no edge to come (trap 71).
+            n = n.min(usize::try_from(cut - half.read).unwrap_or(n));
         }
         let (one, two) = half.arrived.as_slices();
         let from_one = n.min(one.len());
@@ -188,9 +232,6 @@ impl Link {
         buf[from_one..n].copy_from_slice(&two[..n - from_one]);
         half.arrived.drain(..n);
         half.read += n as u64;
-        if end.urgent.is_some_and(|at| half.read > at) {
-            end.urgent = None;
-        }
         Ok(n)
     }
 
@@ -201,12 +242,19 @@ impl Link {
         pieces: impl Iterator<Item = &'a [u8]>,
         most: usize,
     ) -> Result<usize, Errno> {
-        if let Some(error) = self.ends[side].error.take() {
-            return Err(error);
-        }
         let half = &mut self.halves[side];
-        let gone = self.transport == Transport::Unix && !self.ends[1 - side].open;
-        if self.ends[side].dead || half.fin || gone {
+        let end = &mut self.ends[side];
+        match self.transport {
+            // `sk_stream_error`: a pending error goes before EPIPE.
+            Transport::Tcp => {
+                if let Some(error) = end.error.take() {
+                    return Err(error);
+                }
+            }
+            // `unix_stream_sendmsg` leaves it to the next read.
+            Transport::Unix => {}
+        }
+        if end.dead || half.fin {
             return Err(Errno::PIPE);
         }
         let free = half.free(self.transport);
@@ -224,7 +272,16 @@ impl Link {
                 break;
             }
         }
+        if taken == 0 {
+            return Ok(0);
+        }
+        let before = half.written;
         half.written += taken as u64;
+        if self.transport == Transport::Unix {
+            let most = (half.room / 2).max(1);
+            let ends = (before..half.written).step_by(most).skip(1);
+            half.buffers.extend(ends.chain([half.written]));
+        }
         Ok(taken)
     }
 
@@ -244,8 +301,10 @@ impl Link {
         }
         let receiver_open = self.ends[1 - side].open;
         let half = &mut self.halves[side];
-        let n = half.sent.len().min(half.window - half.arrived.len()).min(most);
-        if n > 0 && !receiver_open {
+        let n = half.on_wire().min(most);
+        // Urgent data is a byte, too.
+        let something = n > 0 || half.cuts.iter().any(|(_, untold)| *untold);
+        if something && !receiver_open && self.transport == Transport::Tcp {
             step.refused = true;
             return step;
         }
@@ -268,6 +327,7 @@ impl Link {
             half.fin_arrived = true;
             step.ended = true;
             step.news = true;
+            step.acknowledged = self.transport == Transport::Tcp;
         }
         if n > 0 && self.transport == Transport::Tcp {
             step.space = half.starved && half.is_writable(Transport::Tcp);
@@ -282,65 +342,101 @@ impl Link {
     /// After a read at `side`: whether the other side has room again, and whether the way is free.
     pub(crate) fn after_read(&mut self, side: usize) -> (bool, bool) {
         let half = &mut self.halves[1 - side];
-        let space = self.transport == Transport::Unix && half.is_writable(Transport::Unix);
+        let mut freed = false;
+        while let Some(end) = half.buffers.front().copied().filter(|end| *end <= half.read) {
+            half.buffers.pop_front();
+            half.freed = end;
+            freed = true;
+        }
+        // `unix_write_space`, whether or not anybody met a full buffer.
+        let space = freed && half.is_writable(Transport::Unix);
         (space, half.can_carry())
     }
 
     /// Ends `side`'s half: shutdown(2) of writing.
     pub(crate) fn shutdown(&mut self, side: usize) -> Result<(), Errno> {
-        if self.ends[side].dead {
-            return Err(Errno::NOTCONN);
+        match self.transport {
+            Transport::Tcp if self.ends[side].dead || self.is_over() => Err(Errno::NOTCONN),
+            // `unix_shutdown` does not fail.
+            Transport::Tcp | Transport::Unix => {
+                self.halves[side].fin = true;
+                Ok(())
+            }
         }
-        self.halves[side].fin = true;
-        Ok(())
+    }
+
+    /// Both ends have arrived: TCP's states TIME-WAIT and CLOSED.
+    fn is_over(&self) -> bool {
+        self.halves.iter().all(|half| half.fin_arrived)
     }
 
     /// Closes `side`'s descriptor.
     pub(crate) fn close(&mut self, side: usize) -> Goodbye {
-        let unread = !self.halves[1 - side].arrived.is_empty();
+        let is_over = self.is_over();
+        let incoming = &self.halves[1 - side];
         let end = &mut self.ends[side];
         end.open = false;
         if end.dead {
             return Goodbye::Nothing;
         }
-        let reset = match self.transport {
-            // RFC 1122, 4.2.2.13: who closes with data unread resets.
-            Transport::Tcp => end.reset_on_close || unread,
-            Transport::Unix => unread,
-        };
-        if !reset {
+        if self.transport == Transport::Unix {
+            return Goodbye::Reset;
+        }
+        // RFC 1122, 4.2.2.13: who closes with data unread resets.
+        let unread = !incoming.arrived.is_empty() || end.urgent.is_some();
+        // `tcp_disconnect`: not once both have ended (LAST-ACK), unless something is still to go.
+        let outgoing = &self.halves[side];
+        let last =
+            incoming.fin_arrived && outgoing.fin && outgoing.on_wire() == outgoing.sent.len();
+        let linger = end.reset_on_close && !last;
+        if is_over {
+            Goodbye::Nothing
+        } else if unread || linger {
+            self.abandon(side);
+            Goodbye::Reset
+        } else {
             self.halves[side].fin = true;
-            return Goodbye::End;
+            Goodbye::End
         }
-        if self.transport == Transport::Tcp {
-            end.dead = true;
-            // An end that was to follow them does not come either.
-            self.halves[side].sent.clear();
-            self.halves[side].fin = self.halves[side].fin_arrived;
-        }
-        Goodbye::Reset
     }
 
-    /// A reset comes to `side`. What has arrived there stays to be read. Answers whether there was
-    /// anybody to hear of it.
+    /// A TCP socket that has sent a reset.
+    pub(crate) fn abandon(&mut self, side: usize) {
+        self.ends[side].dead = true;
+        self.halves[side].keep_wire();
+    }
+
+    /// A reset comes to `side`, or the news that a Unix socket is gone. What has arrived there stays
+    /// to be read. Answers whether there was anybody to hear of it.
     pub(crate) fn reset(&mut self, side: usize) -> bool {
-        let ended = self.halves[1 - side].fin_arrived;
+        let is_over = self.is_over();
+        let [own_fin, ended] = [self.halves[side].fin, self.halves[1 - side].fin_arrived];
+        let unread = self.halves[side].arrived.len() + self.halves[side].sent.len() > 0
+            || self.ends[1 - side].reset_on_close;
+        let incoming = &mut self.halves[1 - side];
         let end = &mut self.ends[side];
-        if end.dead {
+        if end.dead || (is_over && self.transport == Transport::Tcp) {
             return false;
         }
         end.dead = true;
-        // Linux tells who has seen the end EPIPE instead (`tcp_reset`, CLOSE_WAIT).
-        let error =
-            if ended && self.transport == Transport::Tcp { Errno::PIPE } else { Errno::CONNRESET };
-        end.error = Some(error);
-        self.halves[side].sent.clear();
-        let incoming = &mut self.halves[1 - side];
         match self.transport {
-            Transport::Tcp => incoming.sent.clear(),
-            // What was written lies with the receiver already.
-            Transport::Unix => incoming.arrived.append(&mut incoming.sent),
+            Transport::Tcp => {
+                incoming.sent.clear();
+                // `tcp_reset`, in CLOSE-WAIT: who has seen the end is told EPIPE instead.
+                let error = if ended && !own_fin { Errno::PIPE } else { Errno::CONNRESET };
+                end.error = Some(error);
+                end.cut = !ended;
+            }
+            Transport::Unix => {
+                // What was written lies with the receiver already.
+                incoming.arrived.append(&mut incoming.sent);
+                incoming.fin_arrived = true;
+                // `unix_release_sock`: bytes that it left unread.
+                end.error = unread.then_some(Errno::CONNRESET);
+                end.cut = unread;
+            }
         }
+        self.halves[side].sent.clear();
         end.open
     }
 
@@ -360,11 +456,13 @@ impl Link {
             mask = mask | Readiness::ERROR;
         }
         if end.urgent.is_some() {
-            mask = mask | Readiness::URGENT;
+            // As mio reads `EPOLLPRI`.
+            mask = mask | Readiness::URGENT | Readiness::READABLE;
         }
         let dead = end.dead;
         let outgoing = &mut self.halves[side];
-        if dead || outgoing.fin || outgoing.is_writable(self.transport) {
+        let shut = outgoing.fin && self.transport == Transport::Tcp;
+        if dead || shut || outgoing.is_writable(self.transport) {
             mask = mask | Readiness::WRITABLE;
         } else {
             // Who asks and hears no is told when that changes (`tcp_poll`).
@@ -392,3 +490,6 @@ impl Link {
         self.halves[side].can_carry()
     }
 }
+
+#[cfg(test)]
+mod tests;

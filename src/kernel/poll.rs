@@ -5,7 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::link::{HERE, THERE, Transport};
+use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
 use super::{Event, File, Horizon, Kind, SYN_RETRIES, SYN_RETRY, Stage, State};
 use crate::id::Token;
@@ -105,7 +105,12 @@ impl State {
             Event::Reset(link, side) => self.reset(link, side),
             Event::Connect(link) => self.arrive(link),
             Event::Act(link) => self.stir(link),
-            Event::Edge(file) => self.edge_now(file),
+            Event::Edge(file, serial) => {
+                let entry = self.files[file as usize].as_ref();
+                if entry.is_some_and(|entry| entry.serial == serial) {
+                    self.edge_now(file);
+                }
+            }
             Event::Signal => self.signalled = true,
         }
     }
@@ -117,8 +122,9 @@ impl State {
         let step = place.link.carry(side, most);
         if step.refused {
             // RFC 9293, 3.10.7.1: what comes to no connection is answered by a reset.
-            place.link.ends[1 - side].dead = true;
             place.link.halves[side].sent.clear();
+            place.link.abandon(1 - side);
+            self.send_on(link, 1 - side);
             return self.later(Event::Reset(link, side));
         }
         let here = side == THERE;
@@ -136,7 +142,7 @@ impl State {
         if step.news {
             self.tell(link, 1 - side);
         }
-        if step.space {
+        if step.space || step.acknowledged {
             self.tell(link, side);
         }
         if step.more {
@@ -145,24 +151,17 @@ impl State {
     }
 
     pub(super) fn reset(&mut self, link: u32, side: usize) {
-        let there = side == THERE;
-        if self.links[link as usize].link.transport == Transport::Tcp && self.rng.chance(500) {
-            // What was on the wire before it arrives before it.
-            let most = self.rng.size(0, 64);
-            let step = self.links[link as usize].link.carry(1 - side, most);
-            if step.arrived > 0 {
-                let what = if there {
-                    What::ArriveThere(step.arrived)
-                } else {
-                    What::Arrive(step.arrived)
-                };
-                self.note(link, what);
-            }
-        }
         let place = &mut self.links[link as usize];
         let heard = place.link.reset(side);
-        self.note(link, if there { What::ResetThere } else { What::Reset });
+        let cut = place.link.ends[side].error.is_some();
+        let what = match (side, cut) {
+            (THERE, true) => What::ResetThere,
+            (THERE, false) => What::EndThere,
+            (_, true) => What::Reset,
+            (_, false) => What::End,
+        };
         if heard {
+            self.note(link, what);
             self.tell(link, side);
         }
     }
@@ -216,8 +215,7 @@ impl State {
 
     pub(super) fn edge(&mut self, file: u32) {
         if self.rng.chance(self.profile.late) {
-            let wait = self.rng.within(0, 1_000_000);
-            return self.at(self.now + wait, Event::Edge(file));
+            return self.edge_soon(file);
         }
         self.edge_now(file);
     }
@@ -232,10 +230,13 @@ impl State {
         }
     }
 
-    /// A call was cut where it need not have been: an edge owes the rest.
+    /// An edge that comes within a millisecond: held back, or owed after a call that was cut where
+    /// it need not have been.
     pub(super) fn edge_soon(&mut self, file: u32) {
         let wait = self.rng.within(0, 1_000_000);
-        self.at(self.now + wait, Event::Edge(file));
+        if let Some(entry) = &self.files[file as usize] {
+            self.at(self.now + wait, Event::Edge(file, entry.serial));
+        }
     }
 
     /// Without flags: a direction whose call said WouldBlock is reported again.

@@ -138,8 +138,8 @@ impl Profile {
         self
     }
 
-    /// The most connections that wait at a listener, whatever it asks for (`net.core.somaxconn`).
-    /// Who comes when it is full tries again after a second.
+    /// The most connections that wait at a listener, whatever it asks for (`net.core.somaxconn`);
+    /// one more, to be exact, as on Linux. Who comes when it is full tries again after a second.
     #[must_use]
     pub fn backlog_max(mut self, connections: usize) -> Self {
         self.backlog_max = connections.max(1);
@@ -190,7 +190,7 @@ impl Profile {
         self
     }
 
-    /// How often the kernel will not watch a new connection (`ENOMEM`, `ENOSPC` of epoll_ctl(2)).
+    /// How often the kernel will not watch a new connection (`ENOMEM`, `ENOSPC` of `epoll_ctl(2)`).
     #[must_use]
     pub fn watch_error(mut self, per_mille: u32) -> Self {
         self.watch_error = per_mille;

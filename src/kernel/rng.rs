@@ -1,6 +1,6 @@
 //! Numbers that look random and come from a seed.
 //!
-//! A seed that is written down must mean the same for ever: so these few lines (SplitMix64, by
+//! A seed that is written down must mean the same for ever: so these few lines (`SplitMix64`, by
 //! Steele, Lea and Flood) stand here, and are not those of a crate whose next version may differ.
 
 /// A stream of numbers, the same for the same seed.

@@ -208,9 +208,9 @@ impl Client {
         while net.now >= self.read_from && !self.over {
             match net.peer_read(link, &mut buf[..most]) {
                 Ok(0) => {
-                    let dead = net.links[link as usize].link.ends[THERE].dead;
+                    let cut = net.links[link as usize].link.ends[THERE].cut;
                     self.over = true;
-                    self.log(link, |log| if dead { log.reset = true } else { log.ended = true });
+                    self.log(link, |log| if cut { log.reset = true } else { log.ended = true });
                 }
                 Ok(n) => {
                     self.read += n as u64;
@@ -244,7 +244,8 @@ impl Client {
                 *place = byte(link, at);
             }
             if self.rng.chance(self.temper.marks) {
-                net.peer_mark(link);
+                // What is wrong with the socket, the write tells.
+                let _ = net.peer_mark(link);
             }
             match net.peer_write(link, &piece[..n]) {
                 Ok(n) => self.sent += n as u64,
@@ -274,7 +275,6 @@ impl Client {
 
     fn end(&mut self, net: &mut State, link: u32) {
         let moved = self.sent.max(self.read);
-        let dead = net.links[link as usize].link.ends[THERE].dead;
         let finished = net.links[link as usize].link.halves[THERE].fin;
         match self.temper.ends {
             Ends::Resets(at) | Ends::Closes(at) if moved >= at || self.over => {
@@ -308,7 +308,7 @@ impl Client {
             }
             Ends::Finishes | Ends::FinishesLater(_) | Ends::Follows => {
                 // It has read the end, or was reset.
-                if !dead && net.links[link as usize].link.ends[THERE].open {
+                if net.links[link as usize].link.ends[THERE].open {
                     net.peer_close(link, false);
                 }
                 self.log(link, |log| log.finished = true);

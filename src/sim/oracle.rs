@@ -789,8 +789,8 @@ impl Oracle {
                 if !stopped && unread > 0 {
                     return Some(format!("promise 1: {unread} bytes lie unread"));
                 }
-                // After the end nothing but an event's flag tells of a reset.
-                let noticed = !ledger.eof || net.profile.flags;
+                // After the end no read tells of a reset (`tcp_recvmsg`, `SOCK_DONE`), only a write.
+                let noticed = !ledger.eof;
                 if !stopped && noticed && place.link.ends[HERE].dead {
                     return Some("promise 1: a reset lies unread".into());
                 }

@@ -199,7 +199,7 @@ impl Script {
         let mut buf = [0; 4096];
         while self.reading && !self.ended && !self.reset {
             match net.peer_read(link, &mut buf) {
-                Ok(0) if !net.links[link as usize].link.ends[THERE].dead => self.ended = true,
+                Ok(0) if !net.links[link as usize].link.ends[THERE].cut => self.ended = true,
                 // After the reset was told to a write.
                 Ok(0) => self.reset = true,
                 Ok(n) => self.inbox.extend_from_slice(&buf[..n]),
@@ -226,7 +226,7 @@ impl Script {
                     }
                 }
             }
-            Step::Mark => net.peer_mark(link),
+            Step::Mark => return net.peer_mark(link) != Err(Errno::AGAIN),
             Step::Expect(wanted) => {
                 let have = self.inbox.len().min(wanted.len());
                 if self.inbox[..have] != wanted[..have] || (have < wanted.len() && self.is_over()) {
