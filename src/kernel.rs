@@ -284,6 +284,8 @@ pub(crate) struct Place {
     file: Option<u32>,
     /// When a call of ours first failed; when we ended our side; since when input lies unread here.
     pub(crate) failed_at: Option<u64>,
+    /// After how many calls in all that was.
+    pub(crate) failed_after: u64,
     pub(crate) fin_at: Option<u64>,
     pub(crate) unread_since: Option<u64>,
     /// For an oracle: how many bytes we are to write in all, and whether a write left as few of
@@ -335,6 +337,9 @@ pub(crate) struct State {
     pub(crate) idle: bool,
     /// Calls of sockets since the world began: who does nothing and polls on spins.
     pub(crate) calls: u64,
+    /// When an accept, or the watching of what was accepted, last failed; and how often the latter.
+    pub(crate) accept_failed_at: Option<u64>,
+    pub(crate) unwatched: u64,
     /// Polls that brought something.
     pub(crate) eventful: u64,
     pub(crate) trace: Trace,
@@ -370,6 +375,8 @@ impl State {
             horizon: Horizon::Never,
             idle: false,
             calls: 0,
+            accept_failed_at: None,
+            unwatched: 0,
             eventful: 0,
             trace: Trace::default(),
             links: Vec::new(),
@@ -439,6 +446,7 @@ impl State {
             retries: 0,
             file: None,
             failed_at: None,
+            failed_after: 0,
             fin_at: None,
             unread_since: None,
             owes: (0, 0),
@@ -640,7 +648,11 @@ impl State {
             && error != Errno::AGAIN
             && error != Errno::INTR
         {
-            self.links[link as usize].failed_at.get_or_insert(self.now);
+            let place = &mut self.links[link as usize];
+            if place.failed_at.is_none() {
+                place.failed_at = Some(self.now);
+                place.failed_after = self.calls;
+            }
         }
         self.trace.add(self.now, link, what, answer);
     }
@@ -656,8 +668,15 @@ impl State {
         self.open
     }
 
-    pub(crate) fn descriptors(&self) -> u64 {
-        self.profile.descriptors as u64
+    /// How many more files may be opened.
+    pub(crate) fn free_files(&self) -> usize {
+        self.profile.descriptors.saturating_sub(self.open)
+    }
+
+    /// Who waits at open doors.
+    pub(crate) fn at_door(&self) -> Vec<u32> {
+        let open = self.doors.iter().filter(|door| door.open);
+        open.flat_map(|door| door.backlog.iter().copied()).collect()
     }
 
     /// How many wait at open doors.

@@ -47,6 +47,9 @@ impl State {
         match result {
             Ok((file, link)) => Ok((file, self.links[link as usize].from.clone())),
             Err(error) => {
+                if error != Errno::AGAIN {
+                    self.accept_failed_at = Some(self.now);
+                }
                 if error == Errno::AGAIN {
                     self.arm(file, Readiness::READABLE);
                 }
@@ -234,6 +237,8 @@ impl State {
         may_fail: bool,
     ) -> Result<(), Errno> {
         if may_fail && self.rng.chance(self.profile.watch_error) {
+            self.accept_failed_at = Some(self.now);
+            self.unwatched += 1;
             return Err(*self.rng.pick(&[Errno::NOMEM, Errno::NOSPC]));
         }
         if let Some(entry) = &mut self.files[file as usize] {

@@ -37,6 +37,7 @@ pub struct Profile {
     pub(crate) split: u32,
     pub(crate) reordered: u32,
     pub(crate) late: u32,
+    pub(crate) blind: u32,
     pub(crate) stopped: u32,
 }
 
@@ -70,6 +71,7 @@ impl Profile {
             split: 0,
             reordered: 0,
             late: 0,
+            blind: 0,
             stopped: 0,
         }
     }
@@ -98,6 +100,7 @@ impl Profile {
             .split(100)
             .reordered(200)
             .late(50)
+            .blind(100)
             .stopped(2)
     }
 
@@ -222,6 +225,14 @@ impl Profile {
     #[must_use]
     pub fn late(mut self, per_mille: u32) -> Self {
         self.late = per_mille;
+        self
+    }
+
+    /// How often a poll that times out has not looked at its last moments: what came then is told by the
+    /// next one.
+    #[must_use]
+    pub fn blind(mut self, per_mille: u32) -> Self {
+        self.blind = per_mille;
         self
     }
 

@@ -109,6 +109,12 @@ impl Temper {
                 temper.ends = Ends::Resets(when);
                 temper.again = 2;
             }
+            5 if rng.chance(200) => {
+                // Sends without end, and does not hear that we have ended.
+                temper.reads = Reads::Never;
+                temper.sends = Sends::AtOnce;
+                temper.total = 20_000;
+            }
             _ => {}
         }
         temper

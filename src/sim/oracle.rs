@@ -15,14 +15,17 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::id::ConnId;
 use crate::input::Input;
-use crate::kernel::link::{HERE, THERE};
+use crate::kernel::link::{HERE, THERE, Transport};
 use crate::kernel::trace::What;
-use crate::kernel::{Kernel, State, nanos};
+use crate::kernel::{Kernel, Place, State, nanos};
 use crate::sim::client::{Logs, byte};
 use crate::socket::Socket;
 
 /// A deadline may be met so much later: the poll's rounding, and the calls of a turn.
 const SLACK: u64 = 2_000_000;
+
+/// A listener that met a shortage tries again after so long.
+const RETRY: u64 = 100_000_000;
 
 /// The handler's last word about its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,11 @@ pub(super) struct Ledger {
     finishing: bool,
     /// The handler's side is over: close, abort, an error.
     cause: Option<Cause>,
+    /// After how many calls of sockets that was.
+    cause_after: u64,
+    /// At the end of the last turn it lingered; it did not read.
+    lingered: bool,
+    stopped: bool,
     /// The handler aborted it, at whatever time.
     aborted: bool,
     /// What the last call consumed and left, and its word about that.
@@ -109,6 +117,9 @@ impl Ledger {
             held: false,
             finishing: false,
             cause: None,
+            cause_after: 0,
+            lingered: false,
+            stopped: false,
             aborted: false,
             last: (0, 0, Word::None),
             resumed: false,
@@ -161,9 +172,14 @@ pub(super) struct Oracle {
     inside: bool,
     /// When shutdown began; and whether at once.
     shutdown: Option<(u64, bool)>,
+    /// Who waited at the door then, if there was room for all of them.
+    at_door: Vec<u32>,
+    told_shutdown: bool,
     pub(super) opened: u64,
     pub(super) closed: u64,
     pub(super) callbacks: u64,
+    /// The kernel says WouldBlock without need.
+    denies: bool,
     /// Nothing may be lost, and no deadline may end anybody.
     pub(super) tidy: bool,
 }
@@ -180,7 +196,9 @@ fn queued(ledger: &Ledger, net: &State, link: u32) -> usize {
 
 impl Oracle {
     pub(super) fn new(kernel: Kernel, limits: Limits, logs: Logs, tidy: bool) -> Self {
+        let denies = kernel.state().profile.would_block > 0;
         Oracle {
+            denies,
             kernel,
             limits,
             logs,
@@ -188,6 +206,8 @@ impl Oracle {
             wrong: None,
             inside: false,
             shutdown: None,
+            at_door: Vec::new(),
+            told_shutdown: false,
             opened: 0,
             closed: 0,
             callbacks: 0,
@@ -263,10 +283,19 @@ impl Oracle {
         }
         let ledger = self.ledger(link);
         if failed {
-            ledger.cause.get_or_insert(Cause::Handler);
+            self.causes(link, Cause::Handler);
         } else if ledger.eof && ledger.finishing {
             // Both sides have ended.
-            ledger.cause.get_or_insert(Cause::Local);
+            self.causes(link, Cause::Local);
+        }
+    }
+
+    fn causes(&mut self, link: u32, cause: Cause) {
+        let calls = self.kernel.state().calls;
+        let ledger = self.ledger(link);
+        if ledger.cause.is_none() {
+            ledger.cause = Some(cause);
+            ledger.cause_after = calls;
         }
     }
 
@@ -502,12 +531,13 @@ impl Oracle {
             CloseReason::OutputLimit => owed > limits.output_max as u64,
             CloseReason::Idle => {
                 // Unless the kernel denied that it had anything.
-                let denied = net.profile.would_block > 0;
-                if !denied && ledger.left_unread.is_some_and(|since| since + SLACK < left) {
+                let due = ledger.moved.saturating_add(limits.idle.map_or(u64::MAX, nanos));
+                // Unless the kernel denied that it had anything, or told of it late.
+                let told = !self.denies && net.profile.late == 0;
+                if told && ledger.left_unread.is_some_and(|since| since < due) {
                     return Some("idle, while input lay unread".into());
                 }
-                let idle = limits.idle.map_or(u64::MAX, nanos);
-                left >= ledger.moved.saturating_add(idle)
+                left >= due
             }
             CloseReason::WriteStall => {
                 let stall = nanos(limits.write_stall);
@@ -515,6 +545,10 @@ impl Oracle {
             }
             CloseReason::Shutdown => self.shutdown.is_some(),
         };
+        let by_io = matches!(closed.reason, CloseReason::Io(_));
+        if ledger.cause.is_some() && failed && place.failed_after < ledger.cause_after && !by_io {
+            return Some("a failure came first".into());
+        }
         if !reason_is_true {
             return Some(format!("the reason is another: {ledger:?}"));
         }
@@ -526,13 +560,25 @@ impl Oracle {
             return Some(format!("the first cause is another: {:?}", ledger.cause));
         }
         // What a deadline, a reset and a failure may end is not clean; nothing else is cut.
+        let at_last = self
+            .shutdown
+            .is_some_and(|(at, at_once)| at_once || after(Some(at), limits.shutdown_max));
         let expired = owed > limits.output_max as u64
             || after(place.fin_at, limits.linger)
             || after(ledger.left, limits.close_max)
             || after(Some(ledger.taken_at), limits.write_stall)
-            || self
-                .shutdown
-                .is_some_and(|(at, at_once)| at_once || after(Some(at), limits.shutdown_max));
+            || at_last;
+        // It is told in time: nothing that a peer does postpones it.
+        let in_time = net.profile.stopped == 0 && net.profile.events_max >= 1024;
+        let overdue = |from: Option<u64>, wait: Duration| {
+            from.is_some_and(|from| now > from.saturating_add(nanos(wait)).saturating_add(SLACK))
+        };
+        if in_time && ledger.lingered && overdue(place.fin_at.max(ledger.left), limits.linger) {
+            return Some("it lingered for longer than allowed".into());
+        }
+        if in_time && overdue(ledger.left, limits.close_max) {
+            return Some("its close took longer than allowed".into());
+        }
         let cut = matches!(
             closed.reason,
             CloseReason::Aborted
@@ -544,6 +590,12 @@ impl Oracle {
         if !closed.clean && !cut && !failed && !expired && !ledger.aborted {
             return Some("not clean, and nothing happened to it".into());
         }
+        if let Some(what) = self.cut_otherwise(place, ledger, closed) {
+            return Some(what.into());
+        }
+        if closed.clean && cut {
+            return Some("clean, and cut".into());
+        }
         if closed.clean && failed {
             return Some("clean after a failure".into());
         }
@@ -552,8 +604,7 @@ impl Oracle {
         {
             let in_time = now < at.saturating_add(nanos(limits.shutdown_max));
             if in_time && !failed && !expired && !ledger.aborted {
-                let denied = net.profile.would_block > 0;
-                if read < had && !denied {
+                if read < had && !self.denies {
                     let what = format!("{had} bytes had come before shutdown, {read} were read");
                     return Some(what);
                 }
@@ -561,6 +612,49 @@ impl Oracle {
                     return Some("shutdown was to wait for it".into());
                 }
             }
+        }
+        if let (CloseReason::Shutdown, Some((at, false))) = (&closed.reason, self.shutdown) {
+            let late = now >= at.saturating_add(nanos(limits.shutdown_max));
+            let open = ledger.left.is_none_or(|left| left == now);
+            let quiet = now > ledger.moved.saturating_add(100_000_000);
+            let excuse = ledger.paused || ledger.held || ledger.stopped || owed > 0;
+            let owes = ledger.wish || ledger.wished || ledger.may_drain || ledger.repeat_owed();
+            if late && open && quiet && !excuse && !owes && net.profile.stopped == 0 {
+                return Some("shutdown had nothing to wait for".into());
+            }
+        }
+        None
+    }
+
+    /// What the peer, or the input, was to be given and was not.
+    fn cut_otherwise(
+        &self,
+        place: &Place,
+        ledger: &Ledger,
+        closed: &Closed,
+    ) -> Option<&'static str> {
+        let here = &place.link.ends[HERE];
+        let tcp = place.link.transport == Transport::Tcp;
+        let failed = place.failed_at.is_some();
+        let abrupt = matches!(
+            closed.reason,
+            CloseReason::Aborted | CloseReason::OutputLimit | CloseReason::WriteStall
+        );
+        if tcp && abrupt && !here.reset_on_close && !failed {
+            return Some("the peer sees no reset");
+        }
+        if ledger.lingered && here.reset_on_close {
+            return Some("what was delivered may be destroyed by a reset");
+        }
+        let by_io = matches!(closed.reason, CloseReason::Io(_));
+        let unread = !place.link.halves[THERE].arrived.is_empty();
+        let stopped = ledger.stopped || ledger.paused || ledger.last.1 >= self.limits.input_max;
+        let otherwise = ledger.must_end
+            || ledger.aborted
+            || ledger.cause.is_some()
+            || closed.unsent > self.limits.output_max as u64;
+        if by_io && unread && !stopped && !otherwise && !self.denies && self.shutdown.is_none() {
+            return Some("input that came before the failure was not shown");
         }
         None
     }
@@ -630,7 +724,7 @@ impl Oracle {
             (false, true) => Cause::PeerEnd,
             (false, false) => Cause::Local,
         };
-        ledger.cause.get_or_insert(cause);
+        self.causes(link, cause);
     }
 
     pub(super) fn finishes(&mut self, cx: &Context, link: u32) {
@@ -649,6 +743,12 @@ impl Oracle {
         match &mut self.shutdown {
             None => {
                 self.shutdown = Some((now, at_once));
+                let live = self.ledgers.iter().flatten().filter(|ledger| !ledger.told).count();
+                let room = self.limits.connections.min(net.free_files() + live);
+                let calm = net.profile.accept_error == 0 && net.profile.watch_error == 0;
+                if !at_once && calm && live + net.waiting() <= room {
+                    self.at_door = net.at_door();
+                }
                 for (link, ledger) in self.ledgers.iter_mut().enumerate() {
                     if let Some(ledger) = ledger {
                         let half = &net.links[link].link.halves[THERE];
@@ -667,7 +767,10 @@ impl Oracle {
             ledger.wish |= ledger.wished;
         }
         self.callbacks += 1;
-        if self.inside || self.shutdown.is_none() {
+        if self.inside
+            || self.shutdown.is_none()
+            || std::mem::replace(&mut self.told_shutdown, true)
+        {
             self.complain("promise 3: on_shutdown is not due".into());
         }
     }
@@ -695,7 +798,7 @@ impl Oracle {
             if ledger.left.is_none() {
                 if !open {
                     ledger.left = Some(net.now);
-                    if !ledger.paused && queued <= limits.output_low {
+                    if !ledger.paused && !ledger.stopped && queued <= limits.output_low {
                         ledger.left_unread = net.links[link].unread_since;
                     }
                 } else if counts != ledger.counts || (queued > 0 && !ledger.owed) {
@@ -707,6 +810,8 @@ impl Oracle {
                 ledger.taken_at = net.now;
             }
             ledger.owed = queued > 0;
+            ledger.lingered = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Lingering);
+            ledger.stopped = ledger.paused || queued > limits.output_low;
             if ledger.left.is_none_or(|left| left == net.now) {
                 ledger.counts.0 = counts.0;
             }
@@ -748,11 +853,13 @@ impl Oracle {
                 break;
             }
         }
-        let full = cx.core.conns.is_full();
-        let short = net.open_files() as u64 >= net.descriptors() || net.profile.accept_error > 0;
-        let resting =
-            cx.core.resting_listeners > 0 && (full || short || net.profile.watch_error > 0);
-        if net.waiting() > 0 && !resting {
+        let full = cx.core.conns.len() >= self.limits.connections;
+        let since = net.accept_failed_at.unwrap_or(0);
+        let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
+        if self.shutdown.is_none() && cx.stats().refused != net.unwatched {
+            wrong = Some("promise 6: a peer was refused that was to wait".into());
+        }
+        if net.waiting() > 0 && !full && !trouble {
             wrong = Some(format!("promise 6: {} wait to be accepted", net.waiting()));
         }
         drop(net);
@@ -839,6 +946,10 @@ impl Oracle {
                 if incoming.fin_arrived && queued == 0 {
                     return Some("promise 1: both sides have ended, and it is not freed".into());
                 }
+                let fin_at = place.fin_at.max(ledger.left).filter(|_| place.link.halves[HERE].fin);
+                if queued == 0 && fin_at.is_some_and(|at| late(at, limits.linger)) {
+                    return Some("it lingers for longer than allowed".into());
+                }
                 if queued == 0 && !place.link.halves[HERE].fin {
                     return Some("promise 1: closing, and our end was not sent".into());
                 }
@@ -900,6 +1011,16 @@ impl Oracle {
             }
         }
         let stats = cx.stats();
+        let read: u64 = net.links.iter().map(|place| place.link.halves[THERE].read).sum();
+        let written: u64 = net.links.iter().map(|place| place.link.halves[HERE].written).sum();
+        if (stats.bytes_in, stats.bytes_out) != (read, written) {
+            wrong = Some(format!("{read} bytes were read, {written} written: {stats:?}"));
+        }
+        let missed = |link: &&u32| self.ledgers.get(**link as usize).is_none_or(Option::is_none);
+        if let Some(link) = self.at_door.iter().find(missed) {
+            wrong =
+                Some(format!("#{link} waited at the door when shutdown began, and was not let in"));
+        }
         if stats.accepted + stats.adopted != stats.closed.total() {
             wrong = Some(format!("stats contradict themselves: {stats:?}"));
         }

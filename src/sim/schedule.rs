@@ -60,6 +60,7 @@ impl World {
         let tidy = rng.chance(400);
         let bulk = peers.is_none() && rng.chance(40);
         let size = match rng.below(3) {
+            _ if bulk && rng.chance(500) => 60_000..=200_000,
             _ if bulk => 1..=20_000,
             0 => 1..=32,
             1 => 16..=200,
@@ -82,7 +83,8 @@ impl World {
             .spurious(sometimes(rng, 300))
             .split(sometimes(rng, 500))
             .reordered(sometimes(rng, 500))
-            .late(sometimes(rng, 300));
+            .late(sometimes(rng, 300))
+            .blind(sometimes(rng, 500));
         if rng.chance(200) {
             profile = profile.events_max(rng.size(1, 8));
         }
@@ -295,7 +297,7 @@ impl Play {
             self.peer(to, span);
         }
         // Perhaps shutdown comes among them.
-        if self.rng.chance(150) {
+        if self.rng.chance(300) {
             let wait = self.rng.within(0, 50_000_000);
             self.run(&mut reactor, Horizon::Until(self.kernel.now() + wait))?;
         } else {

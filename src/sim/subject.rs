@@ -41,6 +41,8 @@ pub(super) struct Subject {
     size: usize,
     /// How often in a thousand things the random one does what ends or stops a connection.
     wild: u32,
+    /// Sends its input from where it lies, in pieces.
+    in_place: bool,
     /// So many things more.
     patience: u32,
 }
@@ -52,8 +54,9 @@ pub(super) struct Session {
 }
 
 impl Subject {
-    pub(super) fn new(oracle: Oracle, kind: Kind, rng: Rng, size: usize, wild: u32) -> Self {
-        Subject { oracle, kind, rng, ids: Vec::new(), size, wild, patience: 2000 }
+    pub(super) fn new(oracle: Oracle, kind: Kind, mut rng: Rng, size: usize, wild: u32) -> Self {
+        let in_place = rng.chance(500);
+        Subject { in_place, oracle, kind, rng, ids: Vec::new(), size, wild, patience: 2000 }
     }
 
     /// Sends to the connection being served.
@@ -226,7 +229,16 @@ impl Subject {
                 }
                 4 => {
                     let n = self.rng.size(0, before + 4);
-                    word = if input.take(n).is_none() { Word::Bytes(n) } else { Word::None };
+                    match input.take(n) {
+                        None => word = Word::Bytes(n),
+                        Some(piece) => {
+                            word = Word::None;
+                            if self.in_place && conn.is_open() {
+                                conn.send(piece);
+                                self.oracle.sent_unseen(link, piece);
+                            }
+                        }
+                    }
                 }
                 5 => {
                     word = Word::None;
@@ -287,6 +299,19 @@ impl Subject {
             }
             Kind::Lines(most) => {
                 for _ in 0..most {
+                    if self.in_place {
+                        // Without its end: the pieces are no neighbours.
+                        let there = input.bytes();
+                        let Some(line) = self.line(input) else {
+                            word = Word::Line;
+                            break;
+                        };
+                        if conn.is_open() {
+                            conn.send(&there[..line.len()]);
+                            self.oracle.sent_unseen(link, &line);
+                        }
+                        continue;
+                    }
                     let Some(line) = self.line(input) else {
                         word = Word::Line;
                         break;
@@ -356,7 +381,12 @@ impl Handler for Subject {
         let word = result.as_ref().map_or(Word::None, |(_, word)| *word);
         self.oracle.consumed(session.link, before - input.len(), input.len(), word);
         // Nothing is asked of the context behind an echo: that would have its bytes copied.
-        let cx = if self.kind == Kind::Echo(usize::MAX) { None } else { Some(&*conn.cx()) };
+        let in_place = match self.kind {
+            Kind::Echo(most) => most == usize::MAX,
+            Kind::Lines(_) => self.in_place,
+            Kind::Broadcaster(_) | Kind::Streamer(_) | Kind::Random => false,
+        };
+        let cx = if in_place { None } else { Some(&*conn.cx()) };
         self.oracle.leave(cx, session.link, result.is_err());
         result.map(|_| ())
     }
