@@ -76,10 +76,11 @@
 //! and whenever the world comes to rest. `cargo run --release --features sim --example simulate`
 //! runs as many as one likes.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -413,13 +414,18 @@ pub fn check(
                 panic!("{}seed {seed}: {what}\n{profile:?}\n{again}", trace());
             }
             Err(panic) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into()));
-                let Some(text) = text else { resume_unwind(panic) };
-                panic!("{}seed {seed}: {text}\n{profile:?}\n{again}", trace());
+                let what = panic_text(&*panic);
+                panic!("{}seed {seed}: {what}\n{profile:?}\n{again}", trace());
             }
         }
     }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_else(|| "without words".into()))
 }
 
 #[cfg(test)]

@@ -245,7 +245,9 @@ impl Client {
                 Sends::InStep(most, _) => most,
             };
             let left = usize::try_from(self.temper.total - self.sent).unwrap_or(usize::MAX);
-            let n = most.min(left).min(piece.len());
+            // No more than may be taken, but ask.
+            let room = net.links[link as usize].link.room(THERE).max(1);
+            let n = most.min(left).min(piece.len()).min(room);
             for (at, place) in (self.sent..).zip(&mut piece[..n]) {
                 *place = byte(link, at);
             }

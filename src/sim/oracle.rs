@@ -166,6 +166,8 @@ pub(super) struct Oracle {
     pub(super) logs: Logs,
     /// By connection.
     pub(super) ledgers: Vec<Option<Ledger>>,
+    /// Those of them who have not been told to be over.
+    live: Vec<u32>,
     /// The first contradiction.
     wrong: Option<String>,
     /// Whose callback runs.
@@ -203,6 +205,7 @@ impl Oracle {
             limits,
             logs,
             ledgers: Vec::new(),
+            live: Vec::new(),
             wrong: None,
             inside: false,
             shutdown: None,
@@ -328,6 +331,7 @@ impl Oracle {
             self.complain(format!("promise 3: the id {id} was another's"));
         }
         self.ledgers[link as usize] = Some(Ledger::new(id, now));
+        self.live.push(link);
         self.opened += 1;
         self.enter(cx, id, link, "on_open", 0);
         if self.open_now() > self.limits.connections {
@@ -782,19 +786,18 @@ impl Oracle {
         let mut wrong = None;
         let mut net = self.kernel.state();
         let limits = &self.limits;
-        for (link, ledger) in self.ledgers.iter_mut().enumerate() {
-            let Some(ledger) = ledger else { continue };
-            if ledger.told {
-                continue;
-            }
-            let number = u32::try_from(link).unwrap_or(0);
+        let ledgers = &mut self.ledgers;
+        self.live.retain(|link| ledgers[*link as usize].as_ref().is_some_and(|one| !one.told));
+        for &number in &self.live {
+            let link = number as usize;
+            let Some(ledger) = &mut ledgers[link] else { continue };
             let queued = queued(ledger, &net, number);
             let counts = (
                 net.links[link].link.halves[THERE].read,
                 net.links[link].link.halves[HERE].written,
             );
             let tenant = cx.core.tenant(ledger.id);
-            let open = Self::is_open(cx, ledger.id);
+            let open = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Open);
             if ledger.left.is_none() {
                 if !open {
                     ledger.left = Some(net.now);

@@ -4,6 +4,7 @@
 //! stragglers; the reactor shuts down. An oracle watches every callback, every turn and every rest,
 //! and the end. What it says goes wrong is told with the seed, which is all it takes to see it again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::config::Config;
@@ -14,7 +15,7 @@ use crate::reactor::Reactor;
 use crate::sim::client::{Client, Logs, Reads, Temper};
 use crate::sim::oracle::Oracle;
 use crate::sim::subject::{Kind, Subject};
-use crate::sim::{Failure, Profile, Quiet, Told};
+use crate::sim::{Failure, Profile, Quiet, Told, panic_text};
 
 /// Turns of the loop before a schedule that does not come to rest is given up.
 const TURNS_MAX: u64 = 2_000_000;
@@ -269,7 +270,8 @@ impl Play {
     }
 
     fn play(&mut self, lines: usize) -> Result<Report, Failure> {
-        self.acts().map_err(|what| {
+        let acts = catch_unwind(AssertUnwindSafe(|| self.acts()));
+        acts.unwrap_or_else(|panic| Err(panic_text(&*panic))).map_err(|what| {
             Failure(Box::new(Told {
                 what: format!("{what}\n{:?}", self.world),
                 seed: self.seed,
