@@ -131,7 +131,9 @@ impl Driver {
             (World::Real(real), Watched::Source(source)) => {
                 real.poll.registry().register(source, mio::Token(token.0), interest)
             }
-            (World::Sim { .. }, Watched::SimStream(stream)) => stream.register(token),
+            (World::Sim { .. }, Watched::SimStream(stream)) => {
+                stream.register(token, interest.is_priority())
+            }
             (World::Sim { .. }, Watched::SimListener(listener)) => listener.register(token),
             (World::Real(_), _) | (World::Sim { .. }, Watched::Source(_)) => {
                 let what = "a simulated socket in a real poll, or the reverse";
@@ -167,8 +169,8 @@ impl Driver {
                 count == EVENTS
             }
             World::Sim { kernel, events } => {
-                for (token, news) in events {
-                    hand(*token, *news);
+                for (token, event) in events {
+                    hand(*token, news(event));
                 }
                 events.len() >= kernel.events_max()
             }
@@ -176,8 +178,52 @@ impl Driver {
     }
 }
 
+/// What an event may say.
+trait Says {
+    fn is_readable(&self) -> bool;
+    fn is_writable(&self) -> bool;
+    fn is_priority(&self) -> bool;
+    fn is_read_closed(&self) -> bool;
+    fn is_error(&self) -> bool;
+}
+
+macro_rules! says {
+    ($of:ty: $($question:ident),*) => {
+        impl Says for $of {
+            $(#[inline]
+            fn $question(&self) -> bool {
+                <$of>::$question(self)
+            })*
+        }
+    };
+}
+says!(mio::event::Event: is_readable, is_writable, is_priority, is_read_closed, is_error);
+
+/// Of a simulated kernel.
+impl Says for Readiness {
+    fn is_readable(&self) -> bool {
+        self.has(Readiness::READABLE)
+    }
+
+    fn is_writable(&self) -> bool {
+        self.has(Readiness::WRITABLE)
+    }
+
+    fn is_priority(&self) -> bool {
+        self.has(Readiness::URGENT)
+    }
+
+    fn is_read_closed(&self) -> bool {
+        self.has(Readiness::READ_CLOSED)
+    }
+
+    fn is_error(&self) -> bool {
+        self.has(Readiness::ERROR)
+    }
+}
+
 #[inline]
-fn news(event: &mio::event::Event) -> Readiness {
+fn news(event: &impl Says) -> Readiness {
     let mut news = Readiness::EMPTY;
     let mut note = |is_so, bit| {
         if is_so {

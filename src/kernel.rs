@@ -154,8 +154,13 @@ impl Stream {
         self.descriptor.kernel.state()
     }
 
-    pub(crate) fn short_is_proof(&self) -> bool {
-        self.flags && self.transport == Transport::Tcp
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.transport == Transport::Tcp
+    }
+
+    /// See [`Profile::flags`].
+    pub(crate) fn is_edge_triggered(&self) -> bool {
+        self.flags
     }
 
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -188,8 +193,12 @@ impl Stream {
         self.state().addresses(self.descriptor.file).1
     }
 
-    pub(crate) fn register(&self, token: Token) -> io::Result<()> {
-        Ok(self.state().register(self.descriptor.file, token, true)?)
+    /// `urgent`: whether it is to be told of urgent data (`EPOLLPRI`).
+    pub(crate) fn register(&self, token: Token, urgent: bool) -> io::Result<()> {
+        let mut state = self.state();
+        state.watch()?;
+        state.register(self.descriptor.file, token, urgent);
+        Ok(())
     }
 
     /// The connection it is an end of.
@@ -219,7 +228,8 @@ impl Listener {
     }
 
     pub(crate) fn register(&self, token: Token) -> io::Result<()> {
-        Ok(self.0.kernel.state().register(self.0.file, token, false)?)
+        self.0.kernel.state().register(self.0.file, token, false);
+        Ok(())
     }
 }
 
@@ -252,6 +262,8 @@ struct File {
     pending: bool,
     /// Without flags: what the next report may hold.
     armed: Readiness,
+    /// It is asked about urgent data.
+    urgent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -559,7 +571,8 @@ impl State {
         let both = Readiness::READABLE | Readiness::WRITABLE;
         self.serial += 1;
         let serial = self.serial;
-        let file = Some(File { what, serial, token: None, pending: false, armed: both });
+        let file = File { what, serial, token: None, pending: false, armed: both, urgent: false };
+        let file = Some(file);
         // The lowest free number, as open(2) has it.
         let free = self.files.iter().position(Option::is_none);
         let number = free.unwrap_or(self.files.len());

@@ -40,18 +40,23 @@ impl Readiness {
     }
 
     #[inline]
+    pub(crate) fn has(self, bit: Readiness) -> bool {
+        self.0 & bit.0 != 0
+    }
+
+    #[inline]
     pub(crate) fn is_readable(self) -> bool {
-        self.0 & Self::READABLE.0 != 0
+        self.has(Self::READABLE)
     }
 
     #[inline]
     pub(crate) fn is_writable(self) -> bool {
-        self.0 & Self::WRITABLE.0 != 0
+        self.has(Self::WRITABLE)
     }
 
     #[inline]
     pub(crate) fn is_error(self) -> bool {
-        self.0 & Self::ERROR.0 != 0
+        self.has(Self::ERROR)
     }
 
     /// Whether a read shorter than its buffer shows that the socket is drained, on a socket where

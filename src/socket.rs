@@ -25,6 +25,13 @@ const EPOLL: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll)
 ));
 
+/// What carries a stream's bytes, real or simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Tcp,
+    Unix,
+}
+
 /// A connected stream.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -40,10 +47,9 @@ impl Socket {
     /// where a descriptor passed along ends a read early with no event of its own (trap 71).
     #[inline]
     pub(crate) fn short_read_is_proof(&self) -> bool {
-        match self {
-            Socket::Tcp(_) => EPOLL,
-            Socket::Unix(_) => false,
-            Socket::Sim(stream) => stream.short_is_proof(),
+        match self.carrier() {
+            Carrier::Tcp => self.is_edge_triggered(),
+            Carrier::Unix => false,
         }
     }
 
@@ -51,10 +57,28 @@ impl Socket {
     /// on Unix sockets, which are written in pieces with an allocation each.
     #[inline]
     pub(crate) fn short_write_is_proof(&self) -> bool {
+        match self.carrier() {
+            Carrier::Tcp => self.is_edge_triggered(),
+            Carrier::Unix => false,
+        }
+    }
+
+    #[inline]
+    fn carrier(&self) -> Carrier {
         match self {
-            Socket::Tcp(_) => EPOLL,
-            Socket::Unix(_) => false,
-            Socket::Sim(stream) => stream.short_is_proof(),
+            Socket::Tcp(_) => Carrier::Tcp,
+            Socket::Unix(_) => Carrier::Unix,
+            Socket::Sim(stream) if stream.is_tcp() => Carrier::Tcp,
+            Socket::Sim(_) => Carrier::Unix,
+        }
+    }
+
+    /// Whether the kernel reports each change by an edge with flags that are true, as epoll does.
+    #[inline]
+    fn is_edge_triggered(&self) -> bool {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => EPOLL,
+            Socket::Sim(stream) => stream.is_edge_triggered(),
         }
     }
 

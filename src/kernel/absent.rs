@@ -54,7 +54,11 @@ impl Kernel {
 }
 
 impl Stream {
-    pub(crate) fn short_is_proof(&self) -> bool {
+    pub(crate) fn is_tcp(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_edge_triggered(&self) -> bool {
         match *self {}
     }
 
@@ -86,7 +90,7 @@ impl Stream {
         match *self {}
     }
 
-    pub(crate) fn register(&self, _token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, _token: Token, _urgent: bool) -> io::Result<()> {
         match *self {}
     }
 }

@@ -230,23 +230,23 @@ impl State {
         }
     }
 
-    pub(super) fn register(
-        &mut self,
-        file: u32,
-        token: Token,
-        may_fail: bool,
-    ) -> Result<(), Errno> {
-        if may_fail && self.rng.chance(self.profile.watch_error) {
+    /// Whether the kernel will watch another file (epoll_ctl(2)).
+    pub(super) fn watch(&mut self) -> Result<(), Errno> {
+        if self.rng.chance(self.profile.watch_error) {
             self.accept_failed_at = Some(self.now);
             self.unwatched += 1;
             return Err(*self.rng.pick(&[Errno::NOMEM, Errno::NOSPC]));
         }
+        Ok(())
+    }
+
+    pub(super) fn register(&mut self, file: u32, token: Token, urgent: bool) {
         if let Some(entry) = &mut self.files[file as usize] {
             entry.token = Some(token);
+            entry.urgent = urgent;
         }
         // What is so already is told with the first poll.
         self.edge(file);
-        Ok(())
     }
 
     pub(super) fn addresses(&self, file: u32) -> (Address, Address) {

@@ -457,6 +457,7 @@ impl Link {
         }
         if end.urgent.is_some() {
             // As mio reads `EPOLLPRI`.
+            // mio takes it for readable, too.
             mask = mask | Readiness::URGENT | Readiness::READABLE;
         }
         let dead = end.dead;
@@ -474,6 +475,12 @@ impl Link {
     /// How much of a write `side`'s kernel would take now.
     pub(crate) fn room(&self, side: usize) -> usize {
         if self.ends[side].dead { 0 } else { self.halves[side].free(self.transport) }
+    }
+
+    /// Whether a read at `side` brings bytes or the end.
+    pub(crate) fn has_input(&self, side: usize) -> bool {
+        let incoming = &self.halves[1 - side];
+        incoming.fin_arrived || self.ends[side].dead || !incoming.arrived.is_empty()
     }
 
     /// Whether `side`'s kernel has no room worth telling of: a write may wait.

@@ -12,7 +12,7 @@ use crate::id::Token;
 use crate::readiness::Readiness;
 
 /// The last moments of a wait that a poll may not have looked at.
-const BLIND: u64 = 500_000;
+const BLIND: u64 = 20_000_000;
 
 impl State {
     pub(super) fn poll(
@@ -269,7 +269,7 @@ impl State {
             let Some(entry) = &mut self.files[file as usize] else { continue };
             entry.pending = false;
             let Some(token) = entry.token else { continue };
-            let (what, armed) = (entry.what, entry.armed);
+            let (what, armed, urgent) = (entry.what, entry.armed, entry.urgent);
             let mut bits = match what {
                 Kind::Stream(link) => self.links[link as usize].link.mask(HERE),
                 Kind::Listener(door) if self.doors[door as usize].backlog.is_empty() => {
@@ -277,6 +277,16 @@ impl State {
                 }
                 Kind::Listener(_) => Readiness::READABLE,
             };
+            if bits.has(Readiness::URGENT)
+                && !(urgent && self.profile.flags)
+                && let Kind::Stream(link) = what
+            {
+                // Nobody asked.
+                bits = bits.without(Readiness::URGENT);
+                if !self.links[link as usize].link.has_input(HERE) {
+                    bits = bits.without(Readiness::READABLE);
+                }
+            }
             if !self.profile.flags {
                 bits = bits.common(Readiness::READABLE | Readiness::WRITABLE).common(armed);
                 if let Some(entry) = &mut self.files[file as usize] {

@@ -94,6 +94,8 @@ pub(super) struct Ledger {
     left: Option<u64>,
     /// And since when input lay unread then.
     left_unread: Option<u64>,
+    /// What is left was to be offered when its output had come down.
+    left_owing: bool,
     moved: u64,
     /// Bytes read while open, and taken, and when that last grew.
     counts: (u64, u64),
@@ -133,6 +135,7 @@ impl Ledger {
             resting: false,
             left: None,
             left_unread: None,
+            left_owing: false,
             moved: now,
             counts: (0, 0),
             taken_at: now,
@@ -612,7 +615,12 @@ impl Oracle {
                     let what = format!("{had} bytes had come before shutdown, {read} were read");
                     return Some(what);
                 }
-                if ledger.paused || ledger.held || ledger.wish || ledger.repeat_owed() {
+                if ledger.left_owing
+                    || ledger.paused
+                    || ledger.held
+                    || ledger.wish
+                    || ledger.repeat_owed()
+                {
                     return Some("shutdown was to wait for it".into());
                 }
             }
@@ -801,6 +809,9 @@ impl Oracle {
             if ledger.left.is_none() {
                 if !open {
                     ledger.left = Some(net.now);
+                    let (_, left, word) = ledger.last;
+                    ledger.left_owing =
+                        left > 0 && word == Word::None && queued > limits.output_low;
                     if !ledger.paused && !ledger.stopped && queued <= limits.output_low {
                         ledger.left_unread = net.links[link].unread_since;
                     }

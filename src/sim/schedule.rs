@@ -160,7 +160,8 @@ impl World {
                 .linger(Duration::from_secs(3600));
         }
         if rng.chance(300) {
-            config = config.idle(Some(ms(rng, 5, 2000)));
+            let most = *rng.pick(&[30, 2000]);
+            config = config.idle(Some(ms(rng, 5, most)));
         }
         if rng.chance(500) {
             config = config.write_stall(ms(rng, 5, 2000));

@@ -153,7 +153,7 @@ impl Subject {
 
     /// One of the things that end or stop a connection.
     fn stop(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
-        let verb = self.rng.below(12);
+        let verb = self.rng.below(14);
         let Some(link) = link else {
             // Gone: nothing may come of it.
             let answers = [cx.close(id), cx.abort(id), cx.pause(id), cx.finish(id)];
@@ -194,7 +194,7 @@ impl Subject {
                 }
             }
             _ => {
-                let hold = self.rng.chance(300);
+                let hold = self.rng.chance(400);
                 if cx.hold(id, hold) {
                     self.oracle.hold(link, hold);
                 }
