@@ -111,7 +111,10 @@ impl Connection {
                 News::Data(n)
             }
             Ok(Attempt::Ready(_)) => {
-                self.readiness.forget_readable();
+                // An error that came with the end is still to be asked for.
+                if !self.readiness.is_error() {
+                    self.readiness.forget_readable();
+                }
                 self.flags.set(Flags::EXHAUSTED);
                 self.flags.set(Flags::PEER_ENDED);
                 self.end_if_failed();
@@ -205,6 +208,17 @@ impl Connection {
         self.flags.set(Flags::CUT);
         self.reason.get_or_insert(CloseReason::Io(error));
         self.finish_off();
+    }
+
+    /// What the socket says of an event of an error after the peer's end: a read would say the end
+    /// again (Linux, `SOCK_DONE`), and only a write would find out.
+    #[cold]
+    pub(crate) fn handle_error(&mut self, answer: io::Result<Option<io::Error>>) {
+        self.readiness.forget_readable();
+        match answer {
+            Ok(None) => self.end_if_failed(),
+            Ok(Some(error)) | Err(error) => self.fail(error),
+        }
     }
 
     /// A write failed: nothing can be delivered any more, but what came before is still in the

@@ -309,6 +309,10 @@ impl Core {
             // In shutdown nothing but WouldBlock will do: a short read shows that our kernel's buffer
             // is empty, and makes room for what the peer's still holds.
             let proof = socket.short_read_is_proof() && self.shutdown == Shutdown::No;
+            if conn.flags.has(Flags::PEER_ENDED) {
+                conn.handle_error(socket.take_error());
+                return Work::None;
+            }
             match conn.read(socket, buffer.space(limits.input_max - kept), now, proof) {
                 News::Data(n) => {
                     self.stats.bytes_in += n as u64;
@@ -334,11 +338,15 @@ impl Core {
     fn discard(&mut self, id: ConnId, buffer: &mut ReadBuffer) {
         let now = self.now;
         let Some(Tenant { socket, conn, .. }) = self.tenant_mut(id) else { return };
-        if conn.phase() != Phase::Closed && conn.wants_read() {
-            let proof = socket.short_read_is_proof();
-            if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, proof) {
-                self.stats.bytes_in += n as u64;
-            }
+        if conn.phase() == Phase::Closed || !conn.wants_read() {
+            return;
+        }
+        if conn.flags.has(Flags::PEER_ENDED) {
+            return conn.handle_error(socket.take_error());
+        }
+        let proof = socket.short_read_is_proof();
+        if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, proof) {
+            self.stats.bytes_in += n as u64;
         }
     }
 

@@ -185,6 +185,10 @@ impl Stream {
         self.state().reset_on_close(self.descriptor.file);
     }
 
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        self.state().take_error(self.descriptor.file).map(Into::into)
+    }
+
     pub(crate) fn local_addr(&self) -> Address {
         self.state().addresses(self.descriptor.file).0
     }

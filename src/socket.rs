@@ -104,6 +104,15 @@ impl Socket {
         }
     }
 
+    /// The error that waits on the socket, if one does; it is told once (`SO_ERROR`, socket(7)).
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Socket::Tcp(stream) => stream.take_error(),
+            Socket::Unix(stream) => stream.take_error(),
+            Socket::Sim(stream) => Ok(stream.take_error()),
+        }
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Socket::Tcp(stream) => stream.local_addr().map(Address::Ip),

@@ -82,6 +82,10 @@ impl Stream {
         match *self {}
     }
 
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        match *self {}
+    }
+
     pub(crate) fn local_addr(&self) -> Address {
         match *self {}
     }

@@ -194,6 +194,14 @@ impl State {
         result
     }
 
+    /// `SO_ERROR` (socket(7)).
+    pub(super) fn take_error(&mut self, file: u32) -> Option<Errno> {
+        let link = self.link_of(file);
+        let error = self.links[link as usize].link.ends[HERE].error.take();
+        self.answer(link, What::TakeError, error.map_or(Ok(0), Err));
+        error
+    }
+
     pub(super) fn reset_on_close(&mut self, file: u32) {
         let link = self.link_of(file);
         let place = &mut self.links[link as usize];

@@ -24,6 +24,7 @@ pub(crate) enum What {
     /// Offered so many bytes.
     Write(usize),
     Shutdown,
+    TakeError,
     Close,
     /// So many bytes came to us; or, at the other end, to the peer.
     Arrive(usize),
@@ -140,7 +141,8 @@ impl What {
             What::PeerReset => (19, 0),
             What::PeerLeft => (20, 0),
             What::Stopped(n) => (21, n),
-            What::Note(what, n) => (22 + what.len() as u64, n),
+            What::TakeError => (22, 0),
+            What::Note(what, n) => (23 + what.len() as u64, n),
         }
     }
 }
@@ -162,6 +164,7 @@ impl fmt::Display for Record {
             What::Accept => f.write_str("accept")?,
             What::Read(n) => write!(f, "read {n}")?,
             What::Write(n) => write!(f, "write {n}")?,
+            What::TakeError => f.write_str("getsockopt(SO_ERROR)")?,
             What::Shutdown => f.write_str("shutdown(Write)")?,
             What::Close => f.write_str("close")?,
             What::Arrive(n) => write!(f, "<- {n} bytes arrive")?,

@@ -910,9 +910,11 @@ impl Oracle {
                 if !stopped && unread > 0 {
                     return Some(format!("promise 1: {unread} bytes lie unread"));
                 }
-                // After the end no read tells of a reset (`tcp_recvmsg`, `SOCK_DONE`), only a write.
-                let noticed = !ledger.eof;
-                if !stopped && noticed && place.link.ends[HERE].dead {
+                // After the end only an event's flag tells of a reset.
+                let here = &place.link.ends[HERE];
+                let told =
+                    if ledger.eof { net.profile.flags && here.error.is_some() } else { here.dead };
+                if !stopped && told {
                     return Some("promise 1: a reset lies unread".into());
                 }
                 if !stopped && incoming.fin_arrived && !ledger.eof {

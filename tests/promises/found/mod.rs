@@ -10,5 +10,6 @@ mod lost_offer;
 mod panic_timeout;
 mod pause_resume;
 mod paused_failed;
+mod reset_after_end;
 mod shutdown_left;
 mod shutdown_panic;
