@@ -134,7 +134,10 @@ impl Driver {
             (World::Sim { .. }, Watched::SimStream(stream)) => {
                 stream.register(token, interest.is_priority())
             }
-            (World::Sim { .. }, Watched::SimListener(listener)) => listener.register(token),
+            (World::Sim { .. }, Watched::SimListener(listener)) => {
+                listener.register(token);
+                Ok(())
+            }
             (World::Real(_), _) | (World::Sim { .. }, Watched::Source(_)) => {
                 let what = "a simulated socket in a real poll, or the reverse";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, what))

@@ -19,7 +19,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,12 +30,15 @@ use crate::id::Token;
 use crate::readiness::Readiness;
 
 mod calls;
+mod handle;
 pub(crate) mod link;
 mod poll;
 pub(crate) mod profile;
 pub(crate) mod rng;
 pub(crate) mod trace;
 
+use handle::Descriptor;
+pub(crate) use handle::{Listener, Stream};
 use link::{Goodbye, Link, THERE, Transport};
 use profile::Profile;
 use rng::Rng;
@@ -124,116 +127,6 @@ impl Kernel {
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kernel").finish_non_exhaustive()
-    }
-}
-
-/// An open file of the simulated process; closed when dropped.
-#[derive(Debug)]
-struct Descriptor {
-    kernel: Kernel,
-    file: u32,
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        self.kernel.state().close(self.file);
-    }
-}
-
-/// Our end of a simulated connection.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    descriptor: Descriptor,
-    transport: Transport,
-    /// The kernel's kind: see [`Profile::flags`].
-    flags: bool,
-}
-
-impl Stream {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.descriptor.kernel.state()
-    }
-
-    pub(crate) fn is_tcp(&self) -> bool {
-        self.transport == Transport::Tcp
-    }
-
-    /// See [`Profile::flags`].
-    pub(crate) fn is_edge_triggered(&self) -> bool {
-        self.flags
-    }
-
-    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(self.state().read(self.descriptor.file, buf)?)
-    }
-
-    pub(crate) fn write(&self, buf: &[u8]) -> io::Result<usize> {
-        Ok(self.state().write(self.descriptor.file, std::iter::once(buf), buf.len())?)
-    }
-
-    pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let offered = slices.iter().map(|slice| slice.len()).sum();
-        let pieces = slices.iter().map(|slice| &**slice);
-        Ok(self.state().write(self.descriptor.file, pieces, offered)?)
-    }
-
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        Ok(self.state().shutdown(self.descriptor.file)?)
-    }
-
-    pub(crate) fn reset_on_close(&self) {
-        self.state().reset_on_close(self.descriptor.file);
-    }
-
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
-        self.state().take_error(self.descriptor.file).map(Into::into)
-    }
-
-    pub(crate) fn local_addr(&self) -> Address {
-        self.state().addresses(self.descriptor.file).0
-    }
-
-    pub(crate) fn peer_addr(&self) -> Address {
-        self.state().addresses(self.descriptor.file).1
-    }
-
-    /// `urgent`: whether it is to be told of urgent data (`EPOLLPRI`).
-    pub(crate) fn register(&self, token: Token, urgent: bool) -> io::Result<()> {
-        let mut state = self.state();
-        state.watch()?;
-        state.register(self.descriptor.file, token, urgent);
-        Ok(())
-    }
-
-    /// The connection it is an end of.
-    pub(crate) fn link(&self) -> u32 {
-        self.state().link_of(self.descriptor.file)
-    }
-}
-
-/// A simulated listener.
-#[derive(Debug)]
-pub(crate) struct Listener(Descriptor);
-
-impl Listener {
-    pub(crate) fn accept(&self) -> io::Result<(Stream, Address)> {
-        let kernel = &self.0.kernel;
-        let mut state = kernel.state();
-        let (file, address) = state.accept(self.0.file)?;
-        let transport = state.links[state.link_of(file) as usize].link.transport;
-        let flags = state.profile.flags;
-        drop(state);
-        let descriptor = Descriptor { kernel: kernel.clone(), file };
-        Ok((Stream { descriptor, transport, flags }, address))
-    }
-
-    pub(crate) fn local_addr(&self) -> Address {
-        self.0.kernel.state().addresses(self.0.file).0
-    }
-
-    pub(crate) fn register(&self, token: Token) -> io::Result<()> {
-        self.0.kernel.state().register(self.0.file, token, false);
-        Ok(())
     }
 }
 

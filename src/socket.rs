@@ -67,9 +67,8 @@ impl Socket {
     fn carrier(&self) -> Carrier {
         match self {
             Socket::Tcp(_) => Carrier::Tcp,
-            Socket::Unix(_) => Carrier::Unix,
             Socket::Sim(stream) if stream.is_tcp() => Carrier::Tcp,
-            Socket::Sim(_) => Carrier::Unix,
+            Socket::Unix(_) | Socket::Sim(_) => Carrier::Unix,
         }
     }
 

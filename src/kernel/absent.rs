@@ -108,7 +108,7 @@ impl Listener {
         match *self {}
     }
 
-    pub(crate) fn register(&self, _token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, _token: Token) {
         match *self {}
     }
 }

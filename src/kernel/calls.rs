@@ -238,7 +238,7 @@ impl State {
         }
     }
 
-    /// Whether the kernel will watch another file (epoll_ctl(2)).
+    /// Whether the kernel will watch another file (`epoll_ctl(2)`).
     pub(super) fn watch(&mut self) -> Result<(), Errno> {
         if self.rng.chance(self.profile.watch_error) {
             self.accept_failed_at = Some(self.now);

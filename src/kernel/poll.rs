@@ -70,8 +70,8 @@ impl State {
             }
             if wanted < u64::MAX && self.rng.chance(self.profile.interrupted / 4) {
                 // A signal, in the middle of the wait.
-                let waited = self.rng.within(0, wanted.saturating_sub(self.now));
-                self.pass(self.now + waited);
+                let part = self.rng.within(0, wanted.saturating_sub(self.now));
+                self.pass(self.now + part);
                 self.signalled = true;
             } else {
                 self.pass(wanted);

@@ -17,7 +17,11 @@ pub(super) fn byte(link: u32, at: u64) -> u8 {
     let mut x = (u64::from(link) << 40 | at).wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x ^= x >> 32;
-    if x % 8 == 0 || at % 29 == 28 { b'\n' } else { b'a' + u8::try_from(x / 8 % 26).unwrap_or(0) }
+    if x.is_multiple_of(8) || at % 29 == 28 {
+        b'\n'
+    } else {
+        b'a' + u8::try_from(x / 8 % 26).unwrap_or(0)
+    }
 }
 
 /// How a peer reads.
@@ -92,7 +96,7 @@ impl Temper {
             _ => Ends::Finishes,
         };
         let marks = if rng.chance(150) { 200 } else { 0 };
-        let again = if rng.chance(100) { 1 } else { 0 };
+        let again = u32::from(rng.chance(100));
         Temper { reads, sends, ends, total: rng.within(0, total), marks, again }
     }
 
@@ -131,6 +135,7 @@ impl Temper {
 }
 
 /// What a peer met.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     pub(super) received: Vec<u8>,

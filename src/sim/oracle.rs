@@ -6,20 +6,21 @@
 //! is forbidden by a numbered promise, which the complaint names.
 
 use std::io;
-use std::time::Duration;
 
-use crate::close::{CloseReason, Closed};
+use crate::close::Closed;
 use crate::config::Limits;
 use crate::conn::Phase;
 use crate::context::Context;
-use crate::flags::Flags;
 use crate::id::ConnId;
 use crate::input::Input;
-use crate::kernel::link::{HERE, THERE, Transport};
+use crate::kernel::link::{HERE, THERE};
 use crate::kernel::trace::What;
-use crate::kernel::{Kernel, Place, State, nanos};
+use crate::kernel::{Kernel, Place, State};
 use crate::sim::client::{Logs, byte};
 use crate::socket::Socket;
+
+mod account;
+mod rest;
 
 /// A deadline may be met so much later: the poll's rounding, and the calls of a turn.
 const SLACK: u64 = 2_000_000;
@@ -48,6 +49,7 @@ pub(super) enum Cause {
 }
 
 /// What is known of one connection.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) id: ConnId,
@@ -85,6 +87,8 @@ pub(super) struct Ledger {
     /// `on_drain` was wished for, in this turn, and before it.
     wished: bool,
     wish: bool,
+    /// Perhaps it was, before it.
+    may_wish: bool,
     /// More than high was queued: it may be owed a drain; at the end of a turn: it is.
     may_drain: bool,
     crossed: bool,
@@ -130,6 +134,7 @@ impl Ledger {
             must_end: false,
             wished: false,
             wish: false,
+            may_wish: false,
             may_drain: false,
             crossed: false,
             resting: false,
@@ -162,6 +167,7 @@ impl Ledger {
 }
 
 /// Sees everything, does nothing.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub(super) struct Oracle {
     kernel: Kernel,
@@ -194,9 +200,13 @@ fn has_failed(cx: &Context, id: ConnId) -> bool {
 }
 
 /// Bytes sent that the kernel has not taken.
+fn queued_at(place: &Place, ledger: &Ledger) -> usize {
+    let taken = usize::try_from(place.link.halves[HERE].written).unwrap_or(0);
+    ledger.sent.len() - taken.min(ledger.sent.len())
+}
+
 fn queued(ledger: &Ledger, net: &State, link: u32) -> usize {
-    let taken = net.links[link as usize].link.halves[HERE].written;
-    ledger.sent.len() - usize::try_from(taken).unwrap_or(0).min(ledger.sent.len())
+    queued_at(&net.links[link as usize], ledger)
 }
 
 impl Oracle {
@@ -468,7 +478,7 @@ impl Oracle {
         let queued = self.owed(link);
         let low = self.limits.output_low;
         let ledger = self.ledger(link);
-        let owed = ledger.wish || ledger.may_drain;
+        let owed = ledger.wish || ledger.may_drain || ledger.may_wish;
         (ledger.wish, ledger.may_drain, ledger.crossed) = (false, false, false);
         if !owed {
             self.complain(format!("promise 5: on_drain of #{link} that nobody is owed (yet)"));
@@ -497,178 +507,6 @@ impl Oracle {
         if let Some(what) = self.contradiction(link, closed) {
             self.complain(format!("promise 2: #{link}: {closed}: {what}"));
         }
-    }
-
-    /// What speaks against an account of how a connection ended.
-    fn contradiction(&self, link: u32, closed: &Closed) -> Option<String> {
-        let ledger = self.ledgers[link as usize].as_ref()?;
-        let net = self.kernel.state();
-        let place = &net.links[link as usize];
-        let (now, limits) = (net.now, &self.limits);
-        let taken = place.link.halves[HERE].written;
-        let owed = ledger.sent.len() as u64 - taken.min(ledger.sent.len() as u64);
-        if closed.unsent != owed {
-            return Some(format!("{} were sent, {taken} taken", ledger.sent.len()));
-        }
-        let incoming = &place.link.halves[THERE];
-        let ended = incoming.fin_arrived && incoming.arrived.is_empty();
-        let read = ledger.counts.0;
-        let failed = place.failed_at.is_some();
-        if closed.clean && (owed > 0 || !ended) {
-            return Some("clean, but not all was taken, or the peer has not ended".into());
-        }
-        if place.file_is_open() {
-            return Some("the descriptor is not freed".into());
-        }
-        let after = |from: Option<u64>, wait: Duration| {
-            from.is_some_and(|from| now >= from.saturating_add(nanos(wait)))
-        };
-        let by_handler = |cause| ledger.cause == Some(cause);
-        let left = ledger.left.unwrap_or(now);
-        let reason_is_true = match &closed.reason {
-            CloseReason::PeerEnd => by_handler(Cause::PeerEnd),
-            CloseReason::Local => by_handler(Cause::Local),
-            CloseReason::Aborted => by_handler(Cause::Aborted),
-            CloseReason::Handler(_) => by_handler(Cause::Handler),
-            CloseReason::Io(_) => failed,
-            CloseReason::InputLimit => {
-                let (_, kept, word) = ledger.last;
-                kept >= limits.input_max || matches!(word, Word::Bytes(n) if n > limits.input_max)
-            }
-            CloseReason::OutputLimit => owed > limits.output_max as u64,
-            CloseReason::Idle => {
-                // Unless the kernel denied that it had anything.
-                let due = ledger.moved.saturating_add(limits.idle.map_or(u64::MAX, nanos));
-                // Unless the kernel denied that it had anything, or told of it late.
-                let told = !self.denies && net.profile.late == 0;
-                if told && ledger.left_unread.is_some_and(|since| since < due) {
-                    return Some("idle, while input lay unread".into());
-                }
-                left >= due
-            }
-            CloseReason::WriteStall => {
-                let stall = nanos(limits.write_stall);
-                owed > 0 && left.saturating_add(SLACK) >= ledger.taken_at.saturating_add(stall)
-            }
-            CloseReason::Shutdown => self.shutdown.is_some(),
-        };
-        let by_io = matches!(closed.reason, CloseReason::Io(_));
-        if ledger.cause.is_some() && failed && place.failed_after < ledger.cause_after && !by_io {
-            return Some("a failure came first".into());
-        }
-        if !reason_is_true {
-            return Some(format!("the reason is another: {ledger:?}"));
-        }
-        if ledger.cause.is_some()
-            && !failed
-            && self.shutdown.is_none_or(|(_, now)| !now)
-            && matches!(closed.reason, CloseReason::Idle | CloseReason::WriteStall)
-        {
-            return Some(format!("the first cause is another: {:?}", ledger.cause));
-        }
-        // What a deadline, a reset and a failure may end is not clean; nothing else is cut.
-        let at_last = self
-            .shutdown
-            .is_some_and(|(at, at_once)| at_once || after(Some(at), limits.shutdown_max));
-        let expired = owed > limits.output_max as u64
-            || after(place.fin_at, limits.linger)
-            || after(ledger.left, limits.close_max)
-            || after(Some(ledger.taken_at), limits.write_stall)
-            || at_last;
-        // It is told in time: nothing that a peer does postpones it.
-        let in_time = net.profile.stopped == 0 && net.profile.events_max >= 1024;
-        let overdue = |from: Option<u64>, wait: Duration| {
-            from.is_some_and(|from| now > from.saturating_add(nanos(wait)).saturating_add(SLACK))
-        };
-        if in_time && ledger.lingered && overdue(place.fin_at.max(ledger.left), limits.linger) {
-            return Some("it lingered for longer than allowed".into());
-        }
-        if in_time && overdue(ledger.left, limits.close_max) {
-            return Some("its close took longer than allowed".into());
-        }
-        let cut = matches!(
-            closed.reason,
-            CloseReason::Aborted
-                | CloseReason::Io(_)
-                | CloseReason::Idle
-                | CloseReason::WriteStall
-                | CloseReason::OutputLimit
-        );
-        if !closed.clean && !cut && !failed && !expired && !ledger.aborted {
-            return Some("not clean, and nothing happened to it".into());
-        }
-        if let Some(what) = self.cut_otherwise(place, ledger, closed) {
-            return Some(what.into());
-        }
-        if closed.clean && cut {
-            return Some("clean, and cut".into());
-        }
-        if closed.clean && failed {
-            return Some("clean after a failure".into());
-        }
-        if let (CloseReason::Shutdown, Some((at, false)), Some(had)) =
-            (&closed.reason, self.shutdown, ledger.at_shutdown)
-        {
-            let in_time = now < at.saturating_add(nanos(limits.shutdown_max));
-            if in_time && !failed && !expired && !ledger.aborted {
-                if read < had && !self.denies {
-                    let what = format!("{had} bytes had come before shutdown, {read} were read");
-                    return Some(what);
-                }
-                if ledger.left_owing
-                    || ledger.paused
-                    || ledger.held
-                    || ledger.wish
-                    || ledger.repeat_owed()
-                {
-                    return Some("shutdown was to wait for it".into());
-                }
-            }
-        }
-        if let (CloseReason::Shutdown, Some((at, false))) = (&closed.reason, self.shutdown) {
-            let late = now >= at.saturating_add(nanos(limits.shutdown_max));
-            let open = ledger.left.is_none_or(|left| left == now);
-            let quiet = now > ledger.moved.saturating_add(100_000_000);
-            let excuse = ledger.paused || ledger.held || ledger.stopped || owed > 0;
-            let owes = ledger.wish || ledger.wished || ledger.may_drain || ledger.repeat_owed();
-            if late && open && quiet && !excuse && !owes && net.profile.stopped == 0 {
-                return Some("shutdown had nothing to wait for".into());
-            }
-        }
-        None
-    }
-
-    /// What the peer, or the input, was to be given and was not.
-    fn cut_otherwise(
-        &self,
-        place: &Place,
-        ledger: &Ledger,
-        closed: &Closed,
-    ) -> Option<&'static str> {
-        let here = &place.link.ends[HERE];
-        let tcp = place.link.transport == Transport::Tcp;
-        let failed = place.failed_at.is_some();
-        let abrupt = matches!(
-            closed.reason,
-            CloseReason::Aborted | CloseReason::OutputLimit | CloseReason::WriteStall
-        );
-        if tcp && abrupt && !here.reset_on_close && !failed {
-            return Some("the peer sees no reset");
-        }
-        if ledger.lingered && here.reset_on_close {
-            return Some("what was delivered may be destroyed by a reset");
-        }
-        let by_io = matches!(closed.reason, CloseReason::Io(_));
-        let unread = !place.link.halves[THERE].arrived.is_empty();
-        let stopped = ledger.stopped || ledger.paused || ledger.last.1 >= self.limits.input_max;
-        let otherwise = ledger.must_end
-            || ledger.aborted
-            || ledger.cause.is_some()
-            || closed.unsent > self.limits.output_max as u64;
-        if by_io && unread && !stopped && !otherwise && !self.denies && self.shutdown.is_none() {
-            return Some("input that came before the failure was not shown");
-        }
-        None
     }
 
     // --- What the handler does ------------------------------------------------------------------
@@ -717,8 +555,11 @@ impl Oracle {
         cx.core.tenant(id).is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
     }
 
-    pub(super) fn hold(&mut self, link: u32, hold: bool) {
-        self.ledger(link).held = hold;
+    pub(super) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {
+        let ledger = self.ledger(link);
+        if Self::is_open(cx, ledger.id) {
+            ledger.held = hold;
+        }
         self.note(link, "hold()", usize::from(hold));
     }
 
@@ -776,7 +617,7 @@ impl Oracle {
         self.note(u32::MAX, "on_shutdown", 0);
         // Who waited at the door was let in before the run queue is served.
         for ledger in self.ledgers.iter_mut().flatten() {
-            ledger.wish |= ledger.wished;
+            ledger.may_wish |= std::mem::take(&mut ledger.wished);
         }
         self.callbacks += 1;
         if self.inside
@@ -784,266 +625,6 @@ impl Oracle {
             || std::mem::replace(&mut self.told_shutdown, true)
         {
             self.complain("promise 3: on_shutdown is not due".into());
-        }
-    }
-
-    // --- After a turn, and at rest --------------------------------------------------------------
-
-    /// After every turn of the loop.
-    pub(super) fn after_turn(&mut self, cx: &Context) {
-        let mut wrong = None;
-        let mut net = self.kernel.state();
-        let limits = &self.limits;
-        let ledgers = &mut self.ledgers;
-        self.live.retain(|link| ledgers[*link as usize].as_ref().is_some_and(|one| !one.told));
-        for &number in &self.live {
-            let link = number as usize;
-            let Some(ledger) = &mut ledgers[link] else { continue };
-            let queued = queued(ledger, &net, number);
-            let counts = (
-                net.links[link].link.halves[THERE].read,
-                net.links[link].link.halves[HERE].written,
-            );
-            let tenant = cx.core.tenant(ledger.id);
-            let open = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Open);
-            if ledger.left.is_none() {
-                if !open {
-                    ledger.left = Some(net.now);
-                    let (_, left, word) = ledger.last;
-                    ledger.left_owing =
-                        left > 0 && word == Word::None && queued > limits.output_low;
-                    if !ledger.paused && !ledger.stopped && queued <= limits.output_low {
-                        ledger.left_unread = net.links[link].unread_since;
-                    }
-                } else if counts != ledger.counts || (queued > 0 && !ledger.owed) {
-                    // What comes to be owed counts, too.
-                    ledger.moved = net.now;
-                }
-            }
-            if counts.1 != ledger.counts.1 || queued == 0 || !ledger.owed {
-                ledger.taken_at = net.now;
-            }
-            ledger.owed = queued > 0;
-            ledger.lingered = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Lingering);
-            ledger.stopped = ledger.paused || queued > limits.output_low;
-            if ledger.left.is_none_or(|left| left == net.now) {
-                ledger.counts.0 = counts.0;
-            }
-            ledger.counts.1 = counts.1;
-            let failed = tenant.is_some_and(|tenant| tenant.conn.has_failed());
-            ledger.wish |= std::mem::take(&mut ledger.wished);
-            if queued > limits.output_max && open && !failed {
-                wrong = Some(format!("promise 4: #{link} owes {queued} bytes and is open"));
-            }
-            let dipped = std::mem::take(&mut net.links[link].dipped);
-            if queued > limits.output_high {
-                ledger.resting = true;
-                ledger.may_drain = true;
-                ledger.crossed = open && !ledger.finishing && !failed;
-            } else if queued <= limits.output_low || dipped {
-                ledger.resting = false;
-            }
-            ledger.above_low |= queued > limits.output_low;
-            ledger.came_down |= queued > limits.output_low;
-        }
-        drop(net);
-        if let Some(wrong) = wrong {
-            self.complain(wrong);
-        }
-    }
-
-    /// When nothing moves any more but by a deadline: nobody is kept waiting by us.
-    pub(super) fn at_rest(&mut self, cx: &Context) {
-        let net = self.kernel.state();
-        let mut wrong = None;
-        for (link, ledger) in self.ledgers.iter().enumerate() {
-            let Some(ledger) = ledger else { continue };
-            if ledger.told || ledger.failed_open {
-                continue;
-            }
-            let number = u32::try_from(link).unwrap_or(0);
-            if let Some(what) = self.stall(cx, &net, number, ledger) {
-                wrong = Some(format!("#{link}: {what}"));
-                break;
-            }
-        }
-        let full = cx.core.conns.len() >= self.limits.connections;
-        let since = net.accept_failed_at.unwrap_or(0);
-        let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
-        if self.shutdown.is_none() && cx.stats().refused != net.unwatched {
-            wrong = Some("promise 6: a peer was refused that was to wait".into());
-        }
-        if net.waiting() > 0 && !full && !trouble {
-            wrong = Some(format!("promise 6: {} wait to be accepted", net.waiting()));
-        }
-        drop(net);
-        if let Some(wrong) = wrong {
-            self.complain(format!("at rest, {wrong}"));
-        }
-    }
-
-    /// What a connection is kept waiting for.
-    fn stall(&self, cx: &Context, net: &State, link: u32, ledger: &Ledger) -> Option<String> {
-        let limits = &self.limits;
-        let place = &net.links[link as usize];
-        let incoming = &place.link.halves[THERE];
-        let Some(tenant) = cx.core.tenant(ledger.id) else {
-            return Some("promise 3: it is gone, and on_close was not told".into());
-        };
-        let phase = tenant.conn.phase();
-        let queued = queued(ledger, net, link);
-        let unread = incoming.arrived.len();
-        let failed_at = place.failed_at.unwrap_or(0);
-        let late = |from: u64, wait: Duration| {
-            net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
-        };
-        if queued > 0 && !place.link.is_blocked(HERE) && !tenant.conn.has_failed() {
-            return Some(format!("promise 1: {queued} bytes are owed, and there is room for them"));
-        }
-        match phase {
-            Phase::Open => {
-                if !ledger.is_served() {
-                    return Some(format!("it was ended ({:?}) and is open", ledger.cause));
-                }
-                // Between the watermarks only we know whether it rests.
-                let stopped = ledger.paused || queued > limits.output_low;
-                if !stopped && unread > 0 {
-                    return Some(format!("promise 1: {unread} bytes lie unread"));
-                }
-                // After the end only an event's flag tells of a reset.
-                let here = &place.link.ends[HERE];
-                let told =
-                    if ledger.eof { net.profile.flags && here.error.is_some() } else { here.dead };
-                if !stopped && told {
-                    return Some("promise 1: a reset lies unread".into());
-                }
-                if !stopped && incoming.fin_arrived && !ledger.eof {
-                    return Some("promise 1: the end lies unread".into());
-                }
-                if !stopped && ledger.repeat_owed() {
-                    return Some("again: a repeat is owed".into());
-                }
-                let left = ledger.last.1 > 0 && ledger.last.2 == Word::None && !ledger.eof;
-                if !stopped && left && ledger.resumed {
-                    return Some("again: resumed, and what is left was not offered".into());
-                }
-                if !stopped && left && ledger.came_down {
-                    let what = "again: output came down, and what is left was not offered";
-                    return Some(what.into());
-                }
-                if ledger.must_end && !tenant.conn.has_failed() {
-                    return Some("promise 4: input_max is reached, and it goes on".into());
-                }
-                let low = queued <= limits.output_low;
-                let failed = tenant.conn.has_failed();
-                if low && !failed && ledger.wish && !ledger.finishing {
-                    return Some("promise 5: a wished-for on_drain was not told".into());
-                }
-                if low && !failed && ledger.crossed && !ledger.finishing {
-                    return Some("promise 5: output came down, and on_drain was not told".into());
-                }
-                let moved = ledger.moved.max(failed_at);
-                if let Some(idle) = limits.idle
-                    && late(moved, idle)
-                {
-                    return Some("idle for longer than allowed".into());
-                }
-                if queued > 0 && late(ledger.taken_at.max(failed_at), limits.write_stall) {
-                    return Some("it stalls for longer than allowed".into());
-                }
-                if ledger.finishing && queued == 0 && !place.link.halves[HERE].fin && !failed {
-                    return Some("promise 1: finished, and our end was not sent".into());
-                }
-            }
-            Phase::Draining | Phase::Lingering => {
-                if unread > 0 {
-                    return Some(format!("promise 1: closing, and {unread} bytes lie unread"));
-                }
-                if incoming.fin_arrived && queued == 0 {
-                    return Some("promise 1: both sides have ended, and it is not freed".into());
-                }
-                let fin_at = place.fin_at.max(ledger.left).filter(|_| place.link.halves[HERE].fin);
-                if queued == 0 && fin_at.is_some_and(|at| late(at, limits.linger)) {
-                    return Some("it lingers for longer than allowed".into());
-                }
-                if queued == 0 && !place.link.halves[HERE].fin {
-                    return Some("promise 1: closing, and our end was not sent".into());
-                }
-                if place
-                    .fin_at
-                    .is_some_and(|at| phase == Phase::Lingering && late(at, limits.linger))
-                {
-                    return Some("it lingers for longer than allowed".into());
-                }
-                if ledger.left.is_some_and(|at| late(at, limits.close_max)) {
-                    return Some("its close takes longer than allowed".into());
-                }
-                if queued > 0 && late(ledger.taken_at, limits.write_stall) {
-                    return Some("its close stalls for longer than allowed".into());
-                }
-            }
-            Phase::Closed => return Some("promise 3: over, and not freed".into()),
-        }
-        if tenant.conn.flags.has(Flags::QUEUED) {
-            return Some("promise 1: on the run queue, and the poll waits".into());
-        }
-        None
-    }
-
-    /// When the reactor has come to its end.
-    pub(super) fn at_end(&mut self, cx: &Context) {
-        let net = self.kernel.state();
-        let mut wrong = None;
-        if net.open_files() > 0 {
-            wrong = Some(format!("{} descriptors are open after the end", net.open_files()));
-        }
-        let logs = self.logs.all();
-        for (number, place) in net.links.iter().enumerate() {
-            let ledger = self.ledgers.get(number).and_then(Option::as_ref);
-            let log = logs.get(number).cloned().unwrap_or_default();
-            let Some(ledger) = ledger else {
-                if !log.received.is_empty() {
-                    wrong = Some(format!("promise 3: #{number} was sent bytes before on_open"));
-                }
-                continue;
-            };
-            if !ledger.told && !ledger.failed_open {
-                wrong = Some(format!("promise 3: #{number} has ended without on_close"));
-            }
-            let taken = usize::try_from(place.link.halves[HERE].written).unwrap_or(0);
-            let received = log.received.len();
-            if received > taken || ledger.sent.get(..received) != Some(&log.received[..]) {
-                wrong = Some(format!("promise 2: #{number} received other bytes than were sent"));
-            }
-            if log.ended && received != taken {
-                wrong = Some(format!("promise 2: #{number} received {received} of {taken}"));
-            }
-            let at_once = self.shutdown.is_some_and(|(_, at_once)| at_once);
-            let clean = self.tidy && log.patient && !at_once;
-            if clean && (log.reset || (log.finished && received != ledger.sent.len())) {
-                let sent = ledger.sent.len();
-                let reset = if log.reset { ", and was reset" } else { "" };
-                wrong = Some(format!("promise 2: #{number} received {received} of {sent}{reset}"));
-            }
-        }
-        let stats = cx.stats();
-        let read: u64 = net.links.iter().map(|place| place.link.halves[THERE].read).sum();
-        let written: u64 = net.links.iter().map(|place| place.link.halves[HERE].written).sum();
-        if (stats.bytes_in, stats.bytes_out) != (read, written) {
-            wrong = Some(format!("{read} bytes were read, {written} written: {stats:?}"));
-        }
-        let missed = |link: &&u32| self.ledgers.get(**link as usize).is_none_or(Option::is_none);
-        if let Some(link) = self.at_door.iter().find(missed) {
-            wrong =
-                Some(format!("#{link} waited at the door when shutdown began, and was not let in"));
-        }
-        if stats.accepted + stats.adopted != stats.closed.total() {
-            wrong = Some(format!("stats contradict themselves: {stats:?}"));
-        }
-        drop(logs);
-        drop(net);
-        if let Some(wrong) = wrong {
-            self.complain(format!("at the end, {wrong}"));
         }
     }
 }

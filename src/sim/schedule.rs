@@ -74,7 +74,8 @@ impl World {
             .piece(1..=if bulk { 20_000 } else { piece })
             .latency_micros(1..=*rng.pick(&[1, 50, 2000]));
         let sometimes = |rng: &mut Rng, often: u32| {
-            if rng.chance(500) { rng.size(1, often as usize) as u32 } else { 0 }
+            let most = u64::from(often);
+            if rng.chance(500) { u32::try_from(rng.within(1, most)).unwrap_or(0) } else { 0 }
         };
         profile = profile
             .short_read(sometimes(rng, 400))
@@ -244,8 +245,8 @@ impl Schedule {
     #[must_use]
     pub fn shrink(&self) -> Option<(usize, Failure)> {
         let peers = Play::new(self).world.peers;
-        let smaller = (1..peers).map(|fewer| (fewer, self.clone().at_most(fewer).run()));
-        smaller.filter_map(|(fewer, result)| Some((fewer, result.err()?))).next()
+        let mut smaller = (1..peers).map(|fewer| (fewer, self.clone().at_most(fewer).run()));
+        smaller.find_map(|(fewer, result)| Some((fewer, result.err()?)))
     }
 }
 

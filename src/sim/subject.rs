@@ -196,7 +196,7 @@ impl Subject {
             _ => {
                 let hold = self.rng.chance(400);
                 if cx.hold(id, hold) {
-                    self.oracle.hold(link, hold);
+                    self.oracle.hold(cx, link, hold);
                 }
             }
         }
@@ -302,22 +302,22 @@ impl Subject {
                     if self.in_place {
                         // Without its end: the pieces are no neighbours.
                         let there = input.bytes();
-                        let Some(line) = self.line(input) else {
+                        let Some(taken) = self.line(input) else {
                             word = Word::Line;
                             break;
                         };
                         if conn.is_open() {
-                            conn.send(&there[..line.len()]);
-                            self.oracle.sent_unseen(link, &line);
+                            conn.send(&there[..taken.len()]);
+                            self.oracle.sent_unseen(link, &taken);
                         }
                         continue;
                     }
-                    let Some(line) = self.line(input) else {
+                    let Some(mut taken) = self.line(input) else {
                         word = Word::Line;
                         break;
                     };
-                    let line = [&line[..], b"\n"].concat();
-                    self.send(conn, link, &line);
+                    taken.push(b'\n');
+                    self.send(conn, link, &taken);
                 }
             }
             Kind::Broadcaster(more) => {
@@ -337,6 +337,13 @@ impl Subject {
             Kind::Random => {
                 let (consumed, word) = self.nibble(conn, link, input);
                 let id = conn.id();
+                if self.rng.chance(self.wild / 4) {
+                    // A blink: what is left is offered again.
+                    self.oracle.reads(conn.cx(), link, false);
+                    conn.pause();
+                    self.oracle.reads(conn.cx(), link, true);
+                    conn.resume();
+                }
                 self.wander(conn.cx(), Some((id, link)));
                 if self.rng.chance(self.wild / 8) {
                     return Err(planned());

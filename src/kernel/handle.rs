@@ -1,0 +1,118 @@
+//! What the reactor holds of a simulated kernel: streams and listeners, closed when dropped.
+
+use std::io::{self, IoSlice};
+use std::sync::MutexGuard;
+
+use super::link::Transport;
+use super::{Kernel, State};
+use crate::address::Address;
+use crate::id::Token;
+
+/// An open file of the simulated process; closed when dropped.
+#[derive(Debug)]
+pub(super) struct Descriptor {
+    pub(super) kernel: Kernel,
+    pub(super) file: u32,
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.kernel.state().close(self.file);
+    }
+}
+
+/// Our end of a simulated connection.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(super) descriptor: Descriptor,
+    pub(super) transport: Transport,
+    /// The kernel's kind: see [`Profile::flags`].
+    pub(super) flags: bool,
+}
+
+impl Stream {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.descriptor.kernel.state()
+    }
+
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.transport == Transport::Tcp
+    }
+
+    /// See [`Profile::flags`].
+    pub(crate) fn is_edge_triggered(&self) -> bool {
+        self.flags
+    }
+
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.state().read(self.descriptor.file, buf)?)
+    }
+
+    pub(crate) fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        Ok(self.state().write(self.descriptor.file, std::iter::once(buf), buf.len())?)
+    }
+
+    pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        let pieces = slices.iter().map(|slice| &**slice);
+        Ok(self.state().write(self.descriptor.file, pieces, offered)?)
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        Ok(self.state().shutdown(self.descriptor.file)?)
+    }
+
+    pub(crate) fn reset_on_close(&self) {
+        self.state().reset_on_close(self.descriptor.file);
+    }
+
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        self.state().take_error(self.descriptor.file).map(Into::into)
+    }
+
+    pub(crate) fn local_addr(&self) -> Address {
+        self.state().addresses(self.descriptor.file).0
+    }
+
+    pub(crate) fn peer_addr(&self) -> Address {
+        self.state().addresses(self.descriptor.file).1
+    }
+
+    /// `urgent`: whether it is to be told of urgent data (`EPOLLPRI`).
+    pub(crate) fn register(&self, token: Token, urgent: bool) -> io::Result<()> {
+        let mut state = self.state();
+        state.watch()?;
+        state.register(self.descriptor.file, token, urgent);
+        Ok(())
+    }
+
+    /// The connection it is an end of.
+    pub(crate) fn link(&self) -> u32 {
+        self.state().link_of(self.descriptor.file)
+    }
+}
+
+/// A simulated listener.
+#[derive(Debug)]
+pub(crate) struct Listener(pub(super) Descriptor);
+
+impl Listener {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Address)> {
+        let kernel = &self.0.kernel;
+        let mut state = kernel.state();
+        let (file, address) = state.accept(self.0.file)?;
+        let transport = state.links[state.link_of(file) as usize].link.transport;
+        let flags = state.profile.flags;
+        drop(state);
+        let descriptor = Descriptor { kernel: kernel.clone(), file };
+        Ok((Stream { descriptor, transport, flags }, address))
+    }
+
+    pub(crate) fn local_addr(&self) -> Address {
+        self.0.kernel.state().addresses(self.0.file).0
+    }
+
+    pub(crate) fn register(&self, token: Token) {
+        self.0.kernel.state().register(self.0.file, token, false);
+    }
+}

@@ -1,0 +1,201 @@
+//! Whether the account of how a connection ended is true.
+
+use std::time::Duration;
+
+use super::{Cause, Ledger, Oracle, SLACK, Word};
+use crate::close::{CloseReason, Closed};
+use crate::kernel::link::{HERE, THERE, Transport};
+use crate::kernel::{Place, State, nanos};
+
+/// An account, and what is known of the connection that it is about.
+struct Account<'a> {
+    oracle: &'a Oracle,
+    closed: &'a Closed,
+    ledger: &'a Ledger,
+    net: &'a State,
+    place: &'a Place,
+    /// Bytes that were sent and not taken.
+    owed: u64,
+    /// A call of ours failed.
+    failed: bool,
+}
+
+type Verdict = Result<(), String>;
+
+fn unless(is_so: bool, what: &str) -> Verdict {
+    if is_so { Err(what.into()) } else { Ok(()) }
+}
+
+impl Oracle {
+    /// What speaks against the account of how a connection ended.
+    pub(super) fn contradiction(&self, link: u32, closed: &Closed) -> Option<String> {
+        let ledger = self.ledgers[link as usize].as_ref()?;
+        let net = self.kernel.state();
+        let place = &net.links[link as usize];
+        let sent = ledger.sent.len() as u64;
+        let owed = sent - place.link.halves[HERE].written.min(sent);
+        let failed = place.failed_at.is_some();
+        Account { oracle: self, closed, ledger, net: &net, place, owed, failed }.check().err()
+    }
+}
+
+impl Account<'_> {
+    fn check(&self) -> Verdict {
+        unless(self.closed.unsent != self.owed, "unsent is another")?;
+        unless(self.place.file_is_open(), "the descriptor is not freed")?;
+        self.reason()?;
+        self.clean()?;
+        self.time()?;
+        self.delivery()?;
+        self.shutdown()
+    }
+
+    /// Whether it has been so long since.
+    fn after(&self, from: Option<u64>, wait: Duration) -> bool {
+        from.is_some_and(|from| self.net.now >= from.saturating_add(nanos(wait)))
+    }
+
+    fn by_io(&self) -> bool {
+        matches!(self.closed.reason, CloseReason::Io(_))
+    }
+
+    /// The reason is the first cause, and it happened.
+    fn reason(&self) -> Verdict {
+        let Account { ledger, owed, .. } = *self;
+        let limits = &self.oracle.limits;
+        let left = ledger.left.unwrap_or(self.net.now);
+        let is_so = match &self.closed.reason {
+            CloseReason::PeerEnd => ledger.cause == Some(Cause::PeerEnd),
+            CloseReason::Local => ledger.cause == Some(Cause::Local),
+            CloseReason::Aborted => ledger.cause == Some(Cause::Aborted),
+            CloseReason::Handler(_) => ledger.cause == Some(Cause::Handler),
+            CloseReason::Io(_) => self.failed,
+            CloseReason::InputLimit => {
+                let (_, kept, word) = ledger.last;
+                kept >= limits.input_max || matches!(word, Word::Bytes(n) if n > limits.input_max)
+            }
+            CloseReason::OutputLimit => owed > limits.output_max as u64,
+            CloseReason::Idle => {
+                let due = ledger.moved.saturating_add(limits.idle.map_or(u64::MAX, nanos));
+                // Unless the kernel denied that it had anything, or told of it late.
+                let told = !self.oracle.denies && self.net.profile.late == 0;
+                let unread = ledger.left_unread.is_some_and(|since| since < due);
+                unless(told && unread, "idle, while input lay unread")?;
+                left >= due
+            }
+            CloseReason::WriteStall => {
+                let due = ledger.taken_at.saturating_add(nanos(limits.write_stall));
+                owed > 0 && left.saturating_add(SLACK) >= due
+            }
+            CloseReason::Shutdown => self.oracle.shutdown.is_some(),
+        };
+        unless(!is_so, "the reason is another")?;
+        let caused = ledger.cause.is_some();
+        let failed_first = self.failed && self.place.failed_after < ledger.cause_after;
+        unless(caused && failed_first && !self.by_io(), "a failure came first")?;
+        let deadline = matches!(self.closed.reason, CloseReason::Idle | CloseReason::WriteStall);
+        unless(caused && deadline && !self.failed && !self.at_last(), "the first cause is another")
+    }
+
+    /// Whether shutdown cut what was left.
+    fn at_last(&self) -> bool {
+        let shutdown_max = self.oracle.limits.shutdown_max;
+        let cut = |(at, at_once)| at_once || self.after(Some(at), shutdown_max);
+        self.oracle.shutdown.is_some_and(cut)
+    }
+
+    /// Whether something other than the two ends may have cut it.
+    fn may_be_cut(&self) -> bool {
+        let limits = &self.oracle.limits;
+        self.owed > limits.output_max as u64
+            || self.after(self.place.fin_at, limits.linger)
+            || self.after(self.ledger.left, limits.close_max)
+            || self.after(Some(self.ledger.taken_at), limits.write_stall)
+            || self.at_last()
+    }
+
+    /// Clean is what both ends wanted and got, and nothing else is.
+    fn clean(&self) -> Verdict {
+        let incoming = &self.place.link.halves[THERE];
+        let ended = incoming.fin_arrived && incoming.arrived.is_empty();
+        let cut = matches!(
+            self.closed.reason,
+            CloseReason::Aborted
+                | CloseReason::Io(_)
+                | CloseReason::Idle
+                | CloseReason::WriteStall
+                | CloseReason::OutputLimit
+        );
+        if self.closed.clean {
+            unless(self.owed > 0 || !ended, "clean, and not all was taken, or no end seen")?;
+            unless(cut || self.failed, "clean, and cut")
+        } else {
+            let why = cut || self.failed || self.may_be_cut() || self.ledger.aborted;
+            unless(!why, "not clean, and nothing happened to it")
+        }
+    }
+
+    /// It is told in time: nothing that a peer does postpones it.
+    fn time(&self) -> Verdict {
+        if self.net.profile.stopped > 0 || self.net.profile.events_max < 1024 {
+            return Ok(());
+        }
+        let limits = &self.oracle.limits;
+        let slack = Duration::from_nanos(SLACK);
+        let fin_at = self.place.fin_at.max(self.ledger.left);
+        let lingered = self.ledger.lingered && self.after(fin_at, limits.linger + slack);
+        unless(lingered, "it lingered for longer than allowed")?;
+        let closed = self.after(self.ledger.left, limits.close_max + slack);
+        unless(closed, "its close took longer than allowed")
+    }
+
+    /// What the peer, or the handler, was to be given and was not.
+    fn delivery(&self) -> Verdict {
+        let ledger = self.ledger;
+        let limits = &self.oracle.limits;
+        let here = &self.place.link.ends[HERE];
+        let abrupt = matches!(
+            self.closed.reason,
+            CloseReason::Aborted | CloseReason::OutputLimit | CloseReason::WriteStall
+        );
+        let tcp = self.place.link.transport == Transport::Tcp;
+        unless(tcp && abrupt && !here.reset_on_close && !self.failed, "the peer sees no reset")?;
+        unless(ledger.lingered && here.reset_on_close, "a reset may destroy what was delivered")?;
+        let unread = !self.place.link.halves[THERE].arrived.is_empty();
+        let stopped = ledger.stopped || ledger.paused || ledger.last.1 >= limits.input_max;
+        let otherwise = ledger.must_end
+            || ledger.aborted
+            || ledger.cause.is_some()
+            || self.owed > limits.output_max as u64
+            || self.oracle.denies
+            || self.oracle.shutdown.is_some();
+        let withheld = self.by_io() && unread && !stopped && !otherwise;
+        unless(withheld, "input that came before the failure was not shown")
+    }
+
+    /// Shutdown waits for what it promised to wait for, and for nothing else.
+    fn shutdown(&self) -> Verdict {
+        let (CloseReason::Shutdown, Some((_, false))) = (&self.closed.reason, self.oracle.shutdown)
+        else {
+            return Ok(());
+        };
+        let ledger = self.ledger;
+        let asleep = ledger.paused || ledger.held;
+        let due = ledger.wish || ledger.repeat_owed();
+        if self.at_last() {
+            let open = ledger.left.is_none_or(|left| left == self.net.now);
+            let quiet = self.net.now > ledger.moved.saturating_add(100_000_000);
+            let excuse = asleep || due || ledger.stopped || self.owed > 0;
+            let later = ledger.wished || ledger.may_drain || self.net.profile.stopped > 0;
+            let idle = open && quiet && !excuse && !later;
+            return unless(idle, "shutdown had nothing to wait for");
+        }
+        if self.failed || self.may_be_cut() || ledger.aborted {
+            return Ok(());
+        }
+        let had = ledger.at_shutdown.unwrap_or(0);
+        let forgot = ledger.counts.0 < had && !self.oracle.denies;
+        unless(forgot, "bytes that had come before shutdown were not read")?;
+        unless(asleep || due || ledger.left_owing, "shutdown was to wait for it")
+    }
+}

@@ -1,0 +1,290 @@
+//! After every turn, when the world is at rest, and at the end: nobody is kept waiting by us.
+
+use std::time::Duration;
+
+use super::{Ledger, Oracle, RETRY, SLACK, Word, queued_at};
+use crate::config::Limits;
+use crate::conn::Phase;
+use crate::context::Context;
+use crate::core::Tenant;
+use crate::flags::Flags;
+use crate::kernel::link::{HERE, THERE};
+use crate::kernel::{Place, State, nanos};
+
+fn is_late(net: &State, from: u64, wait: Duration) -> bool {
+    net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
+}
+
+impl Oracle {
+    /// After every turn of the loop.
+    pub(in crate::sim) fn after_turn(&mut self, cx: &Context) {
+        let mut wrong = None;
+        let mut net = self.kernel.state();
+        let limits = &self.limits;
+        let ledgers = &mut self.ledgers;
+        self.live.retain(|link| ledgers[*link as usize].as_ref().is_some_and(|one| !one.told));
+        for &number in &self.live {
+            let link = number as usize;
+            let Some(ledger) = &mut ledgers[link] else { continue };
+            let queued = queued_at(&net.links[link], ledger);
+            let counts = (
+                net.links[link].link.halves[THERE].read,
+                net.links[link].link.halves[HERE].written,
+            );
+            let tenant = cx.core.tenant(ledger.id);
+            let open = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Open);
+            if ledger.left.is_none() {
+                if !open {
+                    ledger.left = Some(net.now);
+                    let (_, left, word) = ledger.last;
+                    ledger.left_owing =
+                        left > 0 && word == Word::None && queued > limits.output_low;
+                    if !ledger.paused && !ledger.stopped && queued <= limits.output_low {
+                        ledger.left_unread = net.links[link].unread_since;
+                    }
+                } else if counts != ledger.counts || (queued > 0 && !ledger.owed) {
+                    // What comes to be owed counts, too.
+                    ledger.moved = net.now;
+                }
+            }
+            if counts.1 != ledger.counts.1 || queued == 0 || !ledger.owed {
+                ledger.taken_at = net.now;
+            }
+            ledger.owed = queued > 0;
+            ledger.lingered = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Lingering);
+            ledger.stopped = ledger.paused || queued > limits.output_low;
+            if ledger.left.is_none_or(|left| left == net.now) {
+                ledger.counts.0 = counts.0;
+            }
+            ledger.counts.1 = counts.1;
+            let failed = tenant.is_some_and(|tenant| tenant.conn.has_failed());
+            ledger.wish |= std::mem::take(&mut ledger.wished);
+            if queued > limits.output_max && open && !failed {
+                wrong = Some(format!("promise 4: #{link} owes {queued} bytes and is open"));
+            }
+            let dipped = std::mem::take(&mut net.links[link].dipped);
+            if queued > limits.output_high {
+                ledger.resting = true;
+                ledger.may_drain = true;
+                ledger.crossed = open && !ledger.finishing && !failed;
+            } else if queued <= limits.output_low || dipped {
+                ledger.resting = false;
+            }
+            ledger.above_low |= queued > limits.output_low;
+            ledger.came_down |= queued > limits.output_low;
+        }
+        drop(net);
+        if let Some(wrong) = wrong {
+            self.complain(wrong);
+        }
+    }
+
+    /// When nothing moves any more but by a deadline: nobody is kept waiting by us.
+    pub(in crate::sim) fn at_rest(&mut self, cx: &Context) {
+        let net = self.kernel.state();
+        let mut wrong = None;
+        for (link, ledger) in self.ledgers.iter().enumerate() {
+            let Some(ledger) = ledger else { continue };
+            if ledger.told || ledger.failed_open {
+                continue;
+            }
+            let number = u32::try_from(link).unwrap_or(0);
+            if let Some(what) = self.stall(cx, &net, number, ledger) {
+                wrong = Some(format!("#{link}: {what}"));
+                break;
+            }
+        }
+        let full = cx.core.conns.len() >= self.limits.connections;
+        let since = net.accept_failed_at.unwrap_or(0);
+        let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
+        if self.shutdown.is_none() && cx.stats().refused != net.unwatched {
+            wrong = Some("promise 6: a peer was refused that was to wait".into());
+        }
+        if net.waiting() > 0 && !full && !trouble {
+            wrong = Some(format!("promise 6: {} wait to be accepted", net.waiting()));
+        }
+        drop(net);
+        if let Some(wrong) = wrong {
+            self.complain(format!("at rest, {wrong}"));
+        }
+    }
+
+    /// What a connection is kept waiting for.
+    fn stall(&self, cx: &Context, net: &State, link: u32, ledger: &Ledger) -> Option<String> {
+        let limits = &self.limits;
+        let place = &net.links[link as usize];
+        let Some(tenant) = cx.core.tenant(ledger.id) else {
+            return Some("promise 3: it is gone, and on_close was not told".into());
+        };
+        let phase = tenant.conn.phase();
+        let queued = queued_at(place, ledger);
+        if queued > 0 && !place.link.is_blocked(HERE) && !tenant.conn.has_failed() {
+            return Some(format!("promise 1: {queued} bytes are owed, and there is room for them"));
+        }
+        let what = match phase {
+            Phase::Open => Self::kept_open(net, limits, place, ledger, tenant),
+            Phase::Draining | Phase::Lingering => Self::kept_closing(net, limits, place, ledger),
+            Phase::Closed => Some("promise 3: over, and not freed".into()),
+        };
+        if what.is_some() {
+            return what;
+        }
+        if tenant.conn.flags.has(Flags::QUEUED) {
+            return Some("promise 1: on the run queue, and the poll waits".into());
+        }
+        None
+    }
+
+    /// What an open connection is kept waiting for.
+    fn kept_open(
+        net: &State,
+        limits: &Limits,
+        place: &Place,
+        ledger: &Ledger,
+        tenant: &Tenant,
+    ) -> Option<String> {
+        let incoming = &place.link.halves[THERE];
+        let (unread, queued) = (incoming.arrived.len(), queued_at(place, ledger));
+        let failed_at = place.failed_at.unwrap_or(0);
+        if !ledger.is_served() {
+            return Some(format!("it was ended ({:?}) and is open", ledger.cause));
+        }
+        // Between the watermarks only we know whether it rests.
+        let stopped = ledger.paused || queued > limits.output_low;
+        if !stopped && unread > 0 {
+            return Some(format!("promise 1: {unread} bytes lie unread"));
+        }
+        // After the end only an event's flag tells of a reset.
+        let here = &place.link.ends[HERE];
+        let told = if ledger.eof { net.profile.flags && here.error.is_some() } else { here.dead };
+        if !stopped && told {
+            return Some("promise 1: a reset lies unread".into());
+        }
+        if !stopped && incoming.fin_arrived && !ledger.eof {
+            return Some("promise 1: the end lies unread".into());
+        }
+        if !stopped && ledger.repeat_owed() {
+            return Some("again: a repeat is owed".into());
+        }
+        let left = ledger.last.1 > 0 && ledger.last.2 == Word::None && !ledger.eof;
+        if !stopped && left && ledger.resumed {
+            return Some("again: resumed, and what is left was not offered".into());
+        }
+        if !stopped && left && ledger.came_down {
+            let what = "again: output came down, and what is left was not offered";
+            return Some(what.into());
+        }
+        if ledger.must_end && !tenant.conn.has_failed() {
+            return Some("promise 4: input_max is reached, and it goes on".into());
+        }
+        let low = queued <= limits.output_low;
+        let failed = tenant.conn.has_failed();
+        if low && !failed && ledger.wish && !ledger.finishing {
+            return Some("promise 5: a wished-for on_drain was not told".into());
+        }
+        if low && !failed && ledger.crossed && !ledger.finishing {
+            return Some("promise 5: output came down, and on_drain was not told".into());
+        }
+        let moved = ledger.moved.max(failed_at);
+        if let Some(idle) = limits.idle
+            && is_late(net, moved, idle)
+        {
+            return Some("idle for longer than allowed".into());
+        }
+        if queued > 0 && is_late(net, ledger.taken_at.max(failed_at), limits.write_stall) {
+            return Some("it stalls for longer than allowed".into());
+        }
+        if ledger.finishing && queued == 0 && !place.link.halves[HERE].fin && !failed {
+            return Some("promise 1: finished, and our end was not sent".into());
+        }
+        None
+    }
+
+    /// What a closing connection is kept waiting for.
+    fn kept_closing(
+        net: &State,
+        limits: &Limits,
+        place: &Place,
+        ledger: &Ledger,
+    ) -> Option<String> {
+        let incoming = &place.link.halves[THERE];
+        let (unread, queued) = (incoming.arrived.len(), queued_at(place, ledger));
+        if unread > 0 {
+            return Some(format!("promise 1: closing, and {unread} bytes lie unread"));
+        }
+        if incoming.fin_arrived && queued == 0 {
+            return Some("promise 1: both sides have ended, and it is not freed".into());
+        }
+        let fin_at = place.fin_at.max(ledger.left).filter(|_| place.link.halves[HERE].fin);
+        if queued == 0 && fin_at.is_some_and(|at| is_late(net, at, limits.linger)) {
+            return Some("it lingers for longer than allowed".into());
+        }
+        if queued == 0 && !place.link.halves[HERE].fin {
+            return Some("promise 1: closing, and our end was not sent".into());
+        }
+        if ledger.left.is_some_and(|at| is_late(net, at, limits.close_max)) {
+            return Some("its close takes longer than allowed".into());
+        }
+        if queued > 0 && is_late(net, ledger.taken_at, limits.write_stall) {
+            return Some("its close stalls for longer than allowed".into());
+        }
+        None
+    }
+
+    /// When the reactor has come to its end.
+    pub(in crate::sim) fn at_end(&mut self, cx: &Context) {
+        let net = self.kernel.state();
+        let mut wrong = None;
+        if net.open_files() > 0 {
+            wrong = Some(format!("{} descriptors are open after the end", net.open_files()));
+        }
+        let logs = self.logs.all();
+        for (number, place) in net.links.iter().enumerate() {
+            let ledger = self.ledgers.get(number).and_then(Option::as_ref);
+            let log = logs.get(number).cloned().unwrap_or_default();
+            let Some(ledger) = ledger else {
+                if !log.received.is_empty() {
+                    wrong = Some(format!("promise 3: #{number} was sent bytes before on_open"));
+                }
+                continue;
+            };
+            if !ledger.told && !ledger.failed_open {
+                wrong = Some(format!("promise 3: #{number} has ended without on_close"));
+            }
+            let taken = usize::try_from(place.link.halves[HERE].written).unwrap_or(0);
+            let received = log.received.len();
+            if received > taken || ledger.sent.get(..received) != Some(&log.received[..]) {
+                wrong = Some(format!("promise 2: #{number} received other bytes than were sent"));
+            }
+            if log.ended && received != taken {
+                wrong = Some(format!("promise 2: #{number} received {received} of {taken}"));
+            }
+            let at_once = self.shutdown.is_some_and(|(_, at_once)| at_once);
+            let clean = self.tidy && log.patient && !at_once;
+            if clean && (log.reset || (log.finished && received != ledger.sent.len())) {
+                let sent = ledger.sent.len();
+                let reset = if log.reset { ", and was reset" } else { "" };
+                wrong = Some(format!("promise 2: #{number} received {received} of {sent}{reset}"));
+            }
+        }
+        let stats = cx.stats();
+        let read: u64 = net.links.iter().map(|place| place.link.halves[THERE].read).sum();
+        let written: u64 = net.links.iter().map(|place| place.link.halves[HERE].written).sum();
+        if (stats.bytes_in, stats.bytes_out) != (read, written) {
+            wrong = Some(format!("{read} bytes were read, {written} written: {stats:?}"));
+        }
+        let missed = |link: &&u32| self.ledgers.get(**link as usize).is_none_or(Option::is_none);
+        if let Some(link) = self.at_door.iter().find(missed) {
+            wrong =
+                Some(format!("#{link} waited at the door when shutdown began, and was not let in"));
+        }
+        if stats.accepted + stats.adopted != stats.closed.total() {
+            wrong = Some(format!("stats contradict themselves: {stats:?}"));
+        }
+        drop(logs);
+        drop(net);
+        if let Some(wrong) = wrong {
+            self.complain(format!("at the end, {wrong}"));
+        }
+    }
+}
