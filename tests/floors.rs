@@ -36,12 +36,8 @@ const PROMISES: u32 = 8;
 const TRAPS: u32 = 72;
 
 /// Traps that wait for what is not built yet.
-const WAITING: [(u32, &str); 21] = [
+const WAITING: [(u32, &str); 16] = [
     (4, "TLS on a clone: comes with tls.rs"),
-    (5, "random events: the simulator"),
-    (6, "split events: the simulator"),
-    (11, "events without flags: the simulator"),
-    (22, "an accept that fails between two that do not: the simulator"),
     (44, "outbound connects"),
     (45, "outbound connects"),
     (46, "outbound connects"),
@@ -52,7 +48,6 @@ const WAITING: [(u32, &str); 21] = [
     (51, "datagrams"),
     (55, "PROXY header: no decoder yet"),
     (57, "posted closures"),
-    (60, "a clock that jumps: the simulator"),
     (61, "user timers"),
     (62, "user timers"),
     (63, "user timers"),
