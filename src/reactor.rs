@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Shutdown};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
-use crate::handler::{Handle, Handler, Orders};
+use crate::handler::{Handle, Handler, Orders, Post};
 use crate::id::{ConnId, ListenerId, Origin, Target};
 use crate::input::{Input, ReadBuffer, Wait};
 use crate::listen::Listen;
@@ -27,6 +27,10 @@ use crate::timers::Stamp;
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).
 const ROUNDS: usize = 16;
+/// Posted closures run in one turn: a flood of them must not starve the sockets (trap 57).
+const POSTS_PER_TURN: usize = 256;
+/// Calls of `on_timer`, and of `on_tick`, in one turn; who else is due comes next turn.
+const TIMERS_PER_TURN: usize = 1024;
 
 /// A server: listeners, their connections, and the handler that serves them, on one thread.
 ///
@@ -63,15 +67,25 @@ const ROUNDS: usize = 16;
 /// }
 /// ```
 pub struct Reactor<H: Handler> {
+    /// What other threads asked for. Dropped first: then their posts are refused, and a handler
+    /// that waits for its threads in its own drop does not wait for ever.
+    inbox: Inbox<H>,
     pub(crate) handler: H,
     /// By slot, from `on_open` to `on_close`. `None` also for one whose `on_open` failed.
     sessions: Vec<Option<H::Session>>,
     pub(crate) cx: Context,
     /// What every connection is read into. Outside of `cx`, so that a callback can be lent both.
     buffer: ReadBuffer,
-    /// What other threads asked for.
-    orders: Arc<Orders>,
     state: State,
+}
+
+/// The reactor's end of what a [`Handle`] sends: when it goes, posts are refused and dropped.
+struct Inbox<H: Handler>(Arc<Orders<H>>);
+
+impl<H: Handler> Drop for Inbox<H> {
+    fn drop(&mut self) {
+        self.0.posts.end();
+    }
 }
 
 /// Where the reactor is in its life.
@@ -110,7 +124,7 @@ impl<H: Handler> Reactor<H> {
         Ok(Reactor {
             handler,
             sessions: Vec::new(),
-            orders: Arc::new(Orders::new(core.driver.wake())),
+            inbox: Inbox(Arc::new(Orders::new(core.driver.wake(), config.posts_queued))),
             cx: Context { core },
             buffer: ReadBuffer::new(config.read_buffer),
             state: State::New,
@@ -185,14 +199,17 @@ impl<H: Handler> Reactor<H> {
         self.obey();
         // 3. Everybody on the run queue, once.
         self.serve_run_queue();
-        // 4. What is due, what others were sent, who has ended.
-        self.cx.core.expire(due_by);
+        // 4. What was posted, what is due, what others were sent, who has ended.
+        self.run_posts(POSTS_PER_TURN);
+        self.cx.core.check_leaving(due_by);
+        self.ring();
+        self.tick();
         self.follow_effects();
         // 5. Vacated slots may be let again: no event of this turn can meet a new tenant.
         self.cx.core.recycle();
         self.cx.core.stats.turns += 1;
         if self.state == State::Leaving && self.cx.core.is_empty() {
-            self.state = State::Over;
+            self.end();
         }
         Ok(self.state != State::Over)
     }
@@ -208,6 +225,7 @@ impl<H: Handler> Reactor<H> {
         // The level is what counts, not the wake: mio's poll(2) backend empties the wake's
         // descriptor when it arms a socket again, whoever filled it.
         self.hear_orders();
+        let timeout = if self.inbox.0.posts.is_waiting() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
@@ -325,15 +343,76 @@ impl<H: Handler> Reactor<H> {
 
     // --- 4. Effects -----------------------------------------------------------------------------
 
+    /// Runs posted closures, as many as one turn allows.
+    #[inline]
+    fn run_posts(&mut self, most: usize) {
+        if self.inbox.0.posts.is_waiting() {
+            self.run_waiting_posts(most);
+        }
+    }
+
+    #[cold]
+    fn run_waiting_posts(&mut self, most: usize) {
+        // Who was adopted in this turn may be posted to already.
+        self.open_adopted();
+        for _ in 0..most {
+            let Some(post) = self.inbox.0.posts.take() else { return };
+            match post {
+                Post::Any(closure) => {
+                    self.cx.core.stats.posts += 1;
+                    closure(&mut self.handler, &mut self.cx);
+                }
+                Post::To(id, closure) => {
+                    if !self.cx.core.is_served(id) {
+                        self.cx.core.stats.posts_missed += 1;
+                        continue;
+                    }
+                    self.cx.core.stats.posts += 1;
+                    self.call(id, closure);
+                    self.cx.core.settle(id);
+                }
+            }
+            self.cx.core.read_clock();
+        }
+    }
+
+    /// Acts on deadlines, and calls those whose timer has come. One after the other: what a call
+    /// cancels or closes does not come up.
+    fn ring(&mut self) {
+        let due_by = self.cx.core.told_until;
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(id) = self.cx.core.expire(due_by) else { break };
+            self.call(id, H::on_timer);
+            self.cx.core.settle(id);
+            self.cx.core.read_clock();
+        }
+        self.cx.core.end_expire();
+    }
+
+    /// Calls the timers of the reactor that are due. Nothing that the kernel holds can undo them.
+    fn tick(&mut self) {
+        let now = self.cx.core.now;
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(tick) = self.cx.core.next_tick(now) else { return };
+            self.handler.on_tick(&mut self.cx, tick);
+            self.cx.core.read_clock();
+        }
+    }
+
+    /// Calls `on_open` for those taken over.
+    fn open_adopted(&mut self) {
+        for _ in 0..self.cx.core.opening.len() {
+            if let Some((id, origin)) = self.cx.core.next_opening() {
+                self.open(id, origin);
+            }
+        }
+    }
+
     /// Flushes whom others wrote to and tells who has ended, until nothing is left or the rounds
     /// are spent.
     fn follow_effects(&mut self) {
         for _ in 0..ROUNDS {
-            for _ in 0..self.cx.core.opening.len() {
-                if let Some((id, origin)) = self.cx.core.next_opening() {
-                    self.open(id, origin);
-                }
-            }
+            self.open_adopted();
             let touched = self.cx.core.settle_touched();
             let ended = self.cx.core.ended_len();
             if ended == 0 && !touched {
@@ -358,9 +437,9 @@ impl<H: Handler> Reactor<H> {
     /// Notes what other threads asked for.
     #[inline]
     fn hear_orders(&mut self) {
-        if self.orders.is_shutdown_now() {
+        if self.inbox.0.is_shutdown_now() {
             self.cx.shutdown_now();
-        } else if self.orders.is_shutdown() {
+        } else if self.inbox.0.is_shutdown() {
             self.cx.shutdown();
         }
     }
@@ -372,6 +451,7 @@ impl<H: Handler> Reactor<H> {
             Shutdown::No | Shutdown::Begun => {}
             Shutdown::Asked => self.leave(true),
             Shutdown::AskedNow => {
+                self.inbox.0.posts.end();
                 self.leave(false);
                 self.cx.core.cut_all();
             }
@@ -409,6 +489,16 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
+    /// Everybody has left: the end, once what was posted has run. Nothing is accepted meanwhile, so
+    /// there is an end to that.
+    #[cold]
+    fn end(&mut self) {
+        let posts = &self.inbox.0.posts;
+        posts.close();
+        self.run_posts(usize::MAX);
+        self.state = State::Over;
+    }
+
     /// Aborts everything, each connection with its `on_close`.
     #[cold]
     fn give_up(&mut self) {
@@ -416,6 +506,7 @@ impl<H: Handler> Reactor<H> {
             self.cx.core.close_listener(listener);
         }
         self.state = State::Over;
+        self.inbox.0.posts.end();
         // Refuses whatever a callback would open.
         self.cx.core.shutdown = Shutdown::Begun;
         self.cx.core.cut_all();
@@ -431,7 +522,7 @@ impl<H: Handler> Reactor<H> {
     /// A way in from other threads.
     #[must_use]
     pub fn handle(&self) -> Handle<H> {
-        Handle::new(Arc::clone(&self.orders))
+        Handle::new(Arc::clone(&self.inbox.0))
     }
 
     /// How long another loop may wait before it must call [`turn`](Self::turn) even if the
@@ -439,6 +530,9 @@ impl<H: Handler> Reactor<H> {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         if self.state == State::New || self.state == State::Over {
+            return Some(Duration::ZERO);
+        }
+        if self.inbox.0.posts.is_waiting() {
             return Some(Duration::ZERO);
         }
         self.cx.core.next_timeout(self.cx.core.driver.now())

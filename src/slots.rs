@@ -67,6 +67,11 @@ impl<T> Slots<T> {
         (Token::new(base + slot, generation) == token).then_some(generation)
     }
 
+    /// The present generation of `slot`.
+    pub(crate) fn present(&self, slot: u32) -> Option<u32> {
+        self.generations.get(slot as usize).copied()
+    }
+
     /// The tenant whom `token` means, if still there.
     #[inline]
     pub(crate) fn find_mut(&mut self, token: Token, slot: u32) -> Option<&mut T> {
