@@ -353,8 +353,6 @@ impl<H: Handler> Reactor<H> {
 
     #[cold]
     fn run_waiting_posts(&mut self, most: usize) {
-        // Who was adopted in this turn may be posted to already.
-        self.open_adopted();
         for _ in 0..most {
             let Some(post) = self.inbox.0.posts.take() else { return };
             match post {
@@ -363,6 +361,10 @@ impl<H: Handler> Reactor<H> {
                     closure(&mut self.handler, &mut self.cx);
                 }
                 Post::To(id, closure) => {
+                    // Who was just adopted may be posted to already.
+                    if !self.cx.core.is_served(id) {
+                        self.open_adopted();
+                    }
                     if !self.cx.core.is_served(id) {
                         self.cx.core.stats.posts_missed += 1;
                         continue;
