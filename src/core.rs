@@ -206,7 +206,7 @@ impl Core {
 
     /// What the kernel has told of. After a full list it may hold more, of somebody who then is not
     /// late; but it tells of each in turn, so that with enough full lists it has told of everybody.
-    fn note_full(&mut self, is_full: bool, count: usize, before: Stamp) {
+    pub(crate) fn note_full(&mut self, is_full: bool, count: usize, before: Stamp) {
         if !is_full {
             self.poll_was_full = false;
             self.told_until = before;

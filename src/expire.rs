@@ -158,3 +158,27 @@ impl Core {
         self.ticks.expire(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::driver::Driver;
+    use crate::timers::Stamp;
+
+    /// Promise 6, Trap 14: full lists one after the other put deadlines off, but not for ever: the
+    /// kernel tells of each in turn.
+    #[test]
+    fn polls_that_are_always_full_put_deadlines_off_only_for_so_long() {
+        let mut core = Core::new(&Config::default(), Driver::new().unwrap()).unwrap();
+        core.note_full(false, 1, Stamp::at(10));
+        assert_eq!(core.told_until, Stamp::at(10));
+        // Nobody is there, so that five events are more than there can be at a time.
+        core.note_full(true, 4, Stamp::at(20));
+        assert_eq!(core.told_until, Stamp::at(10), "it may hold more");
+        core.note_full(true, 4, Stamp::at(30));
+        assert_eq!(core.told_until, Stamp::at(20), "what it held then, it has told");
+        core.note_full(false, 3, Stamp::at(40));
+        assert_eq!(core.told_until, Stamp::at(40));
+    }
+}

@@ -244,7 +244,10 @@ fn what_was_accepted_runs_before_an_orderly_end() {
     let ran = Arc::new(AtomicUsize::new(0));
     for _ in 0..POSTS {
         let ran = Arc::clone(&ran);
-        server.handle.post(move |_, _| drop(ran.fetch_add(1, Ordering::Relaxed))).unwrap();
+        let count = move |_: &mut Script, _: &mut Context| {
+            ran.fetch_add(1, Ordering::Relaxed);
+        };
+        server.handle.post(count).unwrap();
     }
     let handle = server.handle.clone();
     handle.shutdown();
@@ -268,7 +271,10 @@ fn what_waits_at_a_hard_end_is_dropped() {
     // More than one turn runs, so that some are left.
     for n in 0..1000 {
         let tell = tell.clone();
-        server.handle.post(move |_, _| drop(tell.send(n))).unwrap();
+        let tells = move |_: &mut Script, _: &mut Context| {
+            let _ = tell.send(n);
+        };
+        server.handle.post(tells).unwrap();
     }
     drop(tell);
     let handle = server.handle.clone();
@@ -461,4 +467,42 @@ fn a_shutdown_waits_for_the_answer_of_a_thread() {
     assert_eq!(read_to_end(&mut client), b"the answer");
     drop(client);
     server.join();
+}
+
+/// Promise 3: the example answers in the order of the questions, however long each takes, and more
+/// clients than there are places are all served, those who come after one that left as well.
+#[test]
+#[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
+fn the_offload_example_answers_in_order() {
+    let mut server = child::Child::example("offload", &["--threads", "3", "--questions", "2"]);
+    for round in 0..3 {
+        let mut gone = server.connect();
+        gone.write_all(b"600851475143\n1000003\n1000003\n").unwrap();
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let client = server.connect();
+                thread::spawn(move || {
+                    let mut asked = String::from("1000000016000063\n");
+                    let mut expected = String::new();
+                    for prime in [2, 3, 5, 7, 11, 13, 999_983].repeat(20) {
+                        asked += &format!("{}\n", 2 * prime);
+                        expected += &format!("{} = 2 * {prime}\n", 2 * prime);
+                    }
+                    // A last line without its end counts, too.
+                    asked += "17";
+                    expected += "17 = 17\n";
+                    let got = String::from_utf8(exchange(&client, asked.as_bytes())).unwrap();
+                    let (first, rest) = got.split_once('\n').unwrap();
+                    assert!(first.starts_with("1000000016000063 = "), "{first}");
+                    assert_eq!(rest, expected);
+                })
+            })
+            .collect();
+        reset(gone);
+        for client in clients {
+            client.join().unwrap_or_else(|_| panic!("in round {round}: {}", server.stderr()));
+        }
+    }
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.stderr());
 }

@@ -483,3 +483,24 @@ fn child_resets_a_million_times() {
     drop(client);
     server.end();
 }
+
+/// Promise 6: the example counts in steps that do not drift, and shows out who says nothing.
+#[test]
+#[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
+fn the_countdown_example_counts() {
+    let args = ["--step", "0.02", "--news", "60", "--patience", "0.5"];
+    let mut server = child::Child::example("countdown", &args);
+    let mut silent = server.connect();
+    let mut client = server.connect();
+    let start = Instant::now();
+    client.write_all(b"5\n").unwrap();
+    let expected = "a number, please\n5\n4\n3\n2\n1\nlift-off\n";
+    assert_eq!(read_n(&mut client, expected.len()), expected.as_bytes());
+    assert!(start.elapsed() >= MS * 100, "early");
+    client.write_all(b"100\nstop\nquit\n").unwrap();
+    assert_eq!(read_to_end(&mut client), b"100\nstopped\n");
+    assert_eq!(read_to_end(&mut silent), b"a number, please\nnobody there? goodbye\n");
+    drop((client, silent));
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.stderr());
+}
