@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Shutdown};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
-use crate::handler::{Handle, Handler, Orders, Post};
+use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
 use crate::input::{Input, ReadBuffer, Wait};
 use crate::listen::Listen;
@@ -23,15 +23,13 @@ use crate::offer::{Offer, Work};
 use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
+use due::{Inbox, POSTS_PER_TURN};
+
+mod due;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).
 const ROUNDS: usize = 16;
-/// Posted closures run in one turn: a flood of them must not starve the sockets (trap 57).
-const POSTS_PER_TURN: usize = 256;
-/// Calls of `on_timer`, and of `on_tick`, in one turn; who else is due comes next turn.
-const TIMERS_PER_TURN: usize = 1024;
-
 /// A server: listeners, their connections, and the handler that serves them, on one thread.
 ///
 /// # Examples
@@ -77,15 +75,6 @@ pub struct Reactor<H: Handler> {
     /// What every connection is read into. Outside of `cx`, so that a callback can be lent both.
     buffer: ReadBuffer,
     state: State,
-}
-
-/// The reactor's end of what a [`Handle`] sends: when it goes, posts are refused and dropped.
-struct Inbox<H: Handler>(Arc<Orders<H>>);
-
-impl<H: Handler> Drop for Inbox<H> {
-    fn drop(&mut self) {
-        self.0.posts.end();
-    }
 }
 
 /// Where the reactor is in its life.
@@ -228,7 +217,10 @@ impl<H: Handler> Reactor<H> {
         let timeout = if self.inbox.0.posts.is_waiting() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.cx.core.read_clock();
+                Ok(Stamp::default())
+            }
             polled => polled.inspect_err(|error| {
                 log::error!("the poll failed, giving up: {error}");
                 self.give_up();
@@ -342,64 +334,6 @@ impl<H: Handler> Reactor<H> {
     }
 
     // --- 4. Effects -----------------------------------------------------------------------------
-
-    /// Runs posted closures, as many as one turn allows.
-    #[inline]
-    fn run_posts(&mut self, most: usize) {
-        if self.inbox.0.posts.is_waiting() {
-            self.run_waiting_posts(most);
-        }
-    }
-
-    #[cold]
-    fn run_waiting_posts(&mut self, most: usize) {
-        for _ in 0..most {
-            let Some(post) = self.inbox.0.posts.take() else { return };
-            match post {
-                Post::Any(closure) => {
-                    self.cx.core.stats.posts += 1;
-                    closure(&mut self.handler, &mut self.cx);
-                }
-                Post::To(id, closure) => {
-                    // Who was just adopted may be posted to already.
-                    if !self.cx.core.is_served(id) {
-                        self.open_adopted();
-                    }
-                    if !self.cx.core.is_served(id) {
-                        self.cx.core.stats.posts_missed += 1;
-                        continue;
-                    }
-                    self.cx.core.stats.posts += 1;
-                    self.call(id, closure);
-                    self.cx.core.settle(id);
-                }
-            }
-            self.cx.core.read_clock();
-        }
-    }
-
-    /// Acts on deadlines, and calls those whose timer has come. One after the other: what a call
-    /// cancels or closes does not come up.
-    fn ring(&mut self) {
-        let due_by = self.cx.core.told_until;
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(id) = self.cx.core.expire(due_by) else { break };
-            self.call(id, H::on_timer);
-            self.cx.core.settle(id);
-            self.cx.core.read_clock();
-        }
-        self.cx.core.end_expire();
-    }
-
-    /// Calls the timers of the reactor that are due. Nothing that the kernel holds can undo them.
-    fn tick(&mut self) {
-        let now = self.cx.core.now;
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(tick) = self.cx.core.next_tick(now) else { return };
-            self.handler.on_tick(&mut self.cx, tick);
-            self.cx.core.read_clock();
-        }
-    }
 
     /// Calls `on_open` for those taken over.
     fn open_adopted(&mut self) {
