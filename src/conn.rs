@@ -435,11 +435,10 @@ impl Connection {
                 self.flags.set(Flags::CUT);
                 self.end(CloseReason::Idle, now, limits);
             }
-            // A timer: not ours to act on.
-            Phase::Open => {}
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
-            Phase::Closed => {}
+            // Or a timer: not ours to act on.
+            Phase::Open | Phase::Closed => {}
         }
     }
 

@@ -18,9 +18,9 @@ use crate::ticks::Tick;
 
 /// The callbacks of a server.
 ///
-/// Per connection: `on_open`, then `on_data` and `on_drain` as things happen, at most one `on_eof`,
-/// one `on_close`, and nothing after. A callback must not block: while it runs, nobody else is
-/// served.
+/// Per connection: `on_open`, then `on_data`, `on_drain` and `on_timer` as things happen, at most
+/// one `on_eof`, one `on_close`, and nothing after. A callback must not block: while it runs, nobody
+/// else is served. What takes long belongs on a thread, which [posts](Handle) what came of it.
 ///
 /// An `Err` from a callback of a connection flushes what was sent, then closes the connection with
 /// [`CloseReason::Handler`](crate::CloseReason::Handler): the "400 Bad Request" before it goes
@@ -211,10 +211,12 @@ impl<F> fmt::Debug for HandlerFn<F> {
 /// A posted closure.
 pub(crate) enum Post<H: Handler> {
     /// For the reactor.
-    Any(Box<dyn FnOnce(&mut H, &mut Context) + Send>),
+    Any(Box<PostAny<H>>),
     /// For a connection.
     To(ConnId, Box<PostTo<H>>),
 }
+
+type PostAny<H> = dyn FnOnce(&mut H, &mut Context) + Send;
 
 type PostTo<H> =
     dyn FnOnce(&mut H, &mut Conn<'_>, &mut <H as Handler>::Session) -> io::Result<()> + Send;

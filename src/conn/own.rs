@@ -22,10 +22,19 @@ pub(crate) struct Own {
     timer: Option<Stamp>,
     /// So many turns it was put off.
     put_off: u8,
-    /// Instead of the limit for all, if set.
-    idle: Option<Option<Duration>>,
+    idle: Idle,
     /// Bytes sent that the kernel will never take.
     unsent: u64,
+}
+
+/// How long it may be idle.
+#[derive(Clone, Copy, Debug, Default)]
+enum Idle {
+    /// As long as all may.
+    #[default]
+    AsAll,
+    /// So long; `None`: for ever.
+    Own(Option<Duration>),
 }
 
 impl Connection {
@@ -47,7 +56,7 @@ impl Connection {
 
     /// Sets the idle timeout of this connection: none, or so long.
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
-        self.own().idle = Some(timeout);
+        self.own().idle = Idle::Own(timeout);
     }
 
     /// Counts bytes that were sent and cannot be delivered.
@@ -88,11 +97,11 @@ impl Connection {
 
     /// When it has been idle for too long.
     pub(crate) fn idles_at(&self, limits: &Limits) -> Stamp {
-        let own = self.own.as_ref().and_then(|own| own.idle);
-        match own.unwrap_or(limits.idle) {
-            Some(idle) => self.heard.max(self.taken).after(idle),
-            None => Stamp::NEVER,
-        }
+        let timeout = match self.own.as_ref().map_or(Idle::AsAll, |own| own.idle) {
+            Idle::AsAll => limits.idle,
+            Idle::Own(timeout) => timeout,
+        };
+        timeout.map_or(Stamp::NEVER, |timeout| self.heard.max(self.taken).after(timeout))
     }
 
     /// Whether the handler may be called for it: open, and its `on_open` was called.

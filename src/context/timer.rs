@@ -13,7 +13,7 @@ impl Context {
     /// Sets a timer of the reactor: [`on_tick`](crate::Handler::on_tick) comes once, when `wait` is
     /// over, counted from this call.
     ///
-    /// Never early; late by the poll's rounding (less than a millisecond, epoll_wait(2)) and by what
+    /// Never early; late by the poll's rounding (less than a millisecond, `epoll_wait(2)`) and by what
     /// the loop is busy with. However many there are, setting and cancelling one costs a step in a
     /// tree: at a million pending, less than two microseconds (`cargo bench --bench timers`). No
     /// limit but memory bounds their number: it is your own code that sets them.
@@ -110,7 +110,7 @@ impl Context {
 
     /// What the reactor's clock says: the time since the reactor was made.
     ///
-    /// Monotonic (`CLOCK_MONOTONIC`, clock_gettime(2)): it does not follow changes of the wall
+    /// Monotonic (`CLOCK_MONOTONIC`, `clock_gettime(2)`): it does not follow changes of the wall
     /// clock, and on Linux it stands still while the machine is suspended. Timers and timeouts go
     /// by it.
     ///
@@ -121,7 +121,7 @@ impl Context {
     /// # fn timed(cx: &Context) {
     /// let begun = cx.now();
     /// // some work
-    /// log::debug!("it took {:?}", cx.now() - begun);
+    /// log::debug!("it took {:?}", cx.now().saturating_sub(begun));
     /// # }
     /// ```
     #[must_use]
@@ -138,7 +138,8 @@ impl Conn<'_> {
     ///
     /// Never early. As with every deadline, what the peer had sent by then comes first: while the
     /// connection still has something to read, its timer waits, but not for more than 64 turns.
-    /// Ignored after `close`.
+    /// Ignored after `close`. It does not keep the connection through a shutdown; [`hold`](Self::hold)
+    /// does.
     ///
     /// # Examples
     ///

@@ -286,7 +286,7 @@ mod tests {
     struct Periods {
         timer: Option<TimerId>,
         set: Duration,
-        periods: u64,
+        told: u64,
         missed: u64,
     }
 
@@ -309,11 +309,11 @@ mod tests {
 
         fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
             assert_eq!(Some(tick.timer), self.timer);
-            self.periods += tick.missed + 1;
+            self.told += tick.missed + 1;
             self.missed += tick.missed;
-            let since = (cx.now() - self.set).as_millis();
+            let since = cx.now().saturating_sub(self.set).as_millis();
             assert_eq!(
-                u128::from(self.periods),
+                u128::from(self.told),
                 since / 10,
                 "each period is called or told, in phase"
             );
@@ -330,10 +330,82 @@ mod tests {
             for _ in 0..10 {
                 sim.advance(&mut reactor, MS * 100)?;
             }
-            assert!(reactor.handler().periods > 50);
+            assert!(reactor.handler().told > 50);
             missed.fetch_add(reactor.handler().missed, std::sync::atomic::Ordering::Relaxed);
             Ok(())
         });
         assert!(missed.into_inner() > 0, "no machine stood still");
+    }
+
+    /// Many timers for one moment: how many came in each turn.
+    #[derive(Default)]
+    struct Many(BTreeMap<u64, usize>);
+
+    impl Handler for Many {
+        type Session = ();
+
+        fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+            for _ in 0..3 * TIMERS_PER_TURN {
+                cx.set_timer(MS);
+            }
+            Ok(())
+        }
+
+        fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_tick(&mut self, cx: &mut Context, _tick: Tick) {
+            *self.0.entry(cx.stats().turns).or_default() += 1;
+        }
+    }
+
+    /// Promise 4: a turn calls so many timers and no more, and none that was set by one of them: the
+    /// clock stands still in a callback here.
+    #[test]
+    fn a_turn_calls_a_bounded_number_of_timers() {
+        let sim = crate::sim::Sim::new(1, Profile::calm());
+        let mut reactor = sim.reactor(Many::default(), Config::default()).unwrap();
+        sim.advance(&mut reactor, MS * 5).unwrap();
+        let came: Vec<_> = reactor.handler().0.values().copied().collect();
+        assert_eq!(came, [TIMERS_PER_TURN; 3]);
+
+        let mut reactor = sim.reactor(Chain(10, 0), Config::default()).unwrap();
+        sim.advance(&mut reactor, MS * 5).unwrap();
+        assert_eq!(reactor.handler().0, 0);
+    }
+
+    /// Sets so many timers for at once, one after the other; the turn of the last.
+    struct Chain(u32, u64);
+
+    impl Handler for Chain {
+        type Session = ();
+
+        fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+            cx.set_timer(MS);
+            Ok(())
+        }
+
+        fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_tick(&mut self, cx: &mut Context, _tick: Tick) {
+            let turn = cx.stats().turns + 1;
+            assert!(turn > self.1, "set and called in one batch");
+            self.1 = turn;
+            if self.0 > 0 {
+                self.0 -= 1;
+                cx.set_timer(Duration::ZERO);
+            }
+        }
     }
 }

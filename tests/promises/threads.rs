@@ -178,6 +178,16 @@ fn a_post_to_a_connection_is_a_callback_of_it() {
     assert_eq!((stats.posts, stats.posts_missed), (3, 0));
 }
 
+/// A post that tells that it ran.
+fn tells(
+    tell: mpsc::Sender<()>,
+) -> impl FnOnce(&mut Script, &mut Conn<'_>, &mut Session) -> io::Result<()> + Send {
+    move |_, _, _| {
+        tell.send(()).unwrap();
+        Ok(())
+    }
+}
+
 /// Trap 16: a connection that is gone, or closing, is not called, nor is the next in its slot.
 #[test]
 fn a_post_to_a_connection_that_is_gone_is_dropped() {
@@ -186,16 +196,19 @@ fn a_post_to_a_connection_that_is_gone_is_dropped() {
     ping(&mut client, b"x");
     let id = server.record.opens()[0];
     // Closing: the peer has not ended its side.
-    server.handle.post_to(id, |_, conn, _| Ok(conn.close())).unwrap();
+    let close = |_: &mut Script, conn: &mut Conn<'_>, _: &mut Session| {
+        conn.close();
+        Ok(())
+    };
+    server.handle.post_to(id, close).unwrap();
     let (tell, told) = mpsc::channel::<()>();
-    let held = tell.clone();
-    server.handle.post_to(id, move |_, _, _| Ok(held.send(()).unwrap())).unwrap();
+    server.handle.post_to(id, tells(tell.clone())).unwrap();
     assert_eq!(read_to_end(&mut client), b"");
     drop(client);
     server.record.wait_close();
     let mut next = server.connect();
     ping(&mut next, b"y");
-    server.handle.post_to(id, move |_, _, _| Ok(tell.send(()).unwrap())).unwrap();
+    server.handle.post_to(id, tells(tell)).unwrap();
     assert_eq!(told.recv_timeout(DEADLINE), Err(mpsc::RecvTimeoutError::Disconnected));
     drop(next);
     let stats = server.end();
@@ -485,8 +498,12 @@ fn the_offload_example_answers_in_order() {
                     let mut asked = String::from("1000000016000063\n");
                     let mut expected = String::new();
                     for prime in [2, 3, 5, 7, 11, 13, 999_983].repeat(20) {
-                        asked += &format!("{}\n", 2 * prime);
-                        expected += &format!("{} = 2 * {prime}\n", 2 * prime);
+                        let number = 2 * prime;
+                        asked.push_str(&number.to_string());
+                        asked.push('\n');
+                        let answer = [number.to_string(), " = 2 * ".into(), prime.to_string()];
+                        expected.push_str(&answer.concat());
+                        expected.push('\n');
                     }
                     // A last line without its end counts, too.
                     asked += "17";

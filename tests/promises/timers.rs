@@ -102,7 +102,7 @@ fn a_periodic_timer_keeps_its_phase_and_tells_what_it_missed() {
         .on_tick(move |cx, tick| {
             periods += tick.missed + 1;
             calls += 1;
-            let since = cx.now() - *begun.lock().unwrap();
+            let since = cx.now().saturating_sub(*begun.lock().unwrap());
             // So many periods are over, since a call comes at a whole number of them.
             assert!(since >= PERIOD * periods as u32, "period {periods} came after {since:?}");
             match calls {
@@ -503,4 +503,49 @@ fn the_countdown_example_counts() {
     drop((client, silent));
     server.signal(rustix::process::Signal::TERM);
     assert_eq!(server.wait().code(), Some(0), "{}", server.stderr());
+}
+
+/// Promise 6: nor is the timer of a connection early, if its callback worked before it set it.
+#[test]
+fn a_connections_timer_counts_from_the_call_that_sets_it() {
+    let due = Arc::new(Mutex::new(None));
+    let dues = Arc::clone(&due);
+    let script = echo()
+        .on_data(move |conn, input| {
+            input.take_all();
+            block(MS * 40);
+            *dues.lock().unwrap() = Some(Instant::now() + MS * 20);
+            conn.set_timer(MS * 20);
+            Ok(())
+        })
+        .on_timer(move |conn| {
+            let is_early = Instant::now() < due.lock().unwrap().unwrap();
+            conn.send(if is_early { "early" } else { "well" });
+            conn.close();
+            Ok(())
+        });
+    let server = Server::start(script, Config::default());
+    let mut client = server.connect();
+    client.write_all(b"x").unwrap();
+    assert_eq!(read_to_end(&mut client), b"well");
+    drop(client);
+    server.end();
+}
+
+/// Promise 4: a timer that came leaves the other deadlines of its connection as they were.
+#[test]
+fn after_its_timer_a_connection_still_idles_out() {
+    let script = echo().on_open(|conn| {
+        conn.set_timer(MS * 10);
+        Ok(())
+    });
+    let server = Server::start(script, Config::default().idle(Some(MS * 100)));
+    let mut client = server.connect();
+    assert_eq!(read_to_end(&mut client), b"");
+    drop(client);
+    let closed = server.record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::Idle));
+    let id = server.record.opens()[0];
+    assert_eq!(server.record.story(id), "open timer close");
+    server.end();
 }
