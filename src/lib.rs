@@ -179,6 +179,7 @@ pub mod frame;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handler;
+mod heap;
 mod id;
 mod input;
 #[cfg(any(test, feature = "sim"))]

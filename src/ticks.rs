@@ -1,13 +1,14 @@
 //! The timers of the reactor itself: one-shot and periodic, each with a name.
 //!
 //! A timer of a connection is not here: that is a moment among its connection's deadlines
-//! (`conn/timer.rs`). Here each timer has one entry, taken out when it is cancelled, so a name that
-//! was cancelled cannot fire and a million resets leave nothing behind. Read next: `timers.rs`.
+//! (`conn/own.rs`). Here each timer has one entry, taken out when it is cancelled, so a name that was
+//! cancelled cannot fire and a million resets leave nothing behind. Read next: `heap.rs`.
 
 use std::time::Duration;
 
+use crate::heap::Heap;
 use crate::slots::Slots;
-use crate::timers::{Deadlines, Stamp};
+use crate::timers::Stamp;
 
 /// The name of one timer of a reactor, from [`Context::set_timer`](crate::Context::set_timer) on.
 ///
@@ -33,33 +34,23 @@ pub struct Tick {
 /// All timers of one reactor.
 #[derive(Debug)]
 pub(crate) struct Ticks {
-    timers: Slots<Timer>,
-    deadlines: Deadlines<u32>,
+    /// Each with its period; zero: one-shot.
+    timers: Slots<Duration>,
+    /// The slots of all, by when they are due.
+    due: Heap,
     /// Number of the reactor.
     reactor: u8,
 }
 
-#[derive(Debug)]
-struct Timer {
-    /// The moment of its entry.
-    due: Stamp,
-    /// Zero: one-shot.
-    period: Duration,
-}
-
 impl Ticks {
     pub(crate) fn new(reactor: u8) -> Self {
-        Ticks {
-            timers: Slots::new(usize::MAX, usize::MAX),
-            deadlines: Deadlines::default(),
-            reactor,
-        }
+        Ticks { timers: Slots::new(usize::MAX, usize::MAX), due: Heap::default(), reactor }
     }
 
     /// Sets a timer for `due`, and for each `period` after it unless that is zero.
     pub(crate) fn set(&mut self, due: Stamp, period: Duration) -> TimerId {
-        let (slot, generation) = self.timers.insert(Timer { due, period });
-        self.deadlines.set(slot, Stamp::NEVER, due);
+        let (slot, generation) = self.timers.insert(period);
+        self.due.insert(slot, due);
         TimerId { reactor: self.reactor, slot, generation }
     }
 
@@ -68,8 +59,10 @@ impl Ticks {
         if id.reactor != self.reactor {
             return false;
         }
-        let Some(timer) = self.timers.remove(id.slot, id.generation) else { return false };
-        self.deadlines.set(id.slot, timer.due, Stamp::NEVER);
+        if self.timers.remove(id.slot, id.generation).is_none() {
+            return false;
+        }
+        self.due.remove(id.slot);
         // At once, not at the end of the turn: nothing but a name leads here, and that is stale.
         self.timers.recycle();
         true
@@ -77,24 +70,24 @@ impl Ticks {
 
     /// When the next one is due.
     pub(crate) fn next(&self) -> Stamp {
-        self.deadlines.next()
+        self.due.first().map_or(Stamp::NEVER, |(due, _)| due)
     }
 
     /// The first timer that is due by `now`. A periodic one keeps its phase: the next moment is the
     /// first after `now` of those it was made for.
     pub(crate) fn expire(&mut self, now: Stamp) -> Option<Tick> {
-        let slot = self.deadlines.expire(now)?;
+        let (due, slot) = self.due.first().filter(|(due, _)| *due <= now)?;
         let generation = self.timers.present(slot).expect("an entry has its timer");
-        let timer = self.timers.get_mut(slot, generation).expect("an entry has its timer");
+        let period = *self.timers.get(slot, generation).expect("an entry has its timer");
         let id = TimerId { reactor: self.reactor, slot, generation };
-        if timer.period.is_zero() {
+        if period.is_zero() {
+            self.due.remove(slot);
             self.timers.remove(slot, generation);
             self.timers.recycle();
             return Some(Tick { timer: id, missed: 0 });
         }
-        let (next, missed) = timer.due.next_period(timer.period, now);
-        timer.due = next;
-        self.deadlines.set(slot, Stamp::NEVER, next);
+        let (next, missed) = due.next_period(period, now);
+        self.due.postpone_first(next);
         Some(Tick { timer: id, missed })
     }
 }

@@ -66,20 +66,14 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// The moments at which owners are to be looked at, earliest first.
-#[derive(Debug)]
-pub(crate) struct Deadlines<O = Token> {
-    entries: BTreeSet<(Stamp, O)>,
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    entries: BTreeSet<(Stamp, Token)>,
 }
 
-impl<O> Default for Deadlines<O> {
-    fn default() -> Self {
-        Deadlines { entries: BTreeSet::new() }
-    }
-}
-
-impl<O: Copy + Ord> Deadlines<O> {
+impl Deadlines {
     /// Moves `owner`'s entry from `old` (`NEVER`: it has none) to `new` (`NEVER`: none any more).
-    pub(crate) fn set(&mut self, owner: O, old: Stamp, new: Stamp) {
+    pub(crate) fn set(&mut self, owner: Token, old: Stamp, new: Stamp) {
         if old == new {
             return;
         }
@@ -98,7 +92,7 @@ impl<O: Copy + Ord> Deadlines<O> {
     }
 
     /// Takes out the earliest entry that is due by `now`.
-    pub(crate) fn expire(&mut self, now: Stamp) -> Option<O> {
+    pub(crate) fn expire(&mut self, now: Stamp) -> Option<Token> {
         if self.next() > now || self.entries.is_empty() {
             return None;
         }

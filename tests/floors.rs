@@ -12,11 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, from the street up. A file imports only from floors below its own.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["kernel"],
     &["socket", "input", "output", "slots", "timers", "stats", "post"],
-    &["listen", "ticks"],
+    &["listen", "heap"],
+    &["ticks"],
     &["conn", "listener", "driver", "cork", "frame"],
     &["offer"],
     &["core"],
