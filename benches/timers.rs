@@ -19,6 +19,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use wouldblock::{Conn, ConnId, Context, Handle, Handler, Input, Origin, Reactor, Tick, TimerId};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// Until the timers come that are to come; longer than setting them takes.
+const WAIT: Duration = Duration::from_millis(2);
 /// At most so many timers beside the pending ones at a time.
 const BATCH: u64 = 1000;
 
@@ -128,9 +130,11 @@ impl World {
             let expected = self.reactor.handler().0 + batch;
             self.with(move |cx| {
                 for n in 0..batch {
-                    cx.set_timer(Duration::from_nanos(n));
+                    cx.set_timer(WAIT + Duration::from_nanos(n));
                 }
             });
+            assert!(self.reactor.handler().0 < expected, "they came while they were set");
+            std::thread::sleep(WAIT);
             let start = Instant::now();
             while self.reactor.handler().0 < expected {
                 self.reactor.turn(Some(Duration::ZERO)).expect("a turn");
