@@ -72,8 +72,8 @@ impl Heap {
         let entry = self.entries[place];
         loop {
             let first = place * CHILDREN + 1;
-            let last = self.entries.len().min(first + CHILDREN);
-            let Some(least) = (first..last).min_by_key(|child| self.entries[*child]) else { break };
+            let end = self.entries.len().min(first + CHILDREN);
+            let Some(least) = (first..end).min_by_key(|child| self.entries[*child]) else { break };
             if self.entries[least] >= entry {
                 break;
             }

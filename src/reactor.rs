@@ -217,10 +217,7 @@ impl<H: Handler> Reactor<H> {
         let timeout = if self.inbox.0.posts.is_waiting() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.cx.core.read_clock();
-                Ok(Stamp::default())
-            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
             polled => polled.inspect_err(|error| {
                 log::error!("the poll failed, giving up: {error}");
                 self.give_up();
