@@ -147,6 +147,7 @@ impl Core {
     }
 
     /// If shutdown has taken too long: ends it.
+    #[inline]
     pub(crate) fn check_leaving(&mut self, due_by: Stamp) {
         if self.leave_by <= due_by {
             self.shutdown = Shutdown::AskedNow;

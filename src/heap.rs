@@ -49,6 +49,7 @@ impl Heap {
     }
 
     /// The earliest moment, and whose it is.
+    #[inline]
     pub(crate) fn first(&self) -> Option<(Stamp, u32)> {
         self.entries.first().copied()
     }

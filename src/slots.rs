@@ -109,10 +109,14 @@ impl<T> Slots<T> {
     }
 
     /// Lets the places vacated this turn be let again, each under its next generation.
+    #[inline]
     pub(crate) fn recycle(&mut self) {
-        if self.vacated.is_empty() {
-            return;
+        if !self.vacated.is_empty() {
+            self.recycle_vacated();
         }
+    }
+
+    fn recycle_vacated(&mut self) {
         for slot in self.vacated.drain(..) {
             let generation = &mut self.generations[slot as usize];
             // At the last generation the place stays taken by nobody: no name is given twice.

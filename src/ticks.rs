@@ -69,6 +69,7 @@ impl Ticks {
     }
 
     /// When the next one is due.
+    #[inline]
     pub(crate) fn next(&self) -> Stamp {
         self.due.first().map_or(Stamp::NEVER, |(due, _)| due)
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Reactor;
 use crate::handler::{Handler, Orders, Post};
+use crate::timers::Stamp;
 
 /// Posted closures run in one turn: a flood of them must not starve the sockets (trap 57).
 pub(super) const POSTS_PER_TURN: usize = 256;
@@ -61,8 +62,16 @@ impl<H: Handler> Reactor<H> {
 
     /// Acts on deadlines, and calls those whose timer has come. One after the other: what a call
     /// cancels or closes does not come up.
+    #[inline]
     pub(super) fn ring(&mut self) {
         let due_by = self.cx.core.told_until;
+        if self.cx.core.deadlines.next() <= due_by {
+            self.ring_who_is_due(due_by);
+        }
+    }
+
+    #[cold]
+    fn ring_who_is_due(&mut self, due_by: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(id) = self.cx.core.expire(due_by) else { break };
             self.call(id, H::on_timer);
@@ -73,8 +82,16 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// Calls the timers of the reactor that are due. Nothing that the kernel holds can undo them.
+    #[inline]
     pub(super) fn tick(&mut self) {
         let now = self.cx.core.now;
+        if self.cx.core.ticks.next() <= now {
+            self.tick_what_is_due(now);
+        }
+    }
+
+    #[cold]
+    fn tick_what_is_due(&mut self, now: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(tick) = self.cx.core.next_tick(now) else { return };
             self.handler.on_tick(&mut self.cx, tick);
