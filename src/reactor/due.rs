@@ -172,7 +172,7 @@ mod tests {
                             let was_set = self.open.insert(id, None).flatten().is_some();
                             assert_eq!(cx.cancel_timer_of(id), was_set);
                         }
-                        7 if self.rng.size(0, 9) == 0 => {
+                        7 if self.rng.size(0, 199) == 0 => {
                             cx.close(id);
                             self.open.remove(&id);
                         }
