@@ -158,7 +158,7 @@ impl Config {
     }
 
     /// How long an open connection may go without a byte read or taken by the kernel, paused or
-    /// not. Default: no limit.
+    /// not; a connection may have [one of its own](crate::Conn::set_idle_timeout). Default: no limit.
     #[must_use]
     pub fn idle(mut self, timeout: Option<Duration>) -> Self {
         self.idle = timeout;

@@ -37,7 +37,7 @@ const PROMISES: u32 = 8;
 const TRAPS: u32 = 72;
 
 /// Traps that wait for what is not built yet.
-const WAITING: [(u32, &str); 17] = [
+const WAITING: [(u32, &str); 16] = [
     (4, "TLS on a clone: comes with tls.rs"),
     (5, "random events: the simulator"),
     (6, "split events: the simulator"),
@@ -52,7 +52,6 @@ const WAITING: [(u32, &str); 17] = [
     (50, "datagrams"),
     (51, "datagrams"),
     (55, "PROXY header: no decoder yet"),
-    (60, "a clock that jumps: the simulator"),
     (3, "held by running these very tests with --cfg mio_unsupported_force_poll_poll, see .ci/run"),
     (19, "a fork needs unsafe: documented, not tested"),
 ];
