@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::stream_address)]
     listen: Vec<String>,
     /// Close a connection on which nothing moved for so long, such as 30 or 0.5 [default: never]
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = common::seconds)]
     idle: Option<Duration>,
     /// Serve at most so many at a time, others wait [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
@@ -115,14 +115,5 @@ fn raise_descriptor_limit() {
     let raised = Rlimit { current: limit.maximum, ..limit };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::warn!("the descriptor limit stays at {:?}: {error}", limit.current);
-    }
-}
-
-/// Seconds, fractions too, from a millisecond to a year.
-fn seconds(text: &str) -> Result<Duration, String> {
-    const YEAR: f64 = 365.0 * 24.0 * 3600.0;
-    match text.parse() {
-        Ok(seconds) if (0.001..=YEAR).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("expected seconds between 0.001 and {YEAR}")),
     }
 }

@@ -26,6 +26,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// | [`output_max`](Self::output_max) | 4 MiB | above: ends with `OutputLimit` |
 /// | [`read_buffer`](Self::read_buffer) | 256 KiB | the most one read takes |
 /// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the rest is accepted next turn |
+/// | [`posts_queued`](Self::posts_queued) | 65,536 | a post is given back as `Full` |
 /// | [`idle`](Self::idle) | none | no byte moved for so long: ends with `Idle` |
 /// | [`write_stall`](Self::write_stall) | 60 s | owed, none taken for so long: ends with `WriteStall` |
 /// | [`linger`](Self::linger) | 5 s | after our FIN: the connection is freed, not clean |
@@ -56,6 +57,7 @@ pub struct Config {
     pub(crate) output_max: usize,
     pub(crate) read_buffer: usize,
     pub(crate) accepts_per_turn: usize,
+    pub(crate) posts_queued: usize,
     pub(crate) idle: Option<Duration>,
     pub(crate) write_stall: Duration,
     pub(crate) linger: Duration,
@@ -73,6 +75,7 @@ impl Default for Config {
             output_max: 4 << 20,
             read_buffer: 256 << 10,
             accepts_per_turn: 64,
+            posts_queued: 65_536,
             idle: None,
             write_stall: Duration::from_secs(60),
             linger: Duration::from_secs(5),
@@ -145,8 +148,17 @@ impl Config {
         self
     }
 
+    /// How many closures posted through a [`Handle`](crate::Handle) may wait: one more is given back
+    /// with [`PostError::Full`](crate::PostError::Full). Each is two words, or four with the name
+    /// of a connection, and what it captured. Default 65,536.
+    #[must_use]
+    pub fn posts_queued(mut self, posts: usize) -> Self {
+        self.posts_queued = posts;
+        self
+    }
+
     /// How long an open connection may go without a byte read or taken by the kernel, paused or
-    /// not. Default: no limit.
+    /// not; a connection may have [one of its own](crate::Conn::set_idle_timeout). Default: no limit.
     #[must_use]
     pub fn idle(mut self, timeout: Option<Duration>) -> Self {
         self.idle = timeout;
@@ -190,6 +202,7 @@ impl Config {
             ("output_max", self.output_max),
             ("read_buffer", self.read_buffer),
             ("accepts_per_turn", self.accepts_per_turn),
+            ("posts_queued", self.posts_queued),
         ] {
             if value == 0 {
                 return refuse(format!("Config: {name} is 0"));

@@ -21,6 +21,9 @@ use crate::input::{Leftover, Wait};
 use crate::output::Output;
 use crate::readiness::Readiness;
 use crate::timers::Stamp;
+use own::Own;
+
+mod own;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +59,8 @@ pub(crate) struct Connection {
     pub(crate) leftover: Option<Box<Leftover>>,
     /// Why it ends; set once, when it leaves `Open` or fails.
     reason: Option<CloseReason>,
-    /// Bytes sent that the kernel will never take.
-    unsent: u64,
+    /// What few connections have: a timer, for one.
+    own: Option<Box<Own>>,
     /// When a byte was last read.
     heard: Stamp,
     /// When the kernel last took a byte, or when output came to be owed after there was none.
@@ -78,7 +81,7 @@ impl Connection {
             output: Output::default(),
             leftover: None,
             reason: None,
-            unsent: 0,
+            own: None,
             heard: now,
             taken: now,
             closing: Stamp::NEVER,
@@ -295,11 +298,6 @@ impl Connection {
         self.finish_off();
     }
 
-    /// Counts bytes that were sent and cannot be delivered.
-    pub(crate) fn lose(&mut self, bytes: usize) {
-        self.unsent += bytes as u64;
-    }
-
     pub(crate) fn pause(&mut self) {
         self.flags.set(Flags::PAUSED);
     }
@@ -433,13 +431,14 @@ impl Connection {
         }
         match self.phase {
             Phase::Open if self.stalls_at(limits) <= now => self.cut(CloseReason::WriteStall),
-            Phase::Open => {
+            Phase::Open if self.idles_at(limits) <= now => {
                 self.flags.set(Flags::CUT);
                 self.end(CloseReason::Idle, now, limits);
             }
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
-            Phase::Closed => {}
+            // Or a timer: not ours to act on.
+            Phase::Open | Phase::Closed => {}
         }
     }
 
@@ -458,7 +457,7 @@ impl Connection {
     }
 
     fn drop_output(&mut self) {
-        self.unsent += self.output.len() as u64;
+        self.lose(self.output.len());
         self.output.clear();
     }
 
@@ -554,13 +553,10 @@ impl Connection {
         }
     }
 
-    /// The moment at which it ends by a deadline, if nothing moves until then.
+    /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
-            Phase::Open => self.stalls_at(limits).min(match limits.idle {
-                Some(idle) => self.heard.max(self.taken).after(idle),
-                None => Stamp::NEVER,
-            }),
+            Phase::Open => self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at()),
             Phase::Draining => self.stalls_at(limits).min(self.closing),
             Phase::Lingering => self.closing,
             Phase::Closed => Stamp::NEVER,
@@ -606,7 +602,7 @@ impl Connection {
     /// How it ended.
     pub(crate) fn closed(&mut self) -> Closed {
         debug_assert_eq!(self.phase, Phase::Closed, "only what is over is told");
-        let unsent = self.unsent;
+        let unsent = self.unsent();
         let peer_ended = self.flags.has(Flags::PEER_ENDED);
         let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
         let reason = self.reason.take().expect("who leaves Open has a reason");

@@ -22,6 +22,8 @@ use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 
+mod timer;
+
 /// The reactor, as callbacks see it: every connection by its [`ConnId`].
 ///
 /// Effects on connections (close, abort, pause, their callbacks) come after the running callback

@@ -29,6 +29,7 @@ use crate::offer::{Offer, Work, join};
 use crate::slots::Slots;
 use crate::socket::Socket;
 use crate::stats::Stats;
+use crate::ticks::Ticks;
 use crate::timers::{Deadlines, Stamp};
 
 /// Counts the reactors of the process, for their number in a [`ConnId`].
@@ -78,9 +79,17 @@ pub(crate) struct Core {
     pub(crate) current: Option<ConnId>,
     pub(crate) shutdown: Shutdown,
     /// When shutdown has taken too long; `NEVER`: it has not begun.
-    leave_by: Stamp,
-    /// The last poll filled its list: the kernel may hold more, so no deadline is acted on.
+    pub(crate) leave_by: Stamp,
+    /// Connections whose deadline waits until they were served, with the moment of their entry.
+    pub(crate) postponed: Vec<(ConnId, Stamp)>,
+    /// The timers of the reactor.
+    pub(crate) ticks: Ticks,
+    /// The last poll filled its list: the kernel may hold more.
     poll_was_full: bool,
+    /// What the kernel held at this moment, it has told of: no deadline after it is acted on.
+    pub(crate) told_until: Stamp,
+    /// Full polls in a row: the moment before the first, and their events.
+    sweep: (Stamp, usize),
     /// Listeners that rest: whether a close has somebody to wake.
     pub(crate) resting_listeners: usize,
     /// Number of this reactor.
@@ -111,7 +120,11 @@ impl Core {
             current: None,
             shutdown: Shutdown::No,
             leave_by: Stamp::NEVER,
+            postponed: Vec::new(),
+            ticks: Ticks::new(number),
             poll_was_full: false,
+            told_until: Stamp::default(),
+            sweep: (Stamp::default(), 0),
             resting_listeners: 0,
             number,
         })
@@ -124,8 +137,12 @@ impl Core {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let next = self.deadlines.next();
+        let next = self.next_deadline();
         (next != Stamp::NEVER).then(|| now.until(next))
+    }
+
+    fn next_deadline(&self) -> Stamp {
+        self.deadlines.next().min(self.ticks.next())
     }
 
     fn has_work(&self) -> bool {
@@ -143,7 +160,7 @@ impl Core {
     /// came after the poll looked).
     pub(crate) fn poll(&mut self, limit: Option<Duration>) -> io::Result<Stamp> {
         // Without a deadline nobody asks for the time before the poll.
-        if !self.has_work() && self.deadlines.next() != Stamp::NEVER {
+        if !self.has_work() && self.next_deadline() != Stamp::NEVER {
             self.read_clock();
         }
         let before = self.now;
@@ -157,29 +174,54 @@ impl Core {
         self.read_clock();
         polled?;
         let Core { driver, conns, listeners, run, limits, .. } = self;
-        self.poll_was_full = driver.for_each_event(|token, news| match token.target() {
-            Target::Connection(slot) => {
-                let Some(Tenant { conn, .. }) = conns.find_mut(token, slot) else { return };
-                conn.readiness.merge(news);
-                if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
-                    conn.flags.set(Flags::QUEUED);
-                    run.push_back(token);
+        let mut count = 0;
+        let is_full = driver.for_each_event(|token, news| {
+            count += 1;
+            match token.target() {
+                Target::Connection(slot) => {
+                    let Some(Tenant { conn, .. }) = conns.find_mut(token, slot) else { return };
+                    conn.readiness.merge(news);
+                    if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
+                        conn.flags.set(Flags::QUEUED);
+                        run.push_back(token);
+                    }
                 }
-            }
-            Target::Listener(slot) => {
-                let Some(generation) = listeners.resolve(token, slot, LISTENER_BASE) else {
-                    return;
-                };
-                let Some(listener) = listeners.get_mut(slot, generation) else { return };
-                listener.readable = true;
-                if listener.is_runnable() && !listener.queued {
-                    listener.queued = true;
-                    run.push_back(token);
+                Target::Listener(slot) => {
+                    let Some(generation) = listeners.resolve(token, slot, LISTENER_BASE) else {
+                        return;
+                    };
+                    let Some(listener) = listeners.get_mut(slot, generation) else { return };
+                    listener.readable = true;
+                    if listener.is_runnable() && !listener.queued {
+                        listener.queued = true;
+                        run.push_back(token);
+                    }
                 }
+                Target::Waker => {}
             }
-            Target::Waker => {}
         });
+        self.note_full(is_full, count, before);
         Ok(before)
+    }
+
+    /// What the kernel has told of. After a full list it may hold more, of somebody who then is not
+    /// late; but it tells of each in turn, so that with enough full lists it has told of everybody.
+    pub(crate) fn note_full(&mut self, is_full: bool, count: usize, before: Stamp) {
+        if !is_full {
+            self.poll_was_full = false;
+            self.told_until = before;
+            return;
+        }
+        if !self.poll_was_full {
+            self.sweep = (before, 0);
+        }
+        self.poll_was_full = true;
+        self.sweep.1 += count;
+        // Some kernels make two events of one socket, and some are for nothing.
+        if self.sweep.1 > 4 * (self.conns.len() + self.listeners.len() + 1) {
+            self.told_until = self.sweep.0;
+            self.sweep = (self.now, 0);
+        }
     }
 
     #[inline]
@@ -446,6 +488,7 @@ impl Core {
     #[cold]
     fn recover_from(&mut self, id: ConnId) {
         self.current = None;
+        self.end_expire();
         if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
             let panic = io::Error::other("a callback panicked");
             conn.cut(CloseReason::Handler(panic));
@@ -461,59 +504,6 @@ impl Core {
     }
 
     // --- Effects, after the callbacks -----------------------------------------------------------
-
-    /// Acts on the deadlines that were due before the poll. Not after a full poll, and not where
-    /// the run queue holds what may undo them: what the kernel still holds comes first.
-    pub(crate) fn expire(&mut self, due_by: Stamp) {
-        if self.leave_by <= due_by {
-            self.shutdown = Shutdown::AskedNow;
-        }
-        if self.poll_was_full || self.deadlines.next() > due_by {
-            return;
-        }
-        let mut postponed = Vec::new();
-        while let Some(token) = self.deadlines.expire(due_by) {
-            match token.target() {
-                Target::Connection(slot) => {
-                    let id = self.connection(token, slot).expect("a deadline names a tenant");
-                    let limits = &self.limits;
-                    let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
-                    else {
-                        continue;
-                    };
-                    if conn.flags.has(Flags::QUEUED) && !conn.is_overdue(due_by, limits) {
-                        postponed.push((id, conn.armed));
-                        conn.armed = Stamp::NEVER;
-                        continue;
-                    }
-                    conn.armed = Stamp::NEVER;
-                    conn.expire(due_by, limits);
-                    let due = conn.deadline(limits);
-                    if conn.phase() != Phase::Closed && due != Stamp::NEVER {
-                        self.deadlines.set(token, Stamp::NEVER, due);
-                        conn.armed = due;
-                    }
-                    self.settle(id);
-                }
-                Target::Listener(slot) => {
-                    if let Some(id) = self.listener(token, slot) {
-                        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-                            listener.armed = Stamp::NEVER;
-                        }
-                        self.wake_listener(id);
-                    }
-                }
-                // The reactor's own, for the end of shutdown: seen to above, whatever the poll holds.
-                Target::Waker => {}
-            }
-        }
-        for (id, armed) in postponed {
-            if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) {
-                self.deadlines.set(id.token(), tenant.conn.armed, armed);
-                tenant.conn.armed = armed;
-            }
-        }
-    }
 
     /// Flushes and settles whom others wrote to or changed: one write each, however many sends.
     /// Answers whether there was anybody.
@@ -601,7 +591,7 @@ impl Core {
         }
     }
 
-    fn wake_listener(&mut self, id: ListenerId) {
+    pub(crate) fn wake_listener(&mut self, id: ListenerId) {
         let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return };
         if listener.resting {
             listener.resting = false;

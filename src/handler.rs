@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -14,12 +13,14 @@ use crate::context::{Conn, Context};
 use crate::driver::Wake;
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
+use crate::post::{PostError, Posts};
+use crate::ticks::Tick;
 
 /// The callbacks of a server.
 ///
-/// Per connection: `on_open`, then `on_data` and `on_drain` as things happen, at most one `on_eof`,
-/// one `on_close`, and nothing after. A callback must not block: while it runs, nobody else is
-/// served.
+/// Per connection: `on_open`, then `on_data`, `on_drain` and `on_timer` as things happen, at most
+/// one `on_eof`, one `on_close`, and nothing after. A callback must not block: while it runs, nobody
+/// else is served. What takes long belongs on a thread, which [posts](Handle) what came of it.
 ///
 /// An `Err` from a callback of a connection flushes what was sent, then closes the connection with
 /// [`CloseReason::Handler`](crate::CloseReason::Handler): the "400 Bad Request" before it goes
@@ -126,6 +127,22 @@ pub trait Handler: Sized {
         Ok(())
     }
 
+    /// Called when the timer that [`Conn::set_timer`] set has come. It is not set any more.
+    ///
+    /// # Errors
+    ///
+    /// Flushes what was sent, then closes.
+    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Self::Session) -> io::Result<()> {
+        let _ = (conn, session);
+        Ok(())
+    }
+
+    /// Called when a timer of the reactor has come: [`Context::set_timer`],
+    /// [`Context::set_periodic_timer`].
+    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
+        let _ = (cx, tick);
+    }
+
     /// Called when a connection is over and its descriptor freed. The id is stale already.
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Self::Session, closed: Closed) {
         let _ = (cx, id, session, closed);
@@ -191,19 +208,36 @@ impl<F> fmt::Debug for HandlerFn<F> {
     }
 }
 
-/// Orders from other threads: levels, so that coalesced wakes lose none.
-#[derive(Debug)]
-pub(crate) struct Orders {
-    level: AtomicU8,
-    wake: Wake,
+/// A posted closure.
+pub(crate) enum Post<H: Handler> {
+    /// For the reactor.
+    Any(Box<PostAny<H>>),
+    /// For a connection.
+    To(ConnId, Box<PostTo<H>>),
 }
 
-impl Orders {
+type PostAny<H> = dyn FnOnce(&mut H, &mut Context) + Send;
+
+type PostTo<H> =
+    dyn FnOnce(&mut H, &mut Conn<'_>, &mut <H as Handler>::Session) -> io::Result<()> + Send;
+
+/// What other threads want: orders, which are levels, so that coalesced wakes lose none; and
+/// posted closures.
+#[derive(Debug)]
+pub(crate) struct Orders<H: Handler> {
+    level: AtomicU8,
+    wake: Wake,
+    pub(crate) posts: Posts<Post<H>>,
+}
+
+impl<H: Handler> Orders<H> {
     const SHUTDOWN: u8 = 1;
     const SHUTDOWN_NOW: u8 = 2;
 
-    pub(crate) fn new(wake: Wake) -> Self {
-        Orders { level: AtomicU8::new(0), wake }
+    /// At most `posts` closures wait at a time.
+    pub(crate) fn new(wake: Wake, posts: usize) -> Self {
+        let waker = wake.clone();
+        Orders { level: AtomicU8::new(0), wake, posts: Posts::new(posts, move || waker.wake()) }
     }
 
     fn raise(&self, level: u8) {
@@ -222,7 +256,21 @@ impl Orders {
     }
 }
 
-/// A way to a reactor from other threads. After the reactor's end its methods do nothing.
+/// A way to a reactor from other threads. After the reactor's end there is nobody to shut down, and
+/// a post is given back.
+///
+/// # Posted closures
+///
+/// Each runs once, on the reactor's thread, as a callback does: it must not block, its sends leave
+/// when it returns, a panic passes through [`Reactor::run`](crate::Reactor::run). Those of one
+/// thread run in the order in which it posted them. At most 256 run in a turn, so that a flood of
+/// them keeps no socket waiting.
+///
+/// What was accepted runs, during an orderly shutdown too, with two exceptions: a closure for a
+/// connection that is gone, and those that still wait when the reactor is dropped, cut short by
+/// [`shutdown_now`](Self::shutdown_now) or by [`shutdown_max`](crate::Config::shutdown_max), or
+/// ended by an error. They are dropped with what they captured, on the reactor's thread: whoever
+/// waits for an answer should wait on a channel whose other end the closure holds.
 ///
 /// # Examples
 ///
@@ -240,35 +288,140 @@ impl Orders {
 /// # Ok(())
 /// # }
 /// ```
-pub struct Handle<H> {
-    orders: Arc<Orders>,
-    /// Names the handler without holding one: `Send` and `Sync` whatever it is.
-    handler: PhantomData<fn(H)>,
+pub struct Handle<H: Handler> {
+    /// `Send` and `Sync` whatever the handler is: it holds none, only closures that can be sent.
+    orders: Arc<Orders<H>>,
 }
 
-impl<H> Handle<H> {
-    pub(crate) fn new(orders: Arc<Orders>) -> Self {
-        Handle { orders, handler: PhantomData }
+impl<H: Handler> Handle<H> {
+    pub(crate) fn new(orders: Arc<Orders<H>>) -> Self {
+        Handle { orders }
     }
 
     /// As [`Context::shutdown`].
     pub fn shutdown(&self) {
-        self.orders.raise(Orders::SHUTDOWN);
+        self.orders.raise(Orders::<H>::SHUTDOWN);
     }
 
     /// As [`Context::shutdown_now`].
     pub fn shutdown_now(&self) {
-        self.orders.raise(Orders::SHUTDOWN_NOW);
+        self.orders.raise(Orders::<H>::SHUTDOWN_NOW);
+    }
+
+    /// Has `closure` called with the handler, soon, on the reactor's thread. See
+    /// [above](#posted-closures).
+    ///
+    /// # Errors
+    ///
+    /// Gives the closure back: [`Full`](PostError::Full) if
+    /// [`posts_queued`](crate::Config::posts_queued) wait already, [`Ended`](PostError::Ended) if
+    /// the reactor has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::{Reactor, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+    /// let handle = reactor.handle();
+    /// let other = std::thread::spawn(move || {
+    ///     let news = "the cache is warm\n".to_string();
+    ///     handle.post(move |_handler, cx| {
+    ///         cx.broadcast(news.into());
+    ///         # cx.shutdown();
+    ///     })
+    /// });
+    /// reactor.run()?;
+    /// # other.join().unwrap().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn post<F>(&self, closure: F) -> Result<(), PostError<F>>
+    where
+        F: FnOnce(&mut H, &mut Context) + Send + 'static,
+    {
+        let posted = self.orders.posts.post(Box::new(closure), |closure| Post::Any(closure));
+        posted.map_err(|refused| refused.map(|closure| *closure))
+    }
+
+    /// Has `closure` called for a connection, with its session, as any callback of it; its error
+    /// closes the connection, once what was sent is flushed. See [above](#posted-closures).
+    ///
+    /// If the connection is gone when its turn comes, closing, or not open yet, the closure is
+    /// dropped, and counted in [`Stats::posts_missed`](crate::Stats::posts_missed). A connection
+    /// that waits for an answer of yours should be [held](Conn::hold), or a shutdown may close it
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// Gives the closure back, as [`post`](Self::post) does.
+    ///
+    /// # Examples
+    ///
+    /// Work that takes long is done on a thread, and answered from there (the example `offload`
+    /// does it on a few threads, in order, and with a bound):
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::thread;
+    /// use wouldblock::{Conn, Context, Handle, Handler, Input, Origin};
+    ///
+    /// struct Slow {
+    ///     handle: Option<Handle<Slow>>,
+    /// }
+    ///
+    /// impl Handler for Slow {
+    ///     type Session = ();
+    ///
+    ///     fn on_start(&mut self, _cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
+    ///         self.handle = Some(handle);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_data(
+    ///         &mut self,
+    ///         conn: &mut Conn<'_>,
+    ///         _session: &mut (),
+    ///         input: &mut Input<'_>,
+    ///     ) -> io::Result<()> {
+    ///         let (id, question) = (conn.id(), input.take_all().to_vec());
+    ///         let handle = self.handle.clone().expect("on_start came first");
+    ///         conn.pause(); // one question at a time
+    ///         conn.hold(true);
+    ///         thread::spawn(move || {
+    ///             let answer: Vec<u8> = question.into_iter().rev().collect(); // takes long
+    ///             // The reactor may have ended meanwhile: then nobody waits for it.
+    ///             let _ = handle.post_to(id, move |_handler, conn, _session| {
+    ///                 conn.send(answer);
+    ///                 conn.hold(false);
+    ///                 conn.resume();
+    ///                 Ok(())
+    ///             });
+    ///         });
+    ///         Ok(())
+    ///     }
+    ///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    /// }
+    /// ```
+    pub fn post_to<F>(&self, id: ConnId, closure: F) -> Result<(), PostError<F>>
+    where
+        F: FnOnce(&mut H, &mut Conn<'_>, &mut H::Session) -> io::Result<()> + Send + 'static,
+    {
+        let posted = self.orders.posts.post(Box::new(closure), |closure| Post::To(id, closure));
+        posted.map_err(|refused| refused.map(|closure| *closure))
     }
 }
 
-impl<H> Clone for Handle<H> {
+impl<H: Handler> Clone for Handle<H> {
     fn clone(&self) -> Self {
         Handle::new(Arc::clone(&self.orders))
     }
 }
 
-impl<H> fmt::Debug for Handle<H> {
+impl<H: Handler> fmt::Debug for Handle<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").finish_non_exhaustive()
     }

@@ -41,7 +41,7 @@ use handle::Descriptor;
 pub(crate) use handle::{Listener, Stream};
 use link::{Goodbye, Link, THERE, Transport};
 use profile::Profile;
-use rng::Rng;
+pub(crate) use rng::Rng;
 use trace::{Answer, Trace, What};
 
 /// Who comes to a full backlog tries again after so long, then after twice as long, and so on (the

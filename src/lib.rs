@@ -101,6 +101,14 @@
 //! A peer that sends without end before it reads a byte stops itself that way, by design: its own
 //! answers are in its way.
 //!
+//! # Time and threads
+//!
+//! A connection has a timer ([`Conn::set_timer`], [`on_timer`](Handler::on_timer)); the reactor has
+//! as many as you like, once or again and again ([`Context::set_timer`],
+//! [`on_tick`](Handler::on_tick)). A callback that takes long makes everybody wait: give the work
+//! to a thread, and let it [`post`](Handle::post) what came of it back, or
+//! [`post_to`](Handle::post_to) the connection that waits for it.
+//!
 //! # Ends
 //!
 //! A peer's end ([`on_eof`](Handler::on_eof)) is not its death: it may still read, and replies
@@ -122,8 +130,8 @@
 //!    [`Closed`].
 //! 3. **Exactly once, never nested.** Per connection `on_open`, data, at most one `on_eof`, one
 //!    `on_close`, and nothing after; no callback runs inside another.
-//! 4. **Bounded by construction.** Input, output, connections and every wait have a limit in
-//!    [`Config`], with a documented default.
+//! 4. **Bounded by construction.** Input, output, connections, posted closures and every wait have
+//!    a limit in [`Config`], with a documented default.
 //! 5. **Backpressure without asking.** Who does not read is not read from.
 //! 6. **Neither dies nor spins.** Not when accept fails, not when descriptors run out, not for
 //!    anything a peer does.
@@ -165,11 +173,13 @@ mod context;
 mod core;
 mod cork;
 mod driver;
+mod expire;
 mod flags;
 pub mod frame;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handler;
+mod heap;
 mod id;
 mod input;
 #[cfg(any(test, feature = "sim"))]
@@ -181,6 +191,7 @@ mod listen;
 mod listener;
 mod offer;
 mod output;
+mod post;
 mod reactor;
 mod readiness;
 mod send;
@@ -189,6 +200,7 @@ pub mod sim;
 mod slots;
 mod socket;
 mod stats;
+mod ticks;
 mod timers;
 
 pub use crate::address::Address;
@@ -200,10 +212,12 @@ pub use crate::handler::{Handle, Handler, HandlerFn, handler_fn};
 pub use crate::id::{ConnId, ListenerId, Origin};
 pub use crate::input::Input;
 pub use crate::listen::Listen;
+pub use crate::post::PostError;
 pub use crate::reactor::Reactor;
 pub use crate::slots::ConnMap;
 pub use crate::socket::Stream;
 pub use crate::stats::{ClosedCounts, Stats};
+pub use crate::ticks::{Tick, TimerId};
 
 /// The README's code is tested with everything else.
 #[cfg(doctest)]

@@ -23,11 +23,13 @@ use crate::offer::{Offer, Work};
 use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
+use due::{Inbox, POSTS_PER_TURN};
+
+mod due;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).
 const ROUNDS: usize = 16;
-
 /// A server: listeners, their connections, and the handler that serves them, on one thread.
 ///
 /// # Examples
@@ -63,14 +65,15 @@ const ROUNDS: usize = 16;
 /// }
 /// ```
 pub struct Reactor<H: Handler> {
+    /// What other threads asked for. Dropped first: then their posts are refused, and a handler
+    /// that waits for its threads in its own drop does not wait for ever.
+    inbox: Inbox<H>,
     pub(crate) handler: H,
     /// By slot, from `on_open` to `on_close`. `None` also for one whose `on_open` failed.
     sessions: Vec<Option<H::Session>>,
     pub(crate) cx: Context,
     /// What every connection is read into. Outside of `cx`, so that a callback can be lent both.
     buffer: ReadBuffer,
-    /// What other threads asked for.
-    orders: Arc<Orders>,
     state: State,
 }
 
@@ -110,7 +113,7 @@ impl<H: Handler> Reactor<H> {
         Ok(Reactor {
             handler,
             sessions: Vec::new(),
-            orders: Arc::new(Orders::new(core.driver.wake())),
+            inbox: Inbox(Arc::new(Orders::new(core.driver.wake(), config.posts_queued))),
             cx: Context { core },
             buffer: ReadBuffer::new(config.read_buffer),
             state: State::New,
@@ -185,14 +188,17 @@ impl<H: Handler> Reactor<H> {
         self.obey();
         // 3. Everybody on the run queue, once.
         self.serve_run_queue();
-        // 4. What is due, what others were sent, who has ended.
-        self.cx.core.expire(due_by);
+        // 4. What was posted, what is due, what others were sent, who has ended.
+        self.run_posts(POSTS_PER_TURN);
+        self.cx.core.check_leaving(due_by);
+        self.ring();
+        self.tick();
         self.follow_effects();
         // 5. Vacated slots may be let again: no event of this turn can meet a new tenant.
         self.cx.core.recycle();
         self.cx.core.stats.turns += 1;
         if self.state == State::Leaving && self.cx.core.is_empty() {
-            self.state = State::Over;
+            self.end();
         }
         Ok(self.state != State::Over)
     }
@@ -208,6 +214,7 @@ impl<H: Handler> Reactor<H> {
         // The level is what counts, not the wake: mio's poll(2) backend empties the wake's
         // descriptor when it arms a socket again, whoever filled it.
         self.hear_orders();
+        let timeout = if self.inbox.0.posts.is_waiting() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
@@ -325,15 +332,20 @@ impl<H: Handler> Reactor<H> {
 
     // --- 4. Effects -----------------------------------------------------------------------------
 
+    /// Calls `on_open` for those taken over.
+    fn open_adopted(&mut self) {
+        for _ in 0..self.cx.core.opening.len() {
+            if let Some((id, origin)) = self.cx.core.next_opening() {
+                self.open(id, origin);
+            }
+        }
+    }
+
     /// Flushes whom others wrote to and tells who has ended, until nothing is left or the rounds
     /// are spent.
     fn follow_effects(&mut self) {
         for _ in 0..ROUNDS {
-            for _ in 0..self.cx.core.opening.len() {
-                if let Some((id, origin)) = self.cx.core.next_opening() {
-                    self.open(id, origin);
-                }
-            }
+            self.open_adopted();
             let touched = self.cx.core.settle_touched();
             let ended = self.cx.core.ended_len();
             if ended == 0 && !touched {
@@ -358,9 +370,9 @@ impl<H: Handler> Reactor<H> {
     /// Notes what other threads asked for.
     #[inline]
     fn hear_orders(&mut self) {
-        if self.orders.is_shutdown_now() {
+        if self.inbox.0.is_shutdown_now() {
             self.cx.shutdown_now();
-        } else if self.orders.is_shutdown() {
+        } else if self.inbox.0.is_shutdown() {
             self.cx.shutdown();
         }
     }
@@ -372,6 +384,7 @@ impl<H: Handler> Reactor<H> {
             Shutdown::No | Shutdown::Begun => {}
             Shutdown::Asked => self.leave(true),
             Shutdown::AskedNow => {
+                self.inbox.0.posts.end();
                 self.leave(false);
                 self.cx.core.cut_all();
             }
@@ -409,6 +422,16 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
+    /// Everybody has left: the end, once what was posted has run. Nothing is accepted meanwhile, so
+    /// there is an end to that.
+    #[cold]
+    fn end(&mut self) {
+        let posts = &self.inbox.0.posts;
+        posts.close();
+        self.run_posts(usize::MAX);
+        self.state = State::Over;
+    }
+
     /// Aborts everything, each connection with its `on_close`.
     #[cold]
     fn give_up(&mut self) {
@@ -416,6 +439,7 @@ impl<H: Handler> Reactor<H> {
             self.cx.core.close_listener(listener);
         }
         self.state = State::Over;
+        self.inbox.0.posts.end();
         // Refuses whatever a callback would open.
         self.cx.core.shutdown = Shutdown::Begun;
         self.cx.core.cut_all();
@@ -431,7 +455,7 @@ impl<H: Handler> Reactor<H> {
     /// A way in from other threads.
     #[must_use]
     pub fn handle(&self) -> Handle<H> {
-        Handle::new(Arc::clone(&self.orders))
+        Handle::new(Arc::clone(&self.inbox.0))
     }
 
     /// How long another loop may wait before it must call [`turn`](Self::turn) even if the
@@ -439,6 +463,9 @@ impl<H: Handler> Reactor<H> {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         if self.state == State::New || self.state == State::Over {
+            return Some(Duration::ZERO);
+        }
+        if self.inbox.0.posts.is_waiting() {
             return Some(Duration::ZERO);
         }
         self.cx.core.next_timeout(self.cx.core.driver.now())

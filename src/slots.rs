@@ -67,6 +67,11 @@ impl<T> Slots<T> {
         (Token::new(base + slot, generation) == token).then_some(generation)
     }
 
+    /// The present generation of `slot`.
+    pub(crate) fn present(&self, slot: u32) -> Option<u32> {
+        self.generations.get(slot as usize).copied()
+    }
+
     /// The tenant whom `token` means, if still there.
     #[inline]
     pub(crate) fn find_mut(&mut self, token: Token, slot: u32) -> Option<&mut T> {
@@ -104,10 +109,14 @@ impl<T> Slots<T> {
     }
 
     /// Lets the places vacated this turn be let again, each under its next generation.
+    #[inline]
     pub(crate) fn recycle(&mut self) {
-        if self.vacated.is_empty() {
-            return;
+        if !self.vacated.is_empty() {
+            self.recycle_vacated();
         }
+    }
+
+    fn recycle_vacated(&mut self) {
         for slot in self.vacated.drain(..) {
             let generation = &mut self.generations[slot as usize];
             // At the last generation the place stays taken by nobody: no name is given twice.

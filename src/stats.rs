@@ -24,6 +24,10 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes taken by the kernel.
     pub bytes_out: u64,
+    /// Posted closures that were run.
+    pub posts: u64,
+    /// Closures posted to a connection that was gone, closing or not open yet: dropped.
+    pub posts_missed: u64,
     /// Turns of the loop.
     pub turns: u64,
 }

@@ -35,11 +35,29 @@ impl Stamp {
         Stamp(self.0.saturating_add(nanoseconds(wait)))
     }
 
+    /// The first moment after `now` of those that are whole periods after this one, and how many of
+    /// them have passed before it. `period` is not zero, and `now` is not before this moment.
+    pub(crate) fn next_period(self, period: Duration, now: Stamp) -> (Stamp, u64) {
+        let period = nanoseconds(period).max(1);
+        let missed = now.0.saturating_sub(self.0) / period;
+        let next = missed.saturating_add(1).saturating_mul(period);
+        (Stamp(self.0.saturating_add(next)), missed)
+    }
+
+    /// How long after the reactor was made.
+    pub(crate) fn since_start(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
     /// How long until `later`: zero if that has passed.
     pub(crate) fn until(self, later: Stamp) -> Duration {
         Duration::from_nanos(later.0.saturating_sub(self.0))
     }
 }
+
+/// The shortest wait of a timer: it is over only when the clock has moved on, so that no timer set
+/// by a callback comes up in the batch that callback belongs to.
+pub(crate) const INSTANT: Duration = Duration::from_nanos(1);
 
 #[inline]
 fn nanoseconds(duration: Duration) -> u64 {
@@ -69,6 +87,7 @@ impl Deadlines {
     }
 
     /// The earliest moment at which somebody is to be looked at.
+    #[inline]
     pub(crate) fn next(&self) -> Stamp {
         self.entries.first().map_or(Stamp::NEVER, |entry| entry.0)
     }

@@ -564,3 +564,60 @@ fn a_connection_is_small() {
     let rest = size_of::<crate::core::Tenant>() - size_of::<crate::socket::Socket>();
     assert!(rest <= 148, "{rest}");
 }
+
+/// Trap 63: a timer is a moment among the deadlines; setting it again only moves it.
+#[test]
+fn a_timer_is_one_more_deadline_and_fires_once() {
+    let mut conn = Connection::new(START);
+    let limits = limits();
+    let without = conn.deadline(&limits);
+    assert!(!conn.cancel_timer());
+    conn.set_timer(Stamp::at(20));
+    conn.set_timer(Stamp::at(10));
+    assert_eq!(conn.deadline(&limits), Stamp::at(10));
+    assert!(!conn.take_timer(Stamp::at(9)), "never early");
+    assert!(conn.take_timer(Stamp::at(10)));
+    assert!(!conn.take_timer(Stamp::at(30)), "once");
+    assert_eq!(conn.deadline(&limits), without);
+    conn.set_timer(Stamp::at(10));
+    assert!(conn.cancel_timer());
+    assert!(!conn.take_timer(Stamp::at(10)));
+    conn.set_timer(Stamp::at(10));
+    conn.close(START, &limits);
+    assert!(!conn.take_timer(Stamp::at(10)), "it ends with close");
+}
+
+/// A timer that is due is no idle timeout and no stall.
+#[test]
+fn a_due_timer_ends_nothing() {
+    let mut conn = Connection::new(START);
+    conn.set_timer(Stamp::at(10));
+    conn.expire(Stamp::at(10), &limits());
+    assert_eq!(conn.phase(), Phase::Open);
+}
+
+/// Promise 4: what is put off while there is something to read comes all the same.
+#[test]
+fn a_timer_is_put_off_only_so_often() {
+    let mut conn = Connection::new(START);
+    conn.set_timer(Stamp::at(10));
+    conn.put_off(Stamp::at(9));
+    for _ in 0..64 {
+        assert!(!conn.is_timer_overdue(Stamp::at(20)));
+        conn.put_off(Stamp::at(20));
+    }
+    assert!(conn.is_timer_overdue(Stamp::at(20)));
+    conn.set_timer(Stamp::at(15));
+    assert!(!conn.is_timer_overdue(Stamp::at(20)), "set again, it begins again");
+}
+
+#[test]
+fn an_idle_timeout_of_its_own_stands_before_the_one_for_all() {
+    let mut conn = Connection::new(START);
+    let limits = Config::default().idle(Some(Duration::from_secs(9))).limits(None);
+    assert_eq!(conn.idles_at(&limits), START.after(Duration::from_secs(9)));
+    conn.set_idle_timeout(Some(Duration::from_secs(2)));
+    assert_eq!(conn.deadline(&limits), START.after(Duration::from_secs(2)));
+    conn.set_idle_timeout(None);
+    assert_eq!(conn.deadline(&limits), Stamp::NEVER);
+}

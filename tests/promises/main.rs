@@ -26,3 +26,5 @@ mod process;
 mod shutdown;
 mod streams;
 mod support;
+mod threads;
+mod timers;

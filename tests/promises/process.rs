@@ -424,7 +424,7 @@ fn run_example(name: &str, args: &[&str]) -> Output {
 fn the_examples_say_what_is_wrong_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    for name in ["echo", "hello", "setblocking"] {
+    for name in ["countdown", "echo", "hello", "offload", "setblocking"] {
         for (args, code) in [
             (["--listen", taken.as_str()], 1),
             (["--listen", "no-such-host.invalid:80"], 1),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use wouldblock::{
     Closed, Config, Conn, ConnId, Context, Handle, Handler, Input, Listen, Origin, Reactor, Stats,
+    Tick,
 };
 
 /// How long a test waits for a fact before it fails. Nothing is expected to take this long.
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Data(ConnId),
     Eof(ConnId),
     Drain(ConnId),
+    Timer(ConnId),
+    Tick(Tick),
     Close(ConnId, Arc<Closed>),
     Shutdown,
 }
@@ -87,10 +90,16 @@ impl Record {
             Event::Data(id) if *id == of => Some("data"),
             Event::Eof(id) if *id == of => Some("eof"),
             Event::Drain(id) if *id == of => Some("drain"),
+            Event::Timer(id) if *id == of => Some("timer"),
             Event::Close(id, _) if *id == of => Some("close"),
             _ => None,
         });
         names.collect::<Vec<_>>().join(" ")
+    }
+
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
+        let tick = |event: &Event| if let Event::Tick(tick) = event { Some(*tick) } else { None };
+        self.0.lock().unwrap().iter().filter_map(tick).collect()
     }
 
     #[track_caller]
@@ -125,6 +134,7 @@ impl Record {
 type OnStart = dyn FnMut(&mut Context, Handle<Script>) -> io::Result<()> + Send;
 type OnConn = dyn FnMut(&mut Conn<'_>) -> io::Result<()> + Send;
 type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send;
+type OnTick = dyn FnMut(&mut Context, Tick) + Send;
 type OnClose = dyn FnMut(&mut Context, ConnId, &Closed) + Send;
 type OnShutdown = dyn FnMut(&mut Context) + Send;
 
@@ -138,6 +148,8 @@ pub(crate) struct Script {
     data: Box<OnInput>,
     eof: Box<OnInput>,
     drain: Box<OnConn>,
+    timer: Box<OnConn>,
+    tick: Box<OnTick>,
     close: Box<OnClose>,
     shutdown: Box<OnShutdown>,
 }
@@ -146,6 +158,12 @@ pub(crate) struct Script {
 pub(crate) struct Session {
     id: ConnId,
     ended: bool,
+}
+
+impl Session {
+    pub(crate) fn is_of(&self, id: ConnId) -> bool {
+        self.id == id
+    }
 }
 
 /// A script that echoes, and closes at the peer's end.
@@ -163,6 +181,8 @@ pub(crate) fn echo() -> Script {
             Ok(())
         }),
         drain: Box::new(|_| Ok(())),
+        timer: Box::new(|_| Ok(())),
+        tick: Box::new(|_, _| ()),
         close: Box::new(|_, _, _| ()),
         shutdown: Box::new(|_| ()),
     }
@@ -206,6 +226,19 @@ impl Script {
         f: impl FnMut(&mut Conn<'_>) -> io::Result<()> + Send + 'static,
     ) -> Self {
         self.drain = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_timer(
+        mut self,
+        f: impl FnMut(&mut Conn<'_>) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.timer = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_tick(mut self, f: impl FnMut(&mut Context, Tick) + Send + 'static) -> Self {
+        self.tick = Box::new(f);
         self
     }
 
@@ -271,6 +304,17 @@ impl Handler for Script {
         assert_eq!(session.id, conn.id(), "a session was lent to another connection");
         self.record.push(Event::Drain(conn.id()));
         (self.drain)(conn)
+    }
+
+    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+        assert_eq!(session.id, conn.id(), "a session was lent to another connection");
+        self.record.push(Event::Timer(conn.id()));
+        (self.timer)(conn)
+    }
+
+    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
+        self.record.push(Event::Tick(tick));
+        (self.tick)(cx, tick);
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {

@@ -1,0 +1,210 @@
+//! Timers and the clock, as callbacks see them.
+//!
+//! What they do is in `expire.rs`; here they are described. Read next: `handler.rs`, whose
+//! `on_timer` and `on_tick` they bring.
+
+use std::time::Duration;
+
+use super::{Conn, Context};
+use crate::id::ConnId;
+use crate::ticks::TimerId;
+
+impl Context {
+    /// Sets a timer of the reactor: [`on_tick`](crate::Handler::on_tick) comes once, when `wait` is
+    /// over, counted from this call.
+    ///
+    /// Never early; late by the poll's rounding (less than a millisecond, `epoll_wait(2)`) and by what
+    /// the loop is busy with. However many there are, setting and cancelling one costs next to nothing
+    /// (`cargo bench --bench timers`). No limit but memory bounds their number: it is your own code
+    /// that sets them.
+    ///
+    /// Timers keep the poll from waiting too long, not the reactor from ending.
+    ///
+    /// Not guaranteed: the order of timers that come due at the same moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::time::Duration;
+    /// use wouldblock::{Conn, Context, Handle, Handler, Input, Origin, Reactor, Tick, TimerId};
+    ///
+    /// struct Impatient {
+    ///     end: Option<TimerId>,
+    /// }
+    ///
+    /// impl Handler for Impatient {
+    ///     type Session = ();
+    ///
+    ///     fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+    ///         self.end = Some(cx.set_timer(Duration::from_millis(10)));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
+    ///         if Some(tick.timer) == self.end {
+    ///             cx.shutdown();
+    ///         }
+    ///     }
+    ///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    ///     # fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    /// }
+    ///
+    /// fn main() -> io::Result<()> {
+    ///     Reactor::new(Impatient { end: None })?.run() // returns after ten milliseconds
+    /// }
+    /// ```
+    pub fn set_timer(&mut self, wait: Duration) -> TimerId {
+        self.core.set_tick(wait)
+    }
+
+    /// Sets a timer of the reactor that comes again and again:
+    /// [`on_tick`](crate::Handler::on_tick) after each `period`, the first one period from now.
+    ///
+    /// It does not drift: however late a call was, the next is due at a whole number of periods
+    /// from the beginning. Periods in which the loop was too busy to call are skipped, and
+    /// [`Tick::missed`](crate::Tick::missed) tells how many. A period below one millisecond counts
+    /// as one. Otherwise as [`set_timer`](Self::set_timer).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wouldblock::Context;
+    /// # fn on_start(cx: &mut Context) {
+    /// let heartbeat = cx.set_periodic_timer(Duration::from_secs(1));
+    /// // later, when nobody listens any more:
+    /// cx.cancel_timer(heartbeat);
+    /// # }
+    /// ```
+    pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
+        self.core.set_ticks(period)
+    }
+
+    /// Cancels a timer of the reactor. Answers whether there was one: not if it was one-shot and
+    /// has fired, or was cancelled already. It does not fire after this, whatever its time.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.core.ticks.cancel(timer)
+    }
+
+    /// Sets the timer of a connection. See [`Conn::set_timer`]. Answers whether it is there, open,
+    /// and its `on_open` was called.
+    pub fn set_timer_of(&mut self, id: ConnId, wait: Duration) -> bool {
+        self.core.set_timer(id, wait)
+    }
+
+    /// Cancels the timer of a connection. See [`Conn::cancel_timer`]. Answers whether one was set.
+    pub fn cancel_timer_of(&mut self, id: ConnId) -> bool {
+        self.core.cancel_timer(id)
+    }
+
+    /// Sets the idle timeout of a connection. See [`Conn::set_idle_timeout`]. Answers whether it is
+    /// there and open.
+    pub fn set_idle_timeout(&mut self, id: ConnId, timeout: Option<Duration>) -> bool {
+        self.core.set_idle_timeout(id, timeout)
+    }
+
+    /// What the reactor's clock says: the time since the reactor was made.
+    ///
+    /// Monotonic (`CLOCK_MONOTONIC`, `clock_gettime(2)`): it does not follow changes of the wall
+    /// clock, and on Linux it stands still while the machine is suspended. Timers and timeouts go
+    /// by it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use wouldblock::Context;
+    /// # fn timed(cx: &Context) {
+    /// let begun = cx.now();
+    /// // some work
+    /// log::debug!("it took {:?}", cx.now().saturating_sub(begun));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.core.driver.now().since_start()
+    }
+}
+
+impl Conn<'_> {
+    /// Sets this connection's timer: [`on_timer`](crate::Handler::on_timer) comes once, when `wait`
+    /// is over, counted from this call. A connection has one; setting it again replaces it, as often
+    /// as you like: that moves a number. It ends with the connection, and with
+    /// [`close`](Self::close).
+    ///
+    /// Never early. As with every deadline, what the peer had sent by then comes first: while the
+    /// connection still has something to read, its timer waits, but not for more than 64 turns.
+    /// Ignored after `close`. It does not keep the connection through a shutdown; [`hold`](Self::hold)
+    /// does.
+    ///
+    /// # Examples
+    ///
+    /// A client has ten seconds to send its name:
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::time::Duration;
+    /// use wouldblock::{Conn, Handler, Input, Origin};
+    ///
+    /// struct Door;
+    ///
+    /// impl Handler for Door {
+    ///     type Session = ();
+    ///
+    ///     fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+    ///         conn.set_timer(Duration::from_secs(10));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_data(
+    ///         &mut self,
+    ///         conn: &mut Conn<'_>,
+    ///         _session: &mut (),
+    ///         input: &mut Input<'_>,
+    ///     ) -> io::Result<()> {
+    ///         if input.line().is_some() {
+    ///             conn.cancel_timer();
+    ///             conn.send("welcome\n");
+    ///         }
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_timer(&mut self, conn: &mut Conn<'_>, _session: &mut ()) -> io::Result<()> {
+    ///         conn.send("too slow\n");
+    ///         conn.close();
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn set_timer(&mut self, wait: Duration) {
+        self.cx.core.set_timer(self.id, wait);
+    }
+
+    /// Cancels this connection's timer. Answers whether one was set. It does not fire after this,
+    /// not even if its time has come.
+    pub fn cancel_timer(&mut self) -> bool {
+        self.cx.core.cancel_timer(self.id)
+    }
+
+    /// Sets how long this connection may go without a byte read or taken by the kernel, instead of
+    /// [`Config::idle`](crate::Config::idle); `None`: for as long as it likes. Counted from the last
+    /// such byte, not from this call. Ignored after [`close`](Self::close).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wouldblock::Conn;
+    /// # fn on_subscribe(conn: &mut Conn<'_>) {
+    /// // A subscriber only listens: silence is no sign of death.
+    /// conn.set_idle_timeout(None);
+    /// # }
+    /// ```
+    pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        self.cx.core.set_idle_timeout(self.id, timeout);
+    }
+}

@@ -1,0 +1,185 @@
+//! Deadlines and timers: who is late, and whose turn it is.
+//!
+//! What the kernel still holds comes first: a deadline is acted on only if it was due when the
+//! kernel had last told of everybody, and if its connection is not on the run queue with something
+//! that may undo it. `reactor.rs` asks for one timer after the other and calls the handler, so what
+//! one callback closes or cancels does not come up any more (trap 62). Read next: `timers.rs`.
+
+use std::time::Duration;
+
+use crate::conn::Phase;
+use crate::core::{Core, Shutdown, Tenant};
+use crate::flags::Flags;
+use crate::id::{ConnId, Target};
+use crate::ticks::{Tick, TimerId};
+use crate::timers::{INSTANT, Stamp};
+
+/// A period below this counts as this: what the poll can wait for.
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+
+impl Core {
+    // --- Setting --------------------------------------------------------------------------------
+
+    /// Sets a connection's timer. Answers whether it is there and open.
+    pub(crate) fn set_timer(&mut self, id: ConnId, wait: Duration) -> bool {
+        // Counted from now, not from the last look at the clock: never early.
+        self.read_clock();
+        let due = self.now.after(wait.max(INSTANT));
+        let Some(tenant) = self.tenant_mut(id) else { return false };
+        if !tenant.conn.is_served() {
+            return false;
+        }
+        tenant.conn.set_timer(due);
+        self.arm(id);
+        true
+    }
+
+    /// Answers whether there was a timer to cancel.
+    pub(crate) fn cancel_timer(&mut self, id: ConnId) -> bool {
+        self.tenant_mut(id).is_some_and(|tenant| tenant.conn.cancel_timer())
+    }
+
+    /// Answers whether the connection is there and open.
+    pub(crate) fn set_idle_timeout(&mut self, id: ConnId, timeout: Option<Duration>) -> bool {
+        let Some(tenant) = self.tenant_mut(id) else { return false };
+        if tenant.conn.phase() != Phase::Open {
+            return false;
+        }
+        tenant.conn.set_idle_timeout(timeout);
+        self.arm(id);
+        true
+    }
+
+    /// Sets a timer of the reactor; `period`: zero for one-shot.
+    pub(crate) fn set_tick(&mut self, wait: Duration) -> TimerId {
+        self.read_clock();
+        self.ticks.set(self.now.after(wait.max(INSTANT)), Duration::ZERO)
+    }
+
+    pub(crate) fn set_ticks(&mut self, period: Duration) -> TimerId {
+        let period = period.max(PERIOD_MIN);
+        self.read_clock();
+        self.ticks.set(self.now.after(period), period)
+    }
+
+    /// Sees that a connection is looked at when its nearest deadline has come.
+    fn arm(&mut self, id: ConnId) {
+        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+            return;
+        };
+        let due = conn.deadline(&self.limits);
+        if due < conn.armed {
+            self.deadlines.set(id.token(), conn.armed, due);
+            conn.armed = due;
+        }
+    }
+
+    // --- Acting ---------------------------------------------------------------------------------
+
+    /// Acts on the deadlines that were due by `due_by`, until it comes to a timer of a connection:
+    /// that is for the handler, and then for [`settle`](Self::settle).
+    pub(crate) fn expire(&mut self, due_by: Stamp) -> Option<ConnId> {
+        while let Some(token) = self.deadlines.expire(due_by) {
+            match token.target() {
+                Target::Connection(slot) => {
+                    let id = self.connection(token, slot).expect("a deadline names a tenant");
+                    if self.expire_connection(id, due_by) {
+                        return Some(id);
+                    }
+                }
+                Target::Listener(slot) => {
+                    if let Some(id) = self.listener(token, slot) {
+                        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+                            listener.armed = Stamp::NEVER;
+                        }
+                        self.wake_listener(id);
+                    }
+                }
+                // The reactor's own, for the end of shutdown: seen to by `check_leaving`.
+                Target::Waker => {}
+            }
+        }
+        None
+    }
+
+    /// Answers whether its timer has come.
+    fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
+        let limits = &self.limits;
+        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+            return false;
+        };
+        let armed = std::mem::replace(&mut conn.armed, Stamp::NEVER);
+        if conn.flags.has(Flags::QUEUED)
+            && !conn.is_overdue(due_by, limits)
+            && !conn.is_timer_overdue(due_by)
+        {
+            conn.put_off(due_by);
+            self.postponed.push((id, armed));
+            return false;
+        }
+        // The timer first: it may send what keeps the connection from being idle.
+        let rings = conn.take_timer(due_by);
+        if rings {
+            self.arm(id);
+        } else {
+            conn.expire(due_by, limits);
+            self.arm(id);
+            self.settle(id);
+        }
+        rings
+    }
+
+    /// After the last of the batch: those that were postponed are looked at next turn.
+    pub(crate) fn end_expire(&mut self) {
+        while let Some((id, armed)) = self.postponed.pop() {
+            if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation())
+                && armed < tenant.conn.armed
+            {
+                self.deadlines.set(id.token(), tenant.conn.armed, armed);
+                tenant.conn.armed = armed;
+            }
+        }
+    }
+
+    /// Whether the handler may be called for a connection.
+    pub(crate) fn is_served(&self, id: ConnId) -> bool {
+        self.tenant(id).is_some_and(|tenant| tenant.conn.is_served())
+    }
+
+    /// If shutdown has taken too long: ends it.
+    #[inline]
+    pub(crate) fn check_leaving(&mut self, due_by: Stamp) {
+        if self.leave_by <= due_by {
+            self.shutdown = Shutdown::AskedNow;
+        }
+    }
+
+    /// The next timer of the reactor that was due by `now`.
+    pub(crate) fn next_tick(&mut self, now: Stamp) -> Option<Tick> {
+        self.ticks.expire(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::driver::Driver;
+    use crate::timers::Stamp;
+
+    /// Promise 6, Trap 14: full lists one after the other put deadlines off, but not for ever: the
+    /// kernel tells of each in turn.
+    #[test]
+    fn polls_that_are_always_full_put_deadlines_off_only_for_so_long() {
+        let mut core = Core::new(&Config::default(), Driver::new().unwrap()).unwrap();
+        core.note_full(false, 1, Stamp::at(10));
+        assert_eq!(core.told_until, Stamp::at(10));
+        // Nobody is there, so that five events are more than there can be at a time.
+        core.note_full(true, 4, Stamp::at(20));
+        assert_eq!(core.told_until, Stamp::at(10), "it may hold more");
+        core.note_full(true, 4, Stamp::at(30));
+        assert_eq!(core.told_until, Stamp::at(20), "what it held then, it has told");
+        core.note_full(false, 3, Stamp::at(40));
+        assert_eq!(core.told_until, Stamp::at(40));
+    }
+}
