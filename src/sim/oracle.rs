@@ -5,7 +5,9 @@
 //! contradiction is kept and ends the run. Where it cannot know, it allows; what it does not allow
 //! is forbidden by a numbered promise, which the complaint names.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use crate::close::Closed;
 use crate::config::Limits;
@@ -15,9 +17,10 @@ use crate::id::ConnId;
 use crate::input::Input;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::trace::What;
-use crate::kernel::{Kernel, Place, State};
+use crate::kernel::{Kernel, Place, State, nanos};
 use crate::sim::client::{Logs, byte};
 use crate::socket::Socket;
+use crate::ticks::{Tick, TimerId};
 
 mod account;
 mod rest;
@@ -98,6 +101,10 @@ pub(super) struct Ledger {
     left: Option<u64>,
     /// And since when input lay unread then.
     left_unread: Option<u64>,
+    /// When its timer is due.
+    timer: Option<u64>,
+    /// Its own idle timeout, if it has one.
+    idle: Option<Option<Duration>>,
     /// What is left was to be offered when its output had come down.
     left_owing: bool,
     moved: u64,
@@ -140,6 +147,8 @@ impl Ledger {
             resting: false,
             left: None,
             left_unread: None,
+            timer: None,
+            idle: None,
             left_owing: false,
             moved: now,
             counts: (0, 0),
@@ -186,6 +195,12 @@ pub(super) struct Oracle {
     /// Who waited at the door then, if there was room for all of them.
     at_door: Vec<u32>,
     told_shutdown: bool,
+    /// Timers of the reactor: when each is due, and its period; zero: it fires once.
+    timers: BTreeMap<TimerId, (u64, u64)>,
+    /// Posts by number, and those of them that were run.
+    posted: u64,
+    ran: u64,
+    last_run: u64,
     pub(super) opened: u64,
     pub(super) closed: u64,
     pub(super) callbacks: u64,
@@ -224,6 +239,10 @@ impl Oracle {
             shutdown: None,
             at_door: Vec::new(),
             told_shutdown: false,
+            timers: BTreeMap::new(),
+            posted: 0,
+            ran: 0,
+            last_run: 0,
             opened: 0,
             closed: 0,
             callbacks: 0,
@@ -488,6 +507,60 @@ impl Oracle {
         }
     }
 
+    pub(super) fn timer(&mut self, cx: &Context, id: ConnId, link: u32) {
+        self.enter(cx, id, link, "on_timer", 0);
+        let now = self.kernel.now();
+        match self.ledger(link).timer.take() {
+            None => self.complain(format!("on_timer of #{link} that nobody has set")),
+            Some(due) if due > now => self.complain(format!("on_timer of #{link} is early")),
+            Some(_) => {}
+        }
+    }
+
+    /// A timer of the reactor has come.
+    pub(super) fn tick(&mut self, tick: Tick) {
+        self.callbacks += 1;
+        let now = self.kernel.now();
+        if self.inside {
+            self.complain("promise 3: on_tick inside another callback".into());
+        }
+        let Some(timer) = self.timers.get_mut(&tick.timer) else {
+            return self.complain("on_tick of a timer that is not set".into());
+        };
+        let (due, period) = *timer;
+        let missed = if period == 0 { 0 } else { now.saturating_sub(due) / period };
+        timer.0 = due + (missed + 1) * period;
+        if period == 0 {
+            self.timers.remove(&tick.timer);
+        }
+        if due > now {
+            self.complain("on_tick is early".into());
+        }
+        // The clock it goes by was read at the beginning of the turn.
+        if tick.missed > missed {
+            self.complain(format!("on_tick tells of {} missed, of {missed}", tick.missed));
+        }
+    }
+
+    /// A closure posted to a connection runs as a callback of it.
+    pub(super) fn posted(&mut self, cx: &Context, id: ConnId, link: u32) {
+        self.enter(cx, id, link, "post_to", 0);
+    }
+
+    /// A posted closure runs: the number it was given when it was posted.
+    pub(super) fn runs(&mut self, number: u64) {
+        self.callbacks += 1;
+        self.ran += 1;
+        if self.inside {
+            self.complain("promise 3: a posted closure inside a callback".into());
+        }
+        if number <= self.last_run || number > self.posted {
+            let last = self.last_run;
+            self.complain(format!("posted closure {number} runs after {last}"));
+        }
+        self.last_run = number;
+    }
+
     pub(super) fn close(&mut self, cx: &Context, id: ConnId, link: u32, closed: &Closed) {
         self.note(link, "on_close", usize::try_from(closed.unsent).unwrap_or(usize::MAX));
         self.callbacks += 1;
@@ -549,6 +622,49 @@ impl Oracle {
             ledger.paused = !reads;
         }
         self.note(link, if reads { "resume()" } else { "pause()" }, 0);
+    }
+
+    /// The handler sets (or with `None` cancels) the timer of a connection.
+    pub(super) fn sets_timer(&mut self, link: u32, wait: Option<Duration>) {
+        let now = self.kernel.now();
+        self.ledger(link).timer = wait.map(|wait| now.saturating_add(nanos(wait)));
+        self.note(link, "set_timer()", wait.map_or(0, |wait| wait.as_micros() as usize));
+    }
+
+    pub(super) fn sets_idle(&mut self, link: u32, idle: Option<Duration>) {
+        self.ledger(link).idle = Some(idle);
+        self.note(link, "set_idle_timeout()", idle.map_or(0, |idle| idle.as_micros() as usize));
+    }
+
+    /// The handler sets a timer of the reactor; `period` of zero: it fires once.
+    pub(super) fn sets_tick(&mut self, timer: TimerId, wait: Duration, period: Duration) {
+        let due = self.kernel.now().saturating_add(nanos(wait));
+        if self.timers.insert(timer, (due, nanos(period))).is_some() {
+            self.complain("two timers have one name".into());
+        }
+    }
+
+    pub(super) fn cancels_tick(&mut self, timer: TimerId, answer: bool) {
+        if self.timers.remove(&timer).is_some() != answer {
+            self.complain(format!("cancel_timer() answers {answer}"));
+        }
+    }
+
+    pub(super) fn some_tick(&self, n: usize) -> Option<TimerId> {
+        self.timers.keys().nth(n % self.timers.len().max(1)).copied()
+    }
+
+    /// The number of the next post.
+    pub(super) fn posts(&mut self) -> u64 {
+        self.posted += 1;
+        self.posted
+    }
+
+    pub(super) fn refused_post(&mut self) {
+        self.posted -= 1;
+        if self.shutdown.is_none() {
+            self.complain("a post is refused before the end".into());
+        }
     }
 
     fn is_open(cx: &Context, id: ConnId) -> bool {

@@ -4,16 +4,18 @@
 //! All of them tell the oracle what they were told and what they do.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::close::Closed;
 use crate::context::{Conn, Context};
-use crate::handler::Handler;
+use crate::handler::{Handle, Handler};
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::kernel::rng::Rng;
 use crate::sim::oracle::{Oracle, Word, planned};
+use crate::ticks::Tick;
 
 /// What a handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,9 @@ pub(super) struct Subject {
     wild: u32,
     /// Sends its input from where it lies, in pieces.
     in_place: bool,
+    /// Periodic timers that were set.
+    ticking: u32,
+    handle: Option<Handle<Subject>>,
     /// So many things more.
     patience: u32,
 }
@@ -56,7 +61,18 @@ pub(super) struct Session {
 impl Subject {
     pub(super) fn new(oracle: Oracle, kind: Kind, mut rng: Rng, size: usize, wild: u32) -> Self {
         let in_place = rng.chance(500);
-        Subject { in_place, oracle, kind, rng, ids: Vec::new(), size, wild, patience: 2000 }
+        Subject {
+            in_place,
+            oracle,
+            kind,
+            rng,
+            ids: Vec::new(),
+            size,
+            wild,
+            ticking: 0,
+            handle: None,
+            patience: 2000,
+        }
     }
 
     /// Sends to the connection being served.
@@ -124,7 +140,10 @@ impl Subject {
                 self.stop(cx, id, link);
                 continue;
             }
-            match self.rng.below(10) {
+            match self.rng.below(13) {
+                10 => self.time(cx, id, link),
+                11 => self.tick_tock(cx),
+                12 => self.post(id),
                 0..=3 => {
                     let bytes = self.noise(self.size);
                     let shared = self.rng.chance(500);
@@ -148,6 +167,81 @@ impl Subject {
                     let _ = (cx.room(id), cx.queued(id), cx.peer_addr(id), cx.local_addr(id));
                 }
             }
+        }
+    }
+
+    /// The timer of a connection, or its idle timeout.
+    fn time(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
+        let wait = Duration::from_micros(self.rng.within(0, 50_000));
+        match self.rng.below(8) {
+            0..=4 => {
+                if let (true, Some(link)) = (cx.set_timer_of(id, wait), link) {
+                    self.oracle.sets_timer(link, Some(wait));
+                }
+            }
+            5 | 6 => {
+                cx.cancel_timer_of(id);
+                if let Some(link) = link {
+                    self.oracle.sets_timer(link, None);
+                }
+            }
+            _ => {
+                let idle = self.rng.chance(500).then_some(wait * 20);
+                if let (true, Some(link)) = (cx.set_idle_timeout(id, idle), link) {
+                    self.oracle.sets_idle(link, idle);
+                }
+            }
+        }
+    }
+
+    /// A timer of the reactor.
+    fn tick_tock(&mut self, cx: &mut Context) {
+        let wait = Duration::from_millis(self.rng.within(0, 300));
+        match self.rng.below(4) {
+            0 => {
+                let timer = cx.set_timer(wait);
+                self.oracle.sets_tick(timer, wait, Duration::ZERO);
+            }
+            1 if self.ticking < 3 => {
+                self.ticking += 1;
+                let period = wait.max(Duration::from_millis(20));
+                let timer = cx.set_periodic_timer(period);
+                self.oracle.sets_tick(timer, period, period);
+            }
+            _ => {
+                let n = self.rng.size(0, 100);
+                if let Some(timer) = self.oracle.some_tick(n) {
+                    let answer = cx.cancel_timer(timer);
+                    self.oracle.cancels_tick(timer, answer);
+                }
+            }
+        }
+    }
+
+    /// A closure for later, from the thread itself.
+    fn post(&mut self, id: ConnId) {
+        let Some(handle) = self.handle.clone() else { return };
+        let number = self.oracle.posts();
+        let posted = if self.rng.chance(500) {
+            let run = move |subject: &mut Subject, cx: &mut Context| {
+                subject.oracle.runs(number);
+                subject.wander(cx, None);
+            };
+            handle.post(run).is_ok()
+        } else {
+            let run = move |subject: &mut Subject, conn: &mut Conn<'_>, session: &mut Session| {
+                subject.oracle.runs(number);
+                subject.oracle.posted(conn.cx(), id, session.link);
+                let own = Some((conn.id(), session.link));
+                subject.wander(conn.cx(), own);
+                let failed = subject.rng.chance(subject.wild / 8);
+                subject.oracle.leave(Some(conn.cx()), session.link, failed);
+                if failed { Err(planned()) } else { Ok(()) }
+            };
+            handle.post_to(id, run).is_ok()
+        };
+        if !posted {
+            self.oracle.refused_post();
         }
     }
 
@@ -434,6 +528,24 @@ impl Handler for Subject {
         }
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
+    }
+
+    fn on_start(&mut self, _cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
+        self.handle = Some(handle);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+        let (id, link) = (conn.id(), session.link);
+        self.oracle.timer(conn.cx(), id, link);
+        self.wander(conn.cx(), Some((id, link)));
+        self.oracle.leave(Some(conn.cx()), link, false);
+        Ok(())
+    }
+
+    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
+        self.oracle.tick(tick);
+        self.wander(cx, None);
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {

@@ -76,7 +76,9 @@ impl Account<'_> {
             }
             CloseReason::OutputLimit => owed > limits.output_max as u64,
             CloseReason::Idle => {
-                let due = ledger.moved.saturating_add(limits.idle.map_or(u64::MAX, nanos));
+                let due = ledger
+                    .moved
+                    .saturating_add(ledger.idle.unwrap_or(limits.idle).map_or(u64::MAX, nanos));
                 // Unless the kernel denied that it had anything, or told of it late.
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);

@@ -100,6 +100,14 @@ impl Oracle {
         if self.shutdown.is_none() && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
+        if self.timers.values().any(|(due, _)| is_late(&net, *due, Duration::ZERO)) {
+            wrong = Some("a timer has come, and on_tick was not told".into());
+        }
+        let stats = cx.stats();
+        if (stats.posts, stats.posts + stats.posts_missed) != (self.ran, self.posted) {
+            let (ran, posted) = (self.ran, self.posted);
+            wrong = Some(format!("{ran} of {posted} posts were run, {stats:?}"));
+        }
         if net.waiting() > 0 && !full && !trouble {
             wrong = Some(format!("promise 6: {} wait to be accepted", net.waiting()));
         }
@@ -186,7 +194,10 @@ impl Oracle {
             return Some("promise 5: output came down, and on_drain was not told".into());
         }
         let moved = ledger.moved.max(failed_at);
-        if let Some(idle) = limits.idle
+        if ledger.timer.is_some_and(|due| is_late(net, due, Duration::ZERO)) {
+            return Some("its timer has come, and on_timer was not told".into());
+        }
+        if let Some(idle) = ledger.idle.unwrap_or(limits.idle)
             && is_late(net, moved, idle)
         {
             return Some("idle for longer than allowed".into());
