@@ -161,6 +161,7 @@ mod attempt;
 mod close;
 mod config;
 mod conn;
+mod connect;
 mod context;
 mod core;
 mod cork;

@@ -12,6 +12,7 @@ use std::os::unix::net as unix;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
@@ -35,6 +36,42 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// Begins to connect, without waiting. An error is one that the kernel tells at once; that
+    /// includes the `WouldBlock` of a Unix socket whose backlog is full, which no event follows.
+    pub(crate) fn connect(address: Address) -> io::Result<(Self, Address)> {
+        let unix =
+            |addr: io::Result<unix::SocketAddr>| UnixStream::connect_addr(&addr?).map(Socket::Unix);
+        let socket = match &address {
+            Address::Ip(addr) => {
+                let stream = TcpStream::connect(*addr)?;
+                // As what we accept has it. On failure the connect has failed already.
+                let socket = SockRef::from(&stream);
+                let _ = socket.set_tcp_nodelay(true);
+                let _ = socket.set_keepalive(true);
+                Socket::Tcp(stream)
+            }
+            Address::Unix(path) => unix(unix::SocketAddr::from_pathname(path))?,
+            Address::Abstract(name) => unix(abstract_name(name))?,
+            Address::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        Ok((socket, address))
+    }
+
+    /// Whether a connect has come through: that an event came is no proof (trap 44). `WouldBlock`:
+    /// it is under way, and an event will come.
+    pub(crate) fn finish_connect(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => {
+                stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()))
+            }
+            Socket::Unix(stream) => {
+                stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()))
+            }
+            // Made connected.
+            Socket::Sim(_) => Ok(()),
+        }
+    }
+
     /// Whether a read shorter than its buffer shows that the next would block, as long as no doubt
     /// was reported: on TCP under epoll, registered for priority events. Never on a Unix socket,
     /// where a descriptor passed along ends a read early with no event of its own (trap 71).
@@ -112,6 +149,17 @@ impl Socket {
             Socket::Sim(stream) => Watched::SimStream(stream),
         }
     }
+}
+
+/// What a socket's error and its peer say of its connect.
+fn connected<A>(failure: Option<io::Error>, peer: io::Result<A>) -> io::Result<()> {
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    peer.map(drop).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOTCONN | Errno::INPROGRESS) => io::ErrorKind::WouldBlock.into(),
+        _ => error,
+    })
 }
 
 /// By way of rustix, which makes the system call itself: libc's `recv` and `send` are cancellation
@@ -282,6 +330,20 @@ impl Acceptor {
             Acceptor::Sim(listener) => Watched::SimListener(listener),
         }
     }
+}
+
+/// The socket address of a name in the abstract namespace.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn abstract_name(name: &[u8]) -> io::Result<unix::SocketAddr> {
+    #[cfg(target_os = "android")]
+    use std::os::android::net::SocketAddrExt;
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
+    unix::SocketAddr::from_abstract_name(name)
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_name(_: &[u8]) -> io::Result<unix::SocketAddr> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "abstract names are Linux's"))
 }
 
 /// What a Unix socket calls itself: a path, a name in the abstract namespace (Linux), or nothing.

@@ -41,7 +41,9 @@ pub(crate) fn watch(window: Duration) {
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Start,
-    Open(ConnId),
+    Open(ConnId, Origin),
+    /// A connect that failed: under this tag, for this reason.
+    Failed(ConnId, u64, Arc<io::Error>),
     Data(ConnId),
     Eof(ConnId),
     Drain(ConnId),
@@ -67,8 +69,24 @@ impl Record {
     }
 
     pub(crate) fn opens(&self) -> Vec<ConnId> {
-        let open = |event: &Event| if let Event::Open(id) = event { Some(*id) } else { None };
+        let open = |event: &Event| if let Event::Open(id, _) = event { Some(*id) } else { None };
         self.0.lock().unwrap().iter().filter_map(open).collect()
+    }
+
+    /// Where the connections came from, in the order in which they were opened.
+    pub(crate) fn origins(&self) -> Vec<Origin> {
+        let origin =
+            |event: &Event| if let Event::Open(_, origin) = event { Some(*origin) } else { None };
+        self.0.lock().unwrap().iter().filter_map(origin).collect()
+    }
+
+    /// The connects that failed.
+    pub(crate) fn failures(&self) -> Vec<(ConnId, u64, Arc<io::Error>)> {
+        let failure = |event: &Event| match event {
+            Event::Failed(id, tag, error) => Some((*id, *tag, Arc::clone(error))),
+            _ => None,
+        };
+        self.0.lock().unwrap().iter().filter_map(failure).collect()
     }
 
     pub(crate) fn closes(&self) -> Vec<(ConnId, Arc<Closed>)> {
@@ -83,7 +101,8 @@ impl Record {
     pub(crate) fn story(&self, of: ConnId) -> String {
         let events = self.0.lock().unwrap();
         let names = events.iter().filter_map(|event| match event {
-            Event::Open(id) if *id == of => Some("open"),
+            Event::Open(id, _) if *id == of => Some("open"),
+            Event::Failed(id, ..) if *id == of => Some("failed"),
             Event::Data(id) if *id == of => Some("data"),
             Event::Eof(id) if *id == of => Some("eof"),
             Event::Drain(id) if *id == of => Some("drain"),
@@ -103,6 +122,12 @@ impl Record {
     pub(crate) fn wait_closes(&self, n: usize) -> Vec<(ConnId, Arc<Closed>)> {
         wait_until(&format!("{n} connections are closed"), || self.closes().len() >= n);
         self.closes()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_failures(&self, n: usize) -> Vec<(ConnId, u64, Arc<io::Error>)> {
+        wait_until(&format!("{n} connects have failed"), || self.failures().len() >= n);
+        self.failures()
     }
 
     /// How the one connection that closed ended.
@@ -126,6 +151,7 @@ type OnStart = dyn FnMut(&mut Context, Handle<Script>) -> io::Result<()> + Send;
 type OnConn = dyn FnMut(&mut Conn<'_>) -> io::Result<()> + Send;
 type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send;
 type OnClose = dyn FnMut(&mut Context, ConnId, &Closed) + Send;
+type OnFailed = dyn FnMut(&mut Context, ConnId, u64) + Send;
 type OnShutdown = dyn FnMut(&mut Context) + Send;
 
 /// A handler made of closures. It echoes unless told otherwise, leaves a record, and holds promise
@@ -139,6 +165,7 @@ pub(crate) struct Script {
     eof: Box<OnInput>,
     drain: Box<OnConn>,
     close: Box<OnClose>,
+    failed: Box<OnFailed>,
     shutdown: Box<OnShutdown>,
 }
 
@@ -164,6 +191,7 @@ pub(crate) fn echo() -> Script {
         }),
         drain: Box::new(|_| Ok(())),
         close: Box::new(|_, _, _| ()),
+        failed: Box::new(|_, _, _| ()),
         shutdown: Box::new(|_| ()),
     }
 }
@@ -217,6 +245,14 @@ impl Script {
         self
     }
 
+    pub(crate) fn on_connect_failed(
+        mut self,
+        f: impl FnMut(&mut Context, ConnId, u64) + Send + 'static,
+    ) -> Self {
+        self.failed = Box::new(f);
+        self
+    }
+
     pub(crate) fn on_shutdown(mut self, f: impl FnMut(&mut Context) + Send + 'static) -> Self {
         self.shutdown = Box::new(f);
         self
@@ -235,8 +271,8 @@ impl Handler for Script {
         (self.start)(cx, handle)
     }
 
-    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<Session> {
-        self.record.push(Event::Open(conn.id()));
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {
+        self.record.push(Event::Open(conn.id(), origin));
         (self.open)(conn)?;
         Ok(Session { id: conn.id(), ended: false })
     }
@@ -279,6 +315,11 @@ impl Handler for Script {
         self.record.push(Event::Close(id, Arc::new(closed)));
     }
 
+    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
+        (self.failed)(cx, id, tag);
+        self.record.push(Event::Failed(id, tag, Arc::new(error)));
+    }
+
     fn on_shutdown(&mut self, cx: &mut Context) {
         self.record.push(Event::Shutdown);
         (self.shutdown)(cx);
@@ -307,10 +348,21 @@ impl Server {
         script: Script,
         config: Config,
     ) -> Server {
+        Server::start_with(listen, script, config, |_| ())
+    }
+
+    /// The same, with something to do before it runs.
+    pub(crate) fn start_with(
+        listen: impl Into<Listen> + Send + 'static,
+        script: Script,
+        config: Config,
+        prepare: impl FnOnce(&mut Reactor<Script>) + Send + 'static,
+    ) -> Server {
         let record = script.record();
         let (ready, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::with_config(script, config).unwrap();
+            prepare(&mut reactor);
             let id = reactor.listen(listen).unwrap();
             let addr = reactor.local_addr(id).unwrap().ip().unwrap();
             ready.send((addr, reactor.handle())).unwrap();
@@ -408,6 +460,38 @@ pub(crate) fn deep_listener(backlog: i32) -> TcpListener {
     socket.bind(&addr.into()).unwrap();
     socket.listen(backlog).unwrap();
     socket.into()
+}
+
+/// A listener that answers nobody: its backlog is full, so the kernel drops what knocks until
+/// somebody is accepted.
+pub(crate) struct Silent {
+    pub(crate) listener: TcpListener,
+    pub(crate) addr: SocketAddr,
+    filler: TcpStream,
+}
+
+impl Silent {
+    pub(crate) fn new() -> Silent {
+        // Linux lets one more wait than it was told.
+        let listener = deep_listener(0);
+        let addr = listener.local_addr().unwrap();
+        Silent { filler: connect(addr), listener, addr }
+    }
+
+    /// Accepts who comes behind the one that was in the way; it knocks again within a second.
+    #[track_caller]
+    pub(crate) fn answer(&self) -> TcpStream {
+        let own = self.filler.local_addr().unwrap();
+        self.listener.set_nonblocking(true).unwrap();
+        let mut next = None;
+        wait_until("the connect knocks again", || {
+            next = self.listener.accept().ok().filter(|(_, peer)| *peer != own);
+            next.is_some()
+        });
+        let (stream, _) = next.unwrap();
+        stream.set_nonblocking(false).unwrap();
+        bounded(stream)
+    }
 }
 
 #[track_caller]
