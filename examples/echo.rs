@@ -13,7 +13,6 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor};
 
 /// An echo server: whatever a client sends, it gets back.
@@ -24,7 +23,7 @@ struct Arguments {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6666", value_parser = common::stream_address)]
     listen: Vec<String>,
     /// Close a connection on which nothing moved for so long, such as 30 or 0.5 [default: never]
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = common::seconds)]
     idle: Option<Duration>,
     /// Serve at most so many at a time, others wait [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
@@ -74,7 +73,7 @@ fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
     // First: how many connections there may be follows from it.
-    raise_descriptor_limit();
+    common::raise_descriptor_limit();
 
     let mut config = Config::default().idle(arguments.idle);
     if let Some(connections) = arguments.max_connections {
@@ -103,26 +102,4 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         stats.accepted, stats.bytes_in, stats.bytes_out
     ));
     Ok(())
-}
-
-/// Raises our soft descriptor limit to the hard one (getrlimit(2)): a connection is a descriptor,
-/// and the usual 1024 are few. A program may do that; the library never does.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!("the descriptor limit stays at {:?}: {error}", limit.current);
-    }
-}
-
-/// Seconds, fractions too, from a millisecond to a year.
-fn seconds(text: &str) -> Result<Duration, String> {
-    const YEAR: f64 = 365.0 * 24.0 * 3600.0;
-    match text.parse() {
-        Ok(seconds) if (0.001..=YEAR).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("expected seconds between 0.001 and {YEAR}")),
-    }
 }

@@ -169,7 +169,8 @@ impl Core {
         }
         if self.conns.is_full() {
             let limit = self.limits.connections;
-            return Err(io::Error::other(format!("{limit} connections are the limit")));
+            let what = format!("{limit} connections are the limit");
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
         }
         Ok(())
     }

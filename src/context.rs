@@ -212,8 +212,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If the stream is not connected, [`connections`](crate::Config::connections) are there, or
-    /// the reactor is shutting down. The stream is closed then.
+    /// If the stream is not connected, [`connections`](crate::Config::connections) are there
+    /// (`QuotaExceeded`), or the reactor is shutting down. The stream is closed then.
     pub fn adopt(&mut self, stream: impl Into<Stream>, tag: u64) -> io::Result<ConnId> {
         self.core.adopt(stream.into(), tag)
     }
@@ -238,9 +238,9 @@ impl Context {
     /// # Errors
     ///
     /// What the kernel says at once, and then no callback comes: no descriptor is left, no route, a
-    /// Unix path where nobody listens, or whose backlog is full (`ResourceBusy`). If
-    /// [`connections`](crate::Config::connections) are there, or the reactor is shutting down. The
-    /// error names the address; the system's own, with its code, is its source.
+    /// Unix path where nobody listens, or whose backlog is full (`ResourceBusy`). Also if
+    /// [`connections`](crate::Config::connections) are there (`QuotaExceeded`), or the reactor is
+    /// shutting down. The error names the address; the system's own, with its code, is its source.
     ///
     /// # Examples
     ///

@@ -363,7 +363,7 @@ fn a_connect_under_way_counts_as_a_connection() {
         reactor.connect(to, 1).unwrap();
         let error = reactor.connect(to, 2).unwrap_err();
         let text = format!("cannot connect to {to}: 1 connections are the limit");
-        assert_eq!(error.to_string(), text);
+        assert_eq!((error.to_string(), error.kind()), (text, ErrorKind::QuotaExceeded));
         assert_eq!(reactor.stats().connect_errors, 0);
     });
     let mut client = server.connect();
