@@ -128,26 +128,20 @@ impl Handler for Client {
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, _session: (), closed: Closed) {
-        if let Some(other) = self.other(id) {
-            relay::ended(cx, other, &closed);
-        }
         if self.there == Some(id) {
+            if let Some(here) = self.here {
+                relay::server_ended(cx, here, &closed);
+            }
             if let CloseReason::Io(error) = closed.reason {
                 self.failure = Some(error);
             }
-            // What is still on its way to stdout goes there.
-            if let Some(here) = self.here {
-                cx.close(here);
+        } else {
+            // All is said, or nobody hears it any more.
+            if let Some(there) = self.there {
+                relay::client_ended(cx, there, &closed);
             }
-            return;
+            cx.shutdown();
         }
-        if let Some(there) = self.there
-            && !closed.clean
-        {
-            // stdout is gone: nobody is left to hear what the server says.
-            cx.abort(there);
-        }
-        cx.shutdown();
     }
 }
 

@@ -13,7 +13,7 @@ mod common;
 #[path = "common/relay.rs"]
 mod relay;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::process::ExitCode;
@@ -71,6 +71,8 @@ struct Pair {
     /// Bytes from the client, and from the server.
     up: Cell<u64>,
     down: Cell<u64>,
+    /// How the first of the two ended, which is why the other did.
+    ended: OnceCell<String>,
 }
 
 /// One of the two.
@@ -133,6 +135,7 @@ impl Handler for Proxy {
                 since: Instant::now(),
                 up: Cell::new(0),
                 down: Cell::new(0),
+                ended: OnceCell::new(),
             });
             // It may speak when there is somebody to listen. (We could send to a server that is
             // not there yet, but then there would be no trying another address.)
@@ -191,17 +194,24 @@ impl Handler for Proxy {
     }
 
     fn on_close(&mut self, cx: &mut Context, _id: ConnId, side: Side, closed: Closed) {
-        if let Some(other) = side.other() {
-            relay::ended(cx, other, &closed);
+        match &side {
+            Side::Client(pair) => {
+                if let Some(server) = pair.server.get() {
+                    relay::client_ended(cx, server, &closed);
+                }
+            }
+            Side::Server(pair) => relay::server_ended(cx, pair.client, &closed),
         }
         let (Side::Client(pair) | Side::Server(pair)) = side;
+        pair.ended.get_or_init(|| closed.to_string());
         if let Some(pair) = Rc::into_inner(pair) {
             log::debug!(
-                "{}: done: {} bytes up, {} down, {:.3} s, {closed}",
+                "{}: done: {} bytes up, {} down, {:.3} s, {}",
                 pair.name,
                 pair.up.get(),
                 pair.down.get(),
                 pair.since.elapsed().as_secs_f64(),
+                pair.ended.get().map_or("", String::as_str),
             );
         }
         self.let_one_in(cx);

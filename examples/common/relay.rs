@@ -37,19 +37,20 @@ pub(crate) fn drained(conn: &mut Conn<'_>, other: ConnId) {
     conn.cx().resume(other);
 }
 
-/// One is over, and so is the other: in `on_close`.
-pub(crate) fn ended(cx: &mut Context, other: ConnId, closed: &Closed) {
-    // A paused one could wait for ever for a drain of one that is gone.
-    cx.resume(other);
-    if closed.clean {
-        // Both ends were passed on. What is still owed to the other goes out by itself.
-        return;
+/// The side that asks is over, and so is the other: in `on_close`.
+pub(crate) fn client_ended(cx: &mut Context, server: ConnId, closed: &Closed) {
+    // After a clean end both ends were passed on, and what is still owed goes out by itself. After
+    // any other nobody waits for an answer, and the server may stop working at it.
+    if !closed.clean {
+        cx.abort(server);
     }
-    if cx.queued(other) == 0 {
-        // As it ended here, it ends there.
-        cx.abort(other);
-    } else {
-        // What came before the failure is delivered first.
-        cx.close(other);
+}
+
+/// The side that answers is over, and so is the other: in `on_close`.
+pub(crate) fn server_ended(cx: &mut Context, client: ConnId, closed: &Closed) {
+    // However it ended: what it said before that is delivered, even by way of a kernel that has not
+    // sent all of it yet. A reset would throw that away.
+    if !closed.clean {
+        cx.close(client);
     }
 }

@@ -25,6 +25,7 @@ mod no_lost_bytes;
 mod no_stall;
 mod outbound;
 mod process;
+mod proxy;
 mod shutdown;
 mod streams;
 mod support;

@@ -758,8 +758,11 @@ pub(crate) mod child {
             let stdout = BufReader::new(process.stdout.take().unwrap());
             thread::spawn(move || {
                 for line in stdout.lines().map_while(Result::ok) {
-                    if let Some((_, addr)) = line.split_once("listening on ") {
-                        let _ = told.send(addr.trim().parse().unwrap());
+                    // A path is known to whoever chose it.
+                    if let Some((_, addr)) = line.split_once("listening on ")
+                        && let Ok(addr) = addr.trim().parse()
+                    {
+                        let _ = told.send(addr);
                     }
                 }
             });
@@ -807,6 +810,14 @@ pub(crate) mod child {
                 std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
             let (_, fields) = stat.rsplit_once(") ").unwrap();
             fields.split(' ').nth(n).unwrap().to_owned()
+        }
+
+        /// The most resident memory that it ever had, in bytes.
+        pub(crate) fn peak_memory(&self) -> usize {
+            let path = format!("/proc/{}/status", self.process.id());
+            let status = std::fs::read_to_string(path).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
         }
 
         /// Descriptors open in it.
