@@ -856,6 +856,7 @@ impl Oracle {
                 }
             }
             Phase::Closed => return Some("promise 3: over, and not freed".into()),
+            Phase::Connecting => return Some("promise 3: open, and not connected".into()),
         }
         if tenant.conn.flags.has(Flags::QUEUED) {
             return Some("promise 1: on the run queue, and the poll waits".into());
