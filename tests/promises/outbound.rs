@@ -58,12 +58,16 @@ fn turn_until(reactor: &mut Reactor<Script>, what: &str, mut is_so: impl FnMut()
     }
 }
 
-/// Turns a reactor for a while in which nothing should happen.
+/// Turns a reactor for a while in which nothing should happen, and next to no turns are taken.
+#[track_caller]
 fn turn_for_a_while(reactor: &mut Reactor<Script>) {
     let start = Instant::now();
+    let mut turns = 0;
     while start.elapsed() < Duration::from_millis(200) {
         reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        turns += 1;
     }
+    assert!(turns < 100, "{turns} turns in which nothing happened");
 }
 
 /// A peer on a thread: takes the first that comes and reads to its end.
