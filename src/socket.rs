@@ -61,11 +61,17 @@ impl Socket {
     /// it is under way, and an event will come.
     pub(crate) fn finish_connect(&self) -> io::Result<()> {
         match self {
-            Socket::Tcp(stream) => {
-                stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()))
-            }
+            Socket::Tcp(stream) => stream.try_io(|| {
+                let peer = connected(stream.take_error()?, stream.peer_addr())?;
+                // To connect to a port of this machine that nobody listens on, the kernel may lend
+                // the socket that very port, and TCP lets it meet itself (RFC 9293, 3.5).
+                if stream.local_addr()? == peer {
+                    return Err(Errno::CONNREFUSED.into());
+                }
+                Ok(())
+            }),
             Socket::Unix(stream) => {
-                stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()))
+                stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()).map(drop))
             }
             // Made connected.
             Socket::Sim(_) => Ok(()),
@@ -152,11 +158,11 @@ impl Socket {
 }
 
 /// What a socket's error and its peer say of its connect.
-fn connected<A>(failure: Option<io::Error>, peer: io::Result<A>) -> io::Result<()> {
+fn connected<A>(failure: Option<io::Error>, peer: io::Result<A>) -> io::Result<A> {
     if let Some(error) = failure {
         return Err(error);
     }
-    peer.map(drop).map_err(|error| match Errno::from_io_error(&error) {
+    peer.map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::NOTCONN | Errno::INPROGRESS) => io::ErrorKind::WouldBlock.into(),
         _ => error,
     })
@@ -363,3 +369,44 @@ fn unix_address(addr: &unix::SocketAddr) -> Address {
 
 /// Whether there are names without a file, and so without anything to take over or to remove.
 pub(crate) const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trap 44: connected is not enough, if it is to oneself: nobody listens there.
+    #[test]
+    fn a_socket_that_has_met_itself_is_refused() {
+        let any: net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.connect(&own).unwrap();
+        let stream = net::TcpStream::from(socket);
+        assert_eq!(stream.peer_addr().unwrap(), stream.local_addr().unwrap());
+        let error = Socket::Tcp(TcpStream::from_std(stream)).finish_connect().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::CONNREFUSED.raw_os_error()));
+    }
+
+    /// Trap 44: a socket that has not been told to connect, or not been answered, is under way; one
+    /// that was answered is connected.
+    #[test]
+    fn only_an_answer_makes_it_connected() {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Ip(listener.local_addr().unwrap());
+        let unconnected =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let unconnected = TcpStream::from_std(net::TcpStream::from(unconnected));
+        let error = Socket::Tcp(unconnected).finish_connect().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let (socket, told) = Socket::connect(address.clone()).unwrap();
+        assert_eq!(told, address);
+        let (_peer, _) = listener.accept().unwrap();
+        // Its kernel has our answer before `accept` returns, or very soon after.
+        while let Err(error) = socket.finish_connect() {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            std::thread::yield_now();
+        }
+    }
+}

@@ -183,7 +183,7 @@ fn a_connect_that_nobody_answers_ends_at_its_deadline() {
     let mut turns = 0;
     while record.failures().is_empty() {
         assert!(start.elapsed() < DEADLINE, "it waits for ever");
-        reactor.turn(None).unwrap();
+        reactor.turn(Some(DEADLINE)).unwrap();
         turns += 1;
     }
     assert!(start.elapsed() >= LIMIT, "it gave up after {:?}", start.elapsed());
@@ -429,6 +429,23 @@ fn output_from_before_the_connection_is_above_high_too() {
     assert_eq!(record.story(id).replace("eof ", ""), "open drain data close");
 }
 
+/// Promise 3: the drain is owed even if the kernel takes all of it in one go.
+#[test]
+fn output_from_before_the_connection_is_drained_at_a_stroke() {
+    let listener = listener();
+    let to = listener.local_addr().unwrap();
+    let script = echo();
+    let record = script.record();
+    let mut reactor = starting(script, Config::default(), move |cx| {
+        let id = cx.connect(to, 1).unwrap();
+        cx.send(id, vec![b'x'; 100 * KIB]);
+    });
+    turn_until(&mut reactor, "it is drained", || {
+        record.opens().first().is_some_and(|id| record.story(*id) == "open drain")
+    });
+    drop(listener);
+}
+
 /// Promise 4: deadlines hold for a connection that we made as for any: the one of its connect is
 /// forgotten, a nearer one is acted on in time.
 #[test]
@@ -504,6 +521,32 @@ fn an_orderly_shutdown_waits_for_a_connect() {
     assert_eq!((&got[..], &rest[..]), (&b"question"[..], &b""[..]));
     assert!(matches!(record.closes()[0].1.reason, CloseReason::Shutdown));
     assert_eq!(record.story(record.opens()[0]), "open data close");
+}
+
+/// Promise 1: one that is connected while the reactor shuts down, and has nothing to say, keeps it
+/// no longer than any other.
+#[test]
+fn a_connect_that_comes_through_at_shutdown_leaves_when_it_is_done() {
+    let silent = Silent::new();
+    let to = silent.addr;
+    let script = echo();
+    let record = script.record();
+    let config = Config::default().shutdown_max(Duration::from_secs(600));
+    let mut reactor = starting(script, config, move |cx| {
+        cx.connect(to, 1).unwrap();
+    });
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    reactor.shutdown();
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let peer = thread::spawn(move || read_to_end(&mut silent.answer()));
+    let start = Instant::now();
+    while reactor.turn(Some(Duration::from_millis(10))).unwrap() {
+        assert!(start.elapsed() < DEADLINE, "it waits for ever");
+    }
+    assert_eq!(peer.join().unwrap(), b"");
+    let (id, closed) = record.closes().remove(0);
+    assert!(closed.clean && matches!(closed.reason, CloseReason::Shutdown), "{closed}");
+    assert_eq!(record.story(id), "open close");
 }
 
 /// Promises 3 and 4: a hard end, or the deadline of an orderly one, ends connects with the rest, each
