@@ -13,7 +13,6 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor};
 
 /// An echo server: whatever a client sends, it gets back.
@@ -74,7 +73,7 @@ fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
     // First: how many connections there may be follows from it.
-    raise_descriptor_limit();
+    common::raise_descriptor_limit();
 
     let mut config = Config::default().idle(arguments.idle);
     if let Some(connections) = arguments.max_connections {
@@ -103,17 +102,4 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         stats.accepted, stats.bytes_in, stats.bytes_out
     ));
     Ok(())
-}
-
-/// Raises our soft descriptor limit to the hard one (getrlimit(2)): a connection is a descriptor,
-/// and the usual 1024 are few. A program may do that; the library never does.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!("the descriptor limit stays at {:?}: {error}", limit.current);
-    }
 }

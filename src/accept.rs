@@ -79,19 +79,21 @@ impl Core {
                 self.stats.refused += 1;
                 return Accepted::Skipped;
             }
-            Ok(Attempt::Ready((socket, peer))) => match self.admit(socket, peer) {
-                Ok(conn) => {
-                    if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-                        listener.handle_success();
+            Ok(Attempt::Ready((socket, peer))) => {
+                match self.admit(socket, peer, Connection::new(self.now)) {
+                    Ok(conn) => {
+                        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+                            listener.handle_success();
+                        }
+                        self.stats.accepted += 1;
+                        return Accepted::Opened(conn);
                     }
-                    self.stats.accepted += 1;
-                    return Accepted::Opened(conn);
+                    Err(error) => {
+                        self.stats.refused += 1;
+                        error
+                    }
                 }
-                Err(error) => {
-                    self.stats.refused += 1;
-                    error
-                }
-            },
+            }
             Err(error) => {
                 self.stats.accept_errors += 1;
                 error
@@ -114,9 +116,13 @@ impl Core {
         }
     }
 
-    /// Gives an accepted socket a place and has it watched.
-    fn admit(&mut self, socket: Socket, peer: Address) -> io::Result<ConnId> {
-        let conn = Connection::new(self.now);
+    /// Gives a socket a place and has it watched.
+    pub(crate) fn admit(
+        &mut self,
+        socket: Socket,
+        peer: Address,
+        conn: Connection,
+    ) -> io::Result<ConnId> {
         let (slot, generation) = self.conns.insert(Tenant { socket, peer, conn });
         let id = ConnId::new(self.number, slot, generation);
         let tenant = self.conns.get_mut(slot, generation).expect("just inserted");
@@ -124,7 +130,8 @@ impl Core {
             self.conns.remove(slot, generation);
             return Err(error);
         }
-        log::debug!("{}: open ({id})", tenant.peer);
+        let connecting = tenant.conn.phase() == Phase::Connecting;
+        log::debug!("{}: {} ({id})", tenant.peer, if connecting { "connecting" } else { "open" });
         let due = tenant.conn.deadline(&self.limits);
         self.deadlines.set(id.token(), Stamp::NEVER, due);
         tenant.conn.armed = due;
@@ -140,25 +147,32 @@ impl Core {
 
     /// Takes a connected stream over; it is opened when no callback runs.
     pub(crate) fn adopt(&mut self, stream: Stream, tag: u64) -> io::Result<ConnId> {
-        if self.shutdown != Shutdown::No {
-            return Err(io::Error::other("the reactor is shutting down"));
-        }
-        if self.conns.is_full() {
-            let limit = self.limits.connections;
-            return Err(io::Error::other(format!("{limit} connections are the limit")));
-        }
+        self.check_room()?;
         // Between two turns the clock was last read long ago.
         self.read_clock();
         let socket = stream.into_socket()?;
         // A stream that is not connected has no peer: the error says so.
         let peer = socket.peer_addr()?;
-        let id = self.admit(socket, peer)?;
+        let id = self.admit(socket, peer, Connection::new(self.now))?;
         if let Some(tenant) = self.tenant_mut(id) {
             tenant.conn.flags.set(Flags::UNOPENED);
         }
         self.opening.push_back((id, Origin::Adopted(tag)));
         self.stats.adopted += 1;
         Ok(id)
+    }
+
+    /// Refuses what the application would bring, where there is no place for it.
+    pub(crate) fn check_room(&self) -> io::Result<()> {
+        if self.shutdown != Shutdown::No {
+            return Err(io::Error::other("the reactor is shutting down"));
+        }
+        if self.conns.is_full() {
+            let limit = self.limits.connections;
+            let what = format!("{limit} connections are the limit");
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
+        }
+        Ok(())
     }
 
     /// The next connection that waits for its `on_open`, unless it was closed meanwhile.

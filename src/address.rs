@@ -2,6 +2,7 @@
 //!
 //! It does not resolve names (that blocks) and does not know sockets. Read next: `socket.rs`.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -11,7 +12,23 @@ use std::str::FromStr;
 /// The address of one end of a connection, or of a listener.
 ///
 /// Prints as one would type it: `127.0.0.1:6666`, `[::1]:6666`, `unix:/run/server.sock`,
-/// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`.
+/// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`. What is printed can be
+/// parsed. There are no host names here: resolving one blocks.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use wouldblock::Address;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tcp = Address::from("127.0.0.1:6666".parse::<SocketAddr>()?);
+/// assert_eq!(tcp, "127.0.0.1:6666".parse()?);
+/// assert_eq!(Address::unix("/run/server.sock"), "unix:/run/server.sock".parse()?);
+/// assert_eq!(Address::abstract_name("server"), "unix:@server".parse()?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
@@ -26,6 +43,19 @@ pub enum Address {
 }
 
 impl Address {
+    /// The Unix socket at this path. Whether it fits in a socket address (107 bytes, unix(7)) shows
+    /// when it is used.
+    #[must_use]
+    pub fn unix(path: impl AsRef<Path>) -> Self {
+        Address::Unix(path.as_ref().into())
+    }
+
+    /// The Unix socket of this name in Linux's abstract namespace (unix(7)).
+    #[must_use]
+    pub fn abstract_name(name: impl AsRef<[u8]>) -> Self {
+        Address::Abstract(name.as_ref().into())
+    }
+
     /// The IP address and port, if this is one.
     #[must_use]
     pub fn ip(&self) -> Option<SocketAddr> {
@@ -36,31 +66,33 @@ impl Address {
     }
 }
 
+impl From<SocketAddr> for Address {
+    fn from(addr: SocketAddr) -> Self {
+        Address::Ip(addr)
+    }
+}
+
 /// Reads what an [`Address`] prints, without looking anything up.
 impl FromStr for Address {
     type Err = io::Error;
 
+    /// Reads `IP:PORT`, `unix:PATH` or `unix:@NAME`.
+    ///
     /// # Errors
     ///
-    /// `InvalidInput` for what is neither an IP address with a port nor `unix:PATH` or `unix:@NAME`.
+    /// `InvalidInput` for anything else, a host's name included.
     fn from_str(text: &str) -> io::Result<Self> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return Ok(match path.strip_prefix('@') {
-                Some(name) => Address::Abstract(name.as_bytes().into()),
-                None => Address::Unix(Path::new(path).into()),
-            });
+        match text.strip_prefix("unix:") {
+            Some("" | "@") | None => {}
+            Some(path) => {
+                let name = path.strip_prefix('@');
+                return Ok(name.map_or_else(|| Address::unix(path), Address::abstract_name));
+            }
         }
-        let addr = text.parse().map(Address::Ip);
-        addr.map_err(|_| {
-            let what = format!("{text} is neither IP:PORT nor unix:PATH");
+        text.parse().map(Address::Ip).map_err(|_| {
+            let what = format!("{text}: expected IP:PORT, unix:PATH or unix:@NAME");
             io::Error::new(io::ErrorKind::InvalidInput, what)
         })
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(addr: SocketAddr) -> Self {
-        Address::Ip(addr)
     }
 }
 
@@ -89,6 +121,41 @@ impl fmt::Display for Address {
     }
 }
 
+/// Why there is no connection: with the address, and the cause as its source.
+#[derive(Debug)]
+struct CannotConnect {
+    address: Address,
+    cause: io::Error,
+}
+
+/// The error of a connect, for a person: of the cause's kind, and with it as its source, where its
+/// OS code is still to be had (an `io::Error` has no place for a code and words of ours).
+pub(crate) fn cannot_connect(address: Address, cause: io::Error) -> io::Error {
+    let kind = match cause.kind() {
+        // What connect(2) says when there is no room, and no event follows: not "later" to anybody.
+        io::ErrorKind::WouldBlock => io::ErrorKind::ResourceBusy,
+        kind => kind,
+    };
+    io::Error::new(kind, CannotConnect { address, cause })
+}
+
+impl fmt::Display for CannotConnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CannotConnect { address, cause } = self;
+        write!(f, "cannot connect to {address}: ")?;
+        if cause.kind() == io::ErrorKind::WouldBlock && address.ip().is_none() {
+            f.write_str("its backlog is full: ")?;
+        }
+        cause.fmt(f)
+    }
+}
+
+impl Error for CannotConnect {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +166,13 @@ mod tests {
             let addr: SocketAddr = text.parse().unwrap();
             assert_eq!(Address::from(addr).to_string(), text);
             assert_eq!(Address::from(addr).ip(), Some(addr));
+        }
+        for text in ["127.0.0.1:6666", "[::1]:80", "unix:/run/a.sock", "unix:a", "unix:@name"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in ["", "unix:", "unix:@", "localhost:80", "127.0.0.1", ":80"] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert_eq!(error, format!("{text}: expected IP:PORT, unix:PATH or unix:@NAME"));
         }
         let path = Address::Unix(Path::new("/run/a.sock").into());
         assert_eq!(path.to_string(), "unix:/run/a.sock");
@@ -113,6 +187,22 @@ mod tests {
         assert_eq!(found, [addr]);
         let error = Address::Unnamed.to_socket_addrs().unwrap_err();
         assert_eq!(error.to_string(), "unix:(unnamed) is no IP address");
+    }
+
+    /// Promise 7: a person reads where and why, a program finds the code.
+    #[test]
+    fn the_error_of_a_connect_names_the_address_and_keeps_the_code() {
+        let cause = io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error());
+        let (kind, code) = (cause.kind(), cause.raw_os_error());
+        let error = cannot_connect(Address::abstract_name("x"), cause);
+        assert_eq!(error.kind(), kind);
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot connect to unix:@x: Connection refused (os err"),
+            "{text}"
+        );
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.unwrap().raw_os_error(), code);
     }
 
     /// Promise 4: an address of any kind costs a connection no more than the one of IPv6.

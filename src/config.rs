@@ -28,6 +28,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the rest is accepted next turn |
 /// | [`posts_queued`](Self::posts_queued) | 65,536 | a post is given back as `Full` |
 /// | [`idle`](Self::idle) | none | no byte moved for so long: ends with `Idle` |
+/// | [`connect`](Self::connect) | 10 s | a connect under way for so long has failed |
 /// | [`write_stall`](Self::write_stall) | 60 s | owed, none taken for so long: ends with `WriteStall` |
 /// | [`linger`](Self::linger) | 5 s | after our FIN: the connection is freed, not clean |
 /// | [`close_max`](Self::close_max) | 10 min | after close: the connection is freed, not clean |
@@ -59,6 +60,7 @@ pub struct Config {
     pub(crate) accepts_per_turn: usize,
     pub(crate) posts_queued: usize,
     pub(crate) idle: Option<Duration>,
+    pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,
@@ -77,6 +79,7 @@ impl Default for Config {
             accepts_per_turn: 64,
             posts_queued: 65_536,
             idle: None,
+            connect: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             linger: Duration::from_secs(5),
             close_max: Duration::from_secs(600),
@@ -162,6 +165,14 @@ impl Config {
     #[must_use]
     pub fn idle(mut self, timeout: Option<Duration>) -> Self {
         self.idle = timeout;
+        self
+    }
+
+    /// How long a connect may take before it has failed, with `TimedOut`. The kernel itself would
+    /// try on for minutes (`tcp_syn_retries`, tcp(7)). Default 10 s.
+    #[must_use]
+    pub fn connect(mut self, timeout: Duration) -> Self {
+        self.connect = timeout;
         self
     }
 
@@ -252,6 +263,7 @@ impl Config {
             output_max: self.output_max,
             accepts_per_turn: self.accepts_per_turn,
             idle: self.idle.filter(|idle| *idle < FOREVER),
+            connect: self.connect.min(FOREVER),
             write_stall: self.write_stall.min(FOREVER),
             linger: self.linger.min(FOREVER),
             close_max: self.close_max.min(FOREVER),
@@ -270,6 +282,7 @@ pub(crate) struct Limits {
     pub(crate) output_max: usize,
     pub(crate) accepts_per_turn: usize,
     pub(crate) idle: Option<Duration>,
+    pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,

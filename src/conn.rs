@@ -7,6 +7,8 @@
 //! Read next: `core.rs`.
 //!
 //! ```text
+//! Connecting ──established──▶ Open
+//!   └──failure, deadline, close, abort───────────────────────────────────────────────────────▶ Closed
 //! Open ──close, error, idle, limit──▶ Draining ──flushed, FIN sent──▶ Lingering ──peer's end──▶ Closed
 //!   └──abort, output limit, stall──────────┴──deadline, write error──────┴──deadline──────────────▲
 //! ```
@@ -28,6 +30,8 @@ mod own;
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// A connect is under way: sends are queued, nothing is read or written.
+    Connecting,
     /// The handler is called.
     Open,
     /// Flushes what is owed; reads and discards, so that a peer who sends before it reads comes to
@@ -92,7 +96,27 @@ impl Connection {
         }
     }
 
+    /// One whose connect is under way: an edge will tell that it has ended, one way or the other.
+    pub(crate) fn connecting(now: Stamp) -> Self {
+        let mut conn = Connection::new(now);
+        conn.phase = Phase::Connecting;
+        conn.readiness = Readiness::EMPTY;
+        conn.flags.set(Flags::UNOPENED);
+        conn
+    }
+
     // --- What the kernel says -------------------------------------------------------------------
+
+    /// The connect has succeeded.
+    pub(crate) fn handle_connected(&mut self, now: Stamp, limits: &Limits) {
+        self.phase = Phase::Open;
+        self.heard = now;
+        self.taken = now;
+        self.flags.clear(Flags::UNOPENED);
+        // What was seen with that event counts: bytes may have come with it.
+        self.readiness.merge(Readiness::WRITABLE);
+        self.handle_level(self.output.len(), limits);
+    }
 
     /// Reads once. `proof`: a short read may be one on this kind of socket.
     #[inline]
@@ -206,8 +230,9 @@ impl Connection {
         0
     }
 
-    /// A read failed: the socket is done in both directions, and has nothing more to read.
-    fn fail(&mut self, error: io::Error) {
+    /// A connect or a read failed: the socket is done in both directions, and has nothing more to
+    /// read.
+    pub(crate) fn fail(&mut self, error: io::Error) {
         self.flags.set(Flags::CUT);
         self.reason.get_or_insert(CloseReason::Io(error));
         self.finish_off();
@@ -236,11 +261,14 @@ impl Connection {
                 self.taken = now;
                 self.flags.set(Flags::FAILED);
                 self.flags.clear(Flags::RESTING);
+                self.flags.clear(Flags::HIGH);
                 self.flags.clear(Flags::DRAIN);
                 // In doubt until the read that ends it: what a dead socket still holds has no edge.
                 self.readiness.merge(Readiness::ERROR);
             }
-            Phase::Draining | Phase::Lingering | Phase::Closed => self.finish_off(),
+            Phase::Connecting | Phase::Draining | Phase::Lingering | Phase::Closed => {
+                self.finish_off();
+            }
         }
     }
 
@@ -252,8 +280,12 @@ impl Connection {
 
     // --- What the application says --------------------------------------------------------------
 
-    /// Leaves `Open` by way of a flush and our FIN. The first reason stays.
+    /// Leaves `Open` by way of a flush and our FIN, and `Connecting` at once, since there is nobody
+    /// to flush to. The first reason stays.
     pub(crate) fn end(&mut self, reason: CloseReason, now: Stamp, limits: &Limits) {
+        if self.phase == Phase::Connecting {
+            return self.cut(reason);
+        }
         if self.phase != Phase::Open {
             return;
         }
@@ -310,6 +342,23 @@ impl Connection {
         }
     }
 
+    /// Whether reading goes on while output is above high.
+    pub(crate) fn full_duplex(&mut self, full_duplex: bool) {
+        if !full_duplex {
+            self.flags.clear(Flags::FULL_DUPLEX);
+            if self.flags.has(Flags::HIGH) {
+                self.flags.set(Flags::RESTING);
+            }
+            return;
+        }
+        self.flags.set(Flags::FULL_DUPLEX);
+        if self.flags.has(Flags::RESTING) {
+            self.flags.clear(Flags::RESTING);
+            self.flags.set(Flags::RENEWED);
+            self.offer_again();
+        }
+    }
+
     pub(crate) fn hold(&mut self, hold: bool) {
         if hold {
             self.flags.set(Flags::HELD);
@@ -357,9 +406,13 @@ impl Connection {
             return;
         }
         if queued > limits.output_high {
-            self.flags.set(Flags::RESTING);
+            self.flags.set(Flags::HIGH);
+            if !self.flags.has(Flags::FULL_DUPLEX) {
+                self.flags.set(Flags::RESTING);
+            }
         } else if queued <= limits.output_low {
-            if self.flags.has(Flags::RESTING) {
+            if self.flags.has(Flags::HIGH) {
+                self.flags.clear(Flags::HIGH);
                 self.flags.clear(Flags::RESTING);
                 if !self.flags.has(Flags::NOTHING_MORE_TO_SEND) {
                     self.flags.set(Flags::DRAINED);
@@ -408,7 +461,7 @@ impl Connection {
         let over = match self.phase {
             Phase::Draining => self.output.is_empty() && self.flags.has(Flags::PEER_ENDED),
             Phase::Lingering => self.flags.has(Flags::PEER_ENDED),
-            Phase::Open | Phase::Closed => false,
+            Phase::Connecting | Phase::Open | Phase::Closed => false,
         };
         if over {
             self.finish_off();
@@ -430,6 +483,10 @@ impl Connection {
             return;
         }
         match self.phase {
+            Phase::Connecting => {
+                let what = format!("no answer within {:?}", limits.connect);
+                self.fail(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
             Phase::Open if self.stalls_at(limits) <= now => self.cut(CloseReason::WriteStall),
             Phase::Open if self.idles_at(limits) <= now => {
                 self.flags.set(Flags::CUT);
@@ -482,7 +539,14 @@ impl Connection {
     /// Whether what is sent now would be queued or written.
     #[inline]
     pub(crate) fn takes_sends(&self) -> bool {
-        self.phase == Phase::Open && !self.flags.has(Flags::NOTHING_MORE_TO_SEND)
+        matches!(self.phase, Phase::Connecting | Phase::Open)
+            && !self.flags.has(Flags::NOTHING_MORE_TO_SEND)
+    }
+
+    /// Whether what is sent now may go to the kernel: it has room, and nothing is queued before.
+    #[inline]
+    pub(crate) fn may_write(&self) -> bool {
+        self.output.is_empty() && self.readiness.is_writable() && self.phase != Phase::Connecting
     }
 
     /// Whether input is to be read and offered.
@@ -502,8 +566,9 @@ impl Connection {
         self.is_reading() && self.flags.has(Flags::PEER_ENDED) && !self.flags.has(Flags::EOF_TOLD)
     }
 
+    /// Not before it is connected, whatever an event says (trap 44).
     pub(crate) fn wants_flush(&self) -> bool {
-        !self.output.is_empty() && self.readiness.is_writable()
+        !self.output.is_empty() && self.readiness.is_writable() && self.phase != Phase::Connecting
     }
 
     /// Whether our FIN is due: wished for, not sent, and nothing queued before it.
@@ -511,7 +576,7 @@ impl Connection {
         let wished = match self.phase {
             Phase::Open => self.flags.has(Flags::FINISHING),
             Phase::Draining => true,
-            Phase::Lingering | Phase::Closed => false,
+            Phase::Connecting | Phase::Lingering | Phase::Closed => false,
         };
         wished
             && self.output.is_empty()
@@ -541,6 +606,8 @@ impl Connection {
     fn is_runnable_otherwise(&self, limits: &Limits) -> bool {
         let readable = self.wants_read();
         match self.phase {
+            // Any event: whether it is connected, the socket tells.
+            Phase::Connecting => self.readiness != Readiness::EMPTY,
             Phase::Open => {
                 (self.is_reading() && (readable || self.flags.has(Flags::OFFER)))
                     || self.wants_flush()
@@ -556,6 +623,7 @@ impl Connection {
     /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
+            Phase::Connecting => self.heard.after(limits.connect),
             Phase::Open => self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at()),
             Phase::Draining => self.stalls_at(limits).min(self.closing),
             Phase::Lingering => self.closing,
@@ -571,7 +639,7 @@ impl Connection {
             Phase::Open => stalled,
             Phase::Draining => stalled || self.closing <= now,
             Phase::Lingering => true,
-            Phase::Closed => false,
+            Phase::Connecting | Phase::Closed => false,
         }
     }
 
@@ -595,6 +663,7 @@ impl Connection {
             && !self.flags.has(Flags::HELD)
             && !self.flags.has(Flags::OFFER)
             && !self.flags.has(Flags::DRAIN)
+            && !self.flags.has(Flags::HIGH)
             && !self.flags.has(Flags::FAILED)
             && !self.wants_eof()
     }

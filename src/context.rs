@@ -97,6 +97,11 @@ impl Context {
         self.change(id, |conn, _, _| conn.resume())
     }
 
+    /// Reads on while output is above high, or no longer. See [`Conn::full_duplex`].
+    pub fn full_duplex(&mut self, id: ConnId, full_duplex: bool) -> bool {
+        self.change(id, |conn, _, _| conn.full_duplex(full_duplex))
+    }
+
     /// Keeps the connection through shutdown, or no longer. See [`Conn::hold`].
     pub fn hold(&mut self, id: ConnId, hold: bool) -> bool {
         self.change(id, |conn, _, _| conn.hold(hold))
@@ -123,13 +128,14 @@ impl Context {
         self.core.limits.output_high.saturating_sub(self.queued(id))
     }
 
-    /// Whether the connection is there and takes what is sent: not closing, finished or failed.
+    /// Whether the connection is there and takes what is sent: not closing, finished or failed. A
+    /// [connect](Self::connect) under way takes it.
     #[must_use]
     pub fn is_open(&self, id: ConnId) -> bool {
         self.core.tenant(id).is_some_and(|tenant| tenant.conn.takes_sends())
     }
 
-    /// The peer's address, as accept told it.
+    /// The peer's address, as accept told it, or as we connected to it.
     #[must_use]
     pub fn peer_addr(&self, id: ConnId) -> Option<Address> {
         self.core.tenant(id).map(|tenant| tenant.peer.clone())
@@ -208,10 +214,84 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If the stream is not connected, [`connections`](crate::Config::connections) are there, or
-    /// the reactor is shutting down. The stream is closed then.
+    /// If the stream is not connected, [`connections`](crate::Config::connections) are there
+    /// (`QuotaExceeded`), or the reactor is shutting down. The stream is closed then.
     pub fn adopt(&mut self, stream: impl Into<Stream>, tag: u64) -> io::Result<ConnId> {
         self.core.adopt(stream.into(), tag)
+    }
+
+    /// Connects to an address, on this loop, without waiting for it. The answer comes after the
+    /// running callback, once: [`on_open`](crate::Handler::on_open) with
+    /// [`Origin::Connected`](crate::Origin::Connected) and `tag`, or
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed). TCP sockets have `TCP_NODELAY` and
+    /// keepalive.
+    ///
+    /// The id is good at once. What is sent to it is queued, up to
+    /// [`output_max`](crate::Config::output_max), and goes out first; [`finish`](Self::finish) ends
+    /// our side behind it. `pause`, `hold`, `full_duplex` and [`fd`](Self::fd) work too. `abort`
+    /// and `close` cancel: nothing goes out, and `on_connect_failed` comes with the kind
+    /// `ConnectionAborted`. Until it is answered it counts as a connection, but is not among
+    /// [`connections`](Self::connections). An orderly shutdown waits for it, as long as it waits
+    /// for anybody.
+    ///
+    /// An [`Address`] is an address: names are resolved before, and not in a callback, since that
+    /// blocks. The guide shows how: [connecting out](crate::guide::connecting_out).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says at once, and then no callback comes: no descriptor is left, no route, a
+    /// Unix path where nobody listens, or whose backlog is full (`ResourceBusy`). Also if
+    /// [`connections`](crate::Config::connections) are there (`QuotaExceeded`), or the reactor is
+    /// shutting down. The error names the address; the system's own, with its code, is its source.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::error::Error;
+    /// use std::io::{self, Write};
+    /// use std::net::TcpListener;
+    /// use wouldblock::{Conn, ConnId, Context, Handler, Input, Origin, Reactor};
+    ///
+    /// struct Client;
+    ///
+    /// impl Handler for Client {
+    ///     type Session = ();
+    ///
+    ///     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
+    ///         assert_eq!(origin, Origin::Connected(7));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_data(
+    ///         &mut self,
+    ///         conn: &mut Conn<'_>,
+    ///         _session: &mut (),
+    ///         input: &mut Input<'_>,
+    ///     ) -> io::Result<()> {
+    ///         assert_eq!(input.take_all(), b"welcome");
+    ///         conn.cx().shutdown();
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
+    ///         let system = error.source().and_then(|e| e.downcast_ref::<io::Error>());
+    ///         panic!("{error} (code {:?})", system.and_then(io::Error::raw_os_error));
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// let server = TcpListener::bind("127.0.0.1:0")?;
+    /// # let addr = server.local_addr()?;
+    /// # let serving = std::thread::spawn(move || server.accept()?.0.write_all(b"welcome"));
+    /// let mut reactor = Reactor::new(Client)?;
+    /// let id = reactor.connect(addr, 7)?;
+    /// reactor.run()?;
+    /// # serving.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect(&mut self, address: impl Into<Address>, tag: u64) -> io::Result<ConnId> {
+        self.core.connect(address.into(), tag)
     }
 
     fn change(&mut self, id: ConnId, verb: impl FnOnce(&mut Connection, Stamp, &Limits)) -> bool {
@@ -308,6 +388,36 @@ impl<'a> Conn<'a> {
         self.cx.resume(self.id);
     }
 
+    /// Reads on, from now on and while `full_duplex` is true, however much output is queued. By
+    /// default a connection's reading rests while its output is above
+    /// [`output_high`](crate::Config::output_high): right where input causes output on the same
+    /// connection, and wrong where the two have nothing to do with each other. A proxy whose client
+    /// sends all before it reads anything would never come to read.
+    ///
+    /// Then the handler holds back who causes the output: [`pause`](Self::pause) that connection
+    /// when this one has no [`room`](Self::room), ask this one to [`want_drain`](Self::want_drain),
+    /// and resume that one in its `on_drain` (`examples/proxy.rs`). The library's own bound is
+    /// [`output_max`](crate::Config::output_max): a handler that holds nobody back meets it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use wouldblock::{Conn, ConnId, Input};
+    /// // One direction of a proxy, in `on_data`:
+    /// fn relay(conn: &mut Conn<'_>, to: ConnId, input: &mut Input<'_>) -> io::Result<()> {
+    ///     conn.cx().send(to, input.take_all());
+    ///     if conn.cx().room(to) == 0 {
+    ///         conn.pause(); // until `on_drain` of the other
+    ///         conn.cx().want_drain(to);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn full_duplex(&mut self, full_duplex: bool) {
+        self.cx.full_duplex(self.id, full_duplex);
+    }
+
     /// Keeps the connection through shutdown while `hold` is true: for one that waits for somebody
     /// else's answer. [`shutdown_max`](crate::Config::shutdown_max) holds all the same.
     pub fn hold(&mut self, hold: bool) {
@@ -335,7 +445,8 @@ impl<'a> Conn<'a> {
         self.cx.want_drain(self.id);
     }
 
-    /// The peer's address, as accept told it: known even if the peer has left.
+    /// The peer's address, as accept told it, or as we connected to it: known even if the peer has
+    /// left.
     #[must_use]
     pub fn peer_addr(&self) -> Address {
         self.cx.peer_addr(self.id).expect("the connection being served is there")

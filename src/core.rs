@@ -7,12 +7,12 @@
 //! Two lists carry what happens inside a callback to the time after it: `touched` (others wrote to
 //! it or changed it: flush and settle) and `ended` (over: free it, tell the handler).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use crate::address::Address;
+use crate::address::{Address, cannot_connect};
 use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
@@ -41,6 +41,15 @@ pub(crate) struct Tenant {
     pub(crate) socket: Socket,
     pub(crate) peer: Address,
     pub(crate) conn: Connection,
+}
+
+/// What ended, for the handler to be told.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// A connection.
+    Connection(Closed),
+    /// A connect, before there was a connection.
+    Connect { tag: u64, error: io::Error },
 }
 
 /// How far shutdown has come. A level: asking again changes nothing.
@@ -72,6 +81,8 @@ pub(crate) struct Core {
     ended: VecDeque<ConnId>,
     /// Those whose `on_open` is due.
     pub(crate) opening: VecDeque<(ConnId, Origin)>,
+    /// The tags of connects that are under way.
+    pub(crate) connecting: HashMap<ConnId, u64>,
     pub(crate) deadlines: Deadlines,
     /// Sends of the callback that runs, not yet written or queued.
     pub(crate) cork: Cork,
@@ -115,6 +126,7 @@ impl Core {
             touched: Vec::new(),
             ended: VecDeque::new(),
             opening: VecDeque::new(),
+            connecting: HashMap::new(),
             deadlines: Deadlines::default(),
             cork: Cork::default(),
             current: None,
@@ -328,8 +340,7 @@ impl Core {
             return Work::None;
         };
         if conn.phase() != Phase::Open {
-            self.discard(id, buffer);
-            return Work::None;
+            return self.take_other_work(id, buffer);
         }
         if !conn.is_reading() {
             return Work::None;
@@ -377,19 +388,24 @@ impl Core {
 
     /// After close: reads once and forgets what came.
     #[cold]
-    fn discard(&mut self, id: ConnId, buffer: &mut ReadBuffer) {
+    fn take_other_work(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
         let now = self.now;
-        let Some(Tenant { socket, conn, .. }) = self.tenant_mut(id) else { return };
+        let Some(Tenant { socket, conn, .. }) = self.tenant_mut(id) else { return Work::None };
+        if conn.phase() == Phase::Connecting {
+            return Work::Connect;
+        }
         if conn.phase() == Phase::Closed || !conn.wants_read() {
-            return;
+            return Work::None;
         }
         if conn.flags.has(Flags::PEER_ENDED) {
-            return conn.handle_error(socket.take_error());
+            conn.handle_error(socket.take_error());
+            return Work::None;
         }
         let proof = socket.short_read_is_proof();
         if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, proof) {
             self.stats.bytes_in += n as u64;
         }
+        Work::None
     }
 
     /// Keeps what `on_data` left of its offer.
@@ -534,7 +550,7 @@ impl Core {
     }
 
     /// Frees the first of those that ended, and tells how.
-    pub(crate) fn free_ended(&mut self) -> Option<(ConnId, Closed)> {
+    pub(crate) fn free_ended(&mut self) -> Option<(ConnId, Ended)> {
         let id = self.ended.pop_front()?;
         let mut tenant =
             self.conns.remove(id.slot(), id.generation()).expect("who ended is not freed yet");
@@ -543,6 +559,11 @@ impl Core {
             tenant.socket.reset_on_close();
         }
         let closed = tenant.conn.closed();
+        if tenant.conn.flags.has(Flags::UNOPENED)
+            && let Some(tag) = self.connecting.remove(&id)
+        {
+            return Some((id, self.end_connect(id, tenant, tag, closed.reason)));
+        }
         self.stats.closed.count(&closed.reason);
         let level = match closed.reason {
             CloseReason::InputLimit
@@ -563,7 +584,25 @@ impl Core {
         log::log!(level, "{}: closed ({id}): {closed}", tenant.peer);
         drop(tenant);
         self.wake_listeners();
-        Some((id, closed))
+        Some((id, Ended::Connection(closed)))
+    }
+
+    /// Frees what was to become a connection.
+    #[cold]
+    fn end_connect(&mut self, id: ConnId, tenant: Tenant, tag: u64, why: CloseReason) -> Ended {
+        let cause = match why {
+            CloseReason::Io(error) => {
+                self.stats.connect_errors += 1;
+                error
+            }
+            // The application's own doing.
+            why => io::Error::new(io::ErrorKind::ConnectionAborted, why.to_string()),
+        };
+        drop(tenant.socket);
+        let error = cannot_connect(tenant.peer, cause);
+        log::debug!("{error} ({id})");
+        self.wake_listeners();
+        Ended::Connect { tag, error }
     }
 
     /// The end of a turn: what was vacated in it may be let again.

@@ -234,7 +234,8 @@ fn news(event: &impl Says) -> Readiness {
         }
     };
     note(event.is_readable(), Readiness::READABLE);
-    note(event.is_writable(), Readiness::WRITABLE);
+    // Where both halves are shut there may be no room, and yet a write says how it is.
+    note(event.is_writable() || event.is_write_closed(), Readiness::WRITABLE);
     note(event.is_priority(), Readiness::URGENT);
     note(event.is_read_closed(), Readiness::READ_CLOSED);
     note(event.is_error(), Readiness::ERROR);

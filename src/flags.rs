@@ -17,7 +17,7 @@ impl Flags {
     pub(crate) const ENDED: Flags = Flags(1 << 2);
     /// The application stopped reading.
     pub(crate) const PAUSED: Flags = Flags(1 << 3);
-    /// Output went above high and has not come down to low.
+    /// It is not read from, because its output went above high and has not come down to low.
     pub(crate) const RESTING: Flags = Flags(1 << 4);
     /// The application wants `on_drain` when output is at or below low.
     pub(crate) const WANTS_DRAIN: Flags = Flags(1 << 5);
@@ -53,6 +53,11 @@ impl Flags {
     /// Since the last call of `on_data` was made, output came down to low or reading was resumed: what
     /// that call leaves is offered once more.
     pub(crate) const RENEWED: Flags = Flags(1 << 19);
+
+    /// Output went above high and has not come down to low.
+    pub(crate) const HIGH: Flags = Flags(1 << 20);
+    /// The application reads on however much output is queued: it never rests.
+    pub(crate) const FULL_DUPLEX: Flags = Flags(1 << 21);
 
     /// Any of these takes a connection off the common path.
     pub(crate) const SLOW: Flags = Flags(

@@ -1,11 +1,13 @@
-//! The guide, from the first blocking server to a protocol of your own, in three pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in four pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
 //!    what `setblocking(False)` cures and what it costs, and what a poll adds.
 //! 2. [Your first protocol](first_protocol): a small key-value server, step by step, up to its
 //!    limits, its shutdown and its tests.
-//! 3. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
+//! 3. [Connecting out](connecting_out): a server that asks another one. Failures, names, and two
+//!    connections as one.
+//! 4. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
@@ -16,6 +18,9 @@ pub mod poll_loop {}
 
 #[doc = include_str!("../docs/guide/first_protocol.md")]
 pub mod first_protocol {}
+
+#[doc = include_str!("../docs/guide/connecting_out.md")]
+pub mod connecting_out {}
 
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}

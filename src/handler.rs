@@ -27,7 +27,8 @@ use crate::ticks::Tick;
 /// out. A panic passes through [`Reactor::run`](crate::Reactor::run); dropping the reactor frees
 /// every descriptor. Who catches it and runs on finds the connection whose callback panicked ended,
 /// with [`CloseReason::Handler`](crate::CloseReason::Handler), and the others served. Not
-/// guaranteed after a panic in `on_start`, `on_shutdown` or `on_close`: drop the reactor then.
+/// guaranteed after a panic in `on_start`, `on_shutdown`, `on_close` or `on_connect_failed`: drop
+/// the reactor then.
 ///
 /// # Examples
 ///
@@ -146,6 +147,18 @@ pub trait Handler: Sized {
     /// Called when a connection is over and its descriptor freed. The id is stale already.
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Self::Session, closed: Closed) {
         let _ = (cx, id, session, closed);
+    }
+
+    /// Called when a connect has failed: refused, unreachable, no answer within
+    /// [`connect`](crate::Config::connect) (`TimedOut`), or cancelled by ourselves, by `abort`,
+    /// `close` or the end of the reactor (`ConnectionAborted`). What had been sent is lost. Each
+    /// connect that was begun ends in one call, of this or of `on_open`.
+    ///
+    /// `error` says where to and why; the system's own error, with its code, is its
+    /// [source](std::error::Error::source). The id is stale already. To try again, connect again,
+    /// but not at once and for ever: nothing here waits between two attempts.
+    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
+        let _ = (cx, id, tag, error);
     }
 
     /// Called once when shutdown begins, after the listeners have closed: say goodbye, release

@@ -146,6 +146,8 @@ impl ListenerId {
 pub enum Origin {
     /// This listener accepted it.
     Accepted(ListenerId),
+    /// We connected, under this tag.
+    Connected(u64),
     /// It was adopted under this tag.
     Adopted(u64),
 }

@@ -91,7 +91,8 @@
 //! goes out as the peer reads. A peer that does not read makes no one wait but itself:
 //!
 //! * above [`output_high`](Config::output_high) queued, the library stops reading from that peer
-//!   until it is down to [`output_low`](Config::output_low);
+//!   until it is down to [`output_low`](Config::output_low) (a proxy switches that off with
+//!   [`full_duplex`](Conn::full_duplex));
 //! * above [`output_max`](Config::output_max), the connection ends;
 //! * after [`write_stall`](Config::write_stall) without progress, the connection ends.
 //!
@@ -119,6 +120,12 @@
 //!
 //! [`Handle::shutdown`] ends the server in order from any thread: nothing new is taken, what peers
 //! had sent is answered, and [`Reactor::run`] returns.
+//!
+//! # Connecting out
+//!
+//! [`Context::connect`] makes connections of your own on the same loop: a proxy, a server that asks
+//! another. Each connect ends in [`on_open`](Handler::on_open) or in
+//! [`on_connect_failed`](Handler::on_connect_failed).
 //!
 //! Step by step, with all that may go wrong: [the guide](guide).
 //!
@@ -169,6 +176,7 @@ mod attempt;
 mod close;
 mod config;
 mod conn;
+mod connect;
 mod context;
 mod core;
 mod cork;

@@ -16,6 +16,8 @@ pub(crate) enum Work {
     Data(Offer),
     /// Call `on_eof`.
     End(Offer),
+    /// Ask the socket whether its connect has ended.
+    Connect,
 }
 
 /// Where the input of a call lies. Outside of [`Core`] while the call runs, so that the handler

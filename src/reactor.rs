@@ -13,7 +13,7 @@ use crate::accept::Accepted;
 use crate::address::Address;
 use crate::config::Config;
 use crate::context::{Conn, Context};
-use crate::core::{Core, Shutdown};
+use crate::core::{Core, Ended, Shutdown};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
@@ -145,6 +145,15 @@ impl<H: Handler> Reactor<H> {
         self.cx.adopt(stream, tag)
     }
 
+    /// Connects to an address: as [`Context::connect`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::connect`].
+    pub fn connect(&mut self, address: impl Into<Address>, tag: u64) -> io::Result<ConnId> {
+        self.cx.connect(address, tag)
+    }
+
     /// Where a listener listens: which of a name's addresses was bound, and which port was given
     /// for port 0.
     ///
@@ -258,6 +267,11 @@ impl<H: Handler> Reactor<H> {
             Work::None => {}
             Work::Data(offer) => self.call_with_input(id, offer, H::on_data),
             Work::End(offer) => self.call_with_input(id, offer, H::on_eof),
+            Work::Connect => {
+                if let Some(tag) = self.cx.core.finish_connect(id) {
+                    self.open(id, Origin::Connected(tag));
+                }
+            }
         }
         self.cx.core.settle(id);
     }
@@ -358,10 +372,17 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn tell_ended(&mut self) {
-        let Some((id, closed)) = self.cx.core.free_ended() else { return };
-        let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
-        if let Some(session) = session {
-            self.handler.on_close(&mut self.cx, id, session, closed);
+        match self.cx.core.free_ended() {
+            Some((id, Ended::Connection(closed))) => {
+                let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
+                if let Some(session) = session {
+                    self.handler.on_close(&mut self.cx, id, session, closed);
+                }
+            }
+            Some((id, Ended::Connect { tag, error })) => {
+                self.handler.on_connect_failed(&mut self.cx, id, tag, error);
+            }
+            None => {}
         }
     }
 

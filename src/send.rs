@@ -80,7 +80,7 @@ impl Core {
         if bytes.is_empty() {
             return true;
         }
-        let direct = conn.output.is_empty() && conn.readiness.is_writable();
+        let direct = conn.may_write();
         if current && direct {
             if !self.cork.hold(bytes, window) {
                 self.uncork(id, window, &piece);

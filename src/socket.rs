@@ -12,6 +12,7 @@ use std::os::unix::net as unix;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
@@ -42,6 +43,48 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
+    /// Begins to connect, without waiting. An error is one that the kernel tells at once; that
+    /// includes the `WouldBlock` of a Unix socket whose backlog is full, which no event follows.
+    pub(crate) fn connect(address: Address) -> io::Result<(Self, Address)> {
+        let unix =
+            |addr: io::Result<unix::SocketAddr>| UnixStream::connect_addr(&addr?).map(Socket::Unix);
+        let socket = match &address {
+            Address::Ip(addr) => {
+                let stream = TcpStream::connect(*addr)?;
+                // As what we accept has it. On failure the connect has failed already.
+                let socket = SockRef::from(&stream);
+                let _ = socket.set_tcp_nodelay(true);
+                let _ = socket.set_keepalive(true);
+                Socket::Tcp(stream)
+            }
+            Address::Unix(path) => unix(unix::SocketAddr::from_pathname(path))?,
+            Address::Abstract(name) => unix(abstract_name(name))?,
+            Address::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        Ok((socket, address))
+    }
+
+    /// Whether a connect has come through: that an event came is no proof (trap 44). `WouldBlock`:
+    /// it is under way, and an event will come.
+    pub(crate) fn finish_connect(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.try_io(|| {
+                let peer = connected(stream.take_error()?, stream.peer_addr())?;
+                // To connect to a port of this machine that nobody listens on, the kernel may lend
+                // the socket that very port, and TCP lets it meet itself (RFC 9293, 3.5).
+                if stream.local_addr()? == peer {
+                    return Err(Errno::CONNREFUSED.into());
+                }
+                Ok(())
+            }),
+            Socket::Unix(stream) => {
+                stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()).map(drop))
+            }
+            // Made connected.
+            Socket::Sim(_) => Ok(()),
+        }
+    }
+
     /// Whether a read shorter than its buffer shows that the next would block, as long as no doubt
     /// was reported: on TCP under epoll, registered for priority events. Never on a Unix socket,
     /// where a descriptor passed along ends a read early with no event of its own (trap 71).
@@ -144,6 +187,17 @@ impl Socket {
             Socket::Sim(stream) => Watched::SimStream(stream),
         }
     }
+}
+
+/// What a socket's error and its peer say of its connect.
+fn connected<A>(failure: Option<io::Error>, peer: io::Result<A>) -> io::Result<A> {
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    peer.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOTCONN | Errno::INPROGRESS) => io::ErrorKind::WouldBlock.into(),
+        _ => error,
+    })
 }
 
 /// By way of rustix, which makes the system call itself: libc's `recv` and `send` are cancellation
@@ -316,6 +370,20 @@ impl Acceptor {
     }
 }
 
+/// The socket address of a name in the abstract namespace.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn abstract_name(name: &[u8]) -> io::Result<unix::SocketAddr> {
+    #[cfg(target_os = "android")]
+    use std::os::android::net::SocketAddrExt;
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
+    unix::SocketAddr::from_abstract_name(name)
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_name(_: &[u8]) -> io::Result<unix::SocketAddr> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "abstract names are Linux's"))
+}
+
 /// What a Unix socket calls itself: a path, a name in the abstract namespace (Linux), or nothing.
 fn unix_address(addr: &unix::SocketAddr) -> Address {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -333,3 +401,44 @@ fn unix_address(addr: &unix::SocketAddr) -> Address {
 
 /// Whether there are names without a file, and so without anything to take over or to remove.
 pub(crate) const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trap 44: connected is not enough, if it is to oneself: nobody listens there.
+    #[test]
+    fn a_socket_that_has_met_itself_is_refused() {
+        let any: net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&any.into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.connect(&own).unwrap();
+        let stream = net::TcpStream::from(socket);
+        assert_eq!(stream.peer_addr().unwrap(), stream.local_addr().unwrap());
+        let error = Socket::Tcp(TcpStream::from_std(stream)).finish_connect().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::CONNREFUSED.raw_os_error()));
+    }
+
+    /// Trap 44: a socket that has not been told to connect, or not been answered, is under way; one
+    /// that was answered is connected.
+    #[test]
+    fn only_an_answer_makes_it_connected() {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Ip(listener.local_addr().unwrap());
+        let unconnected =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let unconnected = TcpStream::from_std(net::TcpStream::from(unconnected));
+        let error = Socket::Tcp(unconnected).finish_connect().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let (socket, told) = Socket::connect(address.clone()).unwrap();
+        assert_eq!(told, address);
+        let (_peer, _) = listener.accept().unwrap();
+        // Its kernel has our answer before `accept` returns, or very soon after.
+        while let Err(error) = socket.finish_connect() {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            std::thread::yield_now();
+        }
+    }
+}

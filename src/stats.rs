@@ -13,6 +13,10 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections adopted.
     pub adopted: u64,
+    /// Connections that we made: connects that came through.
+    pub connected: u64,
+    /// Connects that failed: refused, unreachable, timed out. Not those that were cancelled.
+    pub connect_errors: u64,
     /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
     /// kernel would not watch them.
     pub refused: u64,

@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 15] = [
     &["conn", "listener", "driver", "cork", "frame"],
     &["offer"],
     &["core"],
-    &["send", "accept", "expire"],
+    &["send", "accept", "expire", "connect"],
     &["context"],
     &["handler"],
     &["reactor"],
@@ -37,11 +37,8 @@ const PROMISES: u32 = 8;
 const TRAPS: u32 = 72;
 
 /// Traps that wait for what is not built yet.
-const WAITING: [(u32, &str); 12] = [
+const WAITING: [(u32, &str); 9] = [
     (4, "TLS on a clone: comes with tls.rs"),
-    (44, "outbound connects"),
-    (45, "outbound connects"),
-    (46, "outbound connects"),
     (47, "datagrams"),
     (48, "datagrams"),
     (49, "datagrams"),

@@ -10,7 +10,7 @@ use wouldblock::Config;
 use crate::support::*;
 
 /// Whether the tool is here. `probe` is an argument that makes it exit.
-fn has(tool: &str, probe: &str) -> bool {
+pub(crate) fn has(tool: &str, probe: &str) -> bool {
     let found = Command::new(tool).arg(probe).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok() {
         return true;
@@ -22,7 +22,7 @@ fn has(tool: &str, probe: &str) -> bool {
 
 /// Feeds a client program and answers what it printed.
 #[track_caller]
-fn feed(command: &mut Command, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn feed(command: &mut Command, bytes: &[u8]) -> Vec<u8> {
     let mut client = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -113,6 +113,29 @@ fn a_descriptor_passed_along_neither_stalls_the_stream_nor_leaks() {
     server.end();
 }
 
+/// Promises 1 and 7: a Unix peer that shuts both halves with bytes unread makes no room, so its
+/// socket does not become writable; that all is over is found at once, not by `write_stall`.
+#[test]
+fn a_unix_peer_that_shuts_both_halves_unread_is_gone_at_once() {
+    let path = path("shut");
+    let script = echo().on_open(|conn| {
+        conn.send(vec![b'x'; 3 * MIB]);
+        Ok(())
+    });
+    let server = serve(&path, script);
+    let client = connect(&path);
+    let id = server.record.wait_opens(1)[0];
+    wait_until("the kernel is full", || rustix::io::ioctl_fionread(&client).unwrap() > 0);
+    crate::support::watch(std::time::Duration::from_millis(50));
+    client.shutdown(Shutdown::Both).unwrap();
+    // `write_stall` is a minute, and so longer than anybody waits here.
+    let closed = server.record.wait_close_of(id);
+    assert!(matches!(closed.reason, wouldblock::CloseReason::Io(_)), "{closed}");
+    assert!(closed.unsent > 0);
+    drop(client);
+    server.end();
+}
+
 /// Promise 4, promise 5: a Unix peer that never reads is held back like any other.
 #[test]
 fn a_unix_peer_that_never_reads_stops_itself() {

@@ -42,7 +42,9 @@ pub(crate) fn watch(window: Duration) {
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Start,
-    Open(ConnId),
+    Open(ConnId, Origin),
+    /// A connect that failed: under this tag, for this reason.
+    Failed(ConnId, u64, Arc<io::Error>),
     Data(ConnId),
     Eof(ConnId),
     Drain(ConnId),
@@ -70,8 +72,24 @@ impl Record {
     }
 
     pub(crate) fn opens(&self) -> Vec<ConnId> {
-        let open = |event: &Event| if let Event::Open(id) = event { Some(*id) } else { None };
+        let open = |event: &Event| if let Event::Open(id, _) = event { Some(*id) } else { None };
         self.0.lock().unwrap().iter().filter_map(open).collect()
+    }
+
+    /// Where the connections came from, in the order in which they were opened.
+    pub(crate) fn origins(&self) -> Vec<Origin> {
+        let origin =
+            |event: &Event| if let Event::Open(_, origin) = event { Some(*origin) } else { None };
+        self.0.lock().unwrap().iter().filter_map(origin).collect()
+    }
+
+    /// The connects that failed.
+    pub(crate) fn failures(&self) -> Vec<(ConnId, u64, Arc<io::Error>)> {
+        let failure = |event: &Event| match event {
+            Event::Failed(id, tag, error) => Some((*id, *tag, Arc::clone(error))),
+            _ => None,
+        };
+        self.0.lock().unwrap().iter().filter_map(failure).collect()
     }
 
     pub(crate) fn closes(&self) -> Vec<(ConnId, Arc<Closed>)> {
@@ -86,7 +104,8 @@ impl Record {
     pub(crate) fn story(&self, of: ConnId) -> String {
         let events = self.0.lock().unwrap();
         let names = events.iter().filter_map(|event| match event {
-            Event::Open(id) if *id == of => Some("open"),
+            Event::Open(id, _) if *id == of => Some("open"),
+            Event::Failed(id, ..) if *id == of => Some("failed"),
             Event::Data(id) if *id == of => Some("data"),
             Event::Eof(id) if *id == of => Some("eof"),
             Event::Drain(id) if *id == of => Some("drain"),
@@ -114,6 +133,12 @@ impl Record {
         self.closes()
     }
 
+    #[track_caller]
+    pub(crate) fn wait_failures(&self, n: usize) -> Vec<(ConnId, u64, Arc<io::Error>)> {
+        wait_until(&format!("{n} connects have failed"), || self.failures().len() >= n);
+        self.failures()
+    }
+
     /// How the one connection that closed ended.
     #[track_caller]
     pub(crate) fn wait_close(&self) -> Arc<Closed> {
@@ -136,6 +161,7 @@ type OnConn = dyn FnMut(&mut Conn<'_>) -> io::Result<()> + Send;
 type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send;
 type OnTick = dyn FnMut(&mut Context, Tick) + Send;
 type OnClose = dyn FnMut(&mut Context, ConnId, &Closed) + Send;
+type OnFailed = dyn FnMut(&mut Context, ConnId, u64) + Send;
 type OnShutdown = dyn FnMut(&mut Context) + Send;
 
 /// A handler made of closures. It echoes unless told otherwise, leaves a record, and holds promise
@@ -151,6 +177,7 @@ pub(crate) struct Script {
     timer: Box<OnConn>,
     tick: Box<OnTick>,
     close: Box<OnClose>,
+    failed: Box<OnFailed>,
     shutdown: Box<OnShutdown>,
 }
 
@@ -184,6 +211,7 @@ pub(crate) fn echo() -> Script {
         timer: Box::new(|_| Ok(())),
         tick: Box::new(|_, _| ()),
         close: Box::new(|_, _, _| ()),
+        failed: Box::new(|_, _, _| ()),
         shutdown: Box::new(|_| ()),
     }
 }
@@ -250,6 +278,14 @@ impl Script {
         self
     }
 
+    pub(crate) fn on_connect_failed(
+        mut self,
+        f: impl FnMut(&mut Context, ConnId, u64) + Send + 'static,
+    ) -> Self {
+        self.failed = Box::new(f);
+        self
+    }
+
     pub(crate) fn on_shutdown(mut self, f: impl FnMut(&mut Context) + Send + 'static) -> Self {
         self.shutdown = Box::new(f);
         self
@@ -268,8 +304,8 @@ impl Handler for Script {
         (self.start)(cx, handle)
     }
 
-    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<Session> {
-        self.record.push(Event::Open(conn.id()));
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {
+        self.record.push(Event::Open(conn.id(), origin));
         (self.open)(conn)?;
         Ok(Session { id: conn.id(), ended: false })
     }
@@ -323,6 +359,11 @@ impl Handler for Script {
         self.record.push(Event::Close(id, Arc::new(closed)));
     }
 
+    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
+        (self.failed)(cx, id, tag);
+        self.record.push(Event::Failed(id, tag, Arc::new(error)));
+    }
+
     fn on_shutdown(&mut self, cx: &mut Context) {
         self.record.push(Event::Shutdown);
         (self.shutdown)(cx);
@@ -351,10 +392,21 @@ impl Server {
         script: Script,
         config: Config,
     ) -> Server {
+        Server::start_with(listen, script, config, |_| ())
+    }
+
+    /// The same, with something to do before it runs.
+    pub(crate) fn start_with(
+        listen: impl Into<Listen> + Send + 'static,
+        script: Script,
+        config: Config,
+        prepare: impl FnOnce(&mut Reactor<Script>) + Send + 'static,
+    ) -> Server {
         let record = script.record();
         let (ready, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::with_config(script, config).unwrap();
+            prepare(&mut reactor);
             let id = reactor.listen(listen).unwrap();
             let addr = reactor.local_addr(id).unwrap().ip().unwrap();
             ready.send((addr, reactor.handle())).unwrap();
@@ -452,6 +504,38 @@ pub(crate) fn deep_listener(backlog: i32) -> TcpListener {
     socket.bind(&addr.into()).unwrap();
     socket.listen(backlog).unwrap();
     socket.into()
+}
+
+/// A listener that answers nobody: its backlog is full, so the kernel drops what knocks until
+/// somebody is accepted.
+pub(crate) struct Silent {
+    pub(crate) listener: TcpListener,
+    pub(crate) addr: SocketAddr,
+    filler: TcpStream,
+}
+
+impl Silent {
+    pub(crate) fn new() -> Silent {
+        // Linux lets one more wait than it was told.
+        let listener = deep_listener(0);
+        let addr = listener.local_addr().unwrap();
+        Silent { filler: connect(addr), listener, addr }
+    }
+
+    /// Accepts who comes behind the one that was in the way; it knocks again within a second.
+    #[track_caller]
+    pub(crate) fn answer(&self) -> TcpStream {
+        let own = self.filler.local_addr().unwrap();
+        self.listener.set_nonblocking(true).unwrap();
+        let mut next = None;
+        wait_until("the connect knocks again", || {
+            next = self.listener.accept().ok().filter(|(_, peer)| *peer != own);
+            next.is_some()
+        });
+        let (stream, _) = next.unwrap();
+        stream.set_nonblocking(false).unwrap();
+        bounded(stream)
+    }
 }
 
 #[track_caller]
@@ -718,8 +802,11 @@ pub(crate) mod child {
             let stdout = BufReader::new(process.stdout.take().unwrap());
             thread::spawn(move || {
                 for line in stdout.lines().map_while(Result::ok) {
-                    if let Some((_, addr)) = line.split_once("listening on ") {
-                        let _ = told.send(addr.trim().parse().unwrap());
+                    // A path is known to whoever chose it.
+                    if let Some((_, addr)) = line.split_once("listening on ")
+                        && let Ok(addr) = addr.trim().parse()
+                    {
+                        let _ = told.send(addr);
                     }
                 }
             });
@@ -767,6 +854,14 @@ pub(crate) mod child {
                 std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
             let (_, fields) = stat.rsplit_once(") ").unwrap();
             fields.split(' ').nth(n).unwrap().to_owned()
+        }
+
+        /// The most resident memory that it ever had, in bytes.
+        pub(crate) fn peak_memory(&self) -> usize {
+            let path = format!("/proc/{}/status", self.process.id());
+            let status = std::fs::read_to_string(path).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
         }
 
         /// Descriptors open in it.

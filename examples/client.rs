@@ -1,0 +1,210 @@
+//! A client: stdin goes to a connection, and what comes back to stdout, as with `nc`. At the end of
+//! stdin it ends its side of the connection, and stays until the server ends the other.
+//!
+//! ```sh
+//! cargo run --release --example client -- --to 127.0.0.1:6666 < Cargo.toml | diff - Cargo.toml
+//! ```
+//!
+//! stdin and stdout may be files, and a file is never "not ready": reading one in a callback would
+//! stop the loop. So two threads copy them, and the loop meets them at the far end of a socket pair,
+//! which holds back whoever is too fast, as any socket does. Then all that is left to do is to couple
+//! two connections: `common/relay.rs`.
+
+mod common;
+#[path = "common/relay.rs"]
+mod relay;
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use wouldblock::{
+    Address, CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Reactor,
+};
+
+/// A client: stdin goes to a connection, and what comes back to stdout.
+///
+/// At the end of stdin it ends its side of the connection; it exits when the server has ended too.
+#[derive(clap::Parser)]
+#[command(name = "client", version)]
+struct Arguments {
+    /// Where the server is, HOST:PORT or unix:PATH
+    #[arg(long, value_name = "ADDR", value_parser = common::stream_address)]
+    to: String,
+    /// Give up on an address that has not answered for so long, such as 3 or 0.5
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true,
+          value_parser = common::seconds)]
+    connect_timeout: Duration,
+}
+
+/// stdout is in no hurry: a pager may look at one page for an hour.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+struct Client {
+    /// The server's addresses, at least one.
+    to: Vec<Address>,
+    /// Our end of the pair, until there is a server.
+    pair: Option<UnixStream>,
+    /// The pair and the server, once they are connections.
+    here: Option<ConnId>,
+    there: Option<ConnId>,
+    /// Why it did not go well.
+    failure: Option<io::Error>,
+}
+
+impl Client {
+    /// Connects to the first address from `nth` on that does not fail at once.
+    fn connect(&mut self, cx: &mut Context, nth: usize, mut why: Option<io::Error>) {
+        for (nth, address) in self.to.iter().enumerate().skip(nth) {
+            match cx.connect(address.clone(), nth as u64) {
+                Ok(_) => return,
+                Err(error) => why = Some(error),
+            }
+        }
+        self.failure = why;
+        cx.shutdown_now();
+    }
+
+    fn other(&self, id: ConnId) -> Option<ConnId> {
+        if self.here == Some(id) { self.there } else { self.here }
+    }
+}
+
+impl Handler for Client {
+    type Session = ();
+
+    fn on_start(&mut self, cx: &mut Context, _: wouldblock::Handle<Self>) -> io::Result<()> {
+        self.connect(cx, 0, None);
+        Ok(())
+    }
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        relay::couple(conn);
+        // First the server, then the pair: nothing is read before there is somebody to take it.
+        if let Some(pair) = self.pair.take() {
+            self.there = Some(conn.id());
+            self.here = Some(conn.cx().adopt(pair, 0)?);
+        }
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        _session: &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        if let Some(other) = self.other(conn.id()) {
+            relay::pass_on(conn, other, input);
+        }
+        Ok(())
+    }
+
+    fn on_eof(
+        &mut self,
+        conn: &mut Conn<'_>,
+        _session: &mut (),
+        _rest: &mut Input<'_>,
+    ) -> io::Result<()> {
+        if let Some(other) = self.other(conn.id()) {
+            relay::pass_on_end(conn, other);
+        }
+        Ok(())
+    }
+
+    fn on_drain(&mut self, conn: &mut Conn<'_>, _session: &mut ()) -> io::Result<()> {
+        if let Some(other) = self.other(conn.id()) {
+            relay::drained(conn, other);
+        }
+        Ok(())
+    }
+
+    fn on_connect_failed(&mut self, cx: &mut Context, _id: ConnId, nth: u64, error: io::Error) {
+        let next = usize::try_from(nth).unwrap_or(usize::MAX).saturating_add(1);
+        self.connect(cx, next, Some(error));
+    }
+
+    fn on_close(&mut self, cx: &mut Context, id: ConnId, _session: (), closed: Closed) {
+        if self.there == Some(id) {
+            if let Some(here) = self.here {
+                relay::server_ended(cx, here, &closed);
+            }
+            if let CloseReason::Io(error) = closed.reason {
+                self.failure = Some(error);
+            }
+        } else {
+            // All is said, or nobody hears it any more.
+            if let Some(there) = self.there {
+                relay::client_ended(cx, there, &closed);
+            }
+            cx.shutdown();
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match common::arguments::<Arguments>() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    common::log_from("warn");
+    match converse(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            common::complain(format_args!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn converse(arguments: &Arguments) -> io::Result<()> {
+    let to = common::resolve(&arguments.to)?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let client = Client { to, pair: Some(ours), here: None, there: None, failure: None };
+    let config = Config::default().connect(arguments.connect_timeout);
+    let config = config.write_stall(DAY).linger(DAY).close_max(DAY).shutdown_max(DAY);
+    let mut reactor = Reactor::with_config(client, config)?;
+
+    let stdin = theirs.try_clone()?;
+    // Never joined: it may wait for a terminal for ever.
+    thread::spawn(move || {
+        // If it fails the server is gone, and there is nobody to tell.
+        let _ = copy(io::stdin().lock(), &stdin);
+        let _ = stdin.shutdown(Shutdown::Write);
+    });
+    let stdout = thread::spawn(move || {
+        let copied = copy(&theirs, io::stdout().lock());
+        // Nobody reads our output any more, or all is said.
+        let _ = theirs.shutdown(Shutdown::Both);
+        copied
+    });
+
+    let ran = reactor.run();
+    // Our end of the pair goes with it, and so the thread comes to its end.
+    let failure = reactor.into_handler().failure;
+    let copied = stdout.join().unwrap_or_else(|_| Err(io::Error::other("stdout: a panic")));
+    ran?;
+    match failure {
+        Some(failure) => Err(failure),
+        None => copied,
+    }
+}
+
+/// Copies to the end, each piece at once.
+fn copy(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut buf = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buf) {
+            Ok(0) => return Ok(()),
+            Ok(n) => {
+                to.write_all(&buf[..n])?;
+                to.flush()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Connects: begun, and found to have ended.
+//!
+//! A connect waits for nobody. What fails at once is the caller's error; otherwise there is a
+//! connection in phase `Connecting`, which takes sends, and whose socket is asked at each event
+//! whether it has come through (trap 44: that it is writable says nothing). Failure, deadline and
+//! `abort` end it on the way that every connection ends. The handler is not called: `reactor.rs`
+//! opens what was established. Read next: `socket.rs`, which makes the calls.
+
+use std::io;
+
+use crate::address::{Address, cannot_connect};
+use crate::conn::Connection;
+use crate::core::{Core, Shutdown, Tenant};
+use crate::id::ConnId;
+use crate::readiness::Readiness;
+use crate::socket::Socket;
+
+impl Core {
+    /// Begins to connect. An error has been told with that; otherwise one callback will tell.
+    pub(crate) fn connect(&mut self, address: Address, tag: u64) -> io::Result<ConnId> {
+        let error = match self.check_room() {
+            Ok(()) => match self.begin_connect(address.clone()) {
+                Ok(id) => {
+                    self.connecting.insert(id, tag);
+                    return Ok(id);
+                }
+                Err(error) => {
+                    self.stats.connect_errors += 1;
+                    error
+                }
+            },
+            Err(error) => error,
+        };
+        Err(cannot_connect(address, error))
+    }
+
+    fn begin_connect(&mut self, address: Address) -> io::Result<ConnId> {
+        if self.driver.kernel().is_some() {
+            let what = "the simulated kernel takes connections and makes none";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
+        let (socket, peer) = Socket::connect(address)?;
+        // Between two turns the clock was last read long ago.
+        self.read_clock();
+        self.admit(socket, peer, Connection::connecting(self.now))
+    }
+
+    /// Asks a socket that had an event whether its connect has ended. Answers with its tag if it is
+    /// connected: it is to be opened.
+    #[cold]
+    pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<u64> {
+        let (now, limits) = (self.now, &self.limits);
+        let tenant = self.conns.get_mut(id.slot(), id.generation());
+        let Tenant { socket, conn, peer } = tenant?;
+        match socket.finish_connect() {
+            Ok(()) => {
+                conn.handle_connected(now, limits);
+                if self.shutdown != Shutdown::No {
+                    conn.handle_shutdown();
+                }
+                log::debug!("{peer}: open ({id})");
+                let due = conn.deadline(limits);
+                self.deadlines.set(id.token(), conn.armed, due);
+                conn.armed = due;
+                self.stats.connected += 1;
+                self.connecting.remove(&id)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                conn.readiness = Readiness::EMPTY;
+                None
+            }
+            Err(error) => {
+                conn.fail(error);
+                None
+            }
+        }
+    }
+}
