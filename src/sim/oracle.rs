@@ -103,8 +103,8 @@ pub(super) struct Ledger {
     left_unread: Option<u64>,
     /// When its timer is due.
     timer: Option<u64>,
-    /// Its own idle timeout, if it has one.
-    idle: Option<Option<Duration>>,
+    /// Its own idle timeout, if it has one: `MAX`, none at all.
+    idle: Option<Duration>,
     /// What is left was to be offered when its output had come down.
     left_owing: bool,
     moved: u64,
@@ -528,7 +528,7 @@ impl Oracle {
             return self.complain("on_tick of a timer that is not set".into());
         };
         let (due, period) = *timer;
-        let missed = if period == 0 { 0 } else { now.saturating_sub(due) / period };
+        let missed = now.saturating_sub(due).checked_div(period).unwrap_or(0);
         timer.0 = due + (missed + 1) * period;
         if period == 0 {
             self.timers.remove(&tick.timer);
@@ -632,7 +632,7 @@ impl Oracle {
     }
 
     pub(super) fn sets_idle(&mut self, link: u32, idle: Option<Duration>) {
-        self.ledger(link).idle = Some(idle);
+        self.ledger(link).idle = Some(idle.unwrap_or(Duration::MAX));
         self.note(link, "set_idle_timeout()", idle.map_or(0, |idle| idle.as_micros() as usize));
     }
 

@@ -78,7 +78,7 @@ impl Account<'_> {
             CloseReason::Idle => {
                 let due = ledger
                     .moved
-                    .saturating_add(ledger.idle.unwrap_or(limits.idle).map_or(u64::MAX, nanos));
+                    .saturating_add(ledger.idle.or(limits.idle).map_or(u64::MAX, nanos));
                 // Unless the kernel denied that it had anything, or told of it late.
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);

@@ -197,7 +197,7 @@ impl Oracle {
         if ledger.timer.is_some_and(|due| is_late(net, due, Duration::ZERO)) {
             return Some("its timer has come, and on_timer was not told".into());
         }
-        if let Some(idle) = ledger.idle.unwrap_or(limits.idle)
+        if let Some(idle) = ledger.idle.or(limits.idle)
             && is_late(net, moved, idle)
         {
             return Some("idle for longer than allowed".into());
