@@ -35,11 +35,10 @@ impl Core {
     }
 
     fn begin_connect(&mut self, address: Address) -> io::Result<ConnId> {
-        if self.driver.kernel().is_some() {
-            let what = "the simulated kernel takes connections and makes none";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
-        }
-        let (socket, peer) = Socket::connect(address)?;
+        let (socket, peer) = match self.driver.kernel() {
+            None => Socket::connect(address)?,
+            Some(kernel) => (Socket::Sim(kernel.connect(address.clone())?), address),
+        };
         // Between two turns the clock was last read long ago.
         self.read_clock();
         self.admit(socket, peer, Connection::connecting(self.now))

@@ -185,6 +185,7 @@ impl Driver {
 trait Says {
     fn is_readable(&self) -> bool;
     fn is_writable(&self) -> bool;
+    fn is_write_closed(&self) -> bool;
     fn is_priority(&self) -> bool;
     fn is_read_closed(&self) -> bool;
     fn is_error(&self) -> bool;
@@ -200,7 +201,7 @@ macro_rules! says {
         }
     };
 }
-says!(mio::event::Event: is_readable, is_writable, is_priority, is_read_closed, is_error);
+says!(mio::event::Event: is_readable, is_writable, is_write_closed, is_priority, is_read_closed, is_error);
 
 /// Of a simulated kernel.
 impl Says for Readiness {
@@ -210,6 +211,11 @@ impl Says for Readiness {
 
     fn is_writable(&self) -> bool {
         self.has(Readiness::WRITABLE)
+    }
+
+    /// Told as writable.
+    fn is_write_closed(&self) -> bool {
+        false
     }
 
     fn is_priority(&self) -> bool {

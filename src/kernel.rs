@@ -54,6 +54,13 @@ pub(crate) trait Actor: Send {
     fn act(&mut self, net: &mut State, link: u32);
 }
 
+/// A peer that is not there yet.
+struct Nobody;
+
+impl Actor for Nobody {
+    fn act(&mut self, _net: &mut State, _link: u32) {}
+}
+
 /// A simulated kernel, shared by the sockets on it.
 #[derive(Clone)]
 pub(crate) struct Kernel(Arc<Mutex<State>>);
@@ -105,6 +112,17 @@ impl Kernel {
         self.state().profile.events_max
     }
 
+    /// Begins to connect to a server outside; see [`State::serve`].
+    pub(crate) fn connect(&self, address: Address) -> io::Result<Stream> {
+        let mut state = self.state();
+        let file = state.connect_out(address)?;
+        let transport = state.links[state.link_of(file) as usize].link.transport;
+        let flags = state.profile.flags;
+        drop(state);
+        let descriptor = Descriptor { kernel: self.clone(), file };
+        Ok(Stream { descriptor, transport, flags })
+    }
+
     pub(crate) fn listen(&self, address: Address, backlog: usize) -> io::Result<Listener> {
         let file = self.state().listen(address, backlog)?;
         Ok(Listener(Descriptor { kernel: self.clone(), file }))
@@ -143,6 +161,8 @@ enum Event {
     Act(u32),
     /// An edge that was held back: of a file, and its serial number.
     Edge(u32, u64),
+    /// A server outside answers a connect of ours, or the network does.
+    Answer(u32),
     /// A signal interrupts the poll.
     Signal,
 }
@@ -191,6 +211,8 @@ pub(crate) struct Place {
     retries: u32,
     /// Our end's file, once accepted.
     file: Option<u32>,
+    /// It is we who connect.
+    pub(crate) out: bool,
     /// When a call of ours first failed; when we ended our side; since when input lies unread here.
     pub(crate) failed_at: Option<u64>,
     /// After how many calls in all that was.
@@ -223,6 +245,14 @@ struct Door {
     backlog: VecDeque<u32>,
     backlog_max: usize,
     open: bool,
+}
+
+/// What answers a connect of ours.
+pub(crate) enum Answers {
+    /// A server: a peer for each connection.
+    With(Box<dyn FnMut() -> Box<dyn Actor> + Send>),
+    /// Nobody, for ever.
+    Never,
 }
 
 /// How far a poll that waits may let time pass.
@@ -258,6 +288,8 @@ pub(crate) struct State {
     serial: u64,
     open: usize,
     doors: Vec<Door>,
+    /// Servers outside; where there is none, a connect is refused.
+    servers: Vec<(Address, Answers)>,
     agenda: BinaryHeap<Reverse<(u64, u64, Event)>>,
     /// Orders what happens at one moment.
     tickets: u64,
@@ -293,6 +325,7 @@ impl State {
             serial: 0,
             open: 0,
             doors: Vec::new(),
+            servers: Vec::new(),
             agenda: BinaryHeap::new(),
             tickets: 0,
             edges: VecDeque::new(),
@@ -354,6 +387,7 @@ impl State {
             stirred: false,
             retries: 0,
             file: None,
+            out: false,
             failed_at: None,
             failed_after: 0,
             fin_at: None,
@@ -372,6 +406,11 @@ impl State {
         self.links[number as usize].file = Some(file);
         self.stir(number);
         Ok((file, number))
+    }
+
+    /// A server outside, from now on.
+    pub(crate) fn serve(&mut self, address: Address, answers: Answers) {
+        self.servers.push((address, answers));
     }
 
     /// Reads at the peer's end into `buf`.

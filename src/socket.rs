@@ -80,8 +80,7 @@ impl Socket {
             Socket::Unix(stream) => {
                 stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()).map(drop))
             }
-            // Made connected.
-            Socket::Sim(_) => Ok(()),
+            Socket::Sim(stream) => stream.finish_connect(),
         }
     }
 

@@ -48,12 +48,20 @@ impl Kernel {
         match *self {}
     }
 
+    pub(crate) fn connect(&self, _address: Address) -> io::Result<Stream> {
+        match *self {}
+    }
+
     pub(crate) fn listen(&self, _address: Address, _backlog: usize) -> io::Result<Listener> {
         match *self {}
     }
 }
 
 impl Stream {
+    pub(crate) fn finish_connect(&self) -> io::Result<()> {
+        match *self {}
+    }
+
     pub(crate) fn is_tcp(&self) -> bool {
         match *self {}
     }

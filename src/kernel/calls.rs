@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::link::{HERE, THERE, Transport};
 use super::trace::{Answer, NOBODY, What};
-use super::{Door, Kind, State};
+use super::{Door, Event, Kind, Nobody, Stage, State};
 use crate::address::Address;
 use crate::id::Token;
 use crate::readiness::Readiness;
@@ -56,6 +56,49 @@ impl State {
                 Err(error)
             }
         }
+    }
+
+    /// Begins to connect: on TCP the answer comes later, on a Unix socket at once.
+    pub(super) fn connect_out(&mut self, to: Address) -> Result<u32, Errno> {
+        let transport = match to {
+            Address::Ip(_) => Transport::Tcp,
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Transport::Unix,
+        };
+        if self.open >= self.profile.descriptors {
+            return Err(Errno::MFILE);
+        }
+        let link = self.place(transport, to, Stage::Connecting, Box::new(Nobody));
+        let file = self.open_file(Kind::Stream(link))?;
+        self.links[link as usize].file = Some(file);
+        self.links[link as usize].out = true;
+        self.answer(link, What::Connect, Ok(0));
+        if transport == Transport::Tcp {
+            self.later(Event::Answer(link));
+            return Ok(file);
+        }
+        self.answered(link);
+        match self.links[link as usize].link.ends[HERE].error.take() {
+            None => Ok(file),
+            Some(error) => {
+                self.close(file);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn finish_connect(&mut self, file: u32) -> Result<(), Errno> {
+        let link = self.link_of(file);
+        let place = &mut self.links[link as usize];
+        let result = match place.link.ends[HERE].error.take() {
+            Some(error) => Err(error),
+            None if place.stage == Stage::Connecting => Err(Errno::AGAIN),
+            None => Ok(()),
+        };
+        self.answer(link, What::TakeError, result.map(|()| 0));
+        if result == Err(Errno::AGAIN) {
+            self.arm(file, Readiness::WRITABLE);
+        }
+        result
     }
 
     pub(super) fn accept_at(&mut self, number: u32) -> Result<(u32, u32), Errno> {

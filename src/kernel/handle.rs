@@ -44,6 +44,11 @@ impl Stream {
         self.flags
     }
 
+    /// Whether a connect of ours has come through; `WouldBlock`: it is under way.
+    pub(crate) fn finish_connect(&self) -> io::Result<()> {
+        Ok(self.state().finish_connect(self.descriptor.file)?)
+    }
+
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.state().read(self.descriptor.file, buf)?)
     }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
-use super::{Event, File, Horizon, Kind, SYN_RETRIES, SYN_RETRY, Stage, State};
+use super::{Answers, Event, File, Horizon, Kind, SYN_RETRIES, SYN_RETRY, Stage, State};
 use crate::id::Token;
 use crate::readiness::Readiness;
 
@@ -119,6 +119,7 @@ impl State {
                     self.edge_now(file);
                 }
             }
+            Event::Answer(link) => self.answered(link),
             Event::Signal => self.signalled = true,
         }
     }
@@ -172,6 +173,30 @@ impl State {
             self.note(link, what);
             self.tell(link, side);
         }
+    }
+
+    /// A connect of ours is answered, if anybody does.
+    pub(super) fn answered(&mut self, link: u32) {
+        let place = &mut self.links[link as usize];
+        if !place.link.ends[HERE].open {
+            return;
+        }
+        let server = self.servers.iter_mut().find(|(address, _)| *address == place.to);
+        match server {
+            None => {
+                place.link.ends[HERE].dead = true;
+                place.link.ends[HERE].error = Some(Errno::CONNREFUSED);
+                self.note(link, What::Refused);
+            }
+            Some((_, Answers::Never)) => return,
+            Some((_, Answers::With(make))) => {
+                place.actor = Some(make());
+                place.stage = Stage::Established;
+                self.note(link, What::Note("the server answers", 0));
+                self.stir(link);
+            }
+        }
+        self.tell(link, HERE);
     }
 
     /// A connection attempt comes to a door.
@@ -271,7 +296,12 @@ impl State {
             let Some(token) = entry.token else { continue };
             let (what, armed, urgent) = (entry.what, entry.armed, entry.urgent);
             let mut bits = match what {
-                Kind::Stream(link) => self.links[link as usize].link.mask(HERE),
+                Kind::Stream(link) => {
+                    let place = &mut self.links[link as usize];
+                    let connecting =
+                        place.stage == Stage::Connecting && !place.link.ends[HERE].dead;
+                    if connecting { Readiness::EMPTY } else { place.link.mask(HERE) }
+                }
                 Kind::Listener(door) if self.doors[door as usize].backlog.is_empty() => {
                     Readiness::EMPTY
                 }

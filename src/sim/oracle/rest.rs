@@ -133,6 +133,7 @@ impl Oracle {
             Phase::Open => Self::kept_open(net, limits, place, ledger, tenant),
             Phase::Draining | Phase::Lingering => Self::kept_closing(net, limits, place, ledger),
             Phase::Closed => Some("promise 3: over, and not freed".into()),
+            Phase::Connecting => Some("promise 3: open, and not connected".into()),
         };
         if what.is_some() {
             return what;
