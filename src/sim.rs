@@ -54,7 +54,35 @@
 //!
 //! A handler that keeps half a line and forgets it fails this test, whichever way it forgets: try
 //! it. The failure says with which seed; the environment variable `WOULDBLOCK_SEED` runs that one
-//! alone and prints its trace.
+//! alone, and the failure then tells its whole trace.
+//!
+//! Small messages often come whole: a bug may need dozens of seeds to show. Use a hundred or more,
+//! and send several messages at once. Bytes that no expectation has claimed are no failure: end with
+//! [`expect_end`](Peer::expect_end), or look at [`recv`](Peer::recv). Only
+//! [`run_until_idle`](Sim::run_until_idle) says that something did not come. And a test that expects
+//! a failure does well to say which (`#[should_panic(expected = "still expects")]`): a refused
+//! [`Config`] panics, too.
+//!
+//! # Timeouts
+//!
+//! [`advance`](Sim::advance) lets time pass:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use wouldblock::sim::{Profile, check};
+//! # use wouldblock::{Config, handler_fn};
+//! check(0..20, Profile::default(), |sim| {
+//!     let config = Config::default().idle(Some(Duration::from_secs(60)));
+//!     let mut reactor = sim.reactor(handler_fn(|_, _| Ok(())), config)?;
+//!     reactor.listen("10.0.0.1:7777")?;
+//!     let silent = sim.connect("10.0.0.1:7777");
+//!     sim.advance(&mut reactor, Duration::from_secs(59))?;
+//!     assert!(!silent.is_ended());
+//!     sim.advance(&mut reactor, Duration::from_secs(2))?;
+//!     assert!(silent.is_ended());
+//!     Ok(())
+//! });
+//! ```
 //!
 //! # What is simulated
 //!
@@ -234,7 +262,7 @@ impl Sim {
             }
             if quiet.after_turn(&self.kernel, 0) > QUIET_TURNS {
                 let what = "the reactor spins: it polls again and again and does nothing";
-                return Err(self.failure(what.into()));
+                return Err(self.failure(what));
             }
         }
         Err(self.failure(format!("after {TURNS_MAX} turns the world has not come to rest")))
@@ -255,9 +283,9 @@ impl Sim {
     /// A failure of this world, for a check of your own: it tells the seed, the profile, and the
     /// end of the trace.
     #[must_use]
-    pub fn failure(&self, what: String) -> Failure {
+    pub fn failure(&self, what: impl Into<String>) -> Failure {
         Failure(Box::new(Told {
-            what,
+            what: what.into(),
             seed: self.seed,
             profile: Some(self.profile.clone()),
             trace: self.kernel.state().trace.text(TAIL),
@@ -384,7 +412,7 @@ impl From<io::Error> for Failure {
 ///
 /// A seed whose test answers an error or panics ends it with a panic that tells the seed, the
 /// profile and the end of the trace. If the environment variable `WOULDBLOCK_SEED` is set, only
-/// that seed is run, and the whole trace is told.
+/// that seed is run, and its failure tells the whole trace.
 ///
 /// # Panics
 ///
@@ -400,13 +428,19 @@ pub fn check(
     mut test: impl FnMut(&Sim) -> Result<(), Failure>,
 ) {
     let wanted = std::env::var("WOULDBLOCK_SEED").ok();
-    let only: Option<u64> = wanted.map(|seed| seed.parse().expect("WOULDBLOCK_SEED is a number"));
+    let only: Option<u64> = wanted.map(|seed| {
+        let number = seed.parse();
+        number.unwrap_or_else(|_| panic!("WOULDBLOCK_SEED is to be a decimal number, not {seed}"))
+    });
+    // The test's thread bears its name.
+    let thread = std::thread::current();
+    let name = thread.name().filter(|name| *name != "main").unwrap_or_default();
     let seeds = only.map_or(seeds, |seed| seed..seed + 1);
     for seed in seeds {
         let sim = Sim::new(seed, profile.clone());
         let lines = if only.is_some() { usize::MAX } else { TAIL };
         let trace = || sim.kernel.state().trace.text(lines);
-        let again = format!("again, alone: WOULDBLOCK_SEED={seed} cargo test");
+        let again = format!("again, alone: WOULDBLOCK_SEED={seed} cargo test {name}");
         match catch_unwind(AssertUnwindSafe(|| test(&sim))) {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => {

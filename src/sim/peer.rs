@@ -48,7 +48,7 @@ impl Peer {
     }
 
     /// Then waits until these bytes have come, the next ones that no other expectation or
-    /// [`recv`](Self::recv) took. Others in their place are a failure.
+    /// [`recv`](Self::recv) took. Others in their place are a failure; more behind them are not.
     pub fn expect(&self, bytes: impl AsRef<[u8]>) {
         self.then(Step::Expect(bytes.as_ref().to_vec()));
     }
@@ -74,7 +74,7 @@ impl Peer {
     }
 
     /// Then reads again.
-    pub fn read_on(&self) {
+    pub fn resume_reading(&self) {
         self.then(Step::Reading(true));
     }
 

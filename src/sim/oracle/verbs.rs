@@ -1,0 +1,174 @@
+//! What the handler does, as it tells the oracle.
+
+use std::time::Duration;
+
+use super::{Cause, Oracle};
+use crate::conn::Phase;
+use crate::context::Context;
+use crate::id::ConnId;
+use crate::kernel::link::THERE;
+use crate::kernel::nanos;
+use crate::kernel::trace::What;
+use crate::ticks::TimerId;
+
+impl Oracle {
+    /// Bytes were accepted for a connection.
+    pub(in crate::sim) fn sent(&mut self, cx: &Context, link: u32, bytes: &[u8]) {
+        self.sent_unseen(link, bytes);
+        self.watch_level(cx, link);
+    }
+
+    /// The same, and nothing is asked of the context.
+    pub(in crate::sim) fn sent_unseen(&mut self, link: u32, bytes: &[u8]) {
+        let low = self.limits.output_low as u64;
+        let ledger = self.ledger(link);
+        ledger.sent.extend_from_slice(bytes);
+        let sent = ledger.sent.len() as u64;
+        let mut net = self.kernel.state();
+        net.links[link as usize].owes = (sent, low);
+        net.note(link, What::Note("send()", bytes.len() as u64));
+        drop(net);
+        let owed = self.owed(link);
+        let limits = self.limits.clone();
+        let ledger = self.ledger(link);
+        ledger.may_drain |= owed > limits.output_high;
+        ledger.above_low |= owed > limits.output_low;
+    }
+
+    pub(in crate::sim) fn wish(&mut self, cx: &Context, link: u32) {
+        let ledger = self.ledger(link);
+        ledger.wished |= cx.is_open(ledger.id);
+        self.note(link, "want_drain()", 0);
+    }
+
+    /// The handler stops or restarts reading.
+    pub(in crate::sim) fn reads(&mut self, cx: &Context, link: u32, reads: bool) {
+        let ledger = self.ledger(link);
+        // It changes nothing for one that ends already.
+        if Self::is_open(cx, ledger.id) {
+            ledger.resumed |= reads && ledger.paused;
+            ledger.paused = !reads;
+        }
+        self.note(link, if reads { "resume()" } else { "pause()" }, 0);
+    }
+
+    /// The handler sets (or with `None` cancels) the timer of a connection.
+    pub(in crate::sim) fn sets_timer(&mut self, link: u32, wait: Option<Duration>) {
+        let now = self.kernel.now();
+        self.ledger(link).timer = wait.map(|wait| now.saturating_add(nanos(wait)));
+        self.note(link, "set_timer()", wait.map_or(0, |wait| wait.as_micros() as usize));
+    }
+
+    pub(in crate::sim) fn sets_idle(&mut self, link: u32, idle: Option<Duration>) {
+        self.ledger(link).idle = Some(idle.unwrap_or(Duration::MAX));
+        self.note(link, "set_idle_timeout()", idle.map_or(0, |idle| idle.as_micros() as usize));
+    }
+
+    /// The handler sets a timer of the reactor; `period` of zero: it fires once.
+    pub(in crate::sim) fn sets_tick(&mut self, timer: TimerId, wait: Duration, period: Duration) {
+        let due = self.kernel.now().saturating_add(nanos(wait));
+        if self.timers.insert(timer, (due, nanos(period))).is_some() {
+            self.complain("two timers have one name".into());
+        }
+    }
+
+    pub(in crate::sim) fn cancels_tick(&mut self, timer: TimerId, answer: bool) {
+        if self.timers.remove(&timer).is_some() != answer {
+            self.complain(format!("cancel_timer() answers {answer}"));
+        }
+    }
+
+    pub(in crate::sim) fn some_tick(&self, n: usize) -> Option<TimerId> {
+        self.timers.keys().nth(n % self.timers.len().max(1)).copied()
+    }
+
+    /// The number of the next post.
+    pub(in crate::sim) fn posts(&mut self) -> u64 {
+        self.posted += 1;
+        self.posted
+    }
+
+    pub(in crate::sim) fn refused_post(&mut self) {
+        self.posted -= 1;
+        if self.shutdown.is_none() {
+            self.complain("a post is refused before the end".into());
+        }
+    }
+
+    pub(super) fn is_open(cx: &Context, id: ConnId) -> bool {
+        cx.core.tenant(id).is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
+    }
+
+    pub(in crate::sim) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {
+        let ledger = self.ledger(link);
+        if Self::is_open(cx, ledger.id) {
+            ledger.held = hold;
+        }
+        self.note(link, "hold()", usize::from(hold));
+    }
+
+    /// The handler closes, or aborts, a connection.
+    pub(in crate::sim) fn ends(&mut self, cx: &Context, link: u32, abort: bool) {
+        self.note(link, if abort { "abort()" } else { "close()" }, 0);
+        let ledger = self.ledger(link);
+        ledger.aborted |= abort;
+        if !Self::is_open(cx, ledger.id) {
+            // It ends already, for a reason that stays.
+            return;
+        }
+        let cause = match (abort, ledger.eof && !ledger.finishing) {
+            (true, _) => Cause::Aborted,
+            (false, true) => Cause::PeerEnd,
+            (false, false) => Cause::Local,
+        };
+        self.causes(link, cause);
+    }
+
+    pub(in crate::sim) fn finishes(&mut self, cx: &Context, link: u32) {
+        let ledger = self.ledger(link);
+        if ledger.eof {
+            return self.ends(cx, link, false);
+        }
+        ledger.finishing = true;
+        self.note(link, "finish()", 0);
+    }
+
+    /// Shutdown was asked for. What has come to our kernel by then is to be answered.
+    pub(in crate::sim) fn shutdown(&mut self, at_once: bool) {
+        let net = self.kernel.state();
+        let now = net.now;
+        match &mut self.shutdown {
+            None => {
+                self.shutdown = Some((now, at_once));
+                let live = self.ledgers.iter().flatten().filter(|ledger| !ledger.told).count();
+                let room = self.limits.connections.min(net.free_files() + live);
+                let calm = net.profile.accept_error == 0 && net.profile.watch_error == 0;
+                if !at_once && calm && live + net.waiting() <= room {
+                    self.at_door = net.at_door();
+                }
+                for (link, ledger) in self.ledgers.iter_mut().enumerate() {
+                    if let Some(ledger) = ledger {
+                        let half = &net.links[link].link.halves[THERE];
+                        ledger.at_shutdown = Some(half.read + half.arrived.len() as u64);
+                    }
+                }
+            }
+            Some((_, now)) => *now |= at_once,
+        }
+    }
+
+    pub(in crate::sim) fn shutdown_begins(&mut self) {
+        self.note(u32::MAX, "on_shutdown", 0);
+        // Who waited at the door was let in before the run queue is served.
+        for ledger in self.ledgers.iter_mut().flatten() {
+            ledger.may_wish |= std::mem::take(&mut ledger.wished);
+        }
+        self.callbacks += 1;
+        if self.inside
+            || self.shutdown.is_none()
+            || std::mem::replace(&mut self.told_shutdown, true)
+        {
+            self.complain("promise 3: on_shutdown is not due".into());
+        }
+    }
+}
