@@ -251,6 +251,8 @@ struct Door {
 pub(crate) enum Answers {
     /// A server: a peer for each connection.
     With(Box<dyn FnMut() -> Box<dyn Actor> + Send>),
+    /// Each of these once; then it is refused.
+    Once(VecDeque<Box<dyn Actor>>),
     /// Nobody, for ever.
     Never,
 }
@@ -411,6 +413,16 @@ impl State {
     /// A server outside, from now on.
     pub(crate) fn serve(&mut self, address: Address, answers: Answers) {
         self.servers.push((address, answers));
+    }
+
+    /// One more peer that waits there for a connect of ours.
+    pub(crate) fn serve_once(&mut self, at: Address, actor: Box<dyn Actor>) {
+        for (address, answers) in &mut self.servers {
+            if let (true, Answers::Once(waiting)) = (*address == at, answers) {
+                return waiting.push_back(actor);
+            }
+        }
+        self.servers.push((at, Answers::Once(VecDeque::from([actor]))));
     }
 
     /// Reads at the peer's end into `buf`.

@@ -92,6 +92,9 @@
 //! poll is as stingy as the real one: an edge when something changed, once. See [`Profile`] for
 //! what can be made to go wrong and how often.
 //!
+//! Connects of the reactor go to peers that [`serve`](Sim::serve), into a [black
+//! hole](Sim::black_hole), or are refused.
+//!
 //! Not simulated: names (a listener and a peer give an address, `"IP:PORT"` or `"unix:PATH"`),
 //! socket options ([`Conn::fd`](crate::Conn::fd) answers `None`), other threads (a
 //! [`Handle`](crate::Handle) works, but a wake from another thread comes when it comes), and the time
@@ -116,7 +119,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::handler::Handler;
-use crate::kernel::{Horizon, Kernel, nanos};
+use crate::kernel::{Answers, Horizon, Kernel, nanos};
 use crate::reactor::Reactor;
 use crate::socket::Stream;
 
@@ -189,7 +192,7 @@ impl Sim {
         let script = self.script();
         let actor = peer::Player(Arc::clone(&script));
         let link = self.kernel.state().connect(to, Box::new(actor));
-        Peer::new(self.kernel.clone(), link, script)
+        Peer::new(self.kernel.clone(), Some(link), script)
     }
 
     /// One end of a connected pair, to be [adopted](Reactor::adopt), and the peer at the other.
@@ -201,7 +204,36 @@ impl Sim {
         let script = self.script();
         let actor = peer::Player(Arc::clone(&script));
         let (stream, link) = self.kernel.pair(Box::new(actor))?;
-        Ok((stream.into(), Peer::new(self.kernel.clone(), link, script)))
+        Ok((stream.into(), Peer::new(self.kernel.clone(), Some(link), script)))
+    }
+
+    /// A peer that waits at `"IP:PORT"` or `"unix:PATH"` for the next connect of the reactor
+    /// ([`Context::connect`](crate::Context::connect)). Each serves one connection; a connect that
+    /// finds none is refused.
+    ///
+    /// # Panics
+    ///
+    /// If `at` is neither.
+    #[must_use]
+    #[track_caller]
+    pub fn serve(&self, at: &str) -> Peer {
+        let at: Address = at.parse().unwrap_or_else(|error| panic!("{error}"));
+        let script = self.script();
+        let actor = peer::Player(Arc::clone(&script));
+        self.kernel.state().serve_once(at, Box::new(actor));
+        Peer::new(self.kernel.clone(), None, script)
+    }
+
+    /// From now on nothing answers a connect of the reactor to this address: a network that swallows
+    /// everything.
+    ///
+    /// # Panics
+    ///
+    /// If `at` is no address.
+    #[track_caller]
+    pub fn black_hole(&self, at: &str) {
+        let at = at.parse().unwrap_or_else(|error| panic!("{error}"));
+        self.kernel.state().serve(at, Answers::Never);
     }
 
     fn script(&self) -> Arc<Mutex<Script>> {

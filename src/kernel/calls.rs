@@ -282,10 +282,12 @@ impl State {
     }
 
     /// Whether the kernel will watch another file (`epoll_ctl(2)`).
-    pub(super) fn watch(&mut self) -> Result<(), Errno> {
+    pub(super) fn watch(&mut self, file: u32) -> Result<(), Errno> {
         if self.rng.chance(self.profile.watch_error) {
-            self.accept_failed_at = Some(self.now);
-            self.unwatched += 1;
+            if !self.links[self.link_of(file) as usize].out {
+                self.accept_failed_at = Some(self.now);
+                self.unwatched += 1;
+            }
             return Err(*self.rng.pick(&[Errno::NOMEM, Errno::NOSPC]));
         }
         Ok(())

@@ -86,7 +86,7 @@ impl Stream {
     /// `urgent`: whether it is to be told of urgent data (`EPOLLPRI`).
     pub(crate) fn register(&self, token: Token, urgent: bool) -> io::Result<()> {
         let mut state = self.state();
-        state.watch()?;
+        state.watch(self.descriptor.file)?;
         state.register(self.descriptor.file, token, urgent);
         Ok(())
     }

@@ -182,19 +182,21 @@ impl State {
             return;
         }
         let server = self.servers.iter_mut().find(|(address, _)| *address == place.to);
-        match server {
-            None => {
-                place.link.ends[HERE].dead = true;
-                place.link.ends[HERE].error = Some(Errno::CONNREFUSED);
-                self.note(link, What::Refused);
-            }
-            Some((_, Answers::Never)) => return,
-            Some((_, Answers::With(make))) => {
-                place.actor = Some(make());
-                place.stage = Stage::Established;
-                self.note(link, What::Note("the server answers", 0));
-                self.stir(link);
-            }
+        let actor = match server.map(|(_, answers)| answers) {
+            None => None,
+            Some(Answers::Never) => return,
+            Some(Answers::With(make)) => Some(make()),
+            Some(Answers::Once(waiting)) => waiting.pop_front(),
+        };
+        if actor.is_some() {
+            place.actor = actor;
+            place.stage = Stage::Established;
+            self.note(link, What::Note("the server answers", 0));
+            self.stir(link);
+        } else {
+            place.link.ends[HERE].dead = true;
+            place.link.ends[HERE].error = Some(Errno::CONNREFUSED);
+            self.note(link, What::Refused);
         }
         self.tell(link, HERE);
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::close::Closed;
 use crate::config::Limits;
 use crate::context::Context;
-use crate::id::ConnId;
+use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::trace::What;
@@ -101,6 +101,10 @@ pub(super) struct Ledger {
     left: Option<u64>,
     /// And since when input lay unread then.
     left_unread: Option<u64>,
+    /// It is we who connect, since then, under this tag; until `on_open`.
+    connecting: Option<(u64, u64)>,
+    /// It is read from however much is queued.
+    full_duplex: bool,
     /// When its timer is due.
     timer: Option<u64>,
     /// Its own idle timeout, if it has one: `MAX`, none at all.
@@ -147,6 +151,8 @@ impl Ledger {
             resting: false,
             left: None,
             left_unread: None,
+            connecting: None,
+            full_duplex: false,
             timer: None,
             idle: None,
             left_owing: false,
@@ -160,7 +166,7 @@ impl Ledger {
 
     /// Whether the handler is still to be called.
     fn is_served(&self) -> bool {
-        !self.told && self.cause.is_none() && !self.failed_open
+        self.connecting.is_none() && !self.told && self.cause.is_none() && !self.failed_open
     }
 
     /// Whether a call without new bytes is owed, or allowed.
@@ -350,20 +356,29 @@ impl Oracle {
         }
     }
 
-    pub(super) fn open(&mut self, cx: &Context, id: ConnId) -> u32 {
+    pub(super) fn open(&mut self, cx: &Context, id: ConnId, origin: Origin) -> u32 {
         let link = Self::link_of(cx, id).unwrap_or(0);
         let now = self.kernel.now();
         if self.ledgers.len() <= link as usize {
             self.ledgers.resize_with(link as usize + 1, || None);
         }
-        if self.ledgers[link as usize].is_some() {
-            self.complain(format!("promise 3: on_open of #{link} twice"));
+        let connected = match (&mut self.ledgers[link as usize], origin) {
+            (Some(ledger), Origin::Connected(tag)) => {
+                ledger.moved = now;
+                ledger.connecting.take().is_some_and(|(_, wanted)| wanted == tag) && ledger.id == id
+            }
+            _ => false,
+        };
+        if !connected {
+            if self.ledgers[link as usize].is_some() {
+                self.complain(format!("promise 3: on_open of #{link} twice"));
+            }
+            if self.link_by_id(id).is_some() {
+                self.complain(format!("promise 3: the id {id} was another's"));
+            }
+            self.ledgers[link as usize] = Some(Ledger::new(id, now));
+            self.live.push(link);
         }
-        if self.link_by_id(id).is_some() {
-            self.complain(format!("promise 3: the id {id} was another's"));
-        }
-        self.ledgers[link as usize] = Some(Ledger::new(id, now));
-        self.live.push(link);
         self.opened += 1;
         self.enter(cx, id, link, "on_open", 0);
         if self.open_now() > self.limits.connections {
@@ -439,7 +454,8 @@ impl Oracle {
             self.complain(format!("#{link} is shown input while it is paused"));
         }
         let dipped = self.kernel.state().links[link as usize].dipped;
-        if resting && queued > low && !dipped && !has_failed(cx, id) {
+        let full_duplex = self.ledger(link).full_duplex;
+        if resting && !full_duplex && queued > low && !dipped && !has_failed(cx, id) {
             self.complain(format!("promise 5: #{link} is read from while it owes {queued} bytes"));
         }
         if eof {
@@ -484,7 +500,8 @@ impl Oracle {
         if twice {
             self.complain(format!("promise 3: on_eof of #{link} twice"));
         }
-        if paused || (resting && queued > low && !dipped && !has_failed(cx, id)) {
+        let full_duplex = self.ledger(link).full_duplex;
+        if paused || (resting && !full_duplex && queued > low && !dipped && !has_failed(cx, id)) {
             self.complain(format!("on_eof of #{link} while it does not read"));
         }
         if owed {

@@ -18,18 +18,30 @@ use crate::kernel::{Actor, Kernel, Stage, State, nanos};
 /// stays connected.
 pub struct Peer {
     kernel: Kernel,
-    link: u32,
     script: Arc<Mutex<Script>>,
 }
 
 impl Peer {
-    pub(super) fn new(kernel: Kernel, link: u32, script: Arc<Mutex<Script>>) -> Self {
-        Peer { kernel, link, script }
+    /// `link`: its connection, if it has one yet.
+    pub(super) fn new(kernel: Kernel, link: Option<u32>, script: Arc<Mutex<Script>>) -> Self {
+        let peer = Peer { kernel, script };
+        peer.script().link = link;
+        peer
     }
 
     fn then(&self, step: Step) {
-        self.script().steps.push_back(step);
-        self.kernel.state().stir(self.link);
+        let mut script = self.script();
+        script.steps.push_back(step);
+        let link = script.link;
+        drop(script);
+        if let Some(link) = link {
+            self.kernel.state().stir(link);
+        }
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        let link = self.script().link?;
+        Some(self.kernel.state().links[link as usize].stage)
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -108,13 +120,13 @@ impl Peer {
     /// Whether it is, or was, connected: in the backlog, or accepted.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.kernel.state().links[self.link as usize].stage == Stage::Established
+        self.stage() == Some(Stage::Established)
     }
 
     /// Whether nobody listened where it went.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        self.kernel.state().links[self.link as usize].stage == Stage::Refused
+        self.stage() == Some(Stage::Refused)
     }
 
     /// Whether it has read the other side's end.
@@ -132,7 +144,7 @@ impl Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("number", &self.link).finish_non_exhaustive()
+        f.debug_struct("Peer").field("number", &self.script().link).finish_non_exhaustive()
     }
 }
 
@@ -154,6 +166,8 @@ enum Step {
 /// What a peer has to do, and what it met.
 #[derive(Debug)]
 pub(super) struct Script {
+    /// Its connection, once it has one.
+    link: Option<u32>,
     steps: VecDeque<Step>,
     /// Received, and not taken.
     inbox: Vec<u8>,
@@ -167,6 +181,7 @@ pub(super) struct Script {
 impl Default for Script {
     fn default() -> Self {
         Script {
+            link: None,
             steps: VecDeque::new(),
             inbox: Vec::new(),
             reading: true,
@@ -183,6 +198,7 @@ pub(super) struct Player(pub(super) Arc<Mutex<Script>>);
 impl Actor for Player {
     fn act(&mut self, net: &mut State, link: u32) {
         let mut script = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        script.link = Some(link);
         loop {
             script.read(net, link);
             let Some(mut step) = script.steps.pop_front() else { return };

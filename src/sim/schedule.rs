@@ -7,14 +7,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::config::Config;
 use crate::driver::Driver;
 use crate::kernel::rng::Rng;
-use crate::kernel::{Horizon, Kernel, nanos};
+use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
 use crate::reactor::Reactor;
 use crate::sim::client::{Client, Logs, Reads, Temper};
 use crate::sim::oracle::Oracle;
-use crate::sim::subject::{Kind, Subject};
+use crate::sim::subject::{Kind, OUTSIDE, Subject};
 use crate::sim::{Failure, Profile, Quiet, Told, panic_text};
 
 /// Turns of the loop before a schedule that does not come to rest is given up.
@@ -164,6 +165,9 @@ impl World {
             let most = *rng.pick(&[30, 2000]);
             config = config.idle(Some(ms(rng, 5, most)));
         }
+        if rng.chance(700) {
+            config = config.connect(ms(rng, 1, 2000));
+        }
         if rng.chance(500) {
             config = config.write_stall(ms(rng, 5, 2000));
         }
@@ -293,6 +297,7 @@ impl Play {
         let mut reactor = Reactor::with_driver(subject, &self.world.config, driver)
             .map_err(|error| error.to_string())?;
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
+        self.outside();
         reactor.listen(to).map_err(|error| error.to_string())?;
 
         // 1. Peers come, over some time.
@@ -345,6 +350,24 @@ impl Play {
         })
     }
 
+    /// Servers that a handler may connect to; there, our peers take our place.
+    fn outside(&mut self) {
+        let mut state = self.kernel.state();
+        for to in &OUTSIDE[..2] {
+            let address: Address = to.parse().expect("it is an address");
+            let (mut rng, logs) = (self.rng.fork(), self.logs.clone());
+            let World { total, slow, .. } = self.world;
+            let own = address.clone();
+            let make = move || -> Box<dyn Actor> {
+                let mut temper = Temper::any(&mut rng, total, slow);
+                temper.again = 0;
+                Box::new(Client::new(temper, rng.fork(), own.clone(), logs.clone()))
+            };
+            state.serve(address, Answers::With(Box::new(make)));
+        }
+        state.serve(OUTSIDE[2].parse().expect("it is an address"), Answers::Never);
+    }
+
     /// A peer that comes within this time.
     fn peer(&mut self, to: &str, span: u64) {
         let World { total, slow, tidy, .. } = self.world;
@@ -360,7 +383,7 @@ impl Play {
             // What others are sent comes to it, too: it would stop itself, by design.
             temper.reads = Reads::All;
         }
-        let to: crate::address::Address = to.parse().expect("it is an address");
+        let to: Address = to.parse().expect("it is an address");
         let client = Client::new(temper, self.rng.fork(), to.clone(), self.logs.clone());
         let wait = self.rng.within(0, span);
         self.kernel.state().connect_after(to, Box::new(client), wait);

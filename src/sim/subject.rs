@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::address::Address;
 use crate::close::Closed;
 use crate::context::{Conn, Context};
 use crate::handler::{Handle, Handler};
@@ -16,6 +17,10 @@ use crate::input::Input;
 use crate::kernel::rng::Rng;
 use crate::sim::oracle::{Oracle, Word, planned};
 use crate::ticks::Tick;
+
+/// Where a handler may connect to: two servers that answer, one that never does, and nobody.
+pub(super) const OUTSIDE: [&str; 5] =
+    ["10.9.0.1:80", "unix:/run/outside", "10.9.0.2:80", "10.9.0.3:80", "unix:/run/nobody"];
 
 /// What a handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(super) struct Subject {
     wild: u32,
     /// Sends its input from where it lies, in pieces.
     in_place: bool,
+    /// So many connects more.
+    connects: u32,
     /// Periodic timers that were set.
     ticking: u32,
     handle: Option<Handle<Subject>>,
@@ -69,6 +76,7 @@ impl Subject {
             ids: Vec::new(),
             size,
             wild,
+            connects: 12,
             ticking: 0,
             handle: None,
             patience: 2000,
@@ -140,7 +148,14 @@ impl Subject {
                 self.stop(cx, id, link);
                 continue;
             }
-            match self.rng.below(13) {
+            match self.rng.below(15) {
+                13 => self.connect(cx),
+                14 => {
+                    let full_duplex = self.rng.chance(500);
+                    if let (true, Some(link)) = (cx.full_duplex(id, full_duplex), link) {
+                        self.oracle.duplex(link, full_duplex);
+                    }
+                }
                 10 => self.time(cx, id, link),
                 11 => self.tick_tock(cx),
                 12 => self.post(id),
@@ -215,6 +230,20 @@ impl Subject {
                     self.oracle.cancels_tick(timer, answer);
                 }
             }
+        }
+    }
+
+    /// To one of the servers outside, or to nobody.
+    fn connect(&mut self, cx: &mut Context) {
+        if self.connects == 0 {
+            return;
+        }
+        self.connects -= 1;
+        let to: Address = OUTSIDE[self.rng.size(0, OUTSIDE.len() - 1)].parse().expect("an address");
+        let tag = self.rng.below(1000);
+        if let Ok(id) = cx.connect(to, tag) {
+            self.oracle.connects(cx, id, tag);
+            self.ids.push(id);
         }
     }
 
@@ -452,9 +481,9 @@ impl Subject {
 impl Handler for Subject {
     type Session = Session;
 
-    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<Session> {
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {
         let id = conn.id();
-        let link = self.oracle.open(conn.cx(), id);
+        let link = self.oracle.open(conn.cx(), id, origin);
         self.ids.push(id);
         let mut failed = false;
         if self.kind == Kind::Random {
@@ -545,6 +574,11 @@ impl Handler for Subject {
 
     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
         self.oracle.tick(tick);
+        self.wander(cx, None);
+    }
+
+    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
+        self.oracle.connect_failed(id, tag, &error);
         self.wander(cx, None);
     }
 

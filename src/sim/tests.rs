@@ -216,3 +216,58 @@ fn a_reactor_is_still_sent() {
     is_send(&sim.reactor(Ends::default(), Config::default()).unwrap());
     is_send(&sim.connect(TO));
 }
+
+/// Connects when it is told to, and passes on what comes.
+#[derive(Default)]
+struct Calls {
+    told: Vec<String>,
+}
+
+impl Handler for Calls {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
+        if let Origin::Connected(tag) = origin {
+            self.told.push(format!("connected {tag}"));
+            conn.send("hello");
+        }
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), input: &mut Input<'_>) -> io::Result<()> {
+        self.told.push(String::from_utf8_lossy(input.take_all()).into());
+        Ok(())
+    }
+
+    fn on_connect_failed(&mut self, _: &mut Context, _: ConnId, tag: u64, error: io::Error) {
+        self.told.push(format!("failed {tag}: {:?}", error.kind()));
+    }
+}
+
+/// Trap 44 and trap 46: a server that answers, one that does not, and none.
+#[test]
+fn a_connect_is_answered_swallowed_or_refused() {
+    for profile in [Profile::calm(), Profile::rough().watch_error(0)] {
+        check(0..50, profile, |sim| {
+            let mut reactor = sim.reactor(Calls::default(), Config::default())?;
+            let server = sim.serve("10.0.0.9:80");
+            sim.black_hole("10.0.0.8:80");
+            server.expect("hello");
+            server.send("world");
+            for (tag, to) in [(1, "10.0.0.9:80"), (2, "10.0.0.8:80"), (3, "10.0.0.7:80")] {
+                reactor.connect(to.parse::<Address>()?, tag)?;
+            }
+            sim.advance(&mut reactor, Duration::from_secs(9))?;
+            let mut told = reactor.handler().told.clone();
+            told.sort();
+            assert!(told.contains(&"connected 1".into()), "{told:?}");
+            assert!(told.contains(&"failed 3: ConnectionRefused".into()), "{told:?}");
+            assert!(!told.iter().any(|line| line.contains(" 2")), "{told:?}");
+            sim.advance(&mut reactor, Duration::from_secs(6))?;
+            let told = &reactor.handler().told;
+            assert!(told.contains(&"failed 2: TimedOut".into()), "{told:?}");
+            assert!(server.is_done());
+            Ok(())
+        });
+    }
+}

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -128,7 +129,6 @@ fn what_is_sent_early_goes_out_first_and_once() {
     converse(Address::unix(&path), || reads_all(unix, |unix| unix.accept().unwrap().0));
     std::fs::remove_file(path).unwrap();
 
-    use std::os::linux::net::SocketAddrExt;
     let name = format!("wouldblock-early-{}", std::process::id());
     let addr = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
     let unix = UnixListener::bind_addr(&addr).unwrap();
@@ -256,7 +256,8 @@ fn what_fails_at_once_is_an_error_and_no_callback() {
 /// of `on_connect_failed`; what had been sent goes nowhere.
 #[test]
 fn a_cancelled_connect_is_told_once_and_sends_nothing() {
-    let verbs: [(fn(&mut Context, ConnId) -> bool, &str); 2] =
+    type Verb = fn(&mut Context, ConnId) -> bool;
+    let verbs: [(Verb, &str); 2] =
         [(Context::abort, "aborted here"), (Context::close, "closed here")];
     for (verb, word) in verbs {
         for at_once in [true, false] {

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::core::Tenant;
 use crate::flags::Flags;
 use crate::kernel::link::{HERE, THERE};
-use crate::kernel::{Place, State, nanos};
+use crate::kernel::{Place, Stage, State, nanos};
 
 fn is_late(net: &State, from: u64, wait: Duration) -> bool {
     net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
@@ -32,7 +32,8 @@ impl Oracle {
                 net.links[link].link.halves[HERE].written,
             );
             let tenant = cx.core.tenant(ledger.id);
-            let open = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Open);
+            let open = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
+                || ledger.connecting.is_some();
             if ledger.left.is_none() {
                 if !open {
                     ledger.left = Some(net.now);
@@ -125,6 +126,14 @@ impl Oracle {
             return Some("promise 3: it is gone, and on_close was not told".into());
         };
         let phase = tenant.conn.phase();
+        if let Some((begun, _)) = ledger.connecting {
+            let answered = place.stage != Stage::Connecting || place.link.ends[HERE].dead;
+            if answered || phase != Phase::Connecting {
+                return Some("promise 1: its connect was answered, and nobody is told".into());
+            }
+            let late = is_late(net, begun, limits.connect);
+            return late.then(|| "it connects for longer than allowed".into());
+        }
         let queued = queued_at(place, ledger);
         if queued > 0 && !place.link.is_blocked(HERE) && !tenant.conn.has_failed() {
             return Some(format!("promise 1: {queued} bytes are owed, and there is room for them"));
@@ -159,7 +168,7 @@ impl Oracle {
             return Some(format!("it was ended ({:?}) and is open", ledger.cause));
         }
         // Between the watermarks only we know whether it rests.
-        let stopped = ledger.paused || queued > limits.output_low;
+        let stopped = ledger.paused || (queued > limits.output_low && !ledger.full_duplex);
         if !stopped && unread > 0 {
             return Some(format!("promise 1: {unread} bytes lie unread"));
         }
@@ -179,7 +188,7 @@ impl Oracle {
         if !stopped && left && ledger.resumed {
             return Some("again: resumed, and what is left was not offered".into());
         }
-        if !stopped && left && ledger.came_down {
+        if !stopped && left && ledger.came_down && queued <= limits.output_low {
             let what = "again: output came down, and what is left was not offered";
             return Some(what.into());
         }
@@ -290,7 +299,7 @@ impl Oracle {
             wrong =
                 Some(format!("#{link} waited at the door when shutdown began, and was not let in"));
         }
-        if stats.accepted + stats.adopted != stats.closed.total() {
+        if stats.accepted + stats.adopted + stats.connected != stats.closed.total() {
             wrong = Some(format!("stats contradict themselves: {stats:?}"));
         }
         drop(logs);

@@ -1,10 +1,12 @@
 //! What the handler does, as it tells the oracle.
 
+use std::io;
 use std::time::Duration;
 
-use super::{Cause, Oracle};
+use super::{Cause, Ledger, Oracle};
 use crate::conn::Phase;
 use crate::context::Context;
+use crate::core::Tenant;
 use crate::id::ConnId;
 use crate::kernel::link::THERE;
 use crate::kernel::nanos;
@@ -45,7 +47,7 @@ impl Oracle {
     pub(in crate::sim) fn reads(&mut self, cx: &Context, link: u32, reads: bool) {
         let ledger = self.ledger(link);
         // It changes nothing for one that ends already.
-        if Self::is_open(cx, ledger.id) {
+        if Self::is_live(cx, ledger.id) {
             ledger.resumed |= reads && ledger.paused;
             ledger.paused = !reads;
         }
@@ -95,13 +97,75 @@ impl Oracle {
         }
     }
 
+    /// The handler connects.
+    pub(in crate::sim) fn connects(&mut self, cx: &Context, id: ConnId, tag: u64) {
+        let link = Self::link_of(cx, id).unwrap_or(0);
+        if self.ledgers.len() <= link as usize {
+            self.ledgers.resize_with(link as usize + 1, || None);
+        }
+        if self.link_by_id(id).is_some() {
+            self.complain(format!("promise 3: the id {id} was another's"));
+        }
+        let now = self.kernel.now();
+        let mut ledger = Ledger::new(id, now);
+        ledger.connecting = Some((now, tag));
+        self.ledgers[link as usize] = Some(ledger);
+        self.live.push(link);
+        self.note(link, "connect()", usize::try_from(tag).unwrap_or(0));
+    }
+
+    /// A connect has come to nothing.
+    pub(in crate::sim) fn connect_failed(&mut self, id: ConnId, tag: u64, error: &io::Error) {
+        self.callbacks += 1;
+        if self.inside {
+            self.complain("promise 3: on_connect_failed inside another callback".into());
+        }
+        let (now, connect) = (self.kernel.now(), nanos(self.limits.connect));
+        let leaving = self.shutdown.is_some();
+        let Some(link) = self.link_by_id(id) else {
+            return self
+                .complain(format!("promise 3: on_connect_failed of {id}, which nobody knows"));
+        };
+        self.note(link, "on_connect_failed", usize::try_from(tag).unwrap_or(0));
+        let failed = self.kernel.state().links[link as usize].failed_at.is_some();
+        let output_max = self.limits.output_max;
+        let ledger = self.ledger(link);
+        ledger.told = true;
+        let Some((begun, wanted)) = ledger.connecting.take() else {
+            return self.complain(format!("promise 3: on_connect_failed of #{link} is not due"));
+        };
+        let is_so = match error.kind() {
+            io::ErrorKind::TimedOut => now >= begun.saturating_add(connect),
+            // Ended by us, a limit included.
+            io::ErrorKind::ConnectionAborted => {
+                ledger.aborted || leaving || ledger.sent.len() > output_max
+            }
+            _ => failed,
+        };
+        if !is_so || wanted != tag {
+            self.complain(format!("promise 7: on_connect_failed of #{link} says {error}"));
+        }
+    }
+
+    /// The handler couples reading to output, or no longer.
+    pub(in crate::sim) fn duplex(&mut self, link: u32, full_duplex: bool) {
+        self.ledger(link).full_duplex = full_duplex;
+        self.note(link, "full_duplex()", usize::from(full_duplex));
+    }
+
+    fn is_live(cx: &Context, id: ConnId) -> bool {
+        let phase =
+            |tenant: &Tenant| matches!(tenant.conn.phase(), Phase::Open | Phase::Connecting);
+        cx.core.tenant(id).is_some_and(phase)
+    }
+
     pub(super) fn is_open(cx: &Context, id: ConnId) -> bool {
         cx.core.tenant(id).is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
     }
 
     pub(in crate::sim) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {
         let ledger = self.ledger(link);
-        if Self::is_open(cx, ledger.id) {
+        if Self::is_live(cx, ledger.id) {
             ledger.held = hold;
         }
         self.note(link, "hold()", usize::from(hold));
@@ -111,7 +175,7 @@ impl Oracle {
     pub(in crate::sim) fn ends(&mut self, cx: &Context, link: u32, abort: bool) {
         self.note(link, if abort { "abort()" } else { "close()" }, 0);
         let ledger = self.ledger(link);
-        ledger.aborted |= abort;
+        ledger.aborted |= abort || ledger.connecting.is_some();
         if !Self::is_open(cx, ledger.id) {
             // It ends already, for a reason that stays.
             return;
