@@ -460,7 +460,7 @@ impl Subject {
             Kind::Random => {
                 let (consumed, word) = self.nibble(conn, link, input);
                 let id = conn.id();
-                if self.rng.chance(self.wild / 4) {
+                if consumed == 0 && self.rng.chance(300) {
                     // A blink: what is left is offered again.
                     self.oracle.reads(conn.cx(), link, false);
                     conn.pause();
