@@ -150,6 +150,11 @@
 //! callback must not), or delivery of what the kernel took and the peer never read (only the peer
 //! can tell).
 //!
+//! # Tests
+//!
+//! The feature `sim` brings the module `sim`: your handler, untouched, on the same reactor over a
+//! simulated kernel, network and clock, driven by a seed. It costs nothing where it is off.
+//!
 //! # Not here
 //!
 //! This version serves streams, TCP and Unix, on Linux; macOS and the BSDs are meant to work and
