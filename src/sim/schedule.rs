@@ -172,7 +172,10 @@ impl World {
             config = config.write_stall(ms(rng, 5, 2000));
         }
         if rng.chance(500) {
-            config = config.linger(ms(rng, 1, 2000));
+            // Half of them shorter than a flood lasts.
+            let linger = ms(rng, 1, 2000);
+            let short = linger.as_millis().is_multiple_of(2);
+            config = config.linger(if short { linger / 100 } else { linger });
         }
         if rng.chance(300) {
             config = config.close_max(ms(rng, 1, 2000));

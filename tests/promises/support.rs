@@ -857,6 +857,10 @@ pub(crate) mod child {
         }
 
         /// The most resident memory that it ever had, in bytes.
+        #[cfg_attr(
+            mio_unsupported_force_poll_poll,
+            allow(dead_code, reason = "its test is about epoll")
+        )]
         pub(crate) fn peak_memory(&self) -> usize {
             let path = format!("/proc/{}/status", self.process.id());
             let status = std::fs::read_to_string(path).unwrap();
