@@ -201,8 +201,10 @@ pub(super) struct Oracle {
     /// Who waited at the door then, if there was room for all of them.
     at_door: Vec<u32>,
     told_shutdown: bool,
-    /// Timers of the reactor: when each is due, and its period; zero: it fires once.
-    timers: BTreeMap<TimerId, (u64, u64)>,
+    /// Timers of the reactor: when each is due, its period (zero: it fires once), and the turn in
+    /// which it was set.
+    timers: BTreeMap<TimerId, (u64, u64, u64)>,
+    turn: u64,
     /// Posts by number, and those of them that were run.
     posted: u64,
     ran: u64,
@@ -246,6 +248,7 @@ impl Oracle {
             at_door: Vec::new(),
             told_shutdown: false,
             timers: BTreeMap::new(),
+            turn: 0,
             posted: 0,
             ran: 0,
             last_run: 0,
@@ -544,7 +547,7 @@ impl Oracle {
         let Some(timer) = self.timers.get_mut(&tick.timer) else {
             return self.complain("on_tick of a timer that is not set".into());
         };
-        let (due, period) = *timer;
+        let (due, period, set_in) = *timer;
         let missed = now.saturating_sub(due).checked_div(period).unwrap_or(0);
         timer.0 = due + (missed + 1) * period;
         if period == 0 {
@@ -552,6 +555,9 @@ impl Oracle {
         }
         if due > now {
             self.complain("on_tick is early".into());
+        }
+        if set_in == self.turn {
+            self.complain("promise 4: on_tick in the turn in which its timer was set".into());
         }
         // The clock it goes by was read at the beginning of the turn.
         if tick.missed > missed {

@@ -211,7 +211,7 @@ impl Subject {
 
     /// A timer of the reactor.
     fn tick_tock(&mut self, cx: &mut Context) {
-        let wait = Duration::from_millis(self.rng.within(0, 300));
+        let wait = Duration::from_millis(self.rng.within(0, 300).saturating_sub(60));
         match self.rng.below(4) {
             0 => {
                 let timer = cx.set_timer(wait);

@@ -18,6 +18,7 @@ fn is_late(net: &State, from: u64, wait: Duration) -> bool {
 impl Oracle {
     /// After every turn of the loop.
     pub(in crate::sim) fn after_turn(&mut self, cx: &Context) {
+        self.turn += 1;
         let mut wrong = None;
         let mut net = self.kernel.state();
         let limits = &self.limits;
@@ -101,7 +102,7 @@ impl Oracle {
         if self.shutdown.is_none() && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
-        if self.timers.values().any(|(due, _)| is_late(&net, *due, Duration::ZERO)) {
+        if self.timers.values().any(|(due, ..)| is_late(&net, *due, Duration::ZERO)) {
             wrong = Some("a timer has come, and on_tick was not told".into());
         }
         let stats = cx.stats();

@@ -69,7 +69,7 @@ impl Oracle {
     /// The handler sets a timer of the reactor; `period` of zero: it fires once.
     pub(in crate::sim) fn sets_tick(&mut self, timer: TimerId, wait: Duration, period: Duration) {
         let due = self.kernel.now().saturating_add(nanos(wait));
-        if self.timers.insert(timer, (due, nanos(period))).is_some() {
+        if self.timers.insert(timer, (due, nanos(period), self.turn)).is_some() {
             self.complain("two timers have one name".into());
         }
     }
