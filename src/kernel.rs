@@ -349,10 +349,7 @@ impl State {
 
     /// The same, after so many nanoseconds.
     pub(crate) fn connect_after(&mut self, to: Address, actor: Box<dyn Actor>, wait: u64) -> u32 {
-        let transport = match to {
-            Address::Ip(_) => Transport::Tcp,
-            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Transport::Unix,
-        };
+        let transport = Transport::of(&to);
         let number = self.place(transport, to, Stage::Connecting, actor);
         let latency = self.latency();
         self.at(self.now + wait + latency, Event::Connect(number));

@@ -60,10 +60,7 @@ impl State {
 
     /// Begins to connect: on TCP the answer comes later, on a Unix socket at once.
     pub(super) fn connect_out(&mut self, to: Address) -> Result<u32, Errno> {
-        let transport = match to {
-            Address::Ip(_) => Transport::Tcp,
-            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Transport::Unix,
-        };
+        let transport = Transport::of(&to);
         if self.open >= self.profile.descriptors {
             return Err(Errno::MFILE);
         }

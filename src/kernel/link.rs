@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use rustix::io::Errno;
 
+use crate::address::Address;
 use crate::readiness::Readiness;
 
 /// Our end of a link; the peer's is [`THERE`].
@@ -20,6 +21,16 @@ pub(crate) const THERE: usize = 1;
 pub(crate) enum Transport {
     Tcp,
     Unix,
+}
+
+impl Transport {
+    /// What a connection to this address goes by.
+    pub(super) fn of(address: &Address) -> Self {
+        match address {
+            Address::Ip(_) => Transport::Tcp,
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Transport::Unix,
+        }
+    }
 }
 
 /// Bytes on their way from one end to the other.
