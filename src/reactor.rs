@@ -13,7 +13,7 @@ use crate::accept::Accepted;
 use crate::address::Address;
 use crate::config::Config;
 use crate::context::{Conn, Context};
-use crate::core::{Core, Ended, Shutdown};
+use crate::core::{Core, Ended};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, Target};
@@ -26,6 +26,7 @@ use crate::timers::Stamp;
 use due::{Inbox, POSTS_PER_TURN};
 
 mod due;
+mod leave;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).
@@ -386,91 +387,6 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    // --- Shutdown -------------------------------------------------------------------------------
-
-    /// Notes what other threads asked for.
-    #[inline]
-    fn hear_orders(&mut self) {
-        if self.inbox.0.is_shutdown_now() {
-            self.cx.shutdown_now();
-        } else if self.inbox.0.is_shutdown() {
-            self.cx.shutdown();
-        }
-    }
-
-    /// Does what was asked for: by other threads, by callbacks, or by the deadline of shutdown.
-    fn obey(&mut self) {
-        self.hear_orders();
-        match self.cx.core.shutdown {
-            Shutdown::No | Shutdown::Begun => {}
-            Shutdown::Asked => self.leave(true),
-            Shutdown::AskedNow => {
-                self.inbox.0.posts.end();
-                self.leave(false);
-                self.cx.core.cut_all();
-            }
-        }
-    }
-
-    /// Takes nothing new; `orderly`: but who waits at the door already.
-    #[cold]
-    fn leave(&mut self, orderly: bool) {
-        if self.state == State::Leaving {
-            self.cx.core.shutdown = Shutdown::Begun;
-            return;
-        }
-        // Callbacks come last in each step, so that one that panics leaves the rest to be done.
-        for listener in self.cx.core.listener_ids() {
-            if orderly {
-                self.accept_who_waits(listener);
-            }
-            self.cx.core.close_listener(listener);
-        }
-        self.state = State::Leaving;
-        self.cx.core.shutdown = Shutdown::Begun;
-        self.cx.core.begin_leaving();
-        self.handler.on_shutdown(&mut self.cx);
-    }
-
-    /// Closing a listener resets whoever is in its backlog (trap 25): let them in first.
-    fn accept_who_waits(&mut self, listener: ListenerId) {
-        for _ in 0..self.cx.core.backlog(listener) {
-            match self.cx.core.accept(listener) {
-                Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
-                Accepted::Skipped => {}
-                Accepted::Stopped => return,
-            }
-        }
-    }
-
-    /// Everybody has left: the end, once what was posted has run. Nothing is accepted meanwhile, so
-    /// there is an end to that.
-    #[cold]
-    fn end(&mut self) {
-        let posts = &self.inbox.0.posts;
-        posts.close();
-        self.run_posts(usize::MAX);
-        self.state = State::Over;
-    }
-
-    /// Aborts everything, each connection with its `on_close`.
-    #[cold]
-    fn give_up(&mut self) {
-        for listener in self.cx.core.listener_ids() {
-            self.cx.core.close_listener(listener);
-        }
-        self.state = State::Over;
-        self.inbox.0.posts.end();
-        // Refuses whatever a callback would open.
-        self.cx.core.shutdown = Shutdown::Begun;
-        self.cx.core.cut_all();
-        // Callbacks may still send and close, but open nothing: this comes to an end.
-        while !self.cx.core.is_empty() {
-            self.follow_effects();
-            self.cx.core.recycle();
-        }
-    }
-
     // --- Access ---------------------------------------------------------------------------------
 
     /// A way in from other threads.
@@ -544,104 +460,5 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
             .finish_non_exhaustive()
     }
 }
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::close::Closed;
-    use std::io::Write;
-
-    /// Listens again whenever a connection ends, as a server of one-time listeners does.
-    struct ListensAgain;
-
-    impl Handler for ListensAgain {
-        type Session = ();
-
-        fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
-            conn.send(b"hello");
-            Ok(())
-        }
-
-        fn on_data(
-            &mut self,
-            _conn: &mut Conn<'_>,
-            _session: &mut (),
-            _input: &mut Input<'_>,
-        ) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn on_close(&mut self, cx: &mut Context, _id: ConnId, _session: (), _closed: Closed) {
-            // Refused in shutdown; `give_up` says that callbacks open nothing.
-            let _ = cx.listen("127.0.0.1:0");
-        }
-    }
-
-    /// Promise 6: after an error of the poll nothing is opened, and giving up comes to an end.
-    #[test]
-    fn giving_up_comes_to_an_end_whatever_on_close_does() {
-        let (told, tells) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let mut reactor = Reactor::new(ListensAgain).unwrap();
-            let id = reactor.listen("127.0.0.1:0").unwrap();
-            let addr = reactor.local_addr(id).unwrap().ip().unwrap();
-            let mut client = std::net::TcpStream::connect(addr).unwrap();
-            client.write_all(b"hello").unwrap();
-            while reactor.stats().accepted == 0 {
-                reactor.turn(Some(Duration::from_millis(10))).unwrap();
-            }
-            // What `poll` does when the poll itself fails.
-            reactor.give_up();
-            told.send(()).unwrap();
-        });
-        tells.recv_timeout(Duration::from_secs(3)).expect("it spins for ever");
-    }
-
-    struct Panics;
-
-    impl Handler for Panics {
-        type Session = ();
-
-        fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn on_data(
-            &mut self,
-            _conn: &mut Conn<'_>,
-            _session: &mut (),
-            _input: &mut Input<'_>,
-        ) -> io::Result<()> {
-            panic!("as planned")
-        }
-    }
-
-    /// Promise 1, promise 6: after a caught panic each is on the run queue once, and as many
-    /// listeners rest as are counted to.
-    #[test]
-    fn a_caught_panic_queues_no_listener_twice() {
-        use std::panic::{AssertUnwindSafe, catch_unwind};
-
-        let mut reactor = Reactor::with_config(Panics, Config::default().connections(2)).unwrap();
-        let id = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.local_addr(id).unwrap().ip().unwrap();
-        let mut one = std::net::TcpStream::connect(addr).unwrap();
-        while reactor.stats().accepted == 0 {
-            reactor.turn(Some(Duration::from_millis(10))).unwrap();
-        }
-        // Found by one poll, in this order: the panic, and a listener that is queued behind it.
-        one.write_all(b"!").unwrap();
-        let others = [(); 2].map(|()| std::net::TcpStream::connect(addr).unwrap());
-        std::thread::sleep(Duration::from_millis(50));
-        for _ in 0..10 {
-            let turn = || reactor.turn(Some(Duration::from_millis(10)));
-            let _ = catch_unwind(AssertUnwindSafe(turn));
-        }
-        let core = &reactor.cx.core;
-        let resting = core.listener_ids().into_iter().filter(|id| {
-            core.listeners.get(id.slot, id.generation).is_some_and(|listener| listener.resting)
-        });
-        assert_eq!(resting.count(), core.resting_listeners);
-        drop((one, others));
-    }
-}
+mod tests;

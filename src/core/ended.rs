@@ -1,0 +1,68 @@
+//! Those who ended: freed, counted, and told of in the log.
+
+use std::io;
+
+use super::{Core, Ended, Tenant};
+use crate::address::cannot_connect;
+use crate::close::CloseReason;
+use crate::flags::Flags;
+use crate::id::ConnId;
+use crate::timers::Stamp;
+
+impl Core {
+    /// Frees the first of those that ended, and tells how.
+    pub(crate) fn free_ended(&mut self) -> Option<(ConnId, Ended)> {
+        let id = self.ended.pop_front()?;
+        let mut tenant =
+            self.conns.remove(id.slot(), id.generation()).expect("who ended is not freed yet");
+        self.deadlines.set(id.token(), tenant.conn.armed, Stamp::NEVER);
+        if tenant.conn.flags.has(Flags::RESET) {
+            tenant.socket.reset_on_close();
+        }
+        let closed = tenant.conn.closed();
+        if tenant.conn.flags.has(Flags::UNOPENED)
+            && let Some(tag) = self.connecting.remove(&id)
+        {
+            return Some((id, self.end_connect(id, tenant, tag, closed.reason)));
+        }
+        self.stats.closed.count(&closed.reason);
+        let level = match closed.reason {
+            CloseReason::InputLimit
+            | CloseReason::OutputLimit
+            | CloseReason::Idle
+            | CloseReason::WriteStall => log::Level::Info,
+            // A close of ours that a deadline cut short. A peer that resets chose to.
+            CloseReason::PeerEnd
+            | CloseReason::Local
+            | CloseReason::Handler(_)
+            | CloseReason::Shutdown
+                if closed.unsent > 0 =>
+            {
+                log::Level::Info
+            }
+            _ => log::Level::Debug,
+        };
+        log::log!(level, "{}: closed ({id}): {closed}", tenant.peer);
+        drop(tenant);
+        self.wake_listeners();
+        Some((id, Ended::Connection(closed)))
+    }
+
+    /// Frees what was to become a connection.
+    #[cold]
+    fn end_connect(&mut self, id: ConnId, tenant: Tenant, tag: u64, why: CloseReason) -> Ended {
+        let cause = match why {
+            CloseReason::Io(error) => {
+                self.stats.connect_errors += 1;
+                error
+            }
+            // The application's own doing.
+            why => io::Error::new(io::ErrorKind::ConnectionAborted, why.to_string()),
+        };
+        drop(tenant.socket);
+        let error = cannot_connect(tenant.peer, cause);
+        log::debug!("{error} ({id})");
+        self.wake_listeners();
+        Ended::Connect { tag, error }
+    }
+}

@@ -1,0 +1,92 @@
+//! Shutdown: asked for, begun, over.
+
+use super::{Reactor, State};
+use crate::accept::Accepted;
+use crate::core::Shutdown;
+use crate::handler::Handler;
+use crate::id::{ListenerId, Origin};
+
+impl<H: Handler> Reactor<H> {
+    /// Notes what other threads asked for.
+    #[inline]
+    pub(super) fn hear_orders(&mut self) {
+        if self.inbox.0.is_shutdown_now() {
+            self.cx.shutdown_now();
+        } else if self.inbox.0.is_shutdown() {
+            self.cx.shutdown();
+        }
+    }
+
+    /// Does what was asked for: by other threads, by callbacks, or by the deadline of shutdown.
+    pub(super) fn obey(&mut self) {
+        self.hear_orders();
+        match self.cx.core.shutdown {
+            Shutdown::No | Shutdown::Begun => {}
+            Shutdown::Asked => self.leave(true),
+            Shutdown::AskedNow => {
+                self.inbox.0.posts.end();
+                self.leave(false);
+                self.cx.core.cut_all();
+            }
+        }
+    }
+
+    /// Takes nothing new; `orderly`: but who waits at the door already.
+    #[cold]
+    fn leave(&mut self, orderly: bool) {
+        if self.state == State::Leaving {
+            self.cx.core.shutdown = Shutdown::Begun;
+            return;
+        }
+        // Callbacks come last in each step, so that one that panics leaves the rest to be done.
+        for listener in self.cx.core.listener_ids() {
+            if orderly {
+                self.accept_who_waits(listener);
+            }
+            self.cx.core.close_listener(listener);
+        }
+        self.state = State::Leaving;
+        self.cx.core.shutdown = Shutdown::Begun;
+        self.cx.core.begin_leaving();
+        self.handler.on_shutdown(&mut self.cx);
+    }
+
+    /// Closing a listener resets whoever is in its backlog (trap 25): let them in first.
+    fn accept_who_waits(&mut self, listener: ListenerId) {
+        for _ in 0..self.cx.core.backlog(listener) {
+            match self.cx.core.accept(listener) {
+                Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
+                Accepted::Skipped => {}
+                Accepted::Stopped => return,
+            }
+        }
+    }
+
+    /// Everybody has left: the end, once what was posted has run. Nothing is accepted meanwhile, so
+    /// there is an end to that.
+    #[cold]
+    pub(super) fn end(&mut self) {
+        let posts = &self.inbox.0.posts;
+        posts.close();
+        self.run_posts(usize::MAX);
+        self.state = State::Over;
+    }
+
+    /// Aborts everything, each connection with its `on_close`.
+    #[cold]
+    pub(super) fn give_up(&mut self) {
+        for listener in self.cx.core.listener_ids() {
+            self.cx.core.close_listener(listener);
+        }
+        self.state = State::Over;
+        self.inbox.0.posts.end();
+        // Refuses whatever a callback would open.
+        self.cx.core.shutdown = Shutdown::Begun;
+        self.cx.core.cut_all();
+        // Callbacks may still send and close, but open nothing: this comes to an end.
+        while !self.cx.core.is_empty() {
+            self.follow_effects();
+            self.cx.core.recycle();
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What only the inside shows.
+
+use super::*;
+use crate::close::Closed;
+use std::io::Write;
+
+/// Listens again whenever a connection ends, as a server of one-time listeners does.
+struct ListensAgain;
+
+impl Handler for ListensAgain {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        conn.send(b"hello");
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        _conn: &mut Conn<'_>,
+        _session: &mut (),
+        _input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context, _id: ConnId, _session: (), _closed: Closed) {
+        // Refused in shutdown; `give_up` says that callbacks open nothing.
+        let _ = cx.listen("127.0.0.1:0");
+    }
+}
+
+/// Promise 6: after an error of the poll nothing is opened, and giving up comes to an end.
+#[test]
+fn giving_up_comes_to_an_end_whatever_on_close_does() {
+    let (told, tells) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut reactor = Reactor::new(ListensAgain).unwrap();
+        let id = reactor.listen("127.0.0.1:0").unwrap();
+        let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        client.write_all(b"hello").unwrap();
+        while reactor.stats().accepted == 0 {
+            reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        }
+        // What `poll` does when the poll itself fails.
+        reactor.give_up();
+        told.send(()).unwrap();
+    });
+    tells.recv_timeout(Duration::from_secs(3)).expect("it spins for ever");
+}
+
+struct Panics;
+
+impl Handler for Panics {
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        _conn: &mut Conn<'_>,
+        _session: &mut (),
+        _input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        panic!("as planned")
+    }
+}
+
+/// Promise 1, promise 6: after a caught panic each is on the run queue once, and as many
+/// listeners rest as are counted to.
+#[test]
+fn a_caught_panic_queues_no_listener_twice() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let mut reactor = Reactor::with_config(Panics, Config::default().connections(2)).unwrap();
+    let id = reactor.listen("127.0.0.1:0").unwrap();
+    let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+    let mut one = std::net::TcpStream::connect(addr).unwrap();
+    while reactor.stats().accepted == 0 {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+    // Found by one poll, in this order: the panic, and a listener that is queued behind it.
+    one.write_all(b"!").unwrap();
+    let others = [(); 2].map(|()| std::net::TcpStream::connect(addr).unwrap());
+    std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..10 {
+        let turn = || reactor.turn(Some(Duration::from_millis(10)));
+        let _ = catch_unwind(AssertUnwindSafe(turn));
+    }
+    let core = &reactor.cx.core;
+    let resting = core.listener_ids().into_iter().filter(|id| {
+        core.listeners.get(id.slot, id.generation).is_some_and(|listener| listener.resting)
+    });
+    assert_eq!(resting.count(), core.resting_listeners);
+    drop((one, others));
+}
