@@ -16,6 +16,7 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
+use crate::crowd::Crowd;
 use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
@@ -76,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) now: Stamp,
     pub(crate) conns: Slots<Tenant>,
     pub(crate) listeners: Slots<Listener>,
+    /// Those accepted, by where they come from; empty where that is not limited.
+    pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
@@ -121,6 +124,7 @@ impl Core {
             driver,
             conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
+            crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
             run: VecDeque::new(),

@@ -185,6 +185,7 @@ mod connect;
 mod context;
 mod core;
 mod cork;
+mod crowd;
 mod driver;
 mod expire;
 mod flags;
