@@ -187,6 +187,7 @@ mod context;
 mod core;
 mod cork;
 mod datagram;
+mod crowd;
 mod driver;
 mod expire;
 mod flags;

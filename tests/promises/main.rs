@@ -21,6 +21,7 @@ mod errors_reach;
 mod exactly_once;
 mod foreign;
 mod found;
+mod limits;
 mod no_lost_bytes;
 mod no_stall;
 mod outbound;
