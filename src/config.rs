@@ -24,8 +24,10 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// | [`output_low`](Self::output_low) | 16 KiB | at or below: reading starts again, `on_drain` |
 /// | [`output_high`](Self::output_high) | 64 KiB | above: the connection's own reading rests |
 /// | [`output_max`](Self::output_max) | 4 MiB | above: ends with `OutputLimit` |
-/// | [`read_buffer`](Self::read_buffer) | 256 KiB | the most one read takes |
+/// | [`read_buffer`](Self::read_buffer) | 256 KiB | the most one read takes; a longer datagram is truncated |
 /// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the rest is accepted next turn |
+/// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the rest is received next turn |
+/// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | one more to send is dropped, the call says `WouldBlock` |
 /// | [`posts_queued`](Self::posts_queued) | 65,536 | a post is given back as `Full` |
 /// | [`idle`](Self::idle) | none | no byte moved for so long: ends with `Idle` |
 /// | [`connect`](Self::connect) | 10 s | a connect under way for so long has failed |
@@ -58,6 +60,8 @@ pub struct Config {
     pub(crate) output_max: usize,
     pub(crate) read_buffer: usize,
     pub(crate) accepts_per_turn: usize,
+    pub(crate) datagrams_per_turn: usize,
+    pub(crate) datagrams_queued: usize,
     pub(crate) posts_queued: usize,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
@@ -77,6 +81,8 @@ impl Default for Config {
             output_max: 4 << 20,
             read_buffer: 256 << 10,
             accepts_per_turn: 64,
+            datagrams_per_turn: 64,
+            datagrams_queued: 256 << 10,
             posts_queued: 65_536,
             idle: None,
             connect: Duration::from_secs(10),
@@ -151,6 +157,25 @@ impl Config {
         self
     }
 
+    /// How many datagrams of one socket are received in one turn, so that a flood on one starves
+    /// nobody else. Together they are not much more than one [`read_buffer`](Self::read_buffer).
+    /// Default 64.
+    #[must_use]
+    pub fn datagrams_per_turn(mut self, datagrams: usize) -> Self {
+        self.datagrams_per_turn = datagrams;
+        self
+    }
+
+    /// How many bytes of datagrams may wait in one socket to be sent, when the kernel takes no more.
+    /// Each counts with 64 bytes beside its payload, and each receiver that a Unix socket keeps
+    /// waiting with 512. One more is dropped: the newest, and the call that sends it says
+    /// `WouldBlock`. 0: none waits. Default 256 KiB.
+    #[must_use]
+    pub fn datagrams_queued(mut self, bytes: usize) -> Self {
+        self.datagrams_queued = bytes;
+        self
+    }
+
     /// How many closures posted through a [`Handle`](crate::Handle) may wait: one more is given back
     /// with [`PostError::Full`](crate::PostError::Full). Each is two words, or four with the name
     /// of a connection, and what it captured. Default 65,536.
@@ -213,6 +238,7 @@ impl Config {
             ("output_max", self.output_max),
             ("read_buffer", self.read_buffer),
             ("accepts_per_turn", self.accepts_per_turn),
+            ("datagrams_per_turn", self.datagrams_per_turn),
             ("posts_queued", self.posts_queued),
         ] {
             if value == 0 {
@@ -262,6 +288,8 @@ impl Config {
             output_high: self.output_high,
             output_max: self.output_max,
             accepts_per_turn: self.accepts_per_turn,
+            datagrams_per_turn: self.datagrams_per_turn,
+            datagrams_queued: self.datagrams_queued,
             idle: self.idle.filter(|idle| *idle < FOREVER),
             connect: self.connect.min(FOREVER),
             write_stall: self.write_stall.min(FOREVER),
@@ -281,6 +309,8 @@ pub(crate) struct Limits {
     pub(crate) output_high: usize,
     pub(crate) output_max: usize,
     pub(crate) accepts_per_turn: usize,
+    pub(crate) datagrams_per_turn: usize,
+    pub(crate) datagrams_queued: usize,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,
