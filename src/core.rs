@@ -16,8 +16,8 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
-use crate::datagram::DatagramSocket;
 use crate::crowd::Crowd;
+use crate::datagram::DatagramSocket;
 use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
