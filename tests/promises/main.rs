@@ -26,6 +26,7 @@ mod no_stall;
 mod outbound;
 mod process;
 mod proxy;
+mod python_page;
 mod shutdown;
 mod streams;
 mod support;
