@@ -30,6 +30,7 @@ mod other_loops;
 mod outbound;
 mod process;
 mod proxy;
+mod python_page;
 mod shutdown;
 mod streams;
 mod support;
