@@ -20,8 +20,13 @@ pub struct Stats {
     /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
     /// kernel would not watch them.
     pub refused: u64,
-    /// Accepts that failed: the peer was gone already, descriptors or memory ran out.
+    /// Accepts that failed: the peer was gone already, descriptors or memory ran out (accept(2)).
     pub accept_errors: u64,
+    /// Of these, for want of descriptors or memory. It passes; the listener rested meanwhile.
+    pub accept_shortages: u64,
+    /// Of these, for what does not pass by itself: the listening socket is broken, or something
+    /// forbids the call. Above zero, somebody should look at the log.
+    pub accept_failures: u64,
     /// Connections that ended, by reason.
     pub closed: ClosedCounts,
     /// Bytes read, those discarded after close included.
