@@ -23,8 +23,13 @@ pub struct Stats {
     /// Connections accepted and reset at once, before `on_open`: their address had
     /// [`connections_per_address`](crate::Config::connections_per_address) already.
     pub refused_address: u64,
-    /// Accepts that failed: the peer was gone already, descriptors or memory ran out.
+    /// Accepts that failed: the peer was gone already, descriptors or memory ran out (accept(2)).
     pub accept_errors: u64,
+    /// Of these, for want of descriptors or memory. It passes; the listener rested meanwhile.
+    pub accept_shortages: u64,
+    /// Of these, for what does not pass by itself: the listening socket is broken, or something
+    /// forbids the call. Above zero, somebody should look at the log.
+    pub accept_failures: u64,
     /// Connections that ended, by reason.
     pub closed: ClosedCounts,
     /// Bytes read, those discarded after close included.
