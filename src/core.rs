@@ -31,6 +31,7 @@ use crate::stats::Stats;
 use crate::ticks::Ticks;
 use crate::timers::{Deadlines, Stamp};
 
+mod buffered;
 mod ended;
 mod poll;
 
@@ -77,6 +78,10 @@ pub(crate) struct Core {
     pub(crate) now: Stamp,
     pub(crate) conns: Slots<Tenant>,
     pub(crate) listeners: Slots<Listener>,
+    /// Bytes that all connections hold.
+    pub(crate) buffered: usize,
+    /// When the next warning about them may be logged.
+    warn_from: Stamp,
     /// Those accepted, by where they come from; empty where that is not limited.
     pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
@@ -124,6 +129,8 @@ impl Core {
             driver,
             conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
+            buffered: 0,
+            warn_from: Stamp::default(),
             crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
@@ -228,6 +235,8 @@ impl Core {
         let limits = &self.limits;
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { conn, .. }) = tenant else { return false };
+        // Too much may be buffered since it was last looked at.
+        conn.handle_level(conn.output.len(), limits);
         if !conn.wants_drain(limits) {
             return false;
         }
@@ -255,6 +264,7 @@ impl Core {
         if conn.flags.has(Flags::OFFER) {
             conn.flags.clear(Flags::OFFER);
             if let Some(leftover) = conn.leftover.take() {
+                conn.recount(&mut self.buffered);
                 return Work::Data(Offer::Owned(leftover));
             }
         }
@@ -279,7 +289,10 @@ impl Core {
                         let waited = Wait::Nothing;
                         return Work::Data(Offer::Shared { before: 0, new: n, waited });
                     }
-                    return join(conn, buffer, n);
+                    let work = join(conn, buffer, n);
+                    conn.recount(&mut self.buffered);
+                    self.weigh();
+                    return work;
                 }
                 News::End | News::Nothing => {}
             }
@@ -336,6 +349,8 @@ impl Core {
             }
         });
         conn.handle_left(consumed, now, limits);
+        conn.recount(&mut self.buffered);
+        self.weigh();
     }
 
     /// Writes what is queued, once. Answers how many bytes the kernel took.
@@ -348,6 +363,8 @@ impl Core {
         let n = conn.flush(socket, now, proof);
         self.stats.bytes_out += n as u64;
         conn.handle_level(before, limits);
+        conn.recount(&mut self.buffered);
+        self.weigh();
         n
     }
 
@@ -383,6 +400,7 @@ impl Core {
                 Err(error) => conn.fail_write(error, now),
             }
         }
+        conn.recount(&mut self.buffered);
         let due = conn.deadline(limits);
         if due < conn.armed {
             self.deadlines.set(id.token(), conn.armed, due);
