@@ -70,6 +70,7 @@ pub struct ClosedCounts {
     pub io: u64,
     pub input_limit: u64,
     pub output_limit: u64,
+    pub buffered_limit: u64,
     pub idle: u64,
     pub write_stall: u64,
     pub shutdown: u64,
@@ -86,6 +87,7 @@ impl ClosedCounts {
             + self.io
             + self.input_limit
             + self.output_limit
+            + self.buffered_limit
             + self.idle
             + self.write_stall
             + self.shutdown
@@ -100,6 +102,7 @@ impl ClosedCounts {
             CloseReason::Io(_) => &mut self.io,
             CloseReason::InputLimit => &mut self.input_limit,
             CloseReason::OutputLimit => &mut self.output_limit,
+            CloseReason::BufferedLimit => &mut self.buffered_limit,
             CloseReason::Idle => &mut self.idle,
             CloseReason::WriteStall => &mut self.write_stall,
             CloseReason::Shutdown => &mut self.shutdown,
@@ -123,6 +126,7 @@ mod tests {
             CloseReason::Io(io::Error::other("x")),
             CloseReason::InputLimit,
             CloseReason::OutputLimit,
+            CloseReason::BufferedLimit,
             CloseReason::Idle,
             CloseReason::WriteStall,
             CloseReason::Shutdown,
