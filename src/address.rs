@@ -1,4 +1,4 @@
-//! Where a peer is, or where we are: one type for every kind of stream.
+//! Where a peer is, or where we are: one type for every kind of socket.
 //!
 //! It does not resolve names (that blocks) and does not know sockets. Read next: `socket.rs`.
 
@@ -9,7 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::str::FromStr;
 
-/// The address of one end of a connection, or of a listener.
+/// The address of one end of a connection, of a listener, or of a datagram socket.
 ///
 /// Prints as one would type it: `127.0.0.1:6666`, `[::1]:6666`, `unix:/run/server.sock`,
 /// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`. Bytes of an abstract name that
@@ -31,7 +31,7 @@ use std::str::FromStr;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// An IPv4 or IPv6 address and port.

@@ -22,6 +22,7 @@ use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 
+mod datagram;
 mod timer;
 
 /// The reactor, as callbacks see it: every connection by its [`ConnId`].

@@ -16,10 +16,13 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
+use crate::crowd::Crowd;
+use crate::datagram::DatagramSocket;
 use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
-    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin, Token,
+    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin,
+    SOCKETS_CEILING, SocketId, Token,
 };
 use crate::input::{Leftover, ReadBuffer, Wait};
 use crate::listener::Listener;
@@ -30,6 +33,9 @@ use crate::stats::Stats;
 use crate::ticks::Ticks;
 use crate::timers::{Deadlines, Stamp};
 
+pub(crate) use datagram::Received;
+
+mod datagram;
 mod ended;
 mod poll;
 
@@ -76,6 +82,10 @@ pub(crate) struct Core {
     pub(crate) now: Stamp,
     pub(crate) conns: Slots<Tenant>,
     pub(crate) listeners: Slots<Listener>,
+    /// Datagram sockets.
+    pub(crate) sockets: Slots<DatagramSocket>,
+    /// Those accepted, by where they come from; empty where that is not limited.
+    pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
@@ -89,6 +99,8 @@ pub(crate) struct Core {
     pub(crate) cork: Cork,
     /// Whose callback runs.
     pub(crate) current: Option<ConnId>,
+    /// Which datagram socket has its turn.
+    pub(crate) serving: Option<SocketId>,
     pub(crate) shutdown: Shutdown,
     /// When shutdown has taken too long; `NEVER`: it has not begun.
     pub(crate) leave_by: Stamp,
@@ -121,6 +133,8 @@ impl Core {
             driver,
             conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
+            sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
+            crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
             run: VecDeque::new(),
@@ -131,6 +145,7 @@ impl Core {
             deadlines: Deadlines::default(),
             cork: Cork::default(),
             current: None,
+            serving: None,
             shutdown: Shutdown::No,
             leave_by: Stamp::NEVER,
             postponed: Vec::new(),
@@ -401,6 +416,10 @@ impl Core {
         if let Some(id) = self.current {
             self.recover_from(id);
         }
+        if self.serving.is_some() {
+            // A panic in `on_datagram`: there may be more behind that one.
+            self.end_socket_turn();
+        }
     }
 
     #[cold]
@@ -455,6 +474,7 @@ impl Core {
     pub(crate) fn recycle(&mut self) {
         self.conns.recycle();
         self.listeners.recycle();
+        self.sockets.recycle();
     }
 
     /// After a listener's turn: back on the run queue if there is more to accept.
@@ -504,10 +524,17 @@ impl Core {
                 self.touch(id);
             }
         }
+        for id in self.socket_ids() {
+            if let Some(socket) = self.sockets.get_mut(id.slot, id.generation) {
+                socket.handle_shutdown();
+                self.settle_socket(id);
+            }
+        }
     }
 
-    /// Ends every connection at once.
+    /// Ends every connection at once, and closes the datagram sockets.
     pub(crate) fn cut_all(&mut self) {
+        self.close_all_sockets();
         for id in self.connection_ids() {
             if let Some(tenant) = self.tenant_mut(id) {
                 tenant.conn.cut(CloseReason::Shutdown);
@@ -523,6 +550,6 @@ impl Core {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.conns.len() == 0 && self.listeners.len() == 0
+        self.conns.len() == 0 && self.listeners.len() == 0 && self.sockets.len() == 0
     }
 }

@@ -211,7 +211,7 @@ impl ReadBuffer {
     }
 
     /// The most one read takes.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bytes.len() - HEADROOM - PAGE
     }
 

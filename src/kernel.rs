@@ -39,7 +39,7 @@ pub(crate) mod rng;
 pub(crate) mod trace;
 
 use handle::Descriptor;
-pub(crate) use handle::{Listener, Stream};
+pub(crate) use handle::{Datagrams, Listener, Stream};
 use link::{Goodbye, Link, THERE, Transport};
 use profile::Profile;
 pub(crate) use rng::Rng;

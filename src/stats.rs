@@ -20,6 +20,9 @@ pub struct Stats {
     /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
     /// kernel would not watch them.
     pub refused: u64,
+    /// Connections accepted and reset at once, before `on_open`: their address had
+    /// [`connections_per_address`](crate::Config::connections_per_address) already.
+    pub refused_address: u64,
     /// Accepts that failed: the peer was gone already, descriptors or memory ran out.
     pub accept_errors: u64,
     /// Connections that ended, by reason.
@@ -28,6 +31,20 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes taken by the kernel.
     pub bytes_out: u64,
+    /// Datagrams received, empty and truncated ones included.
+    pub datagrams_in: u64,
+    /// Datagrams taken by the kernel.
+    pub datagrams_out: u64,
+    /// Datagrams that were longer than [`read_buffer`](crate::Config::read_buffer): their end is
+    /// lost.
+    pub datagrams_truncated: u64,
+    /// Datagrams to send that were lost: there was no room in the queue (the call said
+    /// `WouldBlock`), the kernel refused them when their turn came, or they still waited when their
+    /// socket closed.
+    pub datagrams_dropped: u64,
+    /// Errors of datagram sockets that were survived: what ICMP told of earlier datagrams (udp(7)),
+    /// and failed receives.
+    pub datagram_errors: u64,
     /// Posted closures that were run.
     pub posts: u64,
     /// Closures posted to a connection that was gone, closing or not open yet: dropped.

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 15] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["kernel"],
-    &["socket", "input", "output", "slots", "timers", "stats", "post"],
+    &["socket", "input", "output", "slots", "timers", "stats", "post", "crowd"],
     &["listen", "heap"],
-    &["ticks"],
-    &["conn", "listener", "driver", "cork", "frame"],
+    &["ticks", "bind"],
+    &["conn", "listener", "driver", "cork", "frame", "datagram"],
     &["offer"],
     &["core"],
     &["send", "accept", "expire", "connect"],

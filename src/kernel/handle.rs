@@ -97,6 +97,39 @@ impl Stream {
     }
 }
 
+/// A simulated datagram socket.
+#[derive(Debug)]
+pub(crate) enum Datagrams {}
+
+impl Datagrams {
+    pub(crate) fn recv_from(&self, _buf: &mut [u8]) -> io::Result<(usize, usize, Address)> {
+        match *self {}
+    }
+
+    pub(crate) fn send_to(&self, _payload: &[u8], _to: Option<&Address>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn local_addr(&self) -> Address {
+        match *self {}
+    }
+
+    pub(crate) fn register(&self, _token: Token) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl Kernel {
+    pub(crate) fn bind_datagram(
+        &self,
+        _address: Address,
+        _connected: Option<Address>,
+    ) -> io::Result<Datagrams> {
+        let _ = self;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// A simulated listener.
 #[derive(Debug)]
 pub(crate) struct Listener(pub(super) Descriptor);
