@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 15] = [
     &["handler"],
     &["reactor"],
     &["sim"],
-    &["guide"],
+    &["guide", "fuzz"],
     &["lib"],
 ];
 
@@ -240,7 +240,7 @@ fn only_the_driver_reads_the_clock() {
 #[test]
 fn only_the_upper_floors_name_the_handler() {
     only_in(&["handler", "reactor", "sim", "lib"], "H");
-    only_in(&["handler", "reactor", "sim", "lib"], "Session");
+    only_in(&["handler", "reactor", "sim", "fuzz", "lib"], "Session");
 }
 
 /// A platform's `cfg` stands in two files, and in the refusal at the street door.
