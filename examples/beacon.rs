@@ -65,8 +65,10 @@ struct Beacon {
     every: Duration,
     group: SocketAddr,
     interface: Interface,
-    /// From `on_start` on.
+    /// From `on_start` to `on_shutdown`.
     sockets: Option<Sockets>,
+    /// What we said last did not go out.
+    is_mute: bool,
     /// Who is there, and when it was last heard, by the reactor's clock.
     neighbours: BTreeMap<Vec<u8>, Duration>,
 }
@@ -96,12 +98,16 @@ impl Beacon {
         Ok(Sockets { ear: cx.bind_datagram(ear)?, mouth: cx.bind_datagram(mouth)? })
     }
 
-    fn say(&self, cx: &mut Context, what: &str) {
+    fn say(&mut self, cx: &mut Context, what: &str) {
         let Some(Sockets { mouth, .. }) = self.sockets else { return };
-        // A network that is down now may be up the next time.
-        if let Err(error) = cx.send_to(mouth, &self.group.into(), format!("{what} {}", self.name)) {
-            log::warn!("cannot say so to {}: {error}", self.group);
+        let said = cx.send_to(mouth, &self.group.into(), format!("{what} {}", self.name));
+        // A network that is down now may be up the next time; one line for each time it goes down.
+        if let Err(error) = &said
+            && !self.is_mute
+        {
+            log::warn!("cannot be heard: {}: {error}", self.group);
         }
+        self.is_mute = said.is_err();
     }
 }
 
@@ -153,6 +159,8 @@ impl Handler for Beacon {
 
     fn on_shutdown(&mut self, cx: &mut Context) {
         self.say(cx, "gone");
+        // A tick of this very turn is not to take that back.
+        self.sockets = None;
     }
 
     fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
@@ -193,7 +201,8 @@ fn serve(arguments: Arguments) -> io::Result<()> {
     }
     let interface = arguments.interface.unwrap_or(Interface::Any);
     let neighbours = BTreeMap::new();
-    let beacon = Beacon { name, every, group, interface, sockets: None, neighbours };
+    let beacon =
+        Beacon { name, every, group, interface, sockets: None, is_mute: false, neighbours };
     let mut reactor = Reactor::new(beacon)?;
 
     // Before anybody can know of us, and so send us a signal.
