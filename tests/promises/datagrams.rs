@@ -3,6 +3,7 @@
 //! Clients are plain blocking `std` sockets. What UDP may lose it does not lose here: over loopback
 //! a datagram is in the receiver's buffer when the send returns, or there was no room.
 
+mod examples;
 mod groups;
 mod mail;
 mod waiting;
