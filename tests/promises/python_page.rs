@@ -336,8 +336,14 @@ fn the_forwarder_of_the_python_page_passes_failures_on() {
     let addr = behind.local_addr().unwrap();
     let forwarder = forwarder(&addr.to_string());
 
+    // Bounded, so that a failure that is not passed on fails.
+    let accept = || {
+        let (server, _) = behind.accept().unwrap();
+        server.set_read_timeout(Some(DEADLINE)).unwrap();
+        server
+    };
     let mut client = forwarder.connect();
-    let (mut server, _) = behind.accept().unwrap();
+    let mut server = accept();
     client.write_all(b"hello").unwrap();
     assert_eq!(read_n(&mut server, 5), b"hello");
     reset(client);
@@ -345,7 +351,7 @@ fn the_forwarder_of_the_python_page_passes_failures_on() {
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
 
     let mut client = forwarder.connect();
-    let (mut server, _) = behind.accept().unwrap();
+    let mut server = accept();
     server.write_all(b"last words").unwrap();
     assert_eq!(read_n(&mut client, 10), b"last words");
     reset(server);
