@@ -20,6 +20,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// | setting | default | what happens there |
 /// |---|---|---|
 /// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | listeners rest until a connection closes |
+/// | [`connections_per_address`](Self::connections_per_address) | none | one more is accepted and reset |
 /// | [`input_max`](Self::input_max) | 1 MiB | unconsumed and no progress: ends with `InputLimit` |
 /// | [`output_low`](Self::output_low) | 16 KiB | at or below: reading starts again, `on_drain` |
 /// | [`output_high`](Self::output_high) | 64 KiB | above: the connection's own reading rests |
@@ -54,6 +55,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) connections: Option<usize>,
+    pub(crate) connections_per_address: Option<usize>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,
@@ -75,6 +77,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             connections: None,
+            connections_per_address: None,
             input_max: 1 << 20,
             output_low: 16 << 10,
             output_high: 64 << 10,
@@ -104,6 +107,22 @@ impl Config {
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = Some(connections);
+        self
+    }
+
+    /// The most connections accepted from one address at a time: one more is accepted and reset at
+    /// once, without a callback, and counted in
+    /// [`Stats::refused_address`](crate::Stats::refused_address). At most one line in ten seconds
+    /// tells the log.
+    ///
+    /// An IPv4 address counts as itself where it comes mapped into IPv6, and of IPv6 a /64 is one
+    /// address: so much is given to one customer (RFC 6177). Hence all neighbours on one link
+    /// (`fe80::/64`) are one, too, and so are all behind one NAT or one proxy. Not counted: peers on
+    /// Unix sockets, connections that were adopted or that we made, and who waits in the kernel's
+    /// backlog. Default: no limit.
+    #[must_use]
+    pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
+        self.connections_per_address = connections;
         self
     }
 
@@ -234,6 +253,7 @@ impl Config {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         for (name, value) in [
             ("connections", self.connections.unwrap_or(1)),
+            ("connections_per_address", self.connections_per_address.unwrap_or(1)),
             ("input_max", self.input_max),
             ("output_max", self.output_max),
             ("read_buffer", self.read_buffer),
@@ -283,6 +303,7 @@ impl Config {
         };
         Limits {
             connections,
+            connections_per_address: self.connections_per_address,
             input_max: self.input_max,
             output_low: self.output_low,
             output_high: self.output_high,
@@ -304,6 +325,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
+    pub(crate) connections_per_address: Option<usize>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,

@@ -25,6 +25,7 @@ use crate::readiness::Readiness;
 use crate::timers::Stamp;
 use own::Own;
 
+mod late;
 mod own;
 
 /// Where a connection is in its life.
@@ -477,28 +478,6 @@ impl Connection {
         }
     }
 
-    /// Acts on the deadlines that have come.
-    pub(crate) fn expire(&mut self, now: Stamp, limits: &Limits) {
-        if self.deadline(limits) > now {
-            return;
-        }
-        match self.phase {
-            Phase::Connecting => {
-                let what = format!("no answer within {:?}", limits.connect);
-                self.fail(io::Error::new(io::ErrorKind::TimedOut, what));
-            }
-            Phase::Open if self.stalls_at(limits) <= now => self.cut(CloseReason::WriteStall),
-            Phase::Open if self.idles_at(limits) <= now => {
-                self.flags.set(Flags::CUT);
-                self.end(CloseReason::Idle, now, limits);
-            }
-            // The reason stands since close; only how it went is added.
-            Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
-            // Or a timer: not ours to act on.
-            Phase::Open | Phase::Closed => {}
-        }
-    }
-
     /// Shutdown begins: one more read is owed, ready or not.
     pub(crate) fn handle_shutdown(&mut self) {
         if !self.flags.has(Flags::PEER_ENDED) {
@@ -617,37 +596,6 @@ impl Connection {
             Phase::Draining => readable || self.wants_flush(),
             Phase::Lingering => readable,
             Phase::Closed => false,
-        }
-    }
-
-    /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
-    pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
-        match self.phase {
-            Phase::Connecting => self.heard.after(limits.connect),
-            Phase::Open => self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at()),
-            Phase::Draining => self.stalls_at(limits).min(self.closing),
-            Phase::Lingering => self.closing,
-            Phase::Closed => Stamp::NEVER,
-        }
-    }
-
-    /// Whether a deadline has come that no readiness still to be spent could undo: a peer that
-    /// floods us, and so is always on the run queue, does not outlive its linger or its debt.
-    pub(crate) fn is_overdue(&self, now: Stamp, limits: &Limits) -> bool {
-        let stalled = self.stalls_at(limits) <= now && !self.readiness.is_writable();
-        match self.phase {
-            Phase::Open => stalled,
-            Phase::Draining => stalled || self.closing <= now,
-            Phase::Lingering => true,
-            Phase::Connecting | Phase::Closed => false,
-        }
-    }
-
-    fn stalls_at(&self, limits: &Limits) -> Stamp {
-        if self.output.is_empty() && !self.flags.has(Flags::FAILED) {
-            Stamp::NEVER
-        } else {
-            self.taken.after(limits.write_stall)
         }
     }
 

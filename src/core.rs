@@ -16,6 +16,7 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
+use crate::crowd::Crowd;
 use crate::datagram::DatagramSocket;
 use crate::driver::Driver;
 use crate::flags::Flags;
@@ -83,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) listeners: Slots<Listener>,
     /// Datagram sockets.
     pub(crate) sockets: Slots<DatagramSocket>,
+    /// Those accepted, by where they come from; empty where that is not limited.
+    pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
@@ -131,6 +134,7 @@ impl Core {
             conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
             sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
+            crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
             run: VecDeque::new(),

@@ -187,6 +187,7 @@ mod connect;
 mod context;
 mod core;
 mod cork;
+mod crowd;
 mod datagram;
 mod driver;
 mod expire;

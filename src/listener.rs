@@ -95,6 +95,15 @@ impl Listener {
         }
     }
 
+    /// Somebody's address has as many connections as it may: he is refused, the next is not.
+    pub(crate) fn handle_crowd(&mut self, peer: &Address, now: Stamp) {
+        self.failures = 0;
+        if self.may_warn(now) {
+            let own = &self.address;
+            log::warn!("{own}: refused {peer}: its address has connections_per_address already");
+        }
+    }
+
     /// When to try again after a failure.
     pub(crate) fn retry_at(now: Stamp) -> Stamp {
         now.after(RETRY)

@@ -20,6 +20,9 @@ pub struct Stats {
     /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
     /// kernel would not watch them.
     pub refused: u64,
+    /// Connections accepted and reset at once, before `on_open`: their address had
+    /// [`connections_per_address`](crate::Config::connections_per_address) already.
+    pub refused_address: u64,
     /// Accepts that failed: the peer was gone already, descriptors or memory ran out.
     pub accept_errors: u64,
     /// Connections that ended, by reason.

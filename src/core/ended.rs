@@ -19,6 +19,9 @@ impl Core {
         if tenant.conn.flags.has(Flags::RESET) {
             tenant.socket.reset_on_close();
         }
+        if tenant.conn.flags.has(Flags::COUNTED) {
+            self.crowd.leave(&tenant.peer);
+        }
         let closed = tenant.conn.closed();
         if tenant.conn.flags.has(Flags::UNOPENED)
             && let Some(tag) = self.connecting.remove(&id)
