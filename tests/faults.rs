@@ -83,12 +83,22 @@ enum Peer {
     Waits,
 }
 
-/// A server below which calls fail as a test says. Both files are gone when it is.
+/// A server below which calls fail as a test says.
 struct Faulty {
     child: Child,
     /// Shared with the shim in the child.
     rules: File,
-    path: PathBuf,
+    path: Path,
+}
+
+/// Where the rules are, and with another end the server's Unix socket. Both are removed with it.
+struct Path(PathBuf);
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(self.0.with_extension("sock"));
+    }
 }
 
 /// What the server counted.
@@ -107,15 +117,20 @@ struct Counts {
 fn shim() -> Option<&'static PathBuf> {
     static SHIM: OnceLock<Option<PathBuf>> = OnceLock::new();
     SHIM.get_or_init(|| {
-        let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("fault-{}.so", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        // Another run may be at it, or at work with it.
+        let new = folder.join(format!("fault-{}.so", std::process::id()));
+        let to = folder.join("fault.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shim/fault.c");
         let built = Command::new("cc")
             .args(["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2", "-o"])
-            .args([to.as_os_str(), source.as_ref(), "-ldl".as_ref()])
+            .args([new.as_os_str(), source.as_ref(), "-ldl".as_ref()])
             .output();
         match built {
-            Ok(Output { status, .. }) if status.success() => Some(to),
+            Ok(Output { status, .. }) if status.success() => {
+                fs::rename(new, &to).unwrap();
+                Some(to)
+            }
             Ok(Output { stderr, .. }) => skip(&String::from_utf8_lossy(&stderr)),
             Err(error) => skip(&format!("there is no cc: {error}")),
         }
@@ -141,9 +156,10 @@ impl Faulty {
         );
         let path = std::env::temp_dir().join(name);
         let rules = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let path = Path(path);
         rules.set_len(RULES * RULE).unwrap();
         let mut command = child::command("child_echo");
-        command.env("LD_PRELOAD", shim).env("WOULDBLOCK_FAULTS", &path);
+        command.env("LD_PRELOAD", shim).env("WOULDBLOCK_FAULTS", &path.0);
         let child = Child::start(command);
         let faulty = Faulty { child, rules, path };
         if faulty.read(Call::Accept, Field::Here) == 1 {
@@ -239,9 +255,8 @@ impl Faulty {
         let turns = ask(&mut last).turns - before;
         assert!(turns < 30, "{turns} turns were taken in 200 ms in which nothing happened");
         drop(last);
-        let Faulty { child, path, .. } = self;
+        let Faulty { child, path: _path, .. } = self;
         child.end();
-        fs::remove_file(path).unwrap();
     }
 }
 
@@ -505,7 +520,7 @@ fn a_shortage_does_not_delay_the_end() {
         let waiting = server.knock(5);
         server.assert_calm(&mut inside, Call::Accept, 64 * 17);
         inside.write_all(b"and this").unwrap();
-        let Faulty { mut child, path, .. } = server;
+        let Faulty { mut child, path: _path, .. } = server;
         drop(child.process.stdin.take());
         assert_eq!(read_to_end(&mut inside), b"and this");
         drop(inside);
@@ -514,7 +529,6 @@ fn a_shortage_does_not_delay_the_end() {
             // Nobody took it in: the kernel resets it with its listener.
             assert!(client.read_exact(&mut [0]).is_err());
         }
-        fs::remove_file(path).unwrap();
     }
 }
 
@@ -545,6 +559,23 @@ fn a_poll_that_is_interrupted_ten_thousand_times_loses_nothing() {
     assert_eq!(server.lines("WARN") + server.lines("ERROR"), 0, "{}", server.child.stderr());
     drop(clients);
     server.end(inside);
+}
+
+/// Promise 7: a poll that is broken ends the server, with its error; who is inside is told by the end
+/// of the connection.
+#[test]
+fn a_poll_that_is_broken_ends_the_server_with_its_error() {
+    let Some(server) = Faulty::serve() else { return };
+    let mut inside = server.child.connect();
+    ping(&mut inside, b"hello");
+    server.fail(Call::Poll, Errno::BADF, 1);
+    inside.write_all(b"wake").unwrap();
+    let Faulty { mut child, path: _path, .. } = server;
+    assert_eq!(child.wait().code(), Some(101), "the panic of a test whose `run` has failed");
+    assert!(child.stderr().contains("the poll failed, giving up: Bad file descriptor"));
+    // What it had sent was echoed, or not.
+    let (_, end) = read_until_gone(&mut inside);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 // ---- recv and send --------------------------------------------------------------------------
@@ -585,7 +616,7 @@ fn short_counts_that_prove_nothing_lose_nothing() {
     let Some(server) = Faulty::serve() else { return };
     let mut inside = server.child.connect();
     ping(&mut inside, b"hello");
-    let path = server.path.with_extension("sock");
+    let path = server.path.0.with_extension("sock");
     for (seed, (read, write)) in
         [(1, 0), (7, 0), (0, 1), (0, 100), (3, 2), (1, 1)].into_iter().enumerate()
     {
