@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in four pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in five pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -7,7 +7,9 @@
 //!    limits, its shutdown and its tests.
 //! 3. [Connecting out](connecting_out): a server that asks another one. Failures, names, and two
 //!    connections as one.
-//! 4. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
+//! 4. [Other loops](other_loops): the reactor inside an epoll of yours, or inside tokio; two
+//!    reactors in one thread.
+//! 5. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
@@ -21,6 +23,9 @@ pub mod first_protocol {}
 
 #[doc = include_str!("../docs/guide/connecting_out.md")]
 pub mod connecting_out {}
+
+#[doc = include_str!("../docs/guide/other_loops.md")]
+pub mod other_loops {}
 
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}

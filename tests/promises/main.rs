@@ -21,6 +21,8 @@ mod errors_reach;
 mod exactly_once;
 mod foreign;
 mod found;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod in_tokio;
 mod no_lost_bytes;
 mod no_stall;
 #[cfg(not(mio_unsupported_force_poll_poll))]
