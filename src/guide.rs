@@ -7,7 +7,9 @@
 //!    limits, its shutdown and its tests.
 //! 3. [Connecting out](connecting_out): a server that asks another one. Failures, names, and two
 //!    connections as one.
-//! 4. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
+//! 4. [Other loops](other_loops): the reactor inside an epoll of yours, or inside tokio; two
+//!    reactors in one thread.
+//! 5. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
 //! 5. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
 //!    does there, when it waits, and what stands for it here; the three classic programs; a
@@ -24,6 +26,9 @@ pub mod first_protocol {}
 
 #[doc = include_str!("../docs/guide/connecting_out.md")]
 pub mod connecting_out {}
+
+#[doc = include_str!("../docs/guide/other_loops.md")]
+pub mod other_loops {}
 
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}

@@ -208,7 +208,13 @@ impl<H: Handler> Reactor<H> {
     /// Runs one turn of the loop, waiting at most `timeout` (`None`: as long as nothing happens).
     /// For a loop that is not ours; [`run`](Self::run) is nothing but this, again and again.
     ///
-    /// Answers `false` once shutdown is complete.
+    /// Answers `false` once shutdown is complete, and from then on.
+    ///
+    /// In another loop, turn with a timeout of zero each time its wait is over, whatever ended it;
+    /// at the least when the descriptor was told of (`AsFd`) and while
+    /// [`next_timeout`](Self::next_timeout) is zero. One turn does a bounded piece of work. A turn
+    /// too many is harmless and costs a system call. See
+    /// [other loops](crate::guide::other_loops) in the guide.
     ///
     /// # Errors
     ///
@@ -429,7 +435,12 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// How long another loop may wait before it must call [`turn`](Self::turn) even if the
-    /// descriptor is not ready; `None`: as long as it is not.
+    /// descriptor is not ready; `None`: as long as it is not. To be asked before each wait: a turn,
+    /// a post and the clock change it.
+    ///
+    /// Zero before the first turn, while there is work that the kernel knows nothing of, and after
+    /// the end. Where a wait counts milliseconds, round up: rounded down, the last one is spent
+    /// waiting for nothing, again and again. A turn that comes early acts on nothing early.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         if self.state == State::New || self.state == State::Over {
@@ -476,11 +487,24 @@ impl<H: Handler> Reactor<H> {
 }
 
 where_the_poll_has_a_descriptor! {
-    /// The poll's descriptor, for another loop: readable when a turn has something to do, apart
-    /// from what [`Reactor::next_timeout`] says.
+    /// The poll's descriptor, for another loop: readable when the kernel has news for a turn. What
+    /// is left to do without any is told by [`Reactor::next_timeout`] alone, so a host asks both.
+    ///
+    /// It may be watched level-triggered, edge-triggered (`EPOLLET`) or one-shot, `EPOLLIN` only,
+    /// and by an epoll that is watched itself (`epoll(7)`); only [`Reactor::turn`] makes it silent.
+    /// One and the same for the reactor's whole life, and closed with it.
+    ///
+    /// Not with mio's poll(2) backend, which has no descriptor.
     impl<H: Handler> std::os::fd::AsFd for Reactor<H> {
         fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
             self.cx.core.driver.as_fd()
+        }
+    }
+
+    /// The same as a number, for a host that owns what it watches (tokio's `AsyncFd`).
+    impl<H: Handler> std::os::fd::AsRawFd for Reactor<H> {
+        fn as_raw_fd(&self) -> std::os::fd::RawFd {
+            std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(self))
         }
     }
 }

@@ -23,6 +23,8 @@ mod exactly_once;
 mod foreign;
 mod found;
 mod limits;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod in_tokio;
 mod no_lost_bytes;
 mod no_stall;
 #[cfg(not(mio_unsupported_force_poll_poll))]

@@ -327,6 +327,36 @@ fn no_wake_from_another_thread_is_lost_in_a_host() {
     }
 }
 
+/// Promises 1 and 3: what the program does between turns, and not in a callback, makes the next one
+/// due: a stream taken over, more posts than one turn runs, a shutdown.
+#[test]
+fn what_is_done_between_turns_makes_the_next_one_due() {
+    for how in EACH {
+        let script = echo();
+        let record = script.record();
+        let (reactor, _) = reactor(script, Config::default().linger(MS));
+        let mut host = Host::of(how, &reactor);
+        let mut reactors = [reactor];
+        host.serve(&mut reactors, |_, of| of[0].next_timeout().is_none());
+
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        reactors[0].adopt(ours, 5).unwrap();
+        assert_eq!(reactors[0].next_timeout(), Some(Duration::ZERO), "{how:?}");
+        host.serve(&mut reactors, |_, _| record.origins() == [Origin::Adopted(5)]);
+        host.serve(&mut reactors, |_, of| of[0].next_timeout().is_none());
+
+        let handle = reactors[0].handle();
+        for _ in 0..1000 {
+            handle.post(|_, _| ()).unwrap();
+        }
+        host.serve(&mut reactors, |_, of| of[0].stats().posts == 1000);
+        host.serve(&mut reactors, |_, of| of[0].next_timeout().is_none());
+
+        reactors[0].shutdown();
+        host.serve(&mut reactors, |host, _| host.over > 0);
+    }
+}
+
 /// Promise 6: a host waits for its own descriptors beside the reactor. With room for one event at a
 /// time, neither is starved by the other.
 #[test]

@@ -835,6 +835,16 @@ pub(crate) mod child {
             self.stdout.lock().unwrap().clone()
         }
 
+        /// Types into its stdin.
+        pub(crate) fn type_in(&mut self, bytes: &[u8]) {
+            self.process.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+        }
+
+        /// Ends its stdin.
+        pub(crate) fn hang_up(&mut self) {
+            drop(self.process.stdin.take());
+        }
+
         /// What it wrote to stderr so far.
         pub(crate) fn stderr(&self) -> String {
             self.stderr.lock().unwrap().clone()
