@@ -85,7 +85,11 @@ impl Core {
                     self.refuse(id, &socket, &peer);
                     return Accepted::Skipped;
                 }
-                match self.admit(socket, peer, Connection::new(self.now)) {
+                let mut conn = Connection::new(self.now);
+                if self.limits.first_byte.is_some() {
+                    conn.flags.set(Flags::SILENT);
+                }
+                match self.admit(socket, peer, conn) {
                     Ok(conn) => {
                         if most.is_some() {
                             self.count(conn);

@@ -28,6 +28,11 @@ pub enum CloseReason {
     /// All connections together held more than [`buffered_max`](crate::Config::buffered_max), and
     /// this one held most.
     BufferedLimit,
+    /// Accepted, and no byte came within [`first_byte`](crate::Config::first_byte).
+    FirstByte,
+    /// Fewer bytes moved than [`progress_min`](crate::Config::progress_min) asks for, while the rest
+    /// of a request or the taking of an answer was owed.
+    TooSlow,
     /// No byte moved for [`idle`](crate::Config::idle).
     Idle,
     /// Output was owed and the kernel took none of it for
@@ -48,6 +53,8 @@ impl fmt::Display for CloseReason {
             CloseReason::InputLimit => f.write_str("input limit reached"),
             CloseReason::OutputLimit => f.write_str("output limit passed"),
             CloseReason::BufferedLimit => f.write_str("buffered limit passed"),
+            CloseReason::FirstByte => f.write_str("first byte timeout"),
+            CloseReason::TooSlow => f.write_str("too slow"),
             CloseReason::Idle => f.write_str("idle timeout"),
             CloseReason::WriteStall => f.write_str("write stall timeout"),
             CloseReason::Shutdown => f.write_str("shutdown"),

@@ -31,6 +31,8 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the rest is received next turn |
 /// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | one more to send is dropped, the call says `WouldBlock` |
 /// | [`posts_queued`](Self::posts_queued) | 65,536 | a post is given back as `Full` |
+/// | [`first_byte`](Self::first_byte) | none | accepted and silent for so long: ends with `FirstByte` |
+/// | [`progress_min`](Self::progress_min) | none | owing, and fewer bytes moved in the window: ends with `TooSlow` |
 /// | [`idle`](Self::idle) | none | no byte moved for so long: ends with `Idle` |
 /// | [`connect`](Self::connect) | 10 s | a connect under way for so long has failed |
 /// | [`write_stall`](Self::write_stall) | 60 s | owed, none taken for so long: ends with `WriteStall` |
@@ -67,6 +69,8 @@ pub struct Config {
     pub(crate) datagrams_per_turn: usize,
     pub(crate) datagrams_queued: usize,
     pub(crate) posts_queued: usize,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) progress_min: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,
@@ -90,6 +94,8 @@ impl Default for Config {
             datagrams_per_turn: 64,
             datagrams_queued: 256 << 10,
             posts_queued: 65_536,
+            first_byte: None,
+            progress_min: None,
             idle: None,
             connect: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
@@ -225,6 +231,39 @@ impl Config {
         self
     }
 
+    /// How long an accepted connection may take to say anything: a peer that only holds a place gives
+    /// it back soon. Not counted against one whose reading the application paused, or let rest,
+    /// before the first byte; adopted and outbound ones are free of it. It ends with
+    /// [`FirstByte`](crate::CloseReason::FirstByte). Default: no limit.
+    #[must_use]
+    pub fn first_byte(mut self, timeout: Option<Duration>) -> Self {
+        self.first_byte = timeout;
+        self
+    }
+
+    /// How much must move in each window of time while something is owed, or the connection ends
+    /// with [`TooSlow`](crate::CloseReason::TooSlow): what a peer that sends or reads a byte now and
+    /// then (slowloris) is found out by. Default: no limit, and 0 bytes are none.
+    ///
+    /// Two things may be owed, each with windows of its own. *The rest of a request*: input that the
+    /// handler left unconsumed, from the call that left it until one consumes any of it; so a request
+    /// that is longer than the window needs so many bytes in each, and a short one must be complete
+    /// within the window. A window in which the application paused or [held](crate::Conn::hold) the
+    /// connection, or the library let it rest, is not counted: a handler that leaves input because
+    /// *it* waits for something says so in this way; after it, counting begins with the next byte. And
+    /// *an answer*: output that is queued, until the kernel has taken all. Who owes nothing may be
+    /// silent: that is for [`idle`](Self::idle). Input that is consumed as it comes is no debt,
+    /// however slow.
+    ///
+    /// Not guaranteed: that a slow reader is found at exactly this rate. The kernel takes ahead, and
+    /// reports room only when a third of its send buffer is free (`tcp_wmem`, tcp(7)): the slower a
+    /// link, the longer the window should be.
+    #[must_use]
+    pub fn progress_min(mut self, bytes: usize, window: Duration) -> Self {
+        self.progress_min = Some((bytes, window));
+        self
+    }
+
     /// How long an open connection may go without a byte read or taken by the kernel, paused or
     /// not; a connection may have [one of its own](crate::Conn::set_idle_timeout). Default: no limit.
     #[must_use]
@@ -287,6 +326,9 @@ impl Config {
                 return refuse(format!("Config: {name} is 0"));
             }
         }
+        if self.progress_min.is_some_and(|(bytes, window)| bytes > 0 && window.is_zero()) {
+            return refuse("Config: progress_min has a window of no time".into());
+        }
         if self.connections.unwrap_or(1) > ceiling {
             return refuse(format!("Config: connections is above {ceiling}"));
         }
@@ -335,6 +377,8 @@ impl Config {
             accepts_per_turn: self.accepts_per_turn,
             datagrams_per_turn: self.datagrams_per_turn,
             datagrams_queued: self.datagrams_queued,
+            first_byte: self.first_byte.filter(|wait| *wait < FOREVER),
+            progress_min: self.progress_min.filter(|(bytes, wait)| *bytes > 0 && *wait < FOREVER),
             idle: self.idle.filter(|idle| *idle < FOREVER),
             connect: self.connect.min(FOREVER),
             write_stall: self.write_stall.min(FOREVER),
@@ -360,6 +404,8 @@ pub(crate) struct Limits {
     pub(crate) accepts_per_turn: usize,
     pub(crate) datagrams_per_turn: usize,
     pub(crate) datagrams_queued: usize,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) progress_min: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,

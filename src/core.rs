@@ -300,8 +300,12 @@ impl Core {
                         let waited = Wait::Nothing;
                         return Work::Data(Offer::Shared { before: 0, new: n, waited });
                     }
+                    if limits.progress_min.is_some() {
+                        conn.pace_input(n, now);
+                    }
                     let work = join(conn, buffer, n);
                     conn.recount(&mut self.buffered);
+                    self.arm(id);
                     self.weigh();
                     return work;
                 }
@@ -350,6 +354,7 @@ impl Core {
         let (now, limits) = (self.now, &self.limits);
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { conn, .. }) = tenant else { return };
+        let begins = consumed > 0 || matches!(offer, Offer::Shared { before: 0, .. });
         conn.leftover = Some(match offer {
             Offer::Shared { .. } => {
                 Box::new(Leftover::new(&offer.window(buffer)[consumed..], wait))
@@ -361,6 +366,10 @@ impl Core {
         });
         conn.handle_left(consumed, now, limits);
         conn.recount(&mut self.buffered);
+        if limits.progress_min.is_some() {
+            conn.owe_input(begins, now);
+            self.arm(id);
+        }
         self.weigh();
     }
 

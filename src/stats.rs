@@ -71,6 +71,8 @@ pub struct ClosedCounts {
     pub input_limit: u64,
     pub output_limit: u64,
     pub buffered_limit: u64,
+    pub first_byte: u64,
+    pub too_slow: u64,
     pub idle: u64,
     pub write_stall: u64,
     pub shutdown: u64,
@@ -88,6 +90,8 @@ impl ClosedCounts {
             + self.input_limit
             + self.output_limit
             + self.buffered_limit
+            + self.first_byte
+            + self.too_slow
             + self.idle
             + self.write_stall
             + self.shutdown
@@ -103,6 +107,8 @@ impl ClosedCounts {
             CloseReason::InputLimit => &mut self.input_limit,
             CloseReason::OutputLimit => &mut self.output_limit,
             CloseReason::BufferedLimit => &mut self.buffered_limit,
+            CloseReason::FirstByte => &mut self.first_byte,
+            CloseReason::TooSlow => &mut self.too_slow,
             CloseReason::Idle => &mut self.idle,
             CloseReason::WriteStall => &mut self.write_stall,
             CloseReason::Shutdown => &mut self.shutdown,
@@ -127,6 +133,8 @@ mod tests {
             CloseReason::InputLimit,
             CloseReason::OutputLimit,
             CloseReason::BufferedLimit,
+            CloseReason::FirstByte,
+            CloseReason::TooSlow,
             CloseReason::Idle,
             CloseReason::WriteStall,
             CloseReason::Shutdown,

@@ -36,6 +36,8 @@ impl Core {
             | CloseReason::OutputLimit
             | CloseReason::BufferedLimit
             | CloseReason::Idle
+            | CloseReason::FirstByte
+            | CloseReason::TooSlow
             | CloseReason::WriteStall => log::Level::Info,
             // A close of ours that a deadline cut short. A peer that resets chose to.
             CloseReason::PeerEnd

@@ -101,6 +101,10 @@ pub(super) struct Ledger {
     left: Option<u64>,
     /// And since when input lay unread then.
     left_unread: Option<u64>,
+    /// When it was opened.
+    begun: u64,
+    /// It was ever paused, held, or may have rested.
+    stood: bool,
     /// It is we who connect, since then, under this tag; until `on_open`.
     connecting: Option<(u64, u64)>,
     /// It is read from however much is queued.
@@ -151,6 +155,8 @@ impl Ledger {
             resting: false,
             left: None,
             left_unread: None,
+            begun: now,
+            stood: false,
             connecting: None,
             full_duplex: false,
             timer: None,

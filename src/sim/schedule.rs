@@ -142,6 +142,13 @@ impl World {
         if rng.chance(200) {
             config = config.buffered_max(rng.size(1, 1000 * self.peers));
         }
+        let ms = |rng: &mut Rng, low, high| Duration::from_millis(rng.within(low, high));
+        if rng.chance(200) {
+            config = config.first_byte(Some(ms(rng, 1, 200)));
+        }
+        if rng.chance(200) {
+            config = config.progress_min(rng.size(1, 50), ms(rng, 1, 200));
+        }
         self.config = config;
     }
 

@@ -81,6 +81,19 @@ impl Account<'_> {
             CloseReason::BufferedLimit => {
                 self.oracle.is_crowded && owed.saturating_add(ledger.last.1 as u64) > 0
             }
+            CloseReason::FirstByte => {
+                let wait = limits.first_byte.map_or(u64::MAX, nanos);
+                let due = ledger.begun.saturating_add(wait);
+                let told = !self.oracle.denies && self.net.profile.late == 0;
+                let unread = ledger.left_unread.is_some_and(|since| since < due);
+                unless(told && unread, "silent, while input lay unread")?;
+                ledger.shown == 0 && left >= due
+            }
+            CloseReason::TooSlow => {
+                let due = limits.progress_min.map_or(u64::MAX, |(_, window)| nanos(window));
+                let owes = ledger.counts.0 > ledger.consumed || owed > 0;
+                owes && left >= ledger.begun.saturating_add(due)
+            }
             CloseReason::Idle => {
                 let due = ledger
                     .moved
@@ -101,7 +114,13 @@ impl Account<'_> {
         let caused = ledger.cause.is_some();
         let failed_first = self.failed && self.place.failed_after < ledger.cause_after;
         unless(caused && failed_first && !self.by_io(), "a failure came first")?;
-        let deadline = matches!(self.closed.reason, CloseReason::Idle | CloseReason::WriteStall);
+        let deadline = matches!(
+            self.closed.reason,
+            CloseReason::FirstByte
+                | CloseReason::TooSlow
+                | CloseReason::Idle
+                | CloseReason::WriteStall
+        );
         unless(caused && deadline && !self.failed && !self.at_last(), "the first cause is another")
     }
 
@@ -131,6 +150,8 @@ impl Account<'_> {
             self.closed.reason,
             CloseReason::Aborted
                 | CloseReason::Io(_)
+                | CloseReason::FirstByte
+                | CloseReason::TooSlow
                 | CloseReason::Idle
                 | CloseReason::WriteStall
                 | CloseReason::OutputLimit

@@ -82,6 +82,7 @@ impl Oracle {
             ledger.may_drain |= self.is_crowded && queued > limits.output_low;
             ledger.above_low |= queued > limits.output_low;
             ledger.came_down |= queued > limits.output_low;
+            ledger.stood |= queued > limits.output_low;
         }
         drop(net);
         if let Some(wrong) = wrong {
@@ -223,6 +224,23 @@ impl Oracle {
         }
         if queued > 0 && is_late(net, ledger.taken_at.max(failed_at), limits.write_stall) {
             return Some("it stalls for longer than allowed".into());
+        }
+        if let Some(first_byte) = limits.first_byte
+            && tenant.conn.flags.has(Flags::SILENT)
+            && is_late(net, ledger.begun, first_byte)
+        {
+            return Some("silent for longer than allowed".into());
+        }
+        if let Some((_, window)) = limits.progress_min {
+            // The one that was under way, and one in which nothing has moved.
+            let long = 2 * window;
+            let owes = ledger.last.1 > 0 && !ledger.eof && !stopped && !ledger.held && !failed;
+            if owes && !ledger.stood && is_late(net, ledger.moved, long) {
+                return Some("the rest of a request is waited for longer than allowed".into());
+            }
+            if queued > 0 && !failed && is_late(net, ledger.taken_at, long) {
+                return Some("it takes nothing for longer than allowed".into());
+            }
         }
         if ledger.finishing && queued == 0 && !place.link.halves[HERE].fin && !failed {
             return Some("promise 1: finished, and our end was not sent".into());

@@ -50,6 +50,7 @@ impl Oracle {
         if Self::is_live(cx, ledger.id) {
             ledger.resumed |= reads && ledger.paused;
             ledger.paused = !reads;
+            ledger.stood = true;
         }
         self.note(link, if reads { "resume()" } else { "pause()" }, 0);
     }
@@ -167,6 +168,7 @@ impl Oracle {
         let ledger = self.ledger(link);
         if Self::is_live(cx, ledger.id) {
             ledger.held = hold;
+            ledger.stood = true;
         }
         self.note(link, "hold()", usize::from(hold));
     }
