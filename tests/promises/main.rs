@@ -22,9 +22,9 @@ mod errors_reach;
 mod exactly_once;
 mod foreign;
 mod found;
-mod limits;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod in_tokio;
+mod limits;
 mod no_lost_bytes;
 mod no_stall;
 #[cfg(not(mio_unsupported_force_poll_poll))]
