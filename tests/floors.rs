@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 15] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["kernel"],
-    &["socket", "input", "output", "slots", "timers", "stats", "post"],
+    &["socket", "input", "output", "slots", "timers", "stats", "report", "post"],
     &["listen", "heap"],
     &["ticks"],
     &["conn", "listener", "driver", "cork", "frame"],

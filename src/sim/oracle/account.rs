@@ -69,6 +69,7 @@ impl Account<'_> {
             CloseReason::Local => ledger.cause == Some(Cause::Local),
             CloseReason::Aborted => ledger.cause == Some(Cause::Aborted),
             CloseReason::Handler(_) => ledger.cause == Some(Cause::Handler),
+            CloseReason::Panic(_) => ledger.cause == Some(Cause::Panic),
             CloseReason::Io(_) => self.failed,
             CloseReason::InputLimit => {
                 let (_, kept, word) = ledger.last;
@@ -123,6 +124,7 @@ impl Account<'_> {
         let cut = matches!(
             self.closed.reason,
             CloseReason::Aborted
+                | CloseReason::Panic(_)
                 | CloseReason::Io(_)
                 | CloseReason::Idle
                 | CloseReason::WriteStall
@@ -158,7 +160,10 @@ impl Account<'_> {
         let here = &self.place.link.ends[HERE];
         let abrupt = matches!(
             self.closed.reason,
-            CloseReason::Aborted | CloseReason::OutputLimit | CloseReason::WriteStall
+            CloseReason::Aborted
+                | CloseReason::Panic(_)
+                | CloseReason::OutputLimit
+                | CloseReason::WriteStall
         );
         let tcp = self.place.link.transport == Transport::Tcp;
         unless(tcp && abrupt && !here.reset_on_close && !self.failed, "the peer sees no reset")?;
