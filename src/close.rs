@@ -28,6 +28,9 @@ pub enum CloseReason {
     InputLimit,
     /// Queued output passed [`output_max`](crate::Config::output_max).
     OutputLimit,
+    /// All connections together held more than [`buffered_max`](crate::Config::buffered_max), and
+    /// this one held most.
+    BufferedLimit,
     /// No byte moved for [`idle`](crate::Config::idle).
     Idle,
     /// Output was owed and the kernel took none of it for
@@ -48,6 +51,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Io(error) => write!(f, "socket error: {error}"),
             CloseReason::InputLimit => f.write_str("input limit reached"),
             CloseReason::OutputLimit => f.write_str("output limit passed"),
+            CloseReason::BufferedLimit => f.write_str("buffered limit passed"),
             CloseReason::Idle => f.write_str("idle timeout"),
             CloseReason::WriteStall => f.write_str("write stall timeout"),
             CloseReason::Shutdown => f.write_str("shutdown"),
@@ -102,6 +106,7 @@ mod tests {
             (CloseReason::Io(error()), "socket error: as told"),
             (CloseReason::InputLimit, "input limit reached"),
             (CloseReason::OutputLimit, "output limit passed"),
+            (CloseReason::BufferedLimit, "buffered limit passed"),
             (CloseReason::Idle, "idle timeout"),
             (CloseReason::WriteStall, "write stall timeout"),
             (CloseReason::Shutdown, "shutdown"),

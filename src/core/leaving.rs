@@ -24,6 +24,12 @@ impl Core {
                 self.touch(id);
             }
         }
+        for id in self.socket_ids() {
+            if let Some(socket) = self.sockets.get_mut(id.slot, id.generation) {
+                socket.handle_shutdown();
+                self.settle_socket(id);
+            }
+        }
     }
 
     /// Counts who is there: `done` until it turns out otherwise. Begun once.
@@ -34,8 +40,9 @@ impl Core {
         }
     }
 
-    /// Ends every connection at once, and notes what it was owed.
+    /// Ends every connection at once, and notes what it was owed; closes the datagram sockets.
     pub(crate) fn cut_all(&mut self) {
+        self.close_all_sockets();
         for id in self.connection_ids() {
             let Some(Tenant { conn, peer, .. }) = self.conns.get_mut(id.slot(), id.generation())
             else {

@@ -35,6 +35,10 @@ impl Core {
         if let Some(id) = self.current {
             self.recover_from(id);
         }
+        if self.serving.is_some() {
+            // A panic in `on_datagram`: there may be more behind that one.
+            self.end_socket_turn();
+        }
     }
 
     #[cold]

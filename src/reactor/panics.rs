@@ -28,9 +28,15 @@ impl<H: Handler> Reactor<H> {
     pub(super) fn call_aside(&mut self, name: &str, callback: impl FnOnce(&mut H, &mut Context)) {
         let (handler, cx) = (&mut self.handler, &mut self.cx);
         if let Err(panic) = guarded(|| callback(handler, cx)) {
-            let panic = self.caught(panic);
-            self.cx.core.note_panic(name, &panic);
+            self.note_panic(name, panic);
         }
+    }
+
+    /// A callback of no connection panicked: that is told and counted, or goes on.
+    #[cold]
+    pub(super) fn note_panic(&mut self, name: &str, panic: Box<dyn Any + Send>) {
+        let panic = self.caught(panic);
+        self.cx.core.note_panic(name, &panic);
     }
 
     /// A callback of a connection panicked: it ends that, or goes on.

@@ -1,15 +1,18 @@
 //! Trap 66, the two modes of a panic: it goes through, or it ends one connection alone.
 
 use std::any::Any;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use wouldblock::{Address, CloseReason, Config, Handle, Reactor, Stats};
+use wouldblock::{
+    Address, CloseReason, Config, Conn, Context, Datagram, Handle, Handler, Input, Origin, Reactor,
+    Stats,
+};
 
 use crate::support::*;
 
@@ -377,4 +380,42 @@ fn a_panic_in_the_last_callback_does_not_delay_the_end() {
         let (panics, stats) = server.join();
         assert_eq!((panics.len(), stats.closed.total()), (3, 2));
     }
+}
+
+/// Promises 3 and 6: isolated, a panic in `on_datagram` costs that datagram.
+#[test]
+fn an_isolated_panic_in_on_datagram_loses_one_datagram() {
+    struct Mail(Vec<Vec<u8>>);
+
+    impl Handler for Mail {
+        type Session = ();
+
+        fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
+            assert_ne!(datagram.payload, b"bad", "as planned");
+            self.0.push(datagram.payload.to_vec());
+            if self.0.len() == 2 {
+                cx.shutdown();
+            }
+        }
+    }
+
+    let config = Config::default().isolate_panics(true);
+    let mut reactor = Reactor::with_config(Mail(Vec::new()), config).unwrap();
+    let id = reactor.bind_datagram("127.0.0.1:0").unwrap();
+    let to = reactor.socket_addr(id).unwrap().ip().unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for what in ["bad", "good", "bad", "fine"] {
+        client.send_to(what.as_bytes(), to).unwrap();
+    }
+    reactor.run().unwrap();
+    assert_eq!(reactor.handler().0, [b"good", b"fine"]);
+    assert_eq!(reactor.stats().panics, 2);
 }
