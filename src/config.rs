@@ -39,6 +39,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// | [`linger`](Self::linger) | 5 s | after our FIN: the connection is freed, not clean |
 /// | [`close_max`](Self::close_max) | 10 min | after close: the connection is freed, not clean |
 /// | [`shutdown_max`](Self::shutdown_max) | 10 s | after shutdown: the rest is aborted |
+/// | [`isolate_panics`](Self::isolate_panics) | no | a panic of the handler goes through |
 ///
 /// One connection holds at most `input_max` of input and `output_max` of output; the read buffer
 /// is one for all. Not guaranteed: a bound on the sum over all connections below
@@ -77,6 +78,7 @@ pub struct Config {
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,
     pub(crate) shutdown_max: Duration,
+    pub(crate) isolate_panics: bool,
 }
 
 impl Default for Config {
@@ -102,6 +104,7 @@ impl Default for Config {
             linger: Duration::from_secs(5),
             close_max: Duration::from_secs(600),
             shutdown_max: Duration::from_secs(10),
+            isolate_panics: false,
         }
     }
 }
@@ -308,6 +311,35 @@ impl Config {
         self
     }
 
+    /// Whether a panic of the handler ends one connection instead of the reactor. Default: it does
+    /// not, a panic goes through [`Reactor::run`](crate::Reactor::run), and dropping the reactor
+    /// frees every descriptor.
+    ///
+    /// If `isolate` is true, then a panic in a callback of a connection (`on_open`, `on_data`,
+    /// `on_eof`, `on_drain`, `on_timer`, [`post_to`](crate::Handle::post_to)) ends that connection
+    /// with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, so that no peer takes half
+    /// an answer for a whole one; `on_close` is given its session as the panic left it (after a panic
+    /// in `on_open` there is none, and no `on_close`). A panic in a callback of no connection
+    /// (`on_tick`, `on_datagram`, `on_close`, `on_connect_failed`, `on_shutdown`,
+    /// [`post`](crate::Handle::post))
+    /// ends nobody; the callback is not called again for the same thing. Each is one line in the log,
+    /// at `error`, and counted in [`Stats::panics`](crate::Stats::panics). Only `on_start` is not
+    /// isolated: a server whose start failed has not started.
+    ///
+    /// The handler's own fields are as the panic left them: turn this on if it can bear that. What
+    /// std prints of a panic it prints all the same
+    /// ([`panic::set_hook`](std::panic::set_hook) changes that). In a program built with
+    /// `panic = "abort"` nothing can be caught, and this changes nothing. It costs nothing where
+    /// nobody panics.
+    ///
+    /// Not guaranteed: that a panic in a destructor stays here, of a posted closure that is dropped
+    /// unrun, say.
+    #[must_use]
+    pub fn isolate_panics(mut self, isolate: bool) -> Self {
+        self.isolate_panics = isolate;
+        self
+    }
+
     /// Refuses contradictions, by name. `ceiling`: how many connections can be told apart.
     pub(crate) fn check(&self, ceiling: usize) -> io::Result<()> {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -385,6 +417,7 @@ impl Config {
             linger: self.linger.min(FOREVER),
             close_max: self.close_max.min(FOREVER),
             shutdown_max: self.shutdown_max.min(FOREVER),
+            isolate_panics: self.isolate_panics,
         }
     }
 }
@@ -412,6 +445,7 @@ pub(crate) struct Limits {
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,
     pub(crate) shutdown_max: Duration,
+    pub(crate) isolate_panics: bool,
 }
 
 #[cfg(test)]

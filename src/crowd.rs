@@ -24,8 +24,7 @@ impl Place {
         Some(match peer.ip()?.ip().to_canonical() {
             IpAddr::V4(ip) => Place::V4(ip.octets()),
             IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Place::V6([a, b, c, d, e, f, g, h])
+                Place::V6(ip.octets()[..8].try_into().expect("half of sixteen is eight"))
             }
         })
     }

@@ -21,14 +21,17 @@ use crate::id::{ConnId, ListenerId, Origin, SocketId, Target};
 use crate::input::{Input, ReadBuffer, Wait};
 use crate::listen::Listen;
 use crate::offer::{Offer, Work};
+use crate::report::ShutdownReport;
 use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 use due::{Inbox, POSTS_PER_TURN};
+use panics::guarded;
 
 mod datagram;
 mod due;
 mod leave;
+mod panics;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).
@@ -224,6 +227,8 @@ impl<H: Handler> Reactor<H> {
             self.start()?;
         }
         if self.state == State::Over {
+            // Nobody, unless a panic came between.
+            self.tell_the_rest();
             return Ok(false);
         }
         self.cx.core.recover();
@@ -258,7 +263,7 @@ impl<H: Handler> Reactor<H> {
         // The level is what counts, not the wake: mio's poll(2) backend empties the wake's
         // descriptor when it arms a socket again, whoever filled it.
         self.hear_orders();
-        let timeout = if self.inbox.0.posts.is_waiting() { Some(Duration::ZERO) } else { timeout };
+        let timeout = if self.has_own_work() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
@@ -327,8 +332,10 @@ impl<H: Handler> Reactor<H> {
         let session = session.expect("an open connection has a session");
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, &[]);
-        let result = callback(&mut self.handler, &mut conn, session);
-        self.cx.core.end_callback(id, &[], result);
+        match guarded(|| callback(&mut self.handler, &mut conn, session)) {
+            Ok(result) => self.cx.core.end_callback(id, &[], result),
+            Err(panic) => self.end_panicked(id, panic),
+        }
     }
 
     #[inline]
@@ -346,7 +353,11 @@ impl<H: Handler> Reactor<H> {
         let session = session.expect("an open connection has a session");
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, window);
-        let result = callback(&mut self.handler, &mut conn, session, &mut input);
+        let call = || callback(&mut self.handler, &mut conn, session, &mut input);
+        let result = match guarded(call) {
+            Ok(result) => result,
+            Err(panic) => return self.end_panicked(id, panic),
+        };
         let (consumed, wait) = input.finish();
         self.cx.core.end_callback(id, window, result);
         if consumed < window.len() || matches!(wait, Wait::Bytes(_)) {
@@ -373,14 +384,15 @@ impl<H: Handler> Reactor<H> {
         }
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, &[]);
-        let result = match self.handler.on_open(&mut conn, origin) {
-            Ok(session) => {
+        let handler = &mut self.handler;
+        match guarded(|| handler.on_open(&mut conn, origin)) {
+            Ok(Ok(session)) => {
                 self.sessions[slot] = Some(session);
-                Ok(())
+                self.cx.core.end_callback(id, &[], Ok(()));
             }
-            Err(error) => Err(error),
-        };
-        self.cx.core.end_callback(id, &[], result);
+            Ok(Err(error)) => self.cx.core.end_callback(id, &[], Err(error)),
+            Err(panic) => self.end_panicked(id, panic),
+        }
         self.cx.core.settle(id);
     }
 
@@ -416,11 +428,15 @@ impl<H: Handler> Reactor<H> {
             Some((id, Ended::Connection(closed))) => {
                 let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
                 if let Some(session) = session {
-                    self.handler.on_close(&mut self.cx, id, session, closed);
+                    self.call_aside("on_close", |handler, cx| {
+                        handler.on_close(cx, id, session, closed);
+                    });
                 }
             }
             Some((id, Ended::Connect { tag, error })) => {
-                self.handler.on_connect_failed(&mut self.cx, id, tag, error);
+                self.call_aside("on_connect_failed", |handler, cx| {
+                    handler.on_connect_failed(cx, id, tag, error);
+                });
             }
             None => {}
         }
@@ -446,20 +462,63 @@ impl<H: Handler> Reactor<H> {
         if self.state == State::New || self.state == State::Over {
             return Some(Duration::ZERO);
         }
-        if self.inbox.0.posts.is_waiting() {
+        if self.has_own_work() {
             return Some(Duration::ZERO);
         }
         self.cx.core.next_timeout(self.cx.core.driver.now())
     }
 
-    /// Begins an orderly shutdown in the next turn. As [`Context::shutdown`].
+    /// Whether there is something to do that the core does not know of.
+    #[inline]
+    fn has_own_work(&self) -> bool {
+        // Everybody has left, and a panic of the last callback came before the end.
+        let is_to_end = self.state == State::Leaving && self.cx.core.is_empty();
+        self.inbox.0.posts.is_waiting() || is_to_end
+    }
+
+    /// Begins an orderly shutdown in the next turn. As [`Context::shutdown`]. Before the first turn:
+    /// that one calls `on_start`, which may listen as ever, and the shutdown begins after it.
     pub fn shutdown(&mut self) {
+        if self.state == State::New {
+            return self.handle().shutdown();
+        }
         self.cx.shutdown();
     }
 
-    /// Aborts every connection in the next turn, and ends. As [`Context::shutdown_now`].
+    /// Aborts every connection in the next turn, and ends. As [`Context::shutdown_now`]. Before the
+    /// first turn: as [`shutdown`](Self::shutdown).
     pub fn shutdown_now(&mut self) {
+        if self.state == State::New {
+            return self.handle().shutdown_now();
+        }
         self.cx.shutdown_now();
+    }
+
+    /// How the shutdown went: who left in time, who was cut, and what those were owed. `None` before
+    /// the end. After an error of [`run`](Self::run) it tells whom that cut.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wouldblock::{Config, Reactor, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let config = Config::default().shutdown_max(Duration::from_secs(5));
+    /// let mut reactor = Reactor::with_config(handler_fn(|_, _| Ok(())), config)?;
+    /// reactor.shutdown();
+    /// reactor.run()?;
+    /// let report = reactor.shutdown_report().expect("it is over");
+    /// assert_eq!((report.done, report.cut), (0, 0));
+    /// for cut in &report.cuts {
+    ///     eprintln!("{}: {} bytes were not delivered", cut.peer, cut.unsent);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn shutdown_report(&self) -> Option<&ShutdownReport> {
+        (self.state == State::Over).then_some(&self.cx.core.report)
     }
 
     /// What the reactor has counted.

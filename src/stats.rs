@@ -54,6 +54,9 @@ pub struct Stats {
     pub posts: u64,
     /// Closures posted to a connection that was gone, closing or not open yet: dropped.
     pub posts_missed: u64,
+    /// Panics of the handler that ended nobody but a connection, or nobody: those caught by
+    /// [`isolate_panics`](crate::Config::isolate_panics), in whatever callback. 0 without it.
+    pub panics: u64,
     /// Turns of the loop.
     pub turns: u64,
 }
@@ -67,6 +70,7 @@ pub struct ClosedCounts {
     pub local: u64,
     pub aborted: u64,
     pub handler: u64,
+    pub panic: u64,
     pub io: u64,
     pub input_limit: u64,
     pub output_limit: u64,
@@ -86,6 +90,7 @@ impl ClosedCounts {
             + self.local
             + self.aborted
             + self.handler
+            + self.panic
             + self.io
             + self.input_limit
             + self.output_limit
@@ -103,6 +108,7 @@ impl ClosedCounts {
             CloseReason::Local => &mut self.local,
             CloseReason::Aborted => &mut self.aborted,
             CloseReason::Handler(_) => &mut self.handler,
+            CloseReason::Panic(_) => &mut self.panic,
             CloseReason::Io(_) => &mut self.io,
             CloseReason::InputLimit => &mut self.input_limit,
             CloseReason::OutputLimit => &mut self.output_limit,
@@ -129,6 +135,7 @@ mod tests {
             CloseReason::Local,
             CloseReason::Aborted,
             CloseReason::Handler(io::Error::other("x")),
+            CloseReason::Panic(io::Error::other("x")),
             CloseReason::Io(io::Error::other("x")),
             CloseReason::InputLimit,
             CloseReason::OutputLimit,

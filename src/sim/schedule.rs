@@ -54,6 +54,8 @@ struct World {
     /// For the random handler.
     size: usize,
     wild: u32,
+    /// In so many of a thousand callbacks the handler panics.
+    panics: u32,
     unix: bool,
 }
 
@@ -127,6 +129,7 @@ impl World {
             slow: *rng.pick(&[10_000, 1_000_000, 20_000_000]),
             size: if bulk { 9000 } else { rng.size(1, 120) },
             wild: if rng.chance(300) { 0 } else { *rng.pick(&[20, 100, 400]) },
+            panics: 0,
             unix: rng.chance(200),
         };
         world.config = world.limits(rng, bulk);
@@ -295,6 +298,12 @@ impl Play {
         // A stream of its own: the seeds of old keep the worlds they had.
         world.house(&mut Rng::new(seed ^ 0x0005_E1F1_5000));
         world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
+        // A stream of its own, too: the worlds without panics are as they were without this.
+        let mut panics = Rng::new(seed ^ 0xBAD_BAD_BAD_BAD);
+        if !world.tidy && panics.chance(150) {
+            world.panics = *panics.pick(&[3, 30, 200]);
+            world.config = world.config.isolate_panics(true);
+        }
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
     }
@@ -317,7 +326,8 @@ impl Play {
         let logs = self.logs.clone();
         let oracle = Oracle::new(self.kernel.clone(), limits, logs, self.world.tidy);
         let World { kind, size, wild, .. } = self.world;
-        let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild);
+        let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild)
+            .panics(Rng::new(self.seed), self.world.panics);
         let mut reactor = Reactor::with_driver(subject, &self.world.config, driver)
             .map_err(|error| error.to_string())?;
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
@@ -347,7 +357,8 @@ impl Play {
         }
         // 3. The end.
         let at_once = self.rng.chance(150);
-        reactor.handler.oracle.shutdown(at_once);
+        let ended = reactor.stats().closed.total();
+        reactor.handler.oracle.shutdown(at_once, ended);
         if at_once {
             reactor.shutdown_now();
         } else {
@@ -359,6 +370,7 @@ impl Play {
         self.kernel.state().pass(later);
         let Reactor { handler, cx, .. } = &mut reactor;
         handler.oracle.at_end(cx);
+        handler.oracle.check_report(cx);
         if let Some(what) = handler.oracle.wrong() {
             return Err(what);
         }

@@ -30,9 +30,11 @@ mod no_stall;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod other_loops;
 mod outbound;
+mod panics;
 mod process;
 mod proxy;
 mod python_page;
+mod report;
 mod shutdown;
 mod streams;
 mod support;

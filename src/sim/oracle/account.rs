@@ -72,6 +72,7 @@ impl Account<'_> {
             CloseReason::Local => ledger.cause == Some(Cause::Local),
             CloseReason::Aborted => ledger.cause == Some(Cause::Aborted),
             CloseReason::Handler(_) => ledger.cause == Some(Cause::Handler),
+            CloseReason::Panic(_) => ledger.cause == Some(Cause::Panic),
             CloseReason::Io(_) => self.failed,
             CloseReason::InputLimit => {
                 let (_, kept, word) = ledger.last;
@@ -149,6 +150,7 @@ impl Account<'_> {
         let cut = matches!(
             self.closed.reason,
             CloseReason::Aborted
+                | CloseReason::Panic(_)
                 | CloseReason::Io(_)
                 | CloseReason::FirstByte
                 | CloseReason::TooSlow
@@ -188,6 +190,7 @@ impl Account<'_> {
         let abrupt = matches!(
             self.closed.reason,
             CloseReason::Aborted
+                | CloseReason::Panic(_)
                 | CloseReason::OutputLimit
                 | CloseReason::BufferedLimit
                 | CloseReason::WriteStall

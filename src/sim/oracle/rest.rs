@@ -10,6 +10,7 @@ use crate::core::Tenant;
 use crate::flags::Flags;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
+use crate::report::Cut;
 
 fn is_late(net: &State, from: u64, wait: Duration) -> bool {
     net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
@@ -333,6 +334,32 @@ impl Oracle {
         drop(net);
         if let Some(wrong) = wrong {
             self.complain(format!("at the end, {wrong}"));
+        }
+    }
+
+    /// The shutdown's own account, against ours: everybody who was there has left or was cut, and
+    /// who is cut is cut for a reason.
+    pub(in crate::sim) fn check_report(&mut self, cx: &Context) {
+        let (report, stats) = (&cx.core.report, cx.stats());
+        let ended = stats.closed.total() + self.connects_failed - self.ended_before;
+        let (began, at_once) = self.shutdown.expect("it has ended");
+        let late = self.kernel.now() >= began.saturating_add(nanos(self.limits.shutdown_max));
+        let cut = report.cut;
+        let named = usize::try_from(cut).is_ok_and(|cut| cut.min(64) == report.cuts.len());
+        let unsent: u64 = report.cuts.iter().map(|cut| cut.unsent).sum();
+        let by_id = |id| self.ledgers.iter().flatten().find(|ledger| ledger.id == id);
+        let told = |cut: &Cut| by_id(cut.id)?.unsent;
+        let contradiction = report.done + cut != ended
+            || report.cuts.iter().any(|cut| told(cut).is_some_and(|told| told != cut.unsent))
+            || (cut > 0 && !late && !at_once)
+            || !named
+            || (cut <= 64 && unsent != report.unsent);
+        if contradiction {
+            self.complain(format!("promise 7: {ended} ended in the shutdown, and: {report:?}"));
+        }
+        if stats.panics != self.panics {
+            let (told, panics) = (stats.panics, self.panics);
+            self.complain(format!("promise 7: {panics} panics, {told} are counted"));
         }
     }
 }
