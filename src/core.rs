@@ -34,6 +34,7 @@ use crate::timers::{Deadlines, Stamp};
 mod buffered;
 mod ended;
 mod poll;
+mod reclaim;
 
 /// Counts the reactors of the process, for their number in a [`ConnId`].
 static REACTORS: AtomicU8 = AtomicU8::new(0);
@@ -82,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) buffered: usize,
     /// When the next warning about them may be logged.
     warn_from: Stamp,
+    /// Those whose places may be given to others.
+    idlers: reclaim::Idlers,
     /// Those accepted, by where they come from; empty where that is not limited.
     pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
@@ -131,6 +134,7 @@ impl Core {
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
             buffered: 0,
             warn_from: Stamp::default(),
+            idlers: reclaim::Idlers::default(),
             crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
