@@ -36,6 +36,9 @@ pub enum CloseReason {
     /// Fewer bytes moved than [`progress_min`](crate::Config::progress_min) asks for, while the rest
     /// of a request or the taking of an answer was owed.
     TooSlow,
+    /// The house was full, somebody knocked, and this one had been idle the longest:
+    /// [`reclaim_idle`](crate::Config::reclaim_idle).
+    Reclaimed,
     /// No byte moved for [`idle`](crate::Config::idle).
     Idle,
     /// Output was owed and the kernel took none of it for
@@ -59,6 +62,7 @@ impl fmt::Display for CloseReason {
             CloseReason::BufferedLimit => f.write_str("buffered limit passed"),
             CloseReason::FirstByte => f.write_str("first byte timeout"),
             CloseReason::TooSlow => f.write_str("too slow"),
+            CloseReason::Reclaimed => f.write_str("idle, and its place was needed"),
             CloseReason::Idle => f.write_str("idle timeout"),
             CloseReason::WriteStall => f.write_str("write stall timeout"),
             CloseReason::Shutdown => f.write_str("shutdown"),

@@ -21,6 +21,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// |---|---|---|
 /// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | listeners rest until a connection closes |
 /// | [`connections_per_address`](Self::connections_per_address) | none | one more is accepted and reset |
+/// | [`reclaim_idle`](Self::reclaim_idle) | none | full, and somebody knocks: who is idle longest, for so long at least, ends with `Reclaimed` |
 /// | [`input_max`](Self::input_max) | 1 MiB | unconsumed and no progress: ends with `InputLimit` |
 /// | [`output_low`](Self::output_low) | 16 KiB | at or below: reading starts again, `on_drain` |
 /// | [`output_high`](Self::output_high) | 64 KiB | above: the connection's own reading rests |
@@ -60,6 +61,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 pub struct Config {
     pub(crate) connections: Option<usize>,
     pub(crate) connections_per_address: Option<usize>,
+    pub(crate) reclaim_idle: Option<Duration>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,
@@ -86,6 +88,7 @@ impl Default for Config {
         Config {
             connections: None,
             connections_per_address: None,
+            reclaim_idle: None,
             input_max: 1 << 20,
             output_low: 16 << 10,
             output_high: 64 << 10,
@@ -135,6 +138,24 @@ impl Config {
     #[must_use]
     pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
         self.connections_per_address = connections;
+        self
+    }
+
+    /// Gives the place of the longest idle connection to whoever knocks while all
+    /// [`connections`](Self::connections) are taken, if no byte of it has moved for so long at least;
+    /// the newcomer is accepted first, so that nobody ends in vain. Without it, and where nobody is
+    /// idle so long, listeners rest and newcomers wait.
+    ///
+    /// It ends at once, with [`Reclaimed`](crate::CloseReason::Reclaimed): nothing is owed to it, so
+    /// nothing is lost by that. Not chosen: who is owed output, has sent what is not consumed, is
+    /// paused or [held](crate::Conn::hold), or has ended its side. A handler that is to answer later
+    /// holds the connection meanwhile.
+    ///
+    /// The cost: a pass over all connections finds up to 256 of the longest idle, and comes at most
+    /// once in 10 ms, only while the house is full and somebody knocks. Default: none.
+    #[must_use]
+    pub fn reclaim_idle(mut self, idle_for: Option<Duration>) -> Self {
+        self.reclaim_idle = idle_for;
         self
     }
 
@@ -400,6 +421,7 @@ impl Config {
         Limits {
             connections,
             connections_per_address: self.connections_per_address,
+            reclaim_idle: self.reclaim_idle.filter(|idle| *idle < FOREVER),
             input_max: self.input_max,
             output_low: self.output_low,
             output_high: self.output_high,
@@ -427,6 +449,7 @@ impl Config {
 pub(crate) struct Limits {
     pub(crate) connections: usize,
     pub(crate) connections_per_address: Option<usize>,
+    pub(crate) reclaim_idle: Option<Duration>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,

@@ -42,6 +42,7 @@ mod ended;
 mod leaving;
 mod panicked;
 mod poll;
+mod reclaim;
 
 /// The name under which the log tells of connections, whichever file says it.
 const TARGET: &str = "wouldblock::core";
@@ -95,6 +96,8 @@ pub(crate) struct Core {
     pub(crate) buffered: usize,
     /// When the next warning about them may be logged.
     warn_from: Stamp,
+    /// Those whose places may be given to others.
+    idlers: reclaim::Idlers,
     /// Those accepted, by where they come from; empty where that is not limited.
     pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
@@ -151,6 +154,7 @@ impl Core {
             sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
             buffered: 0,
             warn_from: Stamp::default(),
+            idlers: reclaim::Idlers::default(),
             crowd: Crowd::default(),
             limits,
             stats: Stats::default(),

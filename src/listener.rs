@@ -106,7 +106,6 @@ impl Listener {
 
     /// The house is full.
     pub(crate) fn handle_full(&mut self, connections: usize, now: Stamp) {
-        self.resting = true;
         if self.may_warn(now) {
             log::warn!("{}: resting at {connections} connections, the limit", self.address);
         }

@@ -370,6 +370,14 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..self.cx.core.limits.accepts_per_turn {
             match self.cx.core.accept(id) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(id)),
+                Accepted::Reclaimed(socket, peer) => {
+                    for _ in 0..self.cx.core.ended_len() {
+                        self.tell_ended();
+                    }
+                    if let Ok(conn) = self.cx.core.let_in(id, socket, peer) {
+                        self.open(conn, Origin::Accepted(id));
+                    }
+                }
                 Accepted::Skipped => {}
                 Accepted::Stopped => break,
             }

@@ -17,7 +17,8 @@ pub struct Stats {
     pub connected: u64,
     /// Connects that failed: refused, unreachable, timed out. Not those that were cancelled.
     pub connect_errors: u64,
-    /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
+    /// Connections accepted and closed at once, before `on_open`: no room at shutdown (or
+    /// where it was made by [`reclaim_idle`](crate::Config::reclaim_idle) and taken by another), or the
     /// kernel would not watch them.
     pub refused: u64,
     /// Connections accepted and reset at once, before `on_open`: their address had
@@ -77,6 +78,7 @@ pub struct ClosedCounts {
     pub buffered_limit: u64,
     pub first_byte: u64,
     pub too_slow: u64,
+    pub reclaimed: u64,
     pub idle: u64,
     pub write_stall: u64,
     pub shutdown: u64,
@@ -97,6 +99,7 @@ impl ClosedCounts {
             + self.buffered_limit
             + self.first_byte
             + self.too_slow
+            + self.reclaimed
             + self.idle
             + self.write_stall
             + self.shutdown
@@ -115,6 +118,7 @@ impl ClosedCounts {
             CloseReason::BufferedLimit => &mut self.buffered_limit,
             CloseReason::FirstByte => &mut self.first_byte,
             CloseReason::TooSlow => &mut self.too_slow,
+            CloseReason::Reclaimed => &mut self.reclaimed,
             CloseReason::Idle => &mut self.idle,
             CloseReason::WriteStall => &mut self.write_stall,
             CloseReason::Shutdown => &mut self.shutdown,
@@ -142,6 +146,7 @@ mod tests {
             CloseReason::BufferedLimit,
             CloseReason::FirstByte,
             CloseReason::TooSlow,
+            CloseReason::Reclaimed,
             CloseReason::Idle,
             CloseReason::WriteStall,
             CloseReason::Shutdown,

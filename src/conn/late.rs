@@ -66,6 +66,20 @@ impl Connection {
         }
     }
 
+    /// Since when no byte has moved, if it owes nothing, is owed nothing and waits for nobody.
+    pub(crate) fn idle_since(&self) -> Option<Stamp> {
+        let busy = [Flags::QUEUED, Flags::TOUCHED, Flags::HELD].map(|flag| self.flags.has(flag));
+        let idle = self.is_plain() && busy == [false; 3] && self.leftover.is_none();
+        idle.then(|| self.heard.max(self.taken))
+    }
+
+    /// Ends an idle one at once, without a reset and without a linger: nothing is on its way.
+    pub(crate) fn reclaim(&mut self, reason: CloseReason) {
+        self.flags.set(Flags::CUT);
+        self.reason.get_or_insert(reason);
+        self.finish_off();
+    }
+
     /// By when the peer must have said something.
     fn first_byte_by(&self, limits: &Limits) -> Stamp {
         match limits.first_byte {

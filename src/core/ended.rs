@@ -38,6 +38,7 @@ impl Core {
             | CloseReason::Idle
             | CloseReason::FirstByte
             | CloseReason::TooSlow
+            | CloseReason::Reclaimed
             | CloseReason::WriteStall => log::Level::Info,
             // A close of ours that a deadline cut short. A peer that resets chose to.
             CloseReason::PeerEnd

@@ -59,7 +59,8 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..self.cx.core.backlog(listener) {
             match self.cx.core.accept(listener) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
-                Accepted::Skipped => {}
+                // In shutdown nobody makes room for others.
+                Accepted::Skipped | Accepted::Reclaimed(..) => {}
                 Accepted::Stopped => return,
             }
         }

@@ -145,6 +145,11 @@ impl World {
         if rng.chance(200) {
             config = config.buffered_max(rng.size(1, 1000 * self.peers));
         }
+        if rng.chance(300) {
+            config = config
+                .connections(rng.size(1, self.peers))
+                .reclaim_idle(Some(Duration::from_micros(rng.within(1, 50_000))));
+        }
         let ms = |rng: &mut Rng, low, high| Duration::from_millis(rng.within(low, high));
         if rng.chance(200) {
             config = config.first_byte(Some(ms(rng, 1, 200)));
@@ -436,6 +441,9 @@ impl Play {
     fn run(&mut self, reactor: &mut Reactor<Subject>, horizon: Horizon) -> Result<(), String> {
         self.kernel.state().horizon = horizon;
         let mut quiet = Quiet::default();
+        // While somebody knocks it looks every second whether there is an idle one now.
+        let looks = self.world.config.reclaim_idle.is_some();
+        let most = if looks { 100 * QUIET_TURNS } else { QUIET_TURNS };
         for _ in 0..TURNS_MAX {
             self.turns += 1;
             let goes_on = reactor.turn(None).map_err(|error| format!("run() ends: {error}"))?;
@@ -447,7 +455,7 @@ impl Play {
             if !goes_on || self.kernel.state().idle {
                 return Ok(());
             }
-            if quiet.after_turn(&self.kernel, handler.oracle.callbacks) > QUIET_TURNS {
+            if quiet.after_turn(&self.kernel, handler.oracle.callbacks) > most {
                 return Err("promise 6: it polls again and again and does nothing".into());
             }
         }

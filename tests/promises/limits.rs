@@ -386,3 +386,81 @@ fn a_held_request_is_not_too_slow() {
     drop(client);
     server.end();
 }
+
+// ---- whose place is given away --------------------------------------------------------------
+
+/// Promises 4 and 6: the house is full, and who has been idle the longest makes room; not who is
+/// busy, is held, or has not been idle for long enough.
+#[test]
+fn in_a_full_house_the_longest_idle_makes_room() {
+    let script = echo().on_data(|conn, input| {
+        match input.take_all() {
+            b"hold" => conn.hold(true),
+            b"half" => return Ok(()),
+            _ => {}
+        }
+        conn.send(b"ok");
+        Ok(())
+    });
+    let config = Config::default().connections(4).reclaim_idle(Some(300 * MS));
+    let server = Server::start(script, config);
+    let say = |client: &mut TcpStream, word: &[u8]| {
+        client.write_all(word).unwrap();
+        read_n(client, 2);
+    };
+    let mut held = server.connect();
+    say(&mut held, b"hold");
+    let mut longest = server.connect();
+    say(&mut longest, b"x");
+    let mut second = server.connect();
+    say(&mut second, b"x");
+    let mut busy = server.connect();
+    say(&mut busy, b"x");
+    let ids = server.record.opens();
+    // Nobody knocks: nobody has to go, however idle.
+    for _ in 0..30 {
+        say(&mut busy, b"x");
+        watch(20 * MS);
+    }
+    assert!(server.record.closes().is_empty());
+    let mut next = server.connect();
+    say(&mut next, b"x");
+    let closed = server.record.wait_close_of(ids[1]);
+    assert!(matches!(closed.reason, CloseReason::Reclaimed) && !closed.clean, "{closed:?}");
+    assert_eq!(read_to_end(&mut longest), b"", "an orderly end, and no reset");
+    let mut after = server.connect();
+    say(&mut after, b"x");
+    let closed = server.record.wait_close_of(ids[2]);
+    assert!(matches!(closed.reason, CloseReason::Reclaimed), "{closed:?}");
+    // Those who are left have not been idle for 300 ms, or are held: one more waits until then.
+    let mut waits = server.connect();
+    waits.write_all(b"x").unwrap();
+    say(&mut busy, b"x");
+    read_n(&mut waits, 2);
+    say(&mut held, b"still held");
+    assert_eq!(server.record.closes().len(), 3);
+    drop((held, busy, next, after, waits, second));
+    let stats = server.end();
+    assert_eq!((stats.closed.reclaimed, stats.refused), (3, 0));
+}
+
+/// Promise 6: a full house in which nobody is idle is at rest, whoever knocks.
+#[test]
+fn a_full_house_in_which_nobody_is_idle_is_at_rest() {
+    let script = echo().on_data(|conn, input| {
+        tell_turns(conn, input);
+        Ok(())
+    });
+    let config = Config::default().connections(2).reclaim_idle(Some(3600 * 1000 * MS));
+    let server = Server::start(script, config);
+    let mut probe = server.connect();
+    let mut other = server.connect();
+    ask_turns(&mut other);
+    let outside: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    let before = ask_turns(&mut probe);
+    watch(500 * MS);
+    let turns = ask_turns(&mut probe) - before;
+    assert!(turns < 100, "{turns} turns were taken in 500 ms");
+    drop((probe, other, outside));
+    server.end();
+}

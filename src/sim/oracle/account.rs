@@ -82,6 +82,16 @@ impl Account<'_> {
             CloseReason::BufferedLimit => {
                 self.oracle.is_crowded && owed.saturating_add(ledger.last.1 as u64) > 0
             }
+            CloseReason::Reclaimed => {
+                let wait = limits.reclaim_idle.map_or(u64::MAX, nanos);
+                let due = ledger.moved.saturating_add(wait);
+                let told = !self.oracle.denies && self.net.profile.late == 0;
+                let unread = ledger.left_unread.is_some_and(|since| since < due);
+                unless(told && unread, "reclaimed, while input lay unread")?;
+                let owing = owed > 0 || ledger.counts.0 > ledger.consumed;
+                unless(owing || ledger.held || ledger.paused || ledger.eof, "it was not idle")?;
+                left >= due
+            }
             CloseReason::FirstByte => {
                 let wait = limits.first_byte.map_or(u64::MAX, nanos);
                 let due = ledger.begun.saturating_add(wait);
@@ -119,6 +129,7 @@ impl Account<'_> {
             self.closed.reason,
             CloseReason::FirstByte
                 | CloseReason::TooSlow
+                | CloseReason::Reclaimed
                 | CloseReason::Idle
                 | CloseReason::WriteStall
         );
@@ -154,6 +165,7 @@ impl Account<'_> {
                 | CloseReason::Io(_)
                 | CloseReason::FirstByte
                 | CloseReason::TooSlow
+                | CloseReason::Reclaimed
                 | CloseReason::Idle
                 | CloseReason::WriteStall
                 | CloseReason::OutputLimit

@@ -12,6 +12,9 @@ use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
 use crate::report::Cut;
 
+/// Between two looks for who is idle.
+const PASS: Duration = Duration::from_millis(1010);
+
 fn is_late(net: &State, from: u64, wait: Duration) -> bool {
     net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
 }
@@ -109,7 +112,21 @@ impl Oracle {
         let full = cx.core.conns.len() >= self.limits.connections;
         let since = net.accept_failed_at.unwrap_or(0);
         let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
-        if self.shutdown.is_none() && cx.stats().refused != net.unwatched {
+        if full
+            && net.waiting() > 0
+            && !trouble
+            && self.shutdown.is_none()
+            && let Some(least) = self.limits.reclaim_idle
+        {
+            let ids = cx.core.connection_ids().into_iter();
+            let mut idle = ids.filter_map(|id| cx.core.tenant(id)?.conn.idle_since());
+            if idle.any(|since| is_late(&net, nanos(since.since_start()), least + PASS)) {
+                wrong = Some("promise 4: somebody waits for the place of one who is idle".into());
+            }
+        }
+        // By the end of an idle one there may be another.
+        let exact = self.limits.reclaim_idle.is_none();
+        if self.shutdown.is_none() && exact && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
         if self.timers.values().any(|(due, ..)| is_late(&net, *due, Duration::ZERO)) {
@@ -232,7 +249,10 @@ impl Oracle {
         {
             return Some("silent for longer than allowed".into());
         }
-        if let Some((_, window)) = limits.progress_min {
+        // A window is judged late by one that was stopped, and the next begins then.
+        if let Some((_, window)) = limits.progress_min
+            && net.profile.stopped == 0
+        {
             // The one that was under way, and one in which nothing has moved.
             let long = 2 * window;
             let owes = ledger.last.1 > 0 && !ledger.eof && !stopped && !ledger.held && !failed;
