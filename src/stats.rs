@@ -17,7 +17,7 @@ pub struct Stats {
     pub connected: u64,
     /// Connects that failed: refused, unreachable, timed out. Not those that were cancelled.
     pub connect_errors: u64,
-    /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
+    /// Connections accepted and ended at once, before `on_open`: no room at shutdown, or the
     /// kernel would not watch them.
     pub refused: u64,
     /// Accepts that failed: the peer was gone already, descriptors or memory ran out (accept(2)).
