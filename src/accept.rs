@@ -193,7 +193,8 @@ impl Core {
         let id = ConnId::new(self.number, slot, generation);
         let tenant = self.conns.get_mut(slot, generation).expect("just inserted");
         if let Err(error) = self.driver.register(&mut tenant.socket, id.token()) {
-            self.conns.remove(slot, generation);
+            // To its peer this was no orderly end.
+            self.conns.remove(slot, generation).inspect(|refused| refused.socket.reset_on_close());
             return Err(error);
         }
         let connecting = tenant.conn.phase() == Phase::Connecting;

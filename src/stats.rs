@@ -17,8 +17,8 @@ pub struct Stats {
     pub connected: u64,
     /// Connects that failed: refused, unreachable, timed out. Not those that were cancelled.
     pub connect_errors: u64,
-    /// Connections accepted and closed at once, before `on_open`: no room at shutdown (or
-    /// where it was made by [`reclaim_idle`](crate::Config::reclaim_idle) and taken by another), or the
+    /// Connections accepted and ended at once, before `on_open`: no room at shutdown (or where it was
+    /// made by [`reclaim_idle`](crate::Config::reclaim_idle) and taken by another), or the
     /// kernel would not watch them.
     pub refused: u64,
     /// Connections accepted and reset at once, before `on_open`: their address had

@@ -494,12 +494,18 @@ fn who_cannot_be_watched_is_refused_and_the_next_is_not() {
         assert_eq!(after.accepted - before.accepted, 7, "{error:?}");
         wait_until("the descriptors are given back", || server.child.descriptors() == base);
 
+        // What a peer sees is no orderly end.
+        server.fail(Call::EpollAdd, error, 1);
+        let end = server.child.connect().read(&mut [0]).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+        let refused_before = ask(&mut inside).refused;
+
         // Without end: some ten are tried in a second, the others wait.
         server.fail(Call::EpollAdd, error, FOR_EVER);
         let clients = server.knock(40);
         server.assert_calm(&mut inside, Call::EpollAdd, 2);
         server.mend(Call::EpollAdd);
-        let refused = ask(&mut inside).refused - after.refused;
+        let refused = ask(&mut inside).refused - refused_before;
         for (n, mut client) in clients.into_iter().enumerate().skip(refused as usize) {
             assert_eq!(read_n(&mut client, 5), number(n as u32), "{error:?}");
         }

@@ -120,7 +120,7 @@ impl Connection {
         if owed && let Some(window) = pace.input.filter(is_over) {
             input = window.bytes < least && !pace.stood;
             // While it stands there is nothing to judge: the next byte begins a window.
-            pace.input = if stands { None } else { Window::from(now) };
+            pace.input = if stands { None } else { Some(Window::from(now)) };
             pace.stood = false;
         }
         let mut output = false;
