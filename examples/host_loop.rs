@@ -66,6 +66,10 @@ impl Handler for Echo {
 }
 
 /// What our epoll tells of.
+#[cfg_attr(
+    mio_unsupported_force_poll_poll,
+    allow(dead_code, reason = "it has no descriptor there")
+)]
 const REACTOR: u64 = 0;
 const CLOCK: u64 = 1;
 const TERMINAL: u64 = 2;

@@ -41,12 +41,14 @@ async fn host<H: Handler>(reactor: Reactor<H>) -> io::Result<Reactor<H>> {
     }
 }
 
-/// Runs it to its end, on this thread and beside whatever it spawns.
+/// Runs it to its end, beside whatever it spawns, on one thread. Bounded from outside: a host that
+/// never gives way would keep a timeout inside from coming, too.
 #[track_caller]
-fn block_on<T>(all: impl Future<Output = T>) -> T {
+fn block_on<T: Send + 'static>(all: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let bounded = async { tokio::time::timeout(DEADLINE, all).await };
-    runtime.block_on(bounded).expect("it waits in vain")
+    let thread = thread::spawn(move || runtime.block_on(all));
+    wait_until("tokio has run it to its end", || thread.is_finished());
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn reactor(script: Script, config: Config) -> (Reactor<Script>, SocketAddr) {

@@ -265,11 +265,12 @@ fn deadlines_of_connections_reach_a_host() {
             .on_open(move |conn| {
                 open("open", conn.cx().now());
                 conn.set_timer(MS * 20);
-                conn.set_idle_timeout(Some(MS * 50));
                 Ok(())
             })
             .on_timer(move |conn| {
                 timer("timer", conn.cx().now());
+                // Not before: were both late at once, the one would hide the other.
+                conn.set_idle_timeout(Some(MS * 50));
                 Ok(())
             })
             .on_close(move |cx, _, closed| {
