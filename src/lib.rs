@@ -193,6 +193,9 @@ mod driver;
 mod expire;
 mod flags;
 pub mod frame;
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handler;

@@ -16,6 +16,7 @@ mod accept_path;
 mod again;
 mod backpressure;
 mod bounded;
+mod datagrams;
 mod duplex;
 mod errors_reach;
 mod exactly_once;

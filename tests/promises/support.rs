@@ -720,7 +720,7 @@ pub(crate) mod child {
         std::env::var(NAME).is_ok_and(|name| name == test)
     }
 
-    fn command(test: &str) -> Command {
+    pub(crate) fn command(test: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(NAME, test);
@@ -759,8 +759,8 @@ pub(crate) mod child {
     /// A process that serves: this binary again, or an example. It is killed when dropped.
     pub(crate) struct Child {
         pub(crate) addr: SocketAddr,
-        process: std::process::Child,
         stdout: Arc<Mutex<String>>,
+        pub(crate) process: std::process::Child,
         stderr: Arc<Mutex<String>>,
     }
 
