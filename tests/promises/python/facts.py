@@ -188,6 +188,8 @@ def setblocking():
     one.setblocking(True)
     assert one.gettimeout() is None
     assert waits(one, one.recv, 1)
+    two.sendall(b"x")
+    assert not waits(one, one.recv, 1)
 
 
 def accept():
