@@ -22,6 +22,7 @@ use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 
+mod datagram;
 mod timer;
 
 /// The reactor, as callbacks see it: every connection by its [`ConnId`].
@@ -151,6 +152,13 @@ impl Context {
     #[must_use]
     pub fn fd(&self, id: ConnId) -> Option<BorrowedFd<'_>> {
         self.core.tenant(id)?.socket.fd()
+    }
+
+    /// Bytes that all connections hold now, queued output and unconsumed input: what
+    /// [`buffered_max`](crate::Config::buffered_max) limits.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.core.buffered
     }
 
     /// What the reactor has counted.

@@ -16,10 +16,13 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
+use crate::crowd::Crowd;
+use crate::datagram::DatagramSocket;
 use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
-    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin, Token,
+    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin,
+    SOCKETS_CEILING, SocketId, Token,
 };
 use crate::input::{Leftover, ReadBuffer, Wait};
 use crate::listener::Listener;
@@ -30,6 +33,10 @@ use crate::stats::Stats;
 use crate::ticks::Ticks;
 use crate::timers::{Deadlines, Stamp};
 
+pub(crate) use datagram::Received;
+
+mod buffered;
+mod datagram;
 mod ended;
 mod poll;
 
@@ -76,6 +83,14 @@ pub(crate) struct Core {
     pub(crate) now: Stamp,
     pub(crate) conns: Slots<Tenant>,
     pub(crate) listeners: Slots<Listener>,
+    /// Datagram sockets.
+    pub(crate) sockets: Slots<DatagramSocket>,
+    /// Bytes that all connections hold.
+    pub(crate) buffered: usize,
+    /// When the next warning about them may be logged.
+    warn_from: Stamp,
+    /// Those accepted, by where they come from; empty where that is not limited.
+    pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
@@ -89,6 +104,8 @@ pub(crate) struct Core {
     pub(crate) cork: Cork,
     /// Whose callback runs.
     pub(crate) current: Option<ConnId>,
+    /// Which datagram socket has its turn.
+    pub(crate) serving: Option<SocketId>,
     pub(crate) shutdown: Shutdown,
     /// When shutdown has taken too long; `NEVER`: it has not begun.
     pub(crate) leave_by: Stamp,
@@ -121,6 +138,10 @@ impl Core {
             driver,
             conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
+            sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
+            buffered: 0,
+            warn_from: Stamp::default(),
+            crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
             run: VecDeque::new(),
@@ -131,6 +152,7 @@ impl Core {
             deadlines: Deadlines::default(),
             cork: Cork::default(),
             current: None,
+            serving: None,
             shutdown: Shutdown::No,
             leave_by: Stamp::NEVER,
             postponed: Vec::new(),
@@ -224,6 +246,8 @@ impl Core {
         let limits = &self.limits;
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { conn, .. }) = tenant else { return false };
+        // Too much may be buffered since it was last looked at.
+        conn.handle_level(conn.output.len(), limits);
         if !conn.wants_drain(limits) {
             return false;
         }
@@ -251,6 +275,7 @@ impl Core {
         if conn.flags.has(Flags::OFFER) {
             conn.flags.clear(Flags::OFFER);
             if let Some(leftover) = conn.leftover.take() {
+                conn.recount(&mut self.buffered);
                 return Work::Data(Offer::Owned(leftover));
             }
         }
@@ -275,7 +300,10 @@ impl Core {
                         let waited = Wait::Nothing;
                         return Work::Data(Offer::Shared { before: 0, new: n, waited });
                     }
-                    return join(conn, buffer, n);
+                    let work = join(conn, buffer, n);
+                    conn.recount(&mut self.buffered);
+                    self.weigh();
+                    return work;
                 }
                 News::End | News::Nothing => {}
             }
@@ -332,6 +360,8 @@ impl Core {
             }
         });
         conn.handle_left(consumed, now, limits);
+        conn.recount(&mut self.buffered);
+        self.weigh();
     }
 
     /// Writes what is queued, once. Answers how many bytes the kernel took.
@@ -344,6 +374,8 @@ impl Core {
         let n = conn.flush(socket, now, proof);
         self.stats.bytes_out += n as u64;
         conn.handle_level(before, limits);
+        conn.recount(&mut self.buffered);
+        self.weigh();
         n
     }
 
@@ -379,6 +411,7 @@ impl Core {
                 Err(error) => conn.fail_write(error, now),
             }
         }
+        conn.recount(&mut self.buffered);
         let due = conn.deadline(limits);
         if due < conn.armed {
             self.deadlines.set(id.token(), conn.armed, due);
@@ -400,6 +433,10 @@ impl Core {
     pub(crate) fn recover(&mut self) {
         if let Some(id) = self.current {
             self.recover_from(id);
+        }
+        if self.serving.is_some() {
+            // A panic in `on_datagram`: there may be more behind that one.
+            self.end_socket_turn();
         }
     }
 
@@ -455,6 +492,7 @@ impl Core {
     pub(crate) fn recycle(&mut self) {
         self.conns.recycle();
         self.listeners.recycle();
+        self.sockets.recycle();
     }
 
     /// After a listener's turn: back on the run queue if there is more to accept.
@@ -504,10 +542,17 @@ impl Core {
                 self.touch(id);
             }
         }
+        for id in self.socket_ids() {
+            if let Some(socket) = self.sockets.get_mut(id.slot, id.generation) {
+                socket.handle_shutdown();
+                self.settle_socket(id);
+            }
+        }
     }
 
-    /// Ends every connection at once.
+    /// Ends every connection at once, and closes the datagram sockets.
     pub(crate) fn cut_all(&mut self) {
+        self.close_all_sockets();
         for id in self.connection_ids() {
             if let Some(tenant) = self.tenant_mut(id) {
                 tenant.conn.cut(CloseReason::Shutdown);
@@ -523,6 +568,6 @@ impl Core {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.conns.len() == 0 && self.listeners.len() == 0
+        self.conns.len() == 0 && self.listeners.len() == 0 && self.sockets.len() == 0
     }
 }

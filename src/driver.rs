@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Waker};
 use crate::id::Token;
 use crate::kernel::Kernel;
 use crate::readiness::Readiness;
-use crate::socket::{Acceptor, Socket, Watched};
+use crate::socket::{Acceptor, Datagrams, Socket, Watched};
 use crate::timers::Stamp;
 
 /// Events taken in one poll. A full list means that the kernel may hold more.
@@ -126,6 +126,33 @@ impl Driver {
         self.watch(acceptor.watched(), token, Interest::READABLE)
     }
 
+    /// Watches a datagram socket.
+    pub(crate) fn register_datagrams(
+        &self,
+        socket: &mut Datagrams,
+        token: Token,
+    ) -> io::Result<()> {
+        self.watch(socket.watched(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// After an error event. mio's poll(2) backend takes an error for the end of a socket, and
+    /// forgets it; that of a datagram socket is about one datagram, and others come.
+    ///
+    /// # Errors
+    ///
+    /// As the registering of any socket.
+    pub(crate) fn restore_datagrams(&self, socket: &mut Datagrams, token: Token) -> io::Result<()> {
+        if !cfg!(mio_unsupported_force_poll_poll) {
+            return Ok(());
+        }
+        if let (World::Real(real), Watched::Source(source)) = (&self.0, socket.watched()) {
+            // It fails where there is nothing left to take away.
+            let _ = real.poll.registry().deregister(source);
+            return self.register_datagrams(socket, token);
+        }
+        Ok(())
+    }
+
     fn watch(&self, watched: Watched<'_>, token: Token, interest: Interest) -> io::Result<()> {
         match (&self.0, watched) {
             (World::Real(real), Watched::Source(source)) => {
@@ -138,6 +165,7 @@ impl Driver {
                 listener.register(token);
                 Ok(())
             }
+            (World::Sim { .. }, Watched::SimDatagrams(socket)) => socket.register(token),
             (World::Real(_), _) | (World::Sim { .. }, Watched::Source(_)) => {
                 let what = "a simulated socket in a real poll, or the reverse";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, what))

@@ -95,6 +95,11 @@ impl Core {
                         self.wake_listener(id);
                     }
                 }
+                Target::Datagrams(slot) => {
+                    if let Some(id) = self.socket(token, slot) {
+                        self.expire_socket(id);
+                    }
+                }
                 // The reactor's own, for the end of shutdown: seen to by `check_leaving`.
                 Target::Waker => {}
             }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::close::Closed;
 use crate::context::{Conn, Context};
+use crate::datagram::Datagram;
 use crate::driver::Wake;
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
@@ -142,6 +143,14 @@ pub trait Handler: Sized {
     /// [`Context::set_periodic_timer`].
     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
         let _ = (cx, tick);
+    }
+
+    /// Called when a datagram came to a socket that [`Context::bind_datagram`] bound, once for each,
+    /// in the order in which the kernel has them. At most
+    /// [`datagrams_per_turn`](crate::Config::datagrams_per_turn) of one socket in a turn, so that a
+    /// flood starves nobody. Not guaranteed, by UDP: that what was sent comes, once, or in order.
+    fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
+        let _ = (cx, datagram);
     }
 
     /// Called when a connection is over and its descriptor freed. The id is stale already.

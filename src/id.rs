@@ -10,13 +10,17 @@ use std::fmt;
 /// How many slots a token can name: 24 bits.
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
-/// From here on up, slots belong to listeners; the last one is the waker's.
+/// From here on up, slots belong to listeners.
 pub(crate) const LISTENER_BASE: u32 = 0x00FF_0000;
+/// From here on up, slots belong to datagram sockets; the last one is the waker's.
+pub(crate) const DATAGRAM_BASE: u32 = 0x00FF_8000;
 
 /// The most connections one reactor can hold: 16,711,680.
 pub(crate) const CONNECTIONS_CEILING: usize = LISTENER_BASE as usize;
-/// The most listeners one reactor can hold: 65,535.
-pub(crate) const LISTENERS_CEILING: usize = (SLOT_MASK - LISTENER_BASE) as usize;
+/// The most listeners one reactor can hold: 32,768.
+pub(crate) const LISTENERS_CEILING: usize = (DATAGRAM_BASE - LISTENER_BASE) as usize;
+/// The most datagram sockets one reactor can hold: 32,767.
+pub(crate) const SOCKETS_CEILING: usize = (SLOT_MASK - DATAGRAM_BASE) as usize;
 
 /// What the poll hands back with an event. Reserved ranges cannot overlap: see the ceilings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +43,10 @@ impl Token {
         let slot = self.slot();
         if slot < LISTENER_BASE {
             Target::Connection(slot)
-        } else if slot < SLOT_MASK {
+        } else if slot < DATAGRAM_BASE {
             Target::Listener(slot - LISTENER_BASE)
+        } else if slot < SLOT_MASK {
+            Target::Datagrams(slot - DATAGRAM_BASE)
         } else {
             Target::Waker
         }
@@ -52,6 +58,7 @@ impl Token {
 pub(crate) enum Target {
     Connection(u32),
     Listener(u32),
+    Datagrams(u32),
     Waker,
 }
 
@@ -140,6 +147,28 @@ impl ListenerId {
     }
 }
 
+/// The name of one datagram socket of a reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId {
+    reactor: u8,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl SocketId {
+    pub(crate) fn new(reactor: u8, slot: u32, generation: u32) -> Self {
+        SocketId { reactor, slot, generation }
+    }
+
+    pub(crate) fn reactor(self) -> u8 {
+        self.reactor
+    }
+
+    pub(crate) fn token(self) -> Token {
+        Token::new(DATAGRAM_BASE + self.slot, self.generation)
+    }
+}
+
 /// How a connection came to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -164,16 +193,21 @@ mod tests {
         assert_eq!(ConnId::new(1, 2, 3).to_string(), "1.2.3");
     }
 
-    /// Trap 20: the ranges of connections, listeners and the waker do not overlap.
+    /// Trap 20: the ranges of connections, listeners, datagram sockets and the waker do not overlap.
     #[test]
     fn the_reserved_ranges_of_tokens_do_not_overlap() {
         let last = LISTENER_BASE - 1;
         let id = ConnId::new(255, last, u32::MAX);
         assert_eq!(id.token().target(), Target::Connection(last));
-        let last = SLOT_MASK - LISTENER_BASE - 1;
+        let last = u32::try_from(LISTENERS_CEILING).unwrap() - 1;
         let listener = ListenerId::new(0, last, u32::MAX);
         assert_eq!(listener.token().target(), Target::Listener(last));
+        let last = u32::try_from(SOCKETS_CEILING).unwrap() - 1;
+        let socket = SocketId::new(0, last, u32::MAX);
+        assert_eq!(socket.token().target(), Target::Datagrams(last));
+        let first = SocketId::new(0, 0, u32::MAX);
+        assert_eq!(first.token().target(), Target::Datagrams(0));
         assert_eq!(Token::WAKER.target(), Target::Waker);
-        assert_ne!(listener.token(), Token::WAKER);
+        assert_ne!(socket.token(), Token::WAKER);
     }
 }

@@ -211,7 +211,7 @@ impl ReadBuffer {
     }
 
     /// The most one read takes.
-    fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.bytes.len() - HEADROOM - PAGE
     }
 
@@ -267,6 +267,11 @@ impl Leftover {
 
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start
+    }
+
+    /// Bytes kept for it.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Adds what a read brought.

@@ -127,7 +127,8 @@
 //! another. Each connect ends in [`on_open`](Handler::on_open) or in
 //! [`on_connect_failed`](Handler::on_connect_failed).
 //!
-//! Step by step, with all that may go wrong: [the guide](guide).
+//! Step by step, with all that may go wrong: [the guide](guide). For who comes
+//! [from Python's `socket`](guide::from_python) it has a page with every call of that module.
 //!
 //! # Promises
 //!
@@ -178,6 +179,7 @@ compile_error!("wouldblock needs Linux, macOS or a BSD: Windows has no readiness
 mod accept;
 mod address;
 mod attempt;
+mod bind;
 mod close;
 mod config;
 mod conn;
@@ -185,10 +187,15 @@ mod connect;
 mod context;
 mod core;
 mod cork;
+mod crowd;
+mod datagram;
 mod driver;
 mod expire;
 mod flags;
 pub mod frame;
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handler;
@@ -218,11 +225,13 @@ mod timers;
 
 pub use crate::address::Address;
 pub use crate::attempt::{Attempt, attempt};
+pub use crate::bind::{Bind, Interface};
 pub use crate::close::{CloseReason, Closed};
 pub use crate::config::Config;
 pub use crate::context::{Conn, Context};
+pub use crate::datagram::Datagram;
 pub use crate::handler::{Handle, Handler, HandlerFn, handler_fn};
-pub use crate::id::{ConnId, ListenerId, Origin};
+pub use crate::id::{ConnId, ListenerId, Origin, SocketId};
 pub use crate::input::Input;
 pub use crate::listen::Listen;
 pub use crate::post::PostError;

@@ -4,16 +4,18 @@
 //! the address. A path that a dead server left behind is taken over; nobody else's is touched.
 //! Accepting is `accept.rs`.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::address::Address;
+use crate::address::{self, Address};
 use crate::kernel::Kernel;
 use crate::socket::{ABSTRACT_NAMES, Acceptor};
 
@@ -261,7 +263,8 @@ impl Options {
             if !ABSTRACT_NAMES {
                 return Err(invalid("abstract names are Linux's"));
             }
-            let addr = unix_sockaddr(Path::new(&format!("\0{name}")))?;
+            let name = [&b"\0"[..], &address::unescape(name)?].concat();
+            let addr = unix_sockaddr(Path::new(OsStr::from_bytes(&name)))?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.bind(&addr)?;
             socket.listen(self.backlog())?;
@@ -270,7 +273,7 @@ impl Options {
         // Absolute, so that it is found at the end wherever the process has gone meanwhile.
         let path = std::path::absolute(path)?;
         let addr = unix_sockaddr(&path)?;
-        let socket = bind_path(&path, &addr)?;
+        let socket = bind_path(&path, &addr, || Socket::new(Domain::UNIX, Type::STREAM, None))?;
         let owned = OwnedPath::new(path)?;
         if let Some(mode) = self.mode {
             // Nobody can connect before listen, so nobody slips in under the old mode (trap 53).
@@ -295,7 +298,7 @@ impl Options {
     }
 }
 
-fn invalid(what: &str) -> io::Error {
+pub(crate) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
@@ -303,18 +306,23 @@ fn in_use(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, what)
 }
 
-fn unix_sockaddr(path: &Path) -> io::Result<SockAddr> {
+pub(crate) fn unix_sockaddr(path: &Path) -> io::Result<SockAddr> {
     SockAddr::unix(path).map_err(|_| {
         let len = path.as_os_str().len();
         invalid(&format!("{len} bytes of path do not fit in a socket address (107 do, unix(7))"))
     })
 }
 
-/// Binds a path, over the remains of a dead server if need be.
-fn bind_path(path: &Path, addr: &SockAddr) -> io::Result<Socket> {
+/// Binds a path, over the remains of a dead server if need be. `make`: a socket of the kind that is
+/// to be bound, one more to ask with whether anybody is there.
+pub(crate) fn bind_path(
+    path: &Path,
+    addr: &SockAddr,
+    make: impl Fn() -> io::Result<Socket>,
+) -> io::Result<Socket> {
     // The remains may go, and others come, between two looks: then look again, but not for ever.
     for _ in 0..3 {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let socket = make()?;
         match socket.bind(addr) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             bound => return bound.map(|()| socket),
@@ -327,7 +335,7 @@ fn bind_path(path: &Path, addr: &SockAddr) -> io::Result<Socket> {
             return Err(in_use("there is a file, and it is no socket"));
         }
         // A live server with a full backlog would make a blocking connect wait.
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let probe = make()?;
         probe.set_nonblocking(true)?;
         match probe.connect(addr) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -355,13 +363,13 @@ fn same_file(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
 /// The path of a socket that was bound here; removed with this, if it is still the same file.
 #[derive(Debug)]
 pub(crate) struct OwnedPath {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     dev: u64,
     ino: u64,
 }
 
 impl OwnedPath {
-    fn new(path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
         let metadata = std::fs::symlink_metadata(&path)?;
         Ok(OwnedPath { path, dev: metadata.dev(), ino: metadata.ino() })
     }

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use crate::accept::Accepted;
 use crate::address::Address;
+use crate::bind::Bind;
 use crate::config::Config;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Ended};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
-use crate::id::{ConnId, ListenerId, Origin, Target};
+use crate::id::{ConnId, ListenerId, Origin, SocketId, Target};
 use crate::input::{Input, ReadBuffer, Wait};
 use crate::listen::Listen;
 use crate::offer::{Offer, Work};
@@ -25,6 +26,7 @@ use crate::stats::Stats;
 use crate::timers::Stamp;
 use due::{Inbox, POSTS_PER_TURN};
 
+mod datagram;
 mod due;
 mod leave;
 
@@ -155,6 +157,32 @@ impl<H: Handler> Reactor<H> {
         self.cx.connect(address, tag)
     }
 
+    /// Binds a datagram socket: `"host:port"` for UDP, `"unix:PATH"`, a
+    /// [`SocketAddr`](std::net::SocketAddr), or an existing socket. As [`Context::bind_datagram`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::bind_datagram`].
+    pub fn bind_datagram(&mut self, bind: impl Into<Bind>) -> io::Result<SocketId> {
+        self.cx.bind_datagram(bind)
+    }
+
+    /// Closes a datagram socket: as [`Context::close_socket`].
+    pub fn close_socket(&mut self, socket: SocketId) -> bool {
+        self.cx.close_socket(socket)
+    }
+
+    /// Where a datagram socket is bound: which of a name's addresses, and which port was given for
+    /// port 0.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the socket is closed.
+    pub fn socket_addr(&self, socket: SocketId) -> io::Result<Address> {
+        let addr = self.cx.core.socket_addr(socket).cloned();
+        addr.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the socket is closed"))
+    }
+
     /// Where a listener listens: which of a name's addresses was bound, and which port was given
     /// for port 0.
     ///
@@ -213,8 +241,8 @@ impl<H: Handler> Reactor<H> {
         // 5. Vacated slots may be let again: no event of this turn can meet a new tenant.
         self.cx.core.recycle();
         self.cx.core.stats.turns += 1;
-        if self.state == State::Leaving && self.cx.core.is_empty() {
-            self.end();
+        if self.state == State::Leaving {
+            self.check_empty();
         }
         Ok(self.state != State::Over)
     }
@@ -256,6 +284,11 @@ impl<H: Handler> Reactor<H> {
                 Target::Listener(slot) => {
                     if let Some(id) = self.cx.core.listener(token, slot) {
                         self.serve_listener(id);
+                    }
+                }
+                Target::Datagrams(slot) => {
+                    if let Some(id) = self.cx.core.socket(token, slot) {
+                        self.serve_socket(id);
                     }
                 }
                 Target::Waker => {}

@@ -19,6 +19,10 @@ use socket2::SockRef;
 use crate::address::Address;
 use crate::kernel;
 
+pub(crate) use datagram::{Datagrams, Group, OnV4, only_own_groups};
+
+mod datagram;
+
 /// Whether short counts may be proofs at all. mio's poll(2) backend re-arms a socket only after its
 /// own type met WouldBlock (trap 3), and kqueue's flags were not tried.
 const EPOLL: bool = cfg!(all(
@@ -314,6 +318,7 @@ pub(crate) enum Watched<'a> {
     Source(&'a mut dyn mio::event::Source),
     SimStream(&'a kernel::Stream),
     SimListener(&'a kernel::Listener),
+    SimDatagrams(&'a kernel::Datagrams),
 }
 
 impl Acceptor {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Core, Shutdown, Tenant};
 use crate::flags::Flags;
-use crate::id::{LISTENER_BASE, Target};
+use crate::id::{DATAGRAM_BASE, LISTENER_BASE, Target};
 use crate::timers::Stamp;
 
 impl Core {
@@ -25,6 +25,7 @@ impl Core {
     fn has_work(&self) -> bool {
         !self.run.is_empty()
             || self.current.is_some()
+            || self.serving.is_some()
             || self.poll_was_full
             || !self.touched.is_empty()
             || !self.ended.is_empty()
@@ -50,7 +51,8 @@ impl Core {
         // After an interrupted wait, too: what is done in this turn is not done in the past.
         self.read_clock();
         polled?;
-        let Core { driver, conns, listeners, run, limits, .. } = self;
+        let Core { driver, conns, listeners, sockets, run, limits, now, .. } = self;
+        let (driver, now) = (&*driver, *now);
         let mut count = 0;
         let is_full = driver.for_each_event(|token, news| {
             count += 1;
@@ -71,6 +73,23 @@ impl Core {
                     listener.readable = true;
                     if listener.is_runnable() && !listener.queued {
                         listener.queued = true;
+                        run.push_back(token);
+                    }
+                }
+                Target::Datagrams(slot) => {
+                    let Some(generation) = sockets.resolve(token, slot, DATAGRAM_BASE) else {
+                        return;
+                    };
+                    let Some(socket) = sockets.get_mut(slot, generation) else { return };
+                    socket.handle_event(news);
+                    if news.is_error()
+                        && let Err(error) =
+                            driver.restore_datagrams(&mut socket.bound.socket, token)
+                    {
+                        log::error!("{}: cannot watch it any more: {error}", socket.address);
+                    }
+                    if socket.is_runnable(now) && !socket.queued {
+                        socket.queued = true;
                         run.push_back(token);
                     }
                 }
@@ -95,7 +114,7 @@ impl Core {
         self.poll_was_full = true;
         self.sweep.1 += count;
         // Some kernels make two events of one socket, and some are for nothing.
-        if self.sweep.1 > 4 * (self.conns.len() + self.listeners.len() + 1) {
+        if self.sweep.1 > 4 * (self.conns.len() + self.listeners.len() + self.sockets.len() + 1) {
             self.told_until = self.sweep.0;
             self.sweep = (self.now, 0);
         }

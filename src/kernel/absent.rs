@@ -19,6 +19,9 @@ pub(crate) enum Stream {}
 #[derive(Debug)]
 pub(crate) enum Listener {}
 
+#[derive(Debug)]
+pub(crate) enum Datagrams {}
+
 impl Kernel {
     pub(crate) fn now(&self) -> u64 {
         match *self {}
@@ -53,6 +56,32 @@ impl Kernel {
     }
 
     pub(crate) fn listen(&self, _address: Address, _backlog: usize) -> io::Result<Listener> {
+        match *self {}
+    }
+
+    pub(crate) fn bind_datagram(
+        &self,
+        _address: Address,
+        _connected: Option<Address>,
+    ) -> io::Result<Datagrams> {
+        match *self {}
+    }
+}
+
+impl Datagrams {
+    pub(crate) fn recv_from(&self, _buf: &mut [u8]) -> io::Result<(usize, usize, Address)> {
+        match *self {}
+    }
+
+    pub(crate) fn send_to(&self, _payload: &[u8], _to: Option<&Address>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn local_addr(&self) -> Address {
+        match *self {}
+    }
+
+    pub(crate) fn register(&self, _token: Token) -> io::Result<()> {
         match *self {}
     }
 }

@@ -62,6 +62,18 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
+    /// After a turn in shutdown: whether everybody has left. Datagram sockets go last: answers of
+    /// connections and of posted closures may leave by them.
+    #[cold]
+    pub(super) fn check_empty(&mut self) {
+        if !self.inbox.0.posts.is_waiting() {
+            self.cx.core.leave_sockets();
+        }
+        if self.cx.core.is_empty() {
+            self.end();
+        }
+    }
+
     /// Everybody has left: the end, once what was posted has run. Nothing is accepted meanwhile, so
     /// there is an end to that.
     #[cold]

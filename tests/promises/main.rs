@@ -16,6 +16,7 @@ mod accept_path;
 mod again;
 mod backpressure;
 mod bounded;
+mod datagrams;
 mod duplex;
 mod errors_reach;
 mod exactly_once;
@@ -23,6 +24,7 @@ mod foreign;
 mod found;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod in_tokio;
+mod limits;
 mod no_lost_bytes;
 mod no_stall;
 #[cfg(not(mio_unsupported_force_poll_poll))]
@@ -30,6 +32,7 @@ mod other_loops;
 mod outbound;
 mod process;
 mod proxy;
+mod python_page;
 mod shutdown;
 mod streams;
 mod support;

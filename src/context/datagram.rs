@@ -1,0 +1,140 @@
+//! Datagram sockets, as callbacks see them.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use super::Context;
+use crate::address::Address;
+use crate::bind::{Bind, Interface};
+use crate::core::Shutdown;
+use crate::id::SocketId;
+
+impl Context {
+    /// Binds a datagram socket: UDP or Unix. What comes to it is handed to
+    /// [`on_datagram`](crate::Handler::on_datagram). See [`Bind`].
+    ///
+    /// # Errors
+    ///
+    /// If the name does not resolve, no address of it can be bound (`AddrInUse`,
+    /// `PermissionDenied`), the options contradict the address or each other (`InvalidInput`, with
+    /// words), or the reactor is shutting down. A name that has to be resolved blocks.
+    pub fn bind_datagram(&mut self, bind: impl Into<Bind>) -> io::Result<SocketId> {
+        if self.core.shutdown != Shutdown::No {
+            return Err(io::Error::other("the reactor is shutting down"));
+        }
+        let bind = bind.into();
+        let bound = match self.core.driver.kernel() {
+            None => bind.open()?,
+            Some(kernel) => bind.open_simulated(kernel)?,
+        };
+        self.core.bind_datagram(bound)
+    }
+
+    /// Sends one datagram. `Ok`: the kernel has taken it, or it waits in the socket's queue until
+    /// the kernel does, behind what was sent before; on a Unix socket behind what was sent before
+    /// *to the same receiver*, since one that does not read keeps nobody else waiting.
+    ///
+    /// It never waits. There is no promise that a datagram arrives: not by UDP, and not that the
+    /// receiver is there.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock`: [`datagrams_queued`](crate::Config::datagrams_queued) bytes wait already, and
+    /// this datagram is dropped: the newest, and it is counted
+    /// ([`Stats::datagrams_dropped`](crate::Stats::datagrams_dropped)). `NotFound`: there is no such
+    /// socket. `InvalidInput`: an address of another family. Otherwise what the kernel says of this
+    /// datagram (sendto(2)): it is too long (`EMSGSIZE`; by IPv4 65,507 bytes fit), there is no
+    /// route, broadcast is not [allowed](Bind::broadcast), nobody is bound to that Unix path
+    /// (`ConnectionRefused`, `NotFound`). What it says of a datagram that waited is counted as
+    /// dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::{Context, Datagram};
+    ///
+    /// fn on_datagram(cx: &mut Context, datagram: &Datagram<'_>) {
+    ///     if let Err(error) = cx.send_to(datagram.socket, &datagram.from, "pong") {
+    ///         log::debug!("no answer for {}: {error}", datagram.from);
+    ///     }
+    /// }
+    /// ```
+    pub fn send_to(
+        &mut self,
+        socket: SocketId,
+        to: &Address,
+        payload: impl AsRef<[u8]>,
+    ) -> io::Result<()> {
+        self.core.send_datagram(socket, Some(to), payload.as_ref())
+    }
+
+    /// Sends one datagram to where the socket is [connected](Bind::connect). Otherwise as
+    /// [`send_to`](Self::send_to).
+    ///
+    /// What ICMP tells of an earlier datagram (nobody is there) is counted in
+    /// [`Stats::datagram_errors`](crate::Stats::datagram_errors), and this one is sent all the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to); `NotConnected` or `EDESTADDRREQ` if the socket is not
+    /// connected.
+    pub fn send_datagram(&mut self, socket: SocketId, payload: impl AsRef<[u8]>) -> io::Result<()> {
+        self.core.send_datagram(socket, None, payload.as_ref())
+    }
+
+    /// Closes a datagram socket. What waits to be sent is tried once more; the rest is dropped, and
+    /// counted. Datagrams that were not received are lost. Answers whether there was such a socket.
+    pub fn close_socket(&mut self, socket: SocketId) -> bool {
+        self.core.close_socket(socket)
+    }
+
+    /// The datagram sockets, in no order.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<SocketId> {
+        self.core.socket_ids()
+    }
+
+    /// Where a datagram socket is bound. `None` if it is closed.
+    #[must_use]
+    pub fn socket_addr(&self, socket: SocketId) -> Option<Address> {
+        self.core.socket_addr(socket).cloned()
+    }
+
+    /// The descriptor of a datagram socket, for socket options. `None` if it is closed, or of a
+    /// simulated kernel. Do not receive from it, or send: that belongs to the reactor.
+    #[must_use]
+    pub fn socket_fd(&self, socket: SocketId) -> Option<BorrowedFd<'_>> {
+        self.core.socket_fd(socket)
+    }
+
+    /// Joins a multicast group: as [`Bind::join`].
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`: there is no such socket. `InvalidInput`: no multicast group, or one of another
+    /// family. Otherwise what the kernel says: there is no such interface, or the socket is in the
+    /// group already (`AddrInUse`).
+    pub fn join_group(
+        &mut self,
+        socket: SocketId,
+        group: impl Into<IpAddr>,
+        interface: Interface,
+    ) -> io::Result<()> {
+        self.core.join_group(socket, group.into(), interface)
+    }
+
+    /// Leaves a multicast group, named as it was joined.
+    ///
+    /// # Errors
+    ///
+    /// As [`join_group`](Self::join_group); `AddrNotAvailable` if the socket is not in the group.
+    pub fn leave_group(
+        &mut self,
+        socket: SocketId,
+        group: impl Into<IpAddr>,
+        interface: Interface,
+    ) -> io::Result<()> {
+        self.core.leave_group(socket, group.into(), interface)
+    }
+}

@@ -1,0 +1,34 @@
+//! Datagrams, handed to the handler.
+
+use super::Reactor;
+use crate::core::Received;
+use crate::datagram::Datagram;
+use crate::handler::Handler;
+use crate::id::SocketId;
+
+impl<H: Handler> Reactor<H> {
+    /// Sends what waited, and receives a bounded number of datagrams, and of bytes: a flood costs
+    /// the others no more delay than a bulk sender on a connection does.
+    #[cold]
+    pub(super) fn serve_socket(&mut self, id: SocketId) {
+        self.cx.core.begin_socket_turn(id);
+        let mut bytes = 0;
+        for _ in 0..self.cx.core.limits.datagrams_per_turn {
+            match self.cx.core.receive(id, &mut self.buffer) {
+                Received::Datagram { copied, len, from } => {
+                    let payload = self.buffer.filled(0, copied);
+                    let truncated = len > copied;
+                    let datagram = Datagram { payload, from, socket: id, truncated, len };
+                    self.handler.on_datagram(&mut self.cx, &datagram);
+                    bytes += copied;
+                }
+                Received::Skipped => {}
+                Received::Stopped => break,
+            }
+            if bytes >= self.buffer.size() {
+                break;
+            }
+        }
+        self.cx.core.end_socket_turn();
+    }
+}
