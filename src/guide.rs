@@ -11,7 +11,7 @@
 //!    reactors in one thread.
 //! 5. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
-//! 5. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
+//! 6. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
 //!    does there, when it waits, and what stands for it here; the three classic programs; a
 //!    port-forwarder and a chat.
 //! 6. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you

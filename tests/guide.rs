@@ -11,7 +11,8 @@ fn named(page: &str) -> Vec<(&str, &str)> {
     let text = page.split("```").step_by(2);
     text.flat_map(|text| text.split('`').skip(1).step_by(2))
         .filter_map(|quoted| quoted.rsplit_once("::"))
-        .filter(|(_, name)| name.contains('_'))
+        // `Bind::recv_buffer` is a method.
+        .filter(|(at, name)| name.contains('_') && !at.starts_with(char::is_uppercase))
         .collect()
 }
 

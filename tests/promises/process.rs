@@ -474,7 +474,9 @@ fn the_hello_servers_are_not_delayed_by_silence() {
 #[test]
 #[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
 fn the_host_loop_serves_its_clients_its_clock_and_its_terminal() {
-    for args in [&["--report", "0.05"][..], &["--report", "0.05", "--edge"]] {
+    // With the clock at rest, nothing but the reactor's descriptor and timeout brings its turns.
+    for args in [&["--report", "0.05"][..], &["--report", "3600"], &["--report", "3600", "--edge"]]
+    {
         let mut host = Child::example("host_loop", args);
         let mut clients = [host.connect(), host.connect()];
         for client in &mut clients {
@@ -484,17 +486,19 @@ fn the_host_loop_serves_its_clients_its_clock_and_its_terminal() {
         for client in &mut clients {
             assert_eq!(read_n(client, 7), b"to all\n", "{args:?}");
         }
-        wait_until("the clock has told of both", || host.stderr().contains("2 connected"));
+        if args[1] == "0.05" {
+            wait_until("the clock has told of both", || host.stderr().contains("2 connected"));
+        }
         host.hang_up();
         ping(&mut clients[0], &random(8, 64 * KIB));
         let ticks = host.cpu_ticks();
         watch(Duration::from_millis(300));
         let ticks = host.cpu_ticks() - ticks;
-        assert!(ticks < 15, "{args:?}: {ticks}0 ms of CPU in 300 in which nothing happened");
+        assert!(ticks < 5, "{args:?}: {ticks}0 ms of CPU in 300 in which nothing happened");
         host.signal(Signal::TERM);
-        assert_eq!(host.wait().code(), Some(0), "{args:?}: {}", host.stderr());
-        for client in &mut clients {
-            assert!(read_to_end(client).is_empty(), "{args:?}");
+        for mut client in clients {
+            assert!(read_to_end(&mut client).is_empty(), "{args:?}");
         }
+        assert_eq!(host.wait().code(), Some(0), "{args:?}: {}", host.stderr());
     }
 }
