@@ -10,41 +10,49 @@ use std::time::Duration;
 const RESERVED_DESCRIPTORS: u64 = 32;
 /// The most connections a default configuration takes, whatever the descriptor limit.
 const DEFAULT_CONNECTIONS: usize = 65_536;
+/// What a connection takes without its buffers: its place (the vector of places grows by doubling),
+/// its entries in the queues, among the deadlines and in the count of its address, its boxes.
+const CONNECTION_BYTES: usize = 1024;
+/// What a post takes.
+const POST_BYTES: usize = 64;
+/// What a reactor takes without connections: the event list, the cork.
+const OWN_BYTES: usize = 1 << 20;
 /// A timeout longer than this (about 136 years) is the same as none, and cannot overflow a clock.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Limits and timeouts of a [`Reactor`](crate::Reactor).
 ///
-/// Sizes are in bytes. The defaults suit a server behind a firewall.
+/// Sizes are in bytes. [`Config::default`] is for a server behind a firewall, whose peers may be slow
+/// or broken but mean no harm; [`Config::public`] is for one on the internet.
 ///
-/// | setting | default | what happens there |
-/// |---|---|---|
-/// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | listeners rest until a connection closes |
-/// | [`connections_per_address`](Self::connections_per_address) | none | one more is accepted and reset |
-/// | [`reclaim_idle`](Self::reclaim_idle) | none | full, and somebody knocks: who is idle longest, for so long at least, ends with `Reclaimed` |
-/// | [`input_max`](Self::input_max) | 1 MiB | unconsumed and no progress: ends with `InputLimit` |
-/// | [`output_low`](Self::output_low) | 16 KiB | at or below: reading starts again, `on_drain` |
-/// | [`output_high`](Self::output_high) | 64 KiB | above: the connection's own reading rests |
-/// | [`output_max`](Self::output_max) | 4 MiB | above: ends with `OutputLimit` |
-/// | [`read_buffer`](Self::read_buffer) | 256 KiB | the most one read takes; a longer datagram is truncated |
-/// | [`buffered_max`](Self::buffered_max) | 1 GiB | above, over all: those who hold most rest, then end with `BufferedLimit` |
-/// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the rest is accepted next turn |
-/// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the rest is received next turn |
-/// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | one more to send is dropped, the call says `WouldBlock` |
-/// | [`posts_queued`](Self::posts_queued) | 65,536 | a post is given back as `Full` |
-/// | [`first_byte`](Self::first_byte) | none | accepted and silent for so long: ends with `FirstByte` |
-/// | [`progress_min`](Self::progress_min) | none | owing, and fewer bytes moved in the window: ends with `TooSlow` |
-/// | [`idle`](Self::idle) | none | no byte moved for so long: ends with `Idle` |
-/// | [`connect`](Self::connect) | 10 s | a connect under way for so long has failed |
-/// | [`write_stall`](Self::write_stall) | 60 s | owed, none taken for so long: ends with `WriteStall` |
-/// | [`linger`](Self::linger) | 5 s | after our FIN: the connection is freed, not clean |
-/// | [`close_max`](Self::close_max) | 10 min | after close: the connection is freed, not clean |
-/// | [`shutdown_max`](Self::shutdown_max) | 10 s | after shutdown: the rest is aborted |
-/// | [`isolate_panics`](Self::isolate_panics) | no | a panic of the handler goes through |
+/// | setting | default | `public()` | at the bound | why so much |
+/// |---|---|---|---|---|
+/// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | the same | listeners rest until a connection closes | a connection is a descriptor; 32 are for the program |
+/// | [`connections_per_address`](Self::connections_per_address) | none | 256 | one more is accepted and reset | an office behind one NAT fits; to take all 65,536 places it takes 256 addresses |
+/// | [`reclaim_idle`](Self::reclaim_idle) | none | 10 s | full, and somebody knocks: who is idle longest, for so long at least, ends with `Reclaimed` | longer than a client thinks between two requests of one page |
+/// | [`input_max`](Self::input_max) | 1 MiB | 64 KiB | unconsumed and no progress: ends with `InputLimit` | a message; in public the head of one: bodies can be consumed as they come |
+/// | [`output_low`](Self::output_low) | 16 KiB | the same | at or below: reading starts again, `on_drain` | so much goes out while a handler makes more |
+/// | [`output_high`](Self::output_high) | 64 KiB | the same | above: the connection's own reading rests | keeps a fast link busy while the handler is away |
+/// | [`output_max`](Self::output_max) | 4 MiB | 1 MiB | above: ends with `OutputLimit` | an answer sent in one piece; larger ones are streamed |
+/// | [`buffered_max`](Self::buffered_max) | 1 GiB | 256 MiB | above, over all: those who hold most rest, then end with `BufferedLimit` | what a machine can spare; in public the smallest one rents |
+/// | [`read_buffer`](Self::read_buffer) | 256 KiB | the same | the most one read takes; a longer datagram is truncated | larger ones were measured to bring nothing |
+/// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the same | the rest is accepted next turn | less than a millisecond |
+/// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the same | the rest is received next turn | about what one read of a stream costs |
+/// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | the same | one more to send is dropped, the call says `WouldBlock` | as much as the kernel's own buffer |
+/// | [`posts_queued`](Self::posts_queued) | 65,536 | the same | a post is given back as `Full` | one for each connection |
+/// | [`first_byte`](Self::first_byte) | none | 10 s | accepted and silent for so long: ends with `FirstByte` | a lost packet is sent again after 1, 3 and 7 s |
+/// | [`progress_min`](Self::progress_min) | none | 4 KiB in 30 s | owing, and fewer bytes moved in the window: ends with `TooSlow` | a short request takes one packet; 137 bytes a second is less than any modem |
+/// | [`idle`](Self::idle) | none | 60 s | no byte moved for so long: ends with `Idle` | what browsers and proxies keep a connection for, about |
+/// | [`connect`](Self::connect) | 10 s | the same | a connect under way for so long has failed | as `first_byte` |
+/// | [`write_stall`](Self::write_stall) | 60 s | 30 s | owed, none taken for so long: ends with `WriteStall` | some retransmissions; a peer that is gone shows in no other way |
+/// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN: the connection is freed, not clean | a round trip, and one retransmission |
+/// | [`close_max`](Self::close_max) | 10 min | 60 s | after close: the connection is freed, not clean | the last answer over a slow link: 4 MiB at 7 KiB a second, 1 MiB at 17 |
+/// | [`shutdown_max`](Self::shutdown_max) | 10 s | the same | after shutdown: the rest is aborted | what service managers wait at least |
+/// | [`isolate_panics`](Self::isolate_panics) | no | no | a panic of the handler goes through | a bug should show; who runs on says so |
 ///
-/// One connection holds at most `input_max` of input and `output_max` of output; the read buffer
-/// is one for all. Not guaranteed: a bound on the sum over all connections below
-/// `connections × (input_max + output_max)`.
+/// One connection holds at most `input_max` of input and `output_max` of output, all together at
+/// most `buffered_max`; the read buffer is one for all. What that comes to is
+/// [`worst_case_bytes`](Self::worst_case_bytes).
 ///
 /// # Examples
 ///
@@ -113,6 +121,56 @@ impl Default for Config {
 }
 
 impl Config {
+    /// For a server whose peers are strangers: the limits of the table's third column.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::Config;
+    ///
+    /// let config = Config::public().connections(10_000);
+    /// assert!(config.worst_case_bytes() < 1 << 30);
+    /// ```
+    #[must_use]
+    pub fn public() -> Self {
+        Config::default()
+            .connections_per_address(Some(256))
+            .reclaim_idle(Some(Duration::from_secs(10)))
+            .input_max(64 << 10)
+            .output_max(1 << 20)
+            .buffered_max(256 << 20)
+            .first_byte(Some(Duration::from_secs(10)))
+            .progress_min(4 << 10, Duration::from_secs(30))
+            .idle(Some(Duration::from_secs(60)))
+            .write_stall(Duration::from_secs(30))
+            .linger(Duration::from_secs(2))
+            .close_max(Duration::from_secs(60))
+    }
+
+    /// The most memory that peers can make a reactor with these limits use, in bytes, whatever they
+    /// do: 1 KiB for each of the [`connections`](Self::connections) (65,536 if they are not set), twice
+    /// [`buffered_max`](Self::buffered_max) and what one callback may add, since buffers grow by
+    /// doubling; the read buffer; 64 bytes for each post; and 1 MiB that is there in any case.
+    ///
+    /// Not counted: the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)); sessions and whatever
+    /// else the handler keeps; what a posted closure has captured; buffers that shared bytes are a
+    /// small part of; what the allocator wastes.
+    #[must_use]
+    pub fn worst_case_bytes(&self) -> usize {
+        let connections = self.connections.unwrap_or(DEFAULT_CONNECTIONS);
+        let one_more = self.input_max.saturating_add(self.output_max);
+        let held = self.buffered_max.saturating_add(one_more).saturating_mul(2);
+        [
+            connections.saturating_mul(CONNECTION_BYTES),
+            held,
+            self.read_buffer,
+            self.posts_queued.saturating_mul(POST_BYTES),
+            OWN_BYTES,
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+
     /// The most connections at a time. At this number listeners rest, and clients wait in the
     /// kernel's backlog until a connection closes.
     ///
@@ -482,6 +540,29 @@ mod tests {
     #[test]
     fn the_defaults_do_not_contradict_themselves() {
         Config::default().check(1000).unwrap();
+        Config::public().check(1000).unwrap();
+    }
+
+    /// Promise 4: the table tells what is so.
+    #[test]
+    fn the_table_has_a_row_for_each_setting() {
+        let text = include_str!("config.rs");
+        let fields = format!("{:?}", Config::default());
+        let names = fields.split([' ', '{']).filter_map(|word| word.strip_suffix(':'));
+        let mut rows = 0;
+        for name in names {
+            assert!(text.contains(&format!("/// | [`{name}`](Self::{name}) | ")), "{name}");
+            rows += 1;
+        }
+        assert_eq!(rows, 19);
+    }
+
+    #[test]
+    fn the_worst_case_is_reckoned_without_overflow() {
+        let config = Config::default().buffered_max(usize::MAX).connections(usize::MAX);
+        assert_eq!(config.worst_case_bytes(), usize::MAX);
+        let public = Config::public().connections(65_536).worst_case_bytes();
+        assert!((512 << 20..640 << 20).contains(&public), "{public}");
     }
 
     /// Promise 4: a limit that cannot hold is refused by name.

@@ -1,6 +1,25 @@
 //! Promise 4: a house that strangers may enter. Each limit at its bound, one below it and one over.
 //!
-//! Where the bound of each limit is held, on real sockets and in virtual time:
+//! Where the bound of each limit is held, on real sockets (a file without a name is this one) and in
+//! virtual time (`src/sim/tests/limits.rs`, and `sim`: the oracle, in every world that draws it):
+//!
+//! | limit | on real sockets | in virtual time |
+//! |---|---|---|
+//! | `connections` | `bounded.rs`: a_full_house_lets_the_next_in… | sim |
+//! | `connections_per_address` | one_over_the_connections_of_its_address_is_reset | |
+//! | `reclaim_idle` | in_a_full_house_the_longest_idle_makes_room | sim |
+//! | `input_max` | `bounded.rs`: a_message_of_input_max_is_taken, …_ends_at_input_max | sim |
+//! | `output_low`, `output_high` | `backpressure.rs` | sim |
+//! | `output_max` | `bounded.rs`: output_over_output_max…; a_queue_of_output_max… | sim |
+//! | `buffered_max` | a_byte_over_buffered_max_ends_who_holds_most | sim |
+//! | `accepts_per_turn` | `accept_path.rs`; a_turn_accepts_no_more_than_it_may | sim |
+//! | `posts_queued` | `threads.rs` | |
+//! | `first_byte`, `progress_min` | who is too slow, below | limits.rs, sim |
+//! | `idle`, `write_stall` | `bounded.rs`, `backpressure.rs` | limits.rs, sim |
+//! | `connect` | `outbound.rs` | limits.rs, sim |
+//! | `linger`, `close_max` | `bounded.rs` | limits.rs, sim |
+//! | `shutdown_max` | `shutdown.rs` | limits.rs, sim |
+//! | all of it | no_siege_drives_a_server_beyond_its_worst_case | |
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -462,5 +481,236 @@ fn a_full_house_in_which_nobody_is_idle_is_at_rest() {
     let turns = ask_turns(&mut probe) - before;
     assert!(turns < 100, "{turns} turns were taken in 500 ms");
     drop((probe, other, outside));
+    server.end();
+}
+
+// ---- all of it at once ----------------------------------------------------------------------
+
+/// Promise 4: `echo --public` serves 256 of one address, and resets the next.
+#[test]
+fn the_public_echo_server_limits_one_address() {
+    let server = child::Child::example("echo", &["--public"]);
+    let mut clients: Vec<_> = (0..256).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        ping(client, b"hello");
+    }
+    assert_reset(server.addr);
+    ping(&mut connect_from("127.0.0.2", server.addr), b"hello");
+    let told = || server.stderr().contains("connections_per_address already");
+    wait_until("the operator is told", told);
+}
+
+/// Small enough to be reached, and strict with nobody in particular.
+fn besieged() -> Config {
+    Config::public()
+        .connections(240)
+        .connections_per_address(Some(10_000))
+        .reclaim_idle(Some(100 * MS))
+        .input_max(512 * KIB)
+        .buffered_max(24 * MIB)
+        .posts_queued(1000)
+}
+
+/// Promise 4: peers of every temperament at once, hoarding, deaf, dribbling, silent, coming and going,
+/// and making others be sent things, do not drive a server beyond `worst_case_bytes`.
+#[test]
+fn no_siege_drives_a_server_beyond_its_worst_case() {
+    let server = child::Child::serve("limits::child_besieged");
+    let mut probe = server.connect();
+    ask_ended(&mut probe);
+    let base = server.peak_memory();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        // Each keeps so many connections, and says so much over them, or begins anew.
+        let siege = |count: usize, narrow: bool, deed: fn(&mut TcpStream) -> bool| {
+            let (addr, is_over) = (server.addr, &is_over);
+            scope.spawn(move || {
+                let mut clients: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
+                while !is_over() {
+                    for place in &mut clients {
+                        let mut client = match place.take() {
+                            Some(client) => client,
+                            None if narrow => connect_narrow_or_not(addr),
+                            None => match try_connect(addr) {
+                                Some(client) => client,
+                                None => continue,
+                            },
+                        };
+                        let _ = client.set_nonblocking(true);
+                        if deed(&mut client) {
+                            *place = Some(client);
+                        }
+                    }
+                    watch(2 * MS);
+                }
+            });
+        };
+        // Hoards: a line without an end, and never more than is allowed.
+        siege(80, false, |client| say_some(client, &[b'x'; 100 * KIB]));
+        // Deaf: has others' words sent to it, asks for more, and reads nothing.
+        siege(50, true, |client| say_some(client, &b"echo this, and this, and this\n".repeat(100)));
+        // Dribbles.
+        siege(50, false, |client| say_some(client, b"y"));
+        // Takes a little of a great deal.
+        siege(20, true, |client| {
+            let goes_on = say_some(client, &[b'z'; 2 * KIB]) && say_some(client, b"\n");
+            let _ = client.read(&mut [0; 100]);
+            goes_on
+        });
+        // Comes, says something and goes, with a reset.
+        siege(2, false, |client| {
+            let _ = client.write(b"gone");
+            reset(client.try_clone().unwrap());
+            false
+        });
+        // Says nothing.
+        siege(40, false, |_| true);
+        // Half closed, and never reads.
+        siege(20, true, |client| {
+            say_some(client, &b"and that was all\n".repeat(1000));
+            let _ = client.shutdown(std::net::Shutdown::Write);
+            true
+        });
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until("some are closed for what they hold", || ask_ended(&mut probe) >= 5);
+        }));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        asked.unwrap();
+    });
+    let used = server.peak_memory() - base;
+    let most = besieged().worst_case_bytes();
+    println!("{} of {} KiB at most", used / KIB, most / KIB);
+    assert!(used <= most, "{used} bytes, {most} at most");
+    assert!(used > 12 * MIB, "{used} bytes are no siege");
+    server.end();
+}
+
+#[test]
+#[ignore = "a child of no_siege_drives_a_server_beyond_its_worst_case"]
+fn child_besieged() {
+    if !child::is_running("limits::child_besieged") {
+        return;
+    }
+    struct Lines;
+    impl wouldblock::Handler for Lines {
+        type Session = ();
+
+        fn on_open(
+            &mut self,
+            _conn: &mut wouldblock::Conn<'_>,
+            _origin: wouldblock::Origin,
+        ) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn on_data(
+            &mut self,
+            conn: &mut wouldblock::Conn<'_>,
+            _session: &mut (),
+            input: &mut wouldblock::Input<'_>,
+        ) -> std::io::Result<()> {
+            while let Some(line) = input.line() {
+                if line == b"?" {
+                    // And makes everybody be told something.
+                    let ended = conn.cx().stats().closed.buffered_limit;
+                    conn.cx().broadcast(vec![b'!'; 20 * KIB].into());
+                    conn.send(ended.to_be_bytes());
+                    conn.hold(true);
+                } else {
+                    conn.send(line);
+                    conn.send(b"\n");
+                }
+            }
+            Ok(())
+        }
+    }
+    child::serve(wouldblock::Reactor::with_config(Lines, besieged()).unwrap());
+}
+
+/// Says as much as the kernel takes. Answers whether the connection still stands.
+fn say_some(client: &mut TcpStream, bytes: &[u8]) -> bool {
+    match client.write(bytes) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
+}
+
+/// A client whose kernel takes little, if the server lets it in.
+fn connect_narrow_or_not(addr: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 * KIB).unwrap();
+    let _ = socket.connect(&addr.into());
+    socket.into()
+}
+
+/// How many the besieged server has closed for what they hold.
+fn ask_ended(probe: &mut TcpStream) -> u64 {
+    probe.write_all(b"?\n").unwrap();
+    // What is broadcast comes to the one who asks as well.
+    read_n(probe, 20 * KIB);
+    u64::from_be_bytes(read_n(probe, 8).try_into().unwrap())
+}
+
+// ---- limits of one, at the bound ------------------------------------------------------------
+
+/// Promise 4: a queue of exactly `output_max` is within the limit, a byte more is not.
+#[test]
+fn a_queue_of_output_max_stands_and_a_byte_more_ends_it() {
+    const MAX: usize = MIB;
+    let script = echo()
+        .on_open(|conn| {
+            narrow_sending(conn);
+            Ok(())
+        })
+        .on_data(|conn, input| {
+            match input.take_all() {
+                // So that something is queued, and nothing is written before the callback ends.
+                b"1" => conn.send(vec![1; MAX / 2]),
+                _ => {
+                    let other = conn.cx().connections().into_iter().min().unwrap();
+                    let room = MAX - conn.cx().queued(other);
+                    conn.cx().send(other, vec![2; room]);
+                    let stands = conn.cx().queued(other) == MAX && conn.cx().is_open(other);
+                    conn.cx().send(other, b"x");
+                    let over = !conn.cx().is_open(other);
+                    conn.send([u8::from(stands), u8::from(over)]);
+                }
+            }
+            Ok(())
+        });
+    let server = Server::start(script, Config::default().output_max(MAX));
+    let mut deaf = connect_narrow(server.addr);
+    let id = server.record.wait_opens(1)[0];
+    deaf.write_all(b"1").unwrap();
+    wait_until("it owes", || server.record.story(id).contains("data"));
+    let mut probe = server.connect();
+    server.record.wait_opens(2);
+    probe.write_all(b"2").unwrap();
+    assert_eq!(read_n(&mut probe, 2), [1, 1]);
+    let closed = server.record.wait_close_of(id);
+    assert!(matches!(closed.reason, CloseReason::OutputLimit), "{closed:?}");
+    drop((deaf, probe));
+    server.end();
+}
+
+/// Promise 4: who knock together come in over several turns, `accepts_per_turn` in each.
+#[test]
+fn a_turn_accepts_no_more_than_it_may() {
+    let listener = deep_listener(64);
+    let addr = listener.local_addr().unwrap();
+    let clients: Vec<_> = (0..20).map(|_| connect(addr)).collect();
+    let turns = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&turns);
+    let script = echo().on_open(move |conn| {
+        seen.lock().unwrap().push(conn.cx().stats().turns);
+        Ok(())
+    });
+    let server = Server::start_on(listener, script, Config::default().accepts_per_turn(3));
+    server.record.wait_opens(20);
+    let turns = turns.lock().unwrap().clone();
+    let most = turns.iter().map(|turn| turns.iter().filter(|t| *t == turn).count()).max();
+    assert_eq!(most, Some(3), "{turns:?}");
+    drop(clients);
     server.end();
 }
