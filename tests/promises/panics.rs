@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -353,33 +353,70 @@ fn a_panic_in_on_start_is_never_isolated() {
 }
 
 /// Promise 6: who catches panics of the last callbacks still comes to the end, and at once: not at
-/// the deadline of the shutdown.
+/// the deadline of the shutdown. What a callback had ordered before it panicked stands.
 #[test]
 fn a_panic_in_the_last_callback_does_not_delay_the_end() {
-    for now in [false, true] {
-        let script = echo().on_close(|_, _, _| panic!("as planned")).on_shutdown(move |cx| {
-            if now {
-                cx.shutdown_now();
-            }
-            panic!("as planned");
-        });
+    for order in ["end", "end now"] {
+        let script = echo()
+            .on_data(move |conn, input| {
+                match input.take_all() {
+                    b"end" => conn.cx().shutdown(),
+                    b"end now" => conn.cx().shutdown_now(),
+                    other => {
+                        // Then nothing but the order itself ends it.
+                        conn.hold(order == "end now");
+                        conn.send(other);
+                    }
+                }
+                Ok(())
+            })
+            .on_close(|_, _, _| panic!("as planned"))
+            .on_shutdown(|_| panic!("as planned"));
         let config = Config::default().shutdown_max(Duration::from_secs(3600));
         let server = serve_and_catch(script, config);
         let mut clients = [connect(server.addr), connect(server.addr)];
         for client in &mut clients {
             ping(client, b"hello");
         }
-        if now {
-            server.handle.shutdown_now();
-        } else {
-            server.handle.shutdown();
-            let ends = |client: &mut TcpStream| drop(read_until_gone(client));
-            clients.iter_mut().for_each(ends);
-            drop(clients);
+        clients[0].write_all(order.as_bytes()).unwrap();
+        for client in &mut clients {
+            let (_, end) = read_until_gone(client);
+            assert_ne!(
+                end.map_err(|error| error.kind()),
+                Err(io::ErrorKind::WouldBlock),
+                "{order}"
+            );
         }
+        drop(clients);
         let (panics, stats) = server.join();
-        assert_eq!((panics.len(), stats.closed.total()), (3, 2));
+        assert_eq!((panics.len(), stats.closed.total()), (3, 2), "{order}");
     }
+}
+
+/// Promise 3: after an error at the start each connect is told, though the callback of the first
+/// panics: by the next turn.
+#[test]
+fn a_panic_while_it_gives_up_keeps_no_other_callback_from_coming() {
+    let silent = Silent::new();
+    let to = silent.addr;
+    let told = Arc::new(AtomicUsize::new(0));
+    let counted = told.clone();
+    let script = echo()
+        .on_start(move |cx, _| {
+            for tag in 0..3 {
+                cx.connect(to, tag)?;
+            }
+            Err(io::Error::other("as planned"))
+        })
+        .on_connect_failed(move |_, _, _| {
+            assert_ne!(counted.fetch_add(1, Ordering::Relaxed), 0, "the first panics");
+        });
+    let mut reactor = Reactor::new(script).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| reactor.turn(None))).is_err());
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+    assert!(!reactor.turn(None).unwrap());
+    assert_eq!(told.load(Ordering::Relaxed), 3);
+    assert_eq!(reactor.shutdown_report().unwrap().cut, 3);
 }
 
 /// Promises 3 and 6: isolated, a panic in `on_datagram` costs that datagram.
