@@ -12,7 +12,7 @@ use crate::core::{Core, Shutdown, Tenant};
 use crate::flags::Flags;
 use crate::id::{ConnId, ListenerId, Origin};
 use crate::listen::Opened;
-use crate::listener::{Listener, Verdict};
+use crate::listener::{Listener, Trouble, Verdict, trouble};
 use crate::socket::{Socket, Stream};
 use crate::timers::Stamp;
 
@@ -104,6 +104,11 @@ impl Core {
             }
             Err(error) => {
                 self.stats.accept_errors += 1;
+                match trouble(&error) {
+                    Trouble::Peer => {}
+                    Trouble::Shortage => self.stats.accept_shortages += 1,
+                    Trouble::Lasting => self.stats.accept_failures += 1,
+                }
                 error
             }
         };

@@ -161,7 +161,8 @@ impl Bind {
     }
 
     /// Whether the multicast that is sent reaches members on this machine too, ourselves included
-    /// (`IP_MULTICAST_LOOP`, ip(7)). On Linux it is the sender's word that counts. Default: yes.
+    /// (`IP_MULTICAST_LOOP`, ip(7)). On Linux it is the sender's word that counts, and what goes out
+    /// on the loopback interface comes in there in any case. Default: yes.
     #[must_use]
     pub fn multicast_loop(mut self, multicast_loop: bool) -> Self {
         self.options.multicast_loop = Some(multicast_loop);

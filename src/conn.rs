@@ -406,7 +406,7 @@ impl Connection {
         if self.phase != Phase::Open {
             return;
         }
-        if queued > limits.output_high {
+        if queued > limits.rest_above {
             self.flags.set(Flags::HIGH);
             if !self.flags.has(Flags::FULL_DUPLEX) {
                 self.flags.set(Flags::RESTING);
@@ -424,6 +424,13 @@ impl Connection {
                 self.offer_again();
             }
         }
+    }
+
+    /// Brings what it holds up to date in the sum over all connections.
+    pub(crate) fn recount(&mut self, sum: &mut usize) {
+        let held = u32::try_from(self.held()).unwrap_or(u32::MAX);
+        let counted = std::mem::replace(&mut self.output.counted, held);
+        *sum = *sum - counted as usize + held as usize;
     }
 
     /// Keeps what a call of `on_data` left, and decides whether it comes again without new bytes.
@@ -508,6 +515,11 @@ impl Connection {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.phase == Phase::Open && !self.flags.has(Flags::SLOW) && self.output.is_empty()
+    }
+
+    /// Bytes kept for it: of its output, and of its input.
+    pub(crate) fn held(&self) -> usize {
+        self.output.held() + self.leftover.as_ref().map_or(0, |leftover| leftover.held())
     }
 
     /// Whether a write failed.

@@ -177,6 +177,8 @@ pub(crate) struct Outbox {
     lanes: BTreeMap<Address, Lane>,
     /// The earliest of the lanes' moments.
     next_lane: Stamp,
+    /// Flushes of lanes so far.
+    flushes: u64,
     /// What all of it costs, and may cost.
     bytes: usize,
     max: usize,
@@ -194,6 +196,8 @@ struct Lane {
     wait: Duration,
     /// It waits for a shortage to end: an edge does not tell that.
     is_short: bool,
+    /// The flush in which it had its last turn.
+    served: u64,
 }
 
 /// One datagram.
@@ -216,8 +220,15 @@ enum Answer {
 }
 
 impl Lane {
-    fn new() -> Self {
-        Lane { waiting: VecDeque::new(), retry: Stamp::NEVER, wait: RETRY_MIN, is_short: false }
+    /// `served`: the present flush.
+    fn new(served: u64) -> Self {
+        Lane {
+            waiting: VecDeque::new(),
+            retry: Stamp::NEVER,
+            wait: RETRY_MIN,
+            is_short: false,
+            served,
+        }
     }
 
     /// Nothing more can be sent now. `by_time`: no edge tells when.
@@ -238,11 +249,12 @@ impl Outbox {
     /// `is_unix`: each receiver has a queue of its own in the kernel.
     pub(crate) fn new(is_unix: bool, is_connected: bool, max: usize) -> Self {
         Outbox {
-            common: Lane::new(),
+            common: Lane::new(0),
             edge: false,
             by_receiver: is_unix,
             lanes: BTreeMap::new(),
             next_lane: Stamp::NEVER,
+            flushes: 0,
             bytes: 0,
             max,
             is_told_by_icmp: is_connected && !is_unix,
@@ -294,7 +306,7 @@ impl Outbox {
     ) {
         let mut left = most;
         if self.is_common_due(now) {
-            let mut lane = std::mem::replace(&mut self.common, Lane::new());
+            let mut lane = std::mem::replace(&mut self.common, Lane::new(0));
             let by_time = self.by_receiver;
             self.edge = false;
             let batch = left;
@@ -304,15 +316,17 @@ impl Outbox {
         if self.next_lane > now {
             return;
         }
-        // Who has waited longest comes first.
+        self.flushes += 1;
+        // Who has waited longest for a turn comes first.
         let due = self.lanes.iter().filter(|(_, lane)| lane.retry <= now);
-        let mut due: Vec<_> = due.map(|(to, lane)| (lane.retry, to.clone())).collect();
+        let mut due: Vec<_> = due.map(|(to, lane)| (lane.served, to.clone())).collect();
         due.sort_unstable();
         for (_, to) in due {
             if left == 0 {
                 break;
             }
             let Some(mut lane) = self.lanes.remove(&to) else { continue };
+            lane.served = self.flushes;
             self.flush_lane(&mut lane, Some(&to), BATCH, &mut left, true, now, stats, &mut kernel);
             if lane.waiting.is_empty() {
                 self.bytes -= LANE;
@@ -442,7 +456,8 @@ impl Outbox {
         let payload = payload.into();
         match lane {
             Some(to) => {
-                let lane = self.lanes.entry(to.clone()).or_insert_with(Lane::new);
+                let served = self.flushes;
+                let lane = self.lanes.entry(to.clone()).or_insert_with(|| Lane::new(served));
                 lane.waiting.push_back(Waiting { to: None, payload });
             }
             None => self.common.waiting.push_back(Waiting { to: to.cloned(), payload }),
@@ -503,3 +518,6 @@ fn is_told_by_icmp(error: &io::Error) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,8 @@
 //! another. Each connect ends in [`on_open`](Handler::on_open) or in
 //! [`on_connect_failed`](Handler::on_connect_failed).
 //!
-//! Step by step, with all that may go wrong: [the guide](guide).
+//! Step by step, with all that may go wrong: [the guide](guide). For who comes
+//! [from Python's `socket`](guide::from_python) it has a page with every call of that module.
 //!
 //! # Promises
 //!

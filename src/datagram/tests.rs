@@ -1,0 +1,338 @@
+//! The outbox against a kernel that answers by a script.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+
+use super::*;
+
+/// What the kernel answers next; when the script is over it takes all.
+#[derive(Default)]
+struct Kernel {
+    script: VecDeque<io::Result<()>>,
+    /// What it has taken, each behind its receiver.
+    taken: Vec<String>,
+    calls: usize,
+    /// A receiver whose queue is full.
+    full: Option<Address>,
+}
+
+impl Kernel {
+    fn answering(script: impl IntoIterator<Item = io::Result<()>>) -> Self {
+        Kernel { script: script.into_iter().collect(), ..Kernel::default() }
+    }
+
+    fn call(&mut self, payload: &[u8], to: Option<&Address>) -> io::Result<()> {
+        self.calls += 1;
+        if to.is_some() && to == self.full.as_ref() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.script.pop_front().unwrap_or(Ok(()))?;
+        let to = to.map_or(String::new(), |to| format!("{to} "));
+        self.taken.push(format!("{to}{}", String::from_utf8_lossy(payload)));
+        Ok(())
+    }
+}
+
+fn full() -> io::Result<()> {
+    Err(ErrorKind::WouldBlock.into())
+}
+
+fn code(errno: Errno) -> io::Result<()> {
+    Err(io::Error::from(errno))
+}
+
+/// An outbox, its kernel, and the time.
+struct World {
+    outbox: Outbox,
+    kernel: Kernel,
+    stats: Stats,
+    now: Stamp,
+}
+
+impl World {
+    fn new(outbox: Outbox, kernel: Kernel) -> Self {
+        World { outbox, kernel, stats: Stats::default(), now: Stamp::at(1000) }
+    }
+
+    fn udp(script: impl IntoIterator<Item = io::Result<()>>) -> Self {
+        World::new(Outbox::new(false, false, 1 << 20), Kernel::answering(script))
+    }
+
+    fn connected(script: impl IntoIterator<Item = io::Result<()>>) -> Self {
+        World::new(Outbox::new(false, true, 1 << 20), Kernel::answering(script))
+    }
+
+    /// Where `full` does not read.
+    fn unix(full: &str) -> Self {
+        let kernel = Kernel { full: Some(Address::unix(full)), ..Kernel::default() };
+        World::new(Outbox::new(true, false, 1 << 20), kernel)
+    }
+
+    fn send(&mut self, payload: &str, to: Option<&Address>) -> io::Result<()> {
+        let kernel = &mut self.kernel;
+        self.outbox.send(payload.as_bytes(), to, self.now, &mut self.stats, |payload, to| {
+            kernel.call(payload, to)
+        })
+    }
+
+    fn send_to(&mut self, path: &str, payload: &str) {
+        self.send(payload, Some(&Address::unix(path))).unwrap();
+    }
+
+    fn flush(&mut self, most: usize) {
+        let kernel = &mut self.kernel;
+        self.outbox.flush(most, self.now, &mut self.stats, |payload, to| kernel.call(payload, to));
+    }
+
+    fn end(&mut self) -> usize {
+        let kernel = &mut self.kernel;
+        self.outbox.end(self.now, &mut self.stats, |payload, to| kernel.call(payload, to))
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+    }
+
+    /// Waits until the outbox wants to try, and lets it; answers how long that was.
+    fn wait(&mut self) -> Duration {
+        let wait = self.now.until(self.outbox.next_try());
+        self.pass(wait);
+        assert!(self.outbox.is_due(self.now));
+        self.flush(usize::MAX);
+        wait
+    }
+}
+
+/// Promise 1: a full UDP socket waits for its edge and for nothing else; what is sent meanwhile
+/// goes behind, and all of it leaves in order.
+#[test]
+fn udp_waits_for_the_edge_and_keeps_the_order() {
+    let mut world = World::connected([Ok(()), full(), full()]);
+    for payload in ["1", "2", "3", "4"] {
+        world.send(payload, None).unwrap();
+    }
+    assert_eq!((world.kernel.calls, world.outbox.next_try()), (2, Stamp::NEVER));
+    assert!(!world.outbox.is_due(world.now));
+    // An edge for nothing.
+    world.outbox.handle_writable();
+    assert!(world.outbox.is_due(world.now));
+    world.flush(usize::MAX);
+    assert!(!world.outbox.is_due(world.now) && world.kernel.calls == 3);
+    world.outbox.handle_writable();
+    world.flush(usize::MAX);
+    assert_eq!(world.kernel.taken, ["1", "2", "3", "4"]);
+    assert!(world.outbox.is_empty() && world.outbox.bytes == 0);
+    assert_eq!((world.stats.datagrams_out, world.stats.datagrams_dropped), (4, 0));
+}
+
+/// An edge that came before the socket was full tells nothing of the time after.
+#[test]
+fn an_edge_of_before_does_not_count() {
+    let mut world = World::connected([full(), full()]);
+    world.outbox.handle_writable();
+    world.send("1", None).unwrap();
+    assert!(!world.outbox.is_due(world.now));
+}
+
+/// Trap 49: of a shortage no edge tells the end, and one that comes tells something else: it is
+/// tried again by the clock, as long as it lasts.
+#[test]
+fn a_shortage_is_tried_again_by_the_clock() {
+    for shortage in [Errno::NOBUFS, Errno::NOMEM] {
+        let mut world = World::udp([code(shortage), code(shortage)]);
+        let to: Address = "127.0.0.1:9".parse().unwrap();
+        world.send("1", Some(&to)).unwrap();
+        world.send("2", Some(&to)).unwrap();
+        world.outbox.handle_writable();
+        assert!(!world.outbox.is_due(world.now), "an edge says nothing of a shortage");
+        assert_eq!(world.wait(), SHORTAGE);
+        assert_eq!(world.wait(), SHORTAGE);
+        assert_eq!(world.kernel.taken, ["127.0.0.1:9 1", "127.0.0.1:9 2"]);
+        assert_eq!((world.outbox.next_try(), world.stats.datagrams_dropped), (Stamp::NEVER, 0));
+    }
+}
+
+/// Promise 6: a storm of signals is no reason to lose a datagram, nor to stay in the call.
+#[test]
+fn interrupted_for_ever_is_later() {
+    let mut world = World::udp((0..17).map(|_| code(Errno::INTR)));
+    world.send("1", None).unwrap();
+    assert_eq!((world.kernel.calls, world.outbox.next_try()), (17, world.now.after(SHORTAGE)));
+    world.wait();
+    assert_eq!(world.kernel.taken, ["1"]);
+}
+
+/// Promise 5: what is for a full receiver waits, in order; the others are sent past it.
+#[test]
+fn a_full_receiver_keeps_nobody_else_waiting() {
+    let mut world = World::unix("/full");
+    for n in 0..3 {
+        world.send_to("/full", &format!("f{n}"));
+        world.send_to("/live", &format!("l{n}"));
+    }
+    assert_eq!(world.kernel.taken, ["unix:/live l0", "unix:/live l1", "unix:/live l2"]);
+    assert_eq!(world.kernel.calls, 4, "the full one is asked once");
+    // A failed send makes an edge of its own: it must not feed itself.
+    world.outbox.handle_writable();
+    assert!(!world.outbox.is_due(world.now));
+    world.kernel.full = None;
+    world.wait();
+    assert_eq!(world.kernel.taken[3..], ["unix:/full f0", "unix:/full f1", "unix:/full f2"]);
+    assert!(world.outbox.is_empty() && world.outbox.bytes == 0 && world.outbox.lanes.is_empty());
+    assert_eq!(world.outbox.next_try(), Stamp::NEVER);
+}
+
+/// Promise 6: a receiver that stays full is asked ever more seldom, and one that has taken something
+/// is asked soon again.
+#[test]
+fn a_receiver_that_stays_full_is_asked_ever_more_seldom() {
+    let mut world = World::unix("/full");
+    world.send_to("/full", "1");
+    world.send_to("/full", "2");
+    let waits: Vec<_> = (0..9).map(|_| world.wait().as_millis()).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 100, 100]);
+    world.kernel.full = None;
+    world.kernel.script = [Ok(()), full()].into();
+    world.wait();
+    assert_eq!(world.wait(), RETRY_MIN);
+    assert_eq!(world.kernel.taken, ["unix:/full 1", "unix:/full 2"]);
+}
+
+/// Promise 4: the queue is bounded, empty datagrams and receivers included; the newest is dropped,
+/// and counted.
+#[test]
+fn the_queue_is_bounded_whatever_is_in_it() {
+    let to = Address::unix("/full");
+    for (payload, fits) in [("", (10_000 - LANE) / ENTRY), ("0123456789abcdef", 118)] {
+        let mut world = World::unix("/full");
+        world.outbox.max = 10_000;
+        let accepted = (0..1000).take_while(|_| world.send(payload, Some(&to)).is_ok()).count();
+        assert_eq!(accepted, fits);
+        let error = world.send(payload, Some(&to)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert_eq!(world.stats.datagrams_dropped, 2);
+        // There is room for those who need none.
+        world.send_to("/live", "x");
+        assert_eq!(world.end(), accepted);
+        assert_eq!(world.stats.datagrams_dropped, 2 + accepted as u64);
+    }
+    // Many receivers.
+    let mut world = World::unix("/none");
+    world.outbox.max = 10_000;
+    world.kernel.script = (0..1000).map(|_| full()).collect();
+    let send = |n: usize| world.send("", Some(&Address::unix(format!("/{n}"))));
+    assert_eq!((0..1000).map(send).take_while(Result::is_ok).count(), 10_000 / (LANE + ENTRY));
+    // None may wait.
+    let mut world = World::udp([full(), Ok(())]);
+    world.outbox.max = 0;
+    assert_eq!(world.send("", None).unwrap_err().kind(), ErrorKind::WouldBlock);
+    world.send("", None).unwrap();
+}
+
+/// Trap 47: what ICMP tells of another datagram is counted, and the send is made all the same; told
+/// twice, it is this one's own.
+#[test]
+fn an_error_of_an_earlier_datagram_is_counted_and_the_send_made() {
+    let mut world = World::connected([code(Errno::CONNREFUSED), Ok(())]);
+    world.send("1", None).unwrap();
+    assert_eq!((world.stats.datagram_errors, world.stats.datagrams_out), (1, 1));
+    world.kernel.script = [code(Errno::HOSTUNREACH), code(Errno::HOSTUNREACH)].into();
+    let error = world.send("2", None).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(Errno::HOSTUNREACH.raw_os_error()));
+    assert_eq!((world.stats.datagram_errors, world.stats.datagrams_out), (2, 1));
+    assert_eq!(world.kernel.calls, 4);
+    // Where ICMP is not told, what the call says is its own: it is not made twice.
+    let to: Address = "127.0.0.1:9".parse().unwrap();
+    let mut world = World::udp([code(Errno::NETUNREACH)]);
+    world.send("1", Some(&to)).unwrap_err();
+    assert_eq!((world.kernel.calls, world.stats.datagram_errors), (1, 0));
+}
+
+/// Trap 49: what the kernel refuses is told by the call if there is one; of one that had waited it
+/// is counted, and the next goes out.
+#[test]
+fn a_refused_datagram_holds_up_nothing() {
+    let mut world = World::connected([code(Errno::MSGSIZE), code(Errno::PERM)]);
+    for errno in [Errno::MSGSIZE, Errno::PERM] {
+        let error = world.send("large", None).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));
+    }
+    assert_eq!(world.stats.datagrams_dropped, 0, "the caller was told");
+    world.kernel.script = [full(), code(Errno::MSGSIZE), Ok(()), Ok(())].into();
+    for payload in ["large", "1", "2"] {
+        world.send(payload, None).unwrap();
+    }
+    world.outbox.handle_writable();
+    world.flush(usize::MAX);
+    assert_eq!(world.kernel.taken, ["1", "2"]);
+    assert_eq!((world.stats.datagrams_dropped, world.stats.datagrams_out), (1, 2));
+    assert!(world.outbox.is_empty() && world.outbox.bytes == 0);
+}
+
+/// Promise 4: a turn sends so many and no more, of one receiver a batch, and in the next turn it is
+/// first the turn of those who had none.
+#[test]
+fn a_turn_sends_a_bounded_number() {
+    let mut world = World::unix("/none");
+    world.kernel.script = (0..3).map(|_| full()).collect();
+    for to in ["/a", "/b", "/c"] {
+        for n in 0..40 {
+            world.send_to(to, &n.to_string());
+        }
+    }
+    world.pass(RETRY_MIN);
+    let mut turns = Vec::new();
+    // The clock may stand still.
+    while world.outbox.is_due(world.now) {
+        world.kernel.taken.clear();
+        world.flush(20);
+        let of = |to: &str| world.kernel.taken.iter().filter(|taken| taken.contains(to)).count();
+        turns.push([of("/a"), of("/b"), of("/c")]);
+    }
+    assert_eq!(turns[..3], [[16, 4, 0], [4, 0, 16], [4, 16, 0]], "{turns:?}");
+    assert!(world.outbox.is_empty() && turns.iter().flatten().sum::<usize>() == 120);
+}
+
+/// Promise 2: at the end all of it is tried once more, due or not, and what is left is counted.
+#[test]
+fn the_end_tries_all_and_counts_the_rest() {
+    let mut world = World::unix("/full");
+    world.kernel.script = (0..2).map(|_| full()).collect();
+    for n in 0..50 {
+        for to in ["/full", "/slow"] {
+            world.send_to(to, &n.to_string());
+        }
+        world.send(&n.to_string(), None).unwrap();
+    }
+    assert_eq!(world.end(), 50, "one does not read");
+    let taken = |to: &str| world.kernel.taken.iter().filter(|taken| taken.contains(to)).count();
+    assert_eq!((taken("/slow"), world.kernel.taken.len()), (50, 100));
+    assert_eq!((world.stats.datagrams_out, world.stats.datagrams_dropped), (100, 50));
+    assert!(world.outbox.is_empty() && world.outbox.next_try() == Stamp::NEVER);
+    assert_eq!(world.end(), 0);
+}
+
+/// Promise 6: a receive that fails again and again makes the socket rest, and no longer than that.
+#[test]
+fn a_receive_that_always_fails_does_not_spin() {
+    let bound = crate::bind::Bind::from("127.0.0.1:0").open().unwrap();
+    let mut socket = DatagramSocket::new(bound, Address::Unnamed, 0);
+    let now = Stamp::at(1000);
+    assert!(!socket.is_runnable(now));
+    socket.handle_event(Readiness::ERROR);
+    for n in 0..PATIENCE {
+        assert!(socket.may_receive(now), "after {n}");
+        socket.handle_error(now);
+    }
+    assert!(!socket.is_runnable(now));
+    let due = socket.deadline();
+    assert!(due > now && socket.is_runnable(due));
+    // One that brings something ends the row.
+    for _ in 0..PATIENCE {
+        socket.handle_error(due);
+        socket.handle_received();
+    }
+    assert!(socket.may_receive(due));
+    socket.handle_empty(false);
+    assert!(!socket.is_runnable(due) && socket.deadline() == Stamp::NEVER);
+}
