@@ -819,7 +819,7 @@ pub(crate) mod child {
                 let _ = process.kill();
                 panic!("the child does not listen:\n{}", stderr.lock().unwrap())
             });
-            Child { addr, process, stdout, stderr }
+            Child { addr, stdout, process, stderr }
         }
 
         pub(crate) fn connect(&self) -> TcpStream {
