@@ -152,7 +152,8 @@ impl Config {
     /// [`buffered_max`](Self::buffered_max) and what one callback may add, since buffers grow by
     /// doubling; the read buffer; 64 bytes for each post; and 1 MiB that is there in any case.
     ///
-    /// Not counted: the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)); sessions and whatever
+    /// Not counted: [`datagrams_queued`](Self::datagrams_queued) for each datagram socket, of which the
+    /// program has as many as it binds; the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)); sessions and whatever
     /// else the handler keeps; what a posted closure has captured; buffers that shared bytes are a
     /// small part of; what the allocator wastes.
     #[must_use]

@@ -24,7 +24,8 @@ impl Place {
         Some(match peer.ip()?.ip().to_canonical() {
             IpAddr::V4(ip) => Place::V4(ip.octets()),
             IpAddr::V6(ip) => {
-                Place::V6(ip.octets()[..8].try_into().expect("half of sixteen is eight"))
+                let octets = ip.octets();
+                Place::V6(*octets.first_chunk().expect("sixteen bytes begin with eight"))
             }
         })
     }
