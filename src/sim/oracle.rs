@@ -22,6 +22,7 @@ use crate::socket::Socket;
 use crate::ticks::{Tick, TimerId};
 
 mod account;
+mod mail;
 mod rest;
 mod verbs;
 
@@ -209,6 +210,9 @@ pub(super) struct Oracle {
     posted: u64,
     ran: u64,
     last_run: u64,
+    /// Datagram sockets, and what is counted of them.
+    desks: Vec<mail::Desk>,
+    mail: mail::Counts,
     pub(super) opened: u64,
     pub(super) closed: u64,
     pub(super) callbacks: u64,
@@ -252,6 +256,8 @@ impl Oracle {
             posted: 0,
             ran: 0,
             last_run: 0,
+            desks: Vec::new(),
+            mail: mail::Counts::default(),
             opened: 0,
             closed: 0,
             callbacks: 0,
