@@ -17,6 +17,7 @@ use crate::kernel::Kernel;
 use crate::listen::{OwnedPath, bind_path, invalid, unix_sockaddr};
 use crate::socket::{ABSTRACT_NAMES, Datagrams, Group, OnV4, only_own_groups};
 
+const NO_PATH: &str = "a mode belongs to a Unix path that is bound here";
 /// So many datagrams, at most, are discarded that came before a socket was connected.
 const DISCARDED_MAX: usize = 1024;
 
@@ -235,6 +236,7 @@ impl Bind {
             Target::Addr(addr) => options.bind(addr).map_err(|error| context(&addr, error)),
             Target::Unnamed => options.unnamed().map_err(|error| context(&Address::Unnamed, error)),
             Target::Udp(socket) => options.take_udp(socket),
+            Target::Unix(_) if options.mode.is_some() => Err(invalid(NO_PATH)),
             Target::Unix(socket) => options.take_unix(socket, None),
         }
     }
@@ -294,7 +296,7 @@ impl Options {
 
     fn take_udp(&self, socket: net::UdpSocket) -> io::Result<Bound> {
         if self.mode.is_some() {
-            return Err(invalid("a mode belongs to a Unix path"));
+            return Err(invalid(NO_PATH));
         }
         socket.set_nonblocking(true)?;
         let is_v4 = socket.local_addr()?.is_ipv4();
@@ -335,7 +337,7 @@ impl Options {
 
     fn unnamed(&self) -> io::Result<Bound> {
         if self.mode.is_some() {
-            return Err(invalid("a mode belongs to a Unix path"));
+            return Err(invalid(NO_PATH));
         }
         self.check_unix()?;
         self.take_unix(unix::UnixDatagram::unbound()?, None)
@@ -348,7 +350,7 @@ impl Options {
                 return Err(invalid("abstract names are Linux's"));
             }
             if self.mode.is_some() {
-                return Err(invalid("a mode belongs to a Unix path"));
+                return Err(invalid(NO_PATH));
             }
             let addr = unix_sockaddr(Path::new(&format!("\0{name}")))?;
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
@@ -385,7 +387,11 @@ impl Options {
         if self.broadcast == Some(true) {
             return Err(invalid("a Unix socket has no broadcast"));
         }
-        if !self.groups.is_empty() || self.multicast_interface.is_some() {
+        let is_multicast = !self.groups.is_empty()
+            || self.multicast_interface.is_some()
+            || self.multicast_ttl.is_some()
+            || self.multicast_loop.is_some();
+        if is_multicast {
             return Err(invalid("a Unix socket has no multicast"));
         }
         Ok(())

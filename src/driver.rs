@@ -135,6 +135,24 @@ impl Driver {
         self.watch(socket.watched(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// After an error event. mio's poll(2) backend takes an error for the end of a socket, and
+    /// forgets it; that of a datagram socket is about one datagram, and others come.
+    ///
+    /// # Errors
+    ///
+    /// As the registering of any socket.
+    pub(crate) fn restore_datagrams(&self, socket: &mut Datagrams, token: Token) -> io::Result<()> {
+        if !cfg!(mio_unsupported_force_poll_poll) {
+            return Ok(());
+        }
+        if let (World::Real(real), Watched::Source(source)) = (&self.0, socket.watched()) {
+            // It fails where there is nothing left to take away.
+            let _ = real.poll.registry().deregister(source);
+            return self.register_datagrams(socket, token);
+        }
+        Ok(())
+    }
+
     fn watch(&self, watched: Watched<'_>, token: Token, interest: Interest) -> io::Result<()> {
         match (&self.0, watched) {
             (World::Real(real), Watched::Source(source)) => {

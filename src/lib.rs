@@ -102,6 +102,14 @@
 //! A peer that sends without end before it reads a byte stops itself that way, by design: its own
 //! answers are in its way.
 //!
+//! # Datagrams
+//!
+//! [`Context::bind_datagram`] binds a socket for datagrams, UDP or Unix, on the same loop ([`Bind`]
+//! tells how: connected, with broadcast, in multicast groups). What comes is handed to
+//! [`on_datagram`](Handler::on_datagram), each by itself; [`Context::send_to`] answers. A datagram
+//! that the kernel does not take at once waits in a bounded queue; when that is full the newest is
+//! dropped, and the call says so.
+//!
 //! # Time and threads
 //!
 //! A connection has a timer ([`Conn::set_timer`], [`on_timer`](Handler::on_timer)); the reactor has
@@ -157,7 +165,7 @@
 //!
 //! # Not here
 //!
-//! This version serves streams, TCP and Unix, on Linux; macOS and the BSDs are meant to work and
+//! This version runs on Linux; macOS and the BSDs are meant to work and
 //! are not tested. Fork before a reactor is made, not after: the child would share its epoll set.
 //! The library logs through [`log`]: closes at a limit or a deadline at `info`, a peer's ordinary
 //! end at `debug`, nothing per packet. A log sink that blocks (a full pipe) blocks the loop.

@@ -9,7 +9,7 @@ use std::path::Path;
 fn named(page: &str) -> Vec<(&str, &str)> {
     let text = page.split("```").step_by(2);
     text.flat_map(|text| text.split('`').skip(1).step_by(2))
-        .filter_map(|quoted| quoted.split_once("::"))
+        .filter_map(|quoted| quoted.rsplit_once("::"))
         .filter(|(_, name)| name.contains('_'))
         .collect()
 }
@@ -30,7 +30,7 @@ fn every_test_that_the_guide_names_exists() {
     let named = named(&page);
     assert!(named.len() > 30, "the guide names but {} tests", named.len());
     for (module, name) in named {
-        let file = root.join(format!("tests/promises/{module}.rs"));
+        let file = root.join(format!("tests/promises/{}.rs", module.replace("::", "/")));
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{module}: {error}"));
         let found = tests(&text).any(|test| test == name);
         assert!(found, "the guide names {module}::{name}, which is no test");

@@ -52,6 +52,7 @@ impl Core {
         self.read_clock();
         polled?;
         let Core { driver, conns, listeners, sockets, run, limits, now, .. } = self;
+        let (driver, now) = (&*driver, *now);
         let mut count = 0;
         let is_full = driver.for_each_event(|token, news| {
             count += 1;
@@ -81,7 +82,13 @@ impl Core {
                     };
                     let Some(socket) = sockets.get_mut(slot, generation) else { return };
                     socket.handle_event(news);
-                    if socket.is_runnable(*now) && !socket.queued {
+                    if news.is_error()
+                        && let Err(error) =
+                            driver.restore_datagrams(&mut socket.bound.socket, token)
+                    {
+                        log::error!("{}: cannot watch it any more: {error}", socket.address);
+                    }
+                    if socket.is_runnable(now) && !socket.queued {
                         socket.queued = true;
                         run.push_back(token);
                     }

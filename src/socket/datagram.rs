@@ -124,6 +124,15 @@ impl Datagrams {
     }
 }
 
+/// Asks for the length that a datagram had (`MSG_TRUNC` of recv(2)), which is Linux's.
+const REAL_LENGTH: RecvFlags = {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let flags = RecvFlags::TRUNC;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let flags = RecvFlags::empty();
+    flags
+};
+
 /// By `recvmsg`, whose flags tell everywhere whether something was cut off; that the real length is
 /// told too is Linux's. There is no room for ancillary data: descriptors that a Unix peer passes
 /// along are closed by the kernel (unix(7)) and cannot pile up here.
@@ -131,7 +140,7 @@ fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<(usize, usize, Addre
     let space = buf.len();
     let mut nothing = RecvAncillaryBuffer::default();
     let slices = &mut [IoSliceMut::new(buf)];
-    let got = rustix::net::recvmsg(socket, slices, &mut nothing, RecvFlags::TRUNC)?;
+    let got = rustix::net::recvmsg(socket, slices, &mut nothing, REAL_LENGTH)?;
     let copied = got.bytes.min(space);
     let is_cut = got.flags.contains(ReturnFlags::TRUNC);
     let len = if is_cut { got.bytes.max(copied + 1) } else { copied };

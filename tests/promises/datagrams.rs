@@ -3,6 +3,7 @@
 //! Clients are plain blocking `std` sockets. What UDP may lose it does not lose here: over loopback
 //! a datagram is in the receiver's buffer when the send returns, or there was no room.
 
+mod examples;
 mod groups;
 mod mail;
 mod waiting;
@@ -521,6 +522,8 @@ fn a_contradiction_is_refused_in_words() {
         (udp("unix:@wouldblock-no").mode(0o600), "a mode belongs to a Unix path"),
         (udp("127.0.0.1:0").mode(0o600), "a mode belongs to a Unix path"),
         (Bind::unnamed_unix().mode(0o600), "a mode belongs to a Unix path"),
+        (Bind::from(UnixDatagram::unbound().unwrap()).mode(0o600), "a mode belongs to a Unix path"),
+        (udp("unix:@wouldblock-no").multicast_ttl(1), "a Unix socket has no multicast"),
         (udp("127.0.0.1"), "invalid socket address"),
     ];
     for (bind, expected) in cases {

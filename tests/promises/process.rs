@@ -2,7 +2,7 @@
 //! a child.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -424,7 +424,11 @@ fn run_example(name: &str, args: &[&str]) -> Output {
 fn the_examples_say_what_is_wrong_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    for name in ["countdown", "echo", "hello", "offload", "setblocking"] {
+    // TCP and UDP have ports of their own.
+    let taken_udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken_udp = taken_udp.local_addr().unwrap().to_string();
+    for name in ["countdown", "echo", "hello", "offload", "setblocking", "udp_echo"] {
+        let taken = if name == "udp_echo" { &taken_udp } else { &taken };
         for (args, code) in [
             (["--listen", taken.as_str()], 1),
             (["--listen", "no-such-host.invalid:80"], 1),
