@@ -63,11 +63,17 @@ impl Subject {
         }
         let closes = self.kind == Kind::Random && self.wild > 0;
         if let (true, Some(desk)) = (closes, &mut self.desk)
-            && desk.rng.chance(10)
+            && desk.rng.chance(20)
         {
             self.oracle.before_letter(id);
             let answer = cx.close_socket(id);
             self.oracle.closes_socket(cx, id, answer);
+        }
+        if let (true, Some(desk)) = (closes, &mut self.desk)
+            && desk.rng.chance(20)
+            && let Ok(id) = cx.bind_datagram("10.0.0.1:0")
+        {
+            self.bound(cx, id, false);
         }
     }
 
