@@ -41,7 +41,6 @@ pub(crate) struct Packet {
 }
 
 /// What a datagram socket of ours did, for an oracle.
-#[allow(dead_code, reason = "the oracle comes next")]
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
     /// A receive brought this; so much room there was for it.
@@ -623,15 +622,6 @@ impl State {
             self.mail.port(number).actor = Some(actor);
         }
         any
-    }
-
-    // --- Questions for tests and oracles --------------------------------------------------------
-
-    /// The datagrams that lie with a receiver, and whether it takes more; `None`: nobody is there.
-    #[allow(dead_code, reason = "the oracle comes next")]
-    pub(crate) fn mailbox(&self, at: &Address) -> Option<(usize, bool)> {
-        let port = &self.mail.ports[self.mail.open_at(at)? as usize];
-        Some((port.queue.len(), !port.is_full()))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::socket::Socket;
 use crate::ticks::{Tick, TimerId};
 
 mod account;
+mod mail;
 mod rest;
 mod verbs;
 
@@ -225,6 +226,9 @@ pub(super) struct Oracle {
     /// Connects that were told to have failed, and how many ends there had been before shutdown.
     pub(super) connects_failed: u64,
     ended_before: u64,
+    /// Datagram sockets, and what is counted of them.
+    desks: Vec<mail::Desk>,
+    mail: mail::Counts,
     pub(super) opened: u64,
     pub(super) closed: u64,
     pub(super) callbacks: u64,
@@ -275,6 +279,8 @@ impl Oracle {
             in_open: None,
             connects_failed: 0,
             ended_before: 0,
+            desks: Vec::new(),
+            mail: mail::Counts::default(),
             opened: 0,
             closed: 0,
             callbacks: 0,

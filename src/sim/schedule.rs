@@ -14,6 +14,7 @@ use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
 use crate::reactor::Reactor;
 use crate::sim::client::{Client, Logs, Reads, Temper};
+use crate::sim::mail::Mailing;
 use crate::sim::oracle::Oracle;
 use crate::sim::subject::{Kind, OUTSIDE, Subject};
 use crate::sim::{Failure, Profile, Quiet, Told, panic_text};
@@ -57,6 +58,8 @@ struct World {
     /// In so many of a thousand callbacks the handler panics.
     panics: u32,
     unix: bool,
+    /// Datagrams, too.
+    mail: Option<Mailing>,
 }
 
 impl World {
@@ -131,6 +134,7 @@ impl World {
             wild: if rng.chance(300) { 0 } else { *rng.pick(&[20, 100, 400]) },
             panics: 0,
             unix: rng.chance(200),
+            mail: None,
         };
         world.config = world.limits(rng, bulk);
         world
@@ -309,6 +313,11 @@ impl Play {
             world.panics = *panics.pick(&[3, 30, 200]);
             world.config = world.config.isolate_panics(true);
         }
+        // Last, and from a stream of its own: worlds without datagrams are what they were.
+        world.mail = Mailing::draw(seed, world.tidy);
+        if let Some(mail) = &mut world.mail {
+            (world.profile, world.config) = mail.shape(world.profile, world.config);
+        }
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
     }
@@ -338,6 +347,7 @@ impl Play {
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
         self.outside();
         reactor.listen(to).map_err(|error| error.to_string())?;
+        self.mail(&mut reactor);
 
         // 1. Peers come, over some time.
         let span = *self.rng.pick(&[1, 1_000_000, 100_000_000]);
@@ -370,11 +380,12 @@ impl Play {
             reactor.shutdown();
         }
         self.run(&mut reactor, Horizon::Never)?;
+        let ended = self.kernel.now();
         // What is under way arrives, so that the peers know how it ended.
         let later = self.kernel.now() + 3_600_000_000_000;
         self.kernel.state().pass(later);
         let Reactor { handler, cx, .. } = &mut reactor;
-        handler.oracle.at_end(cx);
+        handler.oracle.at_end(cx, ended);
         handler.oracle.check_report(cx);
         if let Some(what) = handler.oracle.wrong() {
             return Err(what);
@@ -407,6 +418,20 @@ impl Play {
             state.serve(address, Answers::With(Box::new(make)));
         }
         state.serve(OUTSIDE[2].parse().expect("it is an address"), Answers::Never);
+    }
+
+    /// Datagram sockets, ours and those of peers.
+    fn mail(&mut self, reactor: &mut Reactor<Subject>) {
+        let Some(mail) = &mut self.world.mail else { return };
+        let peers = mail.peers(&self.kernel);
+        reactor.handler.open_desk(mail.fork(), peers.clone());
+        for (bind, connected) in mail.sockets(&peers) {
+            // The kernel may refuse to watch it.
+            if let Ok(id) = reactor.bind_datagram(bind) {
+                let Reactor { handler, cx, .. } = reactor;
+                handler.bound(cx, id, connected);
+            }
+        }
     }
 
     /// A peer that comes within this time.

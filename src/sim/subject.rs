@@ -12,12 +12,15 @@ use bytes::Bytes;
 use crate::address::Address;
 use crate::close::Closed;
 use crate::context::{Conn, Context};
+use crate::datagram::Datagram;
 use crate::handler::{Handle, Handler};
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::kernel::rng::Rng;
 use crate::sim::oracle::{Oracle, Word, planned};
 use crate::ticks::Tick;
+
+mod letters;
 
 /// Where a handler may connect to: two servers that answer, one that never does, and nobody.
 pub(super) const OUTSIDE: [&str; 5] =
@@ -60,6 +63,8 @@ pub(super) struct Subject {
     patience: u32,
     /// In which callback it panics, and how often in a thousand of them.
     panics: (Rng, u32),
+    /// Datagrams.
+    desk: Option<letters::Desk>,
 }
 
 /// One connection: its number in the kernel, and what the streamer still has to send.
@@ -84,6 +89,7 @@ impl Subject {
             handle: None,
             patience: 2000,
             panics: (Rng::new(0), 0),
+            desk: None,
         }
     }
 
@@ -149,6 +155,7 @@ impl Subject {
 
     /// A few permitted things.
     fn wander(&mut self, cx: &mut Context, own: Option<(ConnId, u32)>) {
+        self.write_letters(cx);
         for _ in 0..self.rng.below(4) {
             // Callbacks that answer each other would go on for ever.
             if self.patience == 0 {
@@ -603,6 +610,10 @@ impl Handler for Subject {
         self.oracle.tick(tick);
         self.wander(cx, None);
         self.may_panic(None);
+    }
+
+    fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
+        self.read_letter(cx, datagram);
     }
 
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {

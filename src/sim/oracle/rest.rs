@@ -23,6 +23,7 @@ impl Oracle {
     /// After every turn of the loop.
     pub(in crate::sim) fn after_turn(&mut self, cx: &Context) {
         self.turn += 1;
+        self.mail_after_turn(cx);
         let mut wrong = None;
         let mut net = self.kernel.state();
         let limits = &self.limits;
@@ -141,6 +142,7 @@ impl Oracle {
             wrong = Some(format!("promise 6: {} wait to be accepted", net.waiting()));
         }
         drop(net);
+        let wrong = wrong.or_else(|| self.mail_at_rest(cx));
         if let Some(wrong) = wrong {
             self.complain(format!("at rest, {wrong}"));
         }
@@ -301,7 +303,7 @@ impl Oracle {
     }
 
     /// When the reactor has come to its end.
-    pub(in crate::sim) fn at_end(&mut self, cx: &Context) {
+    pub(in crate::sim) fn at_end(&mut self, cx: &Context, ended: u64) {
         let net = self.kernel.state();
         let mut wrong = None;
         if net.open_files() > 0 {
@@ -352,6 +354,7 @@ impl Oracle {
         }
         drop(logs);
         drop(net);
+        let wrong = wrong.or_else(|| self.mail_at_end(cx, ended));
         if let Some(wrong) = wrong {
             self.complain(format!("at the end, {wrong}"));
         }

@@ -215,6 +215,9 @@ impl Oracle {
     /// Shutdown was asked for, when so many were closed. What has come to our kernel by then is to be
     /// answered.
     pub(in crate::sim) fn shutdown(&mut self, at_once: bool, closed: u64) {
+        if self.shutdown.is_none() {
+            self.mail_at_shutdown();
+        }
         let net = self.kernel.state();
         let now = net.now;
         match &mut self.shutdown {
