@@ -30,6 +30,7 @@ use crate::id::Token;
 use crate::readiness::Readiness;
 
 mod calls;
+mod datagram;
 mod handle;
 pub(crate) mod link;
 mod outside;
@@ -38,6 +39,7 @@ pub(crate) mod profile;
 pub(crate) mod rng;
 pub(crate) mod trace;
 
+pub(crate) use datagram::Mail;
 use handle::Descriptor;
 pub(crate) use handle::{Datagrams, Listener, Stream};
 use link::{Goodbye, Link, THERE, Transport};
@@ -166,6 +168,14 @@ enum Event {
     Answer(u32),
     /// A signal interrupts the poll.
     Signal,
+    /// A datagram comes to where it was sent.
+    Mail(u64),
+    /// A datagram has left its sender's buffer.
+    Left(u32),
+    /// ICMP tells a sender that nobody is there.
+    Unreachable(u32),
+    /// A peer with a datagram socket asked to be called.
+    ActPort(u32),
 }
 
 /// A file of the process.
@@ -188,6 +198,7 @@ struct File {
 enum Kind {
     Stream(u32),
     Listener(u32),
+    Datagrams(u32),
 }
 
 /// How far a connection attempt has come.
@@ -286,6 +297,7 @@ pub(crate) struct State {
     pub(crate) eventful: u64,
     pub(crate) trace: Trace,
     pub(crate) links: Vec<Place>,
+    pub(crate) mail: Mail,
     files: Vec<Option<File>>,
     /// Files ever opened.
     serial: u64,
@@ -324,6 +336,7 @@ impl State {
             eventful: 0,
             trace: Trace::default(),
             links: Vec::new(),
+            mail: Mail::new(seed),
             files: Vec::new(),
             serial: 0,
             open: 0,
@@ -388,7 +401,7 @@ impl State {
     fn link_of(&self, file: u32) -> u32 {
         match self.file_of(file).1 {
             Kind::Stream(link) => link,
-            Kind::Listener(_) => unreachable!("a listener is no stream"),
+            Kind::Listener(_) | Kind::Datagrams(_) => unreachable!("it is no stream"),
         }
     }
 

@@ -84,6 +84,61 @@
 //! });
 //! ```
 //!
+//! # Datagrams
+//!
+//! A [`DatagramPeer`] sends to the sockets of the reactor, and answers them. The network loses,
+//! duplicates and reorders what UDP sends, as the [`Profile`] says: here is a client that asks again
+//! until it is answered.
+//!
+//! ```
+//! # use std::time::Duration;
+//! use wouldblock::sim::{Profile, check};
+//! use wouldblock::{Address, Config, Context, Conn, Datagram, Handler, Input, Origin, SocketId, Tick};
+//! # use std::io;
+//!
+//! struct Asks {
+//!     from: Option<SocketId>,
+//!     to: Address,
+//!     answer: Option<Vec<u8>>,
+//! }
+//!
+//! impl Asks {
+//!     fn ask(&mut self, cx: &mut Context) {
+//!         let Some(socket) = self.from.filter(|_| self.answer.is_none()) else { return };
+//!         // What cannot be sent now is as good as lost.
+//!         let _ = cx.send_to(socket, &self.to, "what time is it?");
+//!         cx.set_timer(Duration::from_millis(200));
+//!     }
+//! }
+//!
+//! impl Handler for Asks {
+//!     type Session = ();
+//! #   fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> { Ok(()) }
+//! #   fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> { Ok(()) }
+//!     fn on_start(&mut self, cx: &mut Context, _: wouldblock::Handle<Self>) -> io::Result<()> {
+//!         self.from = Some(cx.bind_datagram("10.0.0.1:0")?);
+//!         self.ask(cx);
+//!         Ok(())
+//!     }
+//!     fn on_tick(&mut self, cx: &mut Context, _: Tick) {
+//!         self.ask(cx);
+//!     }
+//!     fn on_datagram(&mut self, _: &mut Context, datagram: &Datagram<'_>) {
+//!         self.answer = Some(datagram.payload.to_vec());
+//!     }
+//! }
+//!
+//! check(0..50, Profile::default().lost(300), |sim| {
+//!     let clock = sim.bind("10.0.0.9:123");
+//!     clock.answer(|_| Some(b"noon".to_vec()));
+//!     let asks = Asks { from: None, to: clock.addr(), answer: None };
+//!     let mut reactor = sim.reactor(asks, Config::default())?;
+//!     sim.advance(&mut reactor, Duration::from_secs(10))?;
+//!     assert_eq!(reactor.handler().answer.as_deref(), Some(&b"noon"[..]));
+//!     Ok(())
+//! });
+//! ```
+//!
 //! # What is simulated
 //!
 //! TCP and Unix streams: listeners with a backlog, buffers that fill, half-close, resets that
@@ -95,7 +150,10 @@
 //! Connects of the reactor go to peers that [`serve`](Sim::serve), into a [black
 //! hole](Sim::black_hole), or are refused.
 //!
-//! Not simulated: names (a listener and a peer give an address, `"IP:PORT"` or `"unix:PATH"`),
+//! Datagram sockets, UDP and Unix, connected or not: queues that fill, what ICMP tells, a receiver
+//! that does not read.
+//!
+//! Not simulated: broadcast and multicast, names (a listener and a peer give an address, `"IP:PORT"` or `"unix:PATH"`),
 //! socket options ([`Conn::fd`](crate::Conn::fd) answers `None`), other threads (a
 //! [`Handle`](crate::Handle) works, but a wake from another thread comes when it comes), and the time
 //! that a callback takes.
@@ -124,12 +182,14 @@ use crate::reactor::Reactor;
 use crate::socket::Stream;
 
 mod client;
+mod datagram;
 mod oracle;
 mod peer;
 pub mod schedule;
 mod subject;
 
 pub use crate::kernel::profile::Profile;
+pub use datagram::DatagramPeer;
 pub use peer::Peer;
 use peer::Script;
 
@@ -150,13 +210,23 @@ pub struct Sim {
     seed: u64,
     profile: Profile,
     scripts: Arc<Mutex<Vec<Arc<Mutex<Script>>>>>,
+    correspondents: Arc<Mutex<Vec<Correspondent>>>,
 }
+
+/// Where a peer with a datagram socket is, and its script.
+type Correspondent = (Address, Arc<Mutex<datagram::Script>>);
 
 impl Sim {
     /// A world that differs from others by its seed and its profile, and by nothing else.
     #[must_use]
     pub fn new(seed: u64, profile: Profile) -> Self {
-        Sim { kernel: Kernel::new(seed, profile.clone()), seed, profile, scripts: Arc::default() }
+        Sim {
+            kernel: Kernel::new(seed, profile.clone()),
+            seed,
+            profile,
+            scripts: Arc::default(),
+            correspondents: Arc::default(),
+        }
     }
 
     /// A reactor in this world, as [`Reactor::with_config`] makes one in the real one.
@@ -236,6 +306,23 @@ impl Sim {
         self.kernel.state().serve(at, Answers::Never);
     }
 
+    /// A peer with a datagram socket at `"IP:PORT"` or `"unix:PATH"`.
+    ///
+    /// # Panics
+    ///
+    /// If `at` is neither, or somebody has bound it.
+    #[must_use]
+    #[track_caller]
+    pub fn bind(&self, at: &str) -> DatagramPeer {
+        let script = Arc::default();
+        let peer =
+            DatagramPeer::new(self.kernel.clone(), datagram::address(at), Arc::clone(&script));
+        let mut all = self.correspondents.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((peer.addr(), script));
+        drop(all);
+        peer
+    }
+
     fn script(&self) -> Arc<Mutex<Script>> {
         let script = Arc::new(Mutex::new(Script::default()));
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&script));
@@ -307,6 +394,13 @@ impl Sim {
             let script = script.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(what) = script.complaint(at_rest) {
                 return Err(self.failure(format!("peer {number} {what}")));
+            }
+        }
+        let all = self.correspondents.lock().unwrap_or_else(PoisonError::into_inner);
+        for (address, script) in all.iter().filter(|_| at_rest) {
+            let script = script.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(what) = script.complaint() {
+                return Err(self.failure(format!("the peer at {address} {what}")));
             }
         }
         Ok(())

@@ -6,10 +6,15 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use wouldblock::sim::{Failure, Profile, Sim, check};
-use wouldblock::{Config, Conn, ConnId, Context, Handler, Input, Origin};
+use wouldblock::{
+    Address, Config, Conn, ConnId, Context, Datagram, Handle, Handler, Input, Origin, SocketId,
+    Tick, TimerId,
+};
 
 const SERVER: &str = "10.0.0.1:7777";
 
@@ -144,4 +149,169 @@ fn a_silent_peer_is_closed_after_a_minute_and_one_that_talks_is_not() {
         assert!(talks.is_done() && !talks.is_ended());
         Ok(())
     });
+}
+
+/// Carries numbered letters by UDP, one at a time: each again and again until it is acknowledged.
+struct Courier {
+    to: Address,
+    socket: Option<SocketId>,
+    retry: Option<TimerId>,
+    /// The first that is not acknowledged.
+    next: u32,
+    /// The bug: it sends each but once.
+    trusts: bool,
+}
+
+const LETTERS: u32 = 20;
+
+impl Courier {
+    fn send(&mut self, cx: &mut Context) {
+        if let (Some(socket), true) = (self.socket, self.next < LETTERS) {
+            // What cannot be sent now is sent again, as what is lost.
+            let _ = cx.send_to(socket, &self.to, self.next.to_be_bytes());
+            self.retry = (!self.trusts).then(|| cx.set_timer(Duration::from_millis(100)));
+        }
+    }
+}
+
+impl Handler for Courier {
+    type Session = ();
+
+    fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+        self.socket = Some(cx.bind_datagram("10.0.0.1:0")?);
+        self.send(cx);
+        Ok(())
+    }
+
+    fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
+        // An acknowledgement that came late, or twice, is of a letter before.
+        if datagram.from == self.to && datagram.payload == self.next.to_be_bytes() {
+            self.next += 1;
+            if let Some(timer) = self.retry.take() {
+                cx.cancel_timer(timer);
+            }
+            self.send(cx);
+        }
+    }
+
+    fn on_tick(&mut self, cx: &mut Context, _tick: Tick) {
+        self.send(cx);
+    }
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A network that loses every third datagram, doubles some and mixes them up.
+fn bad_network() -> Profile {
+    Profile::default().lost(300).duplicated(100).misordered(300).shortage(100).would_block(100)
+}
+
+/// Answers how many letters have arrived, first copies only, and in order.
+fn carry(sim: &Sim, trusts: bool) -> Result<u32, Failure> {
+    let peer = sim.bind("10.0.0.9:4000");
+    let arrived = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&arrived);
+    peer.answer(move |letter| {
+        let number = u32::from_be_bytes(letter.try_into().unwrap());
+        let known = count.load(Ordering::Relaxed);
+        assert!(number <= known, "{number} comes before {known}");
+        count.store(known.max(number + 1), Ordering::Relaxed);
+        // An acknowledgement may have been lost: each copy has one.
+        Some(letter.to_vec())
+    });
+    let courier = Courier { to: peer.addr(), socket: None, retry: None, next: 0, trusts };
+    let mut reactor = sim.reactor(courier, Config::default())?;
+    sim.advance(&mut reactor, Duration::from_secs(60))?;
+    Ok(arrived.load(Ordering::Relaxed))
+}
+
+#[test]
+fn letters_that_are_sent_again_arrive_on_a_bad_network() {
+    check(0..100, bad_network(), |sim| {
+        assert_eq!(carry(sim, false)?, LETTERS);
+        Ok(())
+    });
+}
+
+#[test]
+fn letters_that_are_sent_once_do_not() {
+    let lost =
+        (0..20).filter(|seed| carry(&Sim::new(*seed, bad_network()), true).unwrap() < LETTERS);
+    assert!(lost.count() > 15);
+}
+
+/// Sends back what comes.
+struct Echo;
+
+impl Handler for Echo {
+    type Session = ();
+
+    fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
+        cx.send_to(datagram.socket, &datagram.from, datagram.payload).unwrap();
+    }
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where nothing is lost, each datagram is answered, the empty one too; on Unix sockets even past one
+/// who does not read.
+#[test]
+fn each_datagram_is_answered_where_none_is_lost() {
+    for (server, one, other) in [
+        ("10.0.0.1:53", "10.0.0.2:4000", "10.0.0.3:4000"),
+        ("unix:/run/server", "unix:/run/one", "unix:/run/other"),
+    ] {
+        let profile = Profile::rough().watch_error(0).stopped(0).lost(0).duplicated(0);
+        // A Unix receiver that does not read is full soon; by UDP that would lose what is sent.
+        let unix = server.starts_with("unix:");
+        let profile = profile.mailbox(if unix { 1..=30 } else { 60..=90 });
+        check(0..50, profile, |sim| {
+            let mut reactor = sim.reactor(Echo, Config::default())?;
+            reactor.bind_datagram(server)?;
+            let (one, other) = (sim.bind(one), sim.bind(other));
+            other.stop_reading();
+            for n in 0..25 {
+                other.send_to(server, [n]);
+                one.send_to(server, [n]);
+                one.expect([n]);
+            }
+            one.send_to(server, []);
+            one.expect([]);
+            // What the kernel had no memory for is tried again after a moment.
+            sim.advance(&mut reactor, Duration::from_secs(1))?;
+            sim.run_until_idle(&mut reactor)?;
+            other.resume_reading();
+            other.expect([24]);
+            sim.advance(&mut reactor, Duration::from_secs(1))?;
+            sim.run_until_idle(&mut reactor)?;
+            assert_eq!(other.recv().len(), 24);
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_datagram_that_does_not_come_is_told() {
+    let sim = Sim::new(1, Profile::calm().lost(1000));
+    let mut reactor = sim.reactor(Echo, Config::default()).unwrap();
+    reactor.bind_datagram("10.0.0.1:53").unwrap();
+    let peer = sim.bind("10.0.0.2:4000");
+    peer.send_to("10.0.0.1:53", "hello");
+    peer.expect("hello");
+    let failure = sim.run_until_idle(&mut reactor).unwrap_err();
+    let what = "the peer at 10.0.0.2:4000 still expects \"hello\" (5 bytes), got nothing";
+    assert!(failure.what().starts_with(what), "{failure}");
+    assert!(failure.trace().contains("a datagram is lost"), "{failure}");
 }

@@ -265,6 +265,7 @@ impl State {
                 self.answer(link, What::Close, Ok(0));
                 self.after_close(link, HERE);
             }
+            Kind::Datagrams(port) => self.close_port(port),
             Kind::Listener(door) => {
                 let door = &mut self.doors[door as usize];
                 door.open = false;
@@ -281,7 +282,9 @@ impl State {
     /// Whether the kernel will watch another file (`epoll_ctl(2)`).
     pub(super) fn watch(&mut self, file: u32) -> Result<(), Errno> {
         if self.rng.chance(self.profile.watch_error) {
-            if !self.links[self.link_of(file) as usize].out {
+            if let Kind::Stream(link) = self.file_of(file).1
+                && !self.links[link as usize].out
+            {
                 self.accept_failed_at = Some(self.now);
                 self.unwatched += 1;
             }
@@ -306,6 +309,9 @@ impl State {
                 (place.to.clone(), place.from.clone())
             }
             Kind::Listener(door) => (self.doors[door as usize].address.clone(), Address::Unnamed),
+            Kind::Datagrams(port) => {
+                (self.mail.ports[port as usize].address.clone(), Address::Unnamed)
+            }
         }
     }
 }

@@ -97,36 +97,55 @@ impl Stream {
     }
 }
 
-/// A simulated datagram socket.
+/// A simulated datagram socket of the process.
 #[derive(Debug)]
-pub(crate) enum Datagrams {}
+pub(crate) struct Datagrams(Descriptor);
 
 impl Datagrams {
-    pub(crate) fn recv_from(&self, _buf: &mut [u8]) -> io::Result<(usize, usize, Address)> {
-        match *self {}
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.kernel.state()
     }
 
-    pub(crate) fn send_to(&self, _payload: &[u8], _to: Option<&Address>) -> io::Result<()> {
-        match *self {}
+    /// How many bytes were put into `buf`, how long the datagram was, and from where.
+    pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, usize, Address)> {
+        Ok(self.state().recv_from(self.0.file, buf)?)
+    }
+
+    /// `None`: to where it is connected.
+    pub(crate) fn send_to(&self, payload: &[u8], to: Option<&Address>) -> io::Result<()> {
+        Ok(self.state().send_to(self.0.file, payload, to)?)
     }
 
     pub(crate) fn local_addr(&self) -> Address {
-        match *self {}
+        let port = self.port();
+        self.state().mail.ports[port as usize].address.clone()
     }
 
-    pub(crate) fn register(&self, _token: Token) -> io::Result<()> {
-        match *self {}
+    pub(crate) fn register(&self, token: Token) -> io::Result<()> {
+        let mut state = self.state();
+        state.watch(self.0.file)?;
+        state.register(self.0.file, token, false);
+        Ok(())
+    }
+
+    /// Its number among the datagram sockets.
+    pub(crate) fn port(&self) -> u32 {
+        self.state().port_of(self.0.file)
     }
 }
 
 impl Kernel {
+    /// Binds a datagram socket, and connects it, if it is to be.
     pub(crate) fn bind_datagram(
         &self,
-        _address: Address,
-        _connected: Option<Address>,
+        address: Address,
+        connected: Option<Address>,
     ) -> io::Result<Datagrams> {
-        let _ = self;
-        Err(io::ErrorKind::Unsupported.into())
+        let mut state = self.state();
+        let port = state.bind(address, connected, None)?;
+        let file = state.mail.ports[port as usize].file.expect("the process's own");
+        drop(state);
+        Ok(Datagrams(Descriptor { kernel: self.clone(), file }))
     }
 }
 

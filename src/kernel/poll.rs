@@ -99,11 +99,16 @@ impl State {
     }
 
     pub(super) fn call_peers(&mut self) {
-        while let Some(link) = self.stirred.pop_front() {
-            self.links[link as usize].stirred = false;
-            let Some(mut actor) = self.links[link as usize].actor.take() else { continue };
-            actor.act(self, link);
-            self.links[link as usize].actor = Some(actor);
+        loop {
+            while let Some(link) = self.stirred.pop_front() {
+                self.links[link as usize].stirred = false;
+                let Some(mut actor) = self.links[link as usize].actor.take() else { continue };
+                actor.act(self, link);
+                self.links[link as usize].actor = Some(actor);
+            }
+            if !self.call_correspondents() {
+                return;
+            }
         }
     }
 
@@ -121,6 +126,10 @@ impl State {
             }
             Event::Answer(link) => self.answered(link),
             Event::Signal => self.signalled = true,
+            Event::Mail(count) => self.deliver(count),
+            Event::Left(port) => self.gave_back(port),
+            Event::Unreachable(port) => self.unreachable_told(port),
+            Event::ActPort(port) => self.stir_port(port),
         }
     }
 
@@ -308,6 +317,7 @@ impl State {
                     Readiness::EMPTY
                 }
                 Kind::Listener(_) => Readiness::READABLE,
+                Kind::Datagrams(port) => self.mask_of_port(port),
             };
             if bits.has(Readiness::URGENT)
                 && !(urgent && self.profile.flags)

@@ -39,6 +39,11 @@ pub struct Profile {
     pub(crate) late: u32,
     pub(crate) blind: u32,
     pub(crate) stopped: u32,
+    pub(crate) mailbox: RangeInclusive<usize>,
+    pub(crate) lost: u32,
+    pub(crate) duplicated: u32,
+    pub(crate) misordered: u32,
+    pub(crate) shortage: u32,
 }
 
 /// [`Profile::everyday`].
@@ -73,11 +78,17 @@ impl Profile {
             late: 0,
             blind: 0,
             stopped: 0,
+            mailbox: 256..=256,
+            lost: 0,
+            duplicated: 0,
+            misordered: 0,
+            shortage: 0,
         }
     }
 
     /// What a network does on any day: bytes come in pieces of 1 to 64, after 5 µs to 2 ms; buffers
-    /// hold 64 to 4096 bytes; reads and writes are cut short now and then.
+    /// hold 64 to 4096 bytes; reads and writes are cut short now and then. One datagram in fifty is lost,
+    /// a few come twice or out of order, and no more than 8 to 64 wait for who is to read them.
     #[must_use]
     pub fn everyday() -> Self {
         Self::calm()
@@ -87,6 +98,10 @@ impl Profile {
             .short_read(100)
             .short_write(100)
             .interrupted(10)
+            .mailbox(8..=64)
+            .lost(20)
+            .duplicated(10)
+            .misordered(50)
     }
 
     /// Everything that a kernel and a network may do, often.
@@ -102,6 +117,11 @@ impl Profile {
             .late(50)
             .blind(100)
             .stopped(2)
+            .mailbox(1..=64)
+            .lost(100)
+            .duplicated(50)
+            .misordered(200)
+            .shortage(20)
     }
 
     /// Whether the kernel's events tell more than readable and writable, and a short read or write
@@ -241,6 +261,45 @@ impl Profile {
     #[must_use]
     pub fn stopped(mut self, per_mille: u32) -> Self {
         self.stopped = per_mille;
+        self
+    }
+
+    /// How many datagrams wait for who is to read them, drawn for each socket. What is more is lost
+    /// (UDP), or the sender is told to wait (Unix). So many may be under way from a UDP socket, too,
+    /// before it is told to.
+    #[must_use]
+    pub fn mailbox(mut self, datagrams: RangeInclusive<usize>) -> Self {
+        self.mailbox = (*datagrams.start()).max(1)..=(*datagrams.end()).max(1);
+        self
+    }
+
+    /// How often the network loses a datagram of UDP.
+    #[must_use]
+    pub fn lost(mut self, per_mille: u32) -> Self {
+        self.lost = per_mille;
+        self
+    }
+
+    /// How often the network makes two datagrams of one.
+    #[must_use]
+    pub fn duplicated(mut self, per_mille: u32) -> Self {
+        self.duplicated = per_mille;
+        self
+    }
+
+    /// How often a datagram takes up to ten times as long as the slowest, and may be overtaken. The
+    /// others arrive in the order in which their sender sent them.
+    #[must_use]
+    pub fn misordered(mut self, per_mille: u32) -> Self {
+        self.misordered = per_mille;
+        self
+    }
+
+    /// How often the kernel is short of memory for a datagram to be sent (`ENOBUFS`), sometimes for up
+    /// to 50 ms. No event tells when that is over.
+    #[must_use]
+    pub fn shortage(mut self, per_mille: u32) -> Self {
+        self.shortage = per_mille;
         self
     }
 }

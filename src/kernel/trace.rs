@@ -19,6 +19,9 @@ pub(crate) enum What {
     Event(Readiness),
     Listen,
     Accept,
+    /// Of datagrams: there is room for so many bytes; so many are sent.
+    Receive(usize),
+    SendTo(usize),
     /// Asked for so many bytes.
     Read(usize),
     /// Offered so many bytes.
@@ -53,7 +56,7 @@ pub(crate) enum What {
 #[derive(Clone, Copy, Debug)]
 struct Record {
     at: u64,
-    /// A connection (peers count from 0) or, above, a listener.
+    /// A connection (peers count from 0) or, above, a datagram socket.
     who: u32,
     what: What,
     answer: Answer,
@@ -67,6 +70,8 @@ pub(crate) enum Answer {
     Error(Errno),
 }
 
+/// From here on, numbers are those of datagram sockets.
+pub(crate) const PORTS: u32 = 1 << 31;
 /// Who is nobody in particular.
 pub(crate) const NOBODY: u32 = u32::MAX;
 
@@ -142,6 +147,8 @@ impl What {
             What::PeerLeft => (20, 0),
             What::Stopped(n) => (21, n),
             What::TakeError => (22, 0),
+            What::Receive(n) => (250, n as u64),
+            What::SendTo(n) => (251, n as u64),
             What::Note(what, n) => (23 + what.len() as u64, n),
         }
     }
@@ -153,6 +160,8 @@ impl fmt::Display for Record {
         write!(f, "{:>5}.{:06} ", micros / 1_000_000, micros % 1_000_000)?;
         if self.who == NOBODY {
             f.write_str("      ")?;
+        } else if self.who >= PORTS {
+            write!(f, "@{:<4} ", self.who - PORTS)?;
         } else {
             write!(f, "#{:<4} ", self.who)?;
         }
@@ -164,6 +173,8 @@ impl fmt::Display for Record {
             What::Accept => f.write_str("accept")?,
             What::Read(n) => write!(f, "read {n}")?,
             What::Write(n) => write!(f, "write {n}")?,
+            What::Receive(n) => write!(f, "recvmsg {n}")?,
+            What::SendTo(n) => write!(f, "sendto {n}")?,
             What::TakeError => f.write_str("getsockopt(SO_ERROR)")?,
             What::Shutdown => f.write_str("shutdown(Write)")?,
             What::Close => f.write_str("close")?,
@@ -202,6 +213,8 @@ fn name(errno: Errno) -> String {
         (Errno::MFILE, "EMFILE"),
         (Errno::NFILE, "ENFILE"),
         (Errno::CONNABORTED, "ECONNABORTED"),
+        (Errno::CONNREFUSED, "ECONNREFUSED"),
+        (Errno::NOBUFS, "ENOBUFS"),
     ];
     let found = known.iter().find(|(known, _)| *known == errno);
     found.map_or_else(|| std::io::Error::from(errno).to_string(), |(_, name)| (*name).into())

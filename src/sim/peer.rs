@@ -316,7 +316,7 @@ impl Script {
 }
 
 /// Bytes as one would type them, the first of many.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(80)];
     let more = if bytes.len() > shown.len() { "..." } else { "" };
     format!("\"{}{more}\" ({} bytes)", shown.escape_ascii(), bytes.len())
