@@ -385,7 +385,9 @@ impl Oracle {
             if desk.open && cx.socket_addr(id).is_none() {
                 desk.open = false;
                 let cut = |(at, at_once): (u64, bool)| at_once || net.now >= at + shutdown_max;
-                let unread = desk.since < desk.at_shutdown.min(4096);
+                // What lay in a Unix socket goes with whom it was connected to.
+                let kept = !(desk.unix && desk.connected);
+                let unread = kept && desk.since < desk.at_shutdown.min(4096);
                 match shutdown {
                     None => wrong = Some("it is closed, and nobody closed it"),
                     Some(when) if unread && !denies && !cut(when) => {
