@@ -33,8 +33,8 @@ struct Window {
 }
 
 impl Window {
-    fn from(since: Stamp) -> Option<Window> {
-        Some(Window { since, bytes: 0 })
+    fn from(since: Stamp) -> Window {
+        Window { since, bytes: 0 }
     }
 
     fn add(&mut self, bytes: usize) {
@@ -47,7 +47,7 @@ impl Connection {
     pub(crate) fn owe_input(&mut self, begins: bool, now: Stamp) {
         let pace = &mut self.own().pace;
         if begins || pace.input.is_none() {
-            pace.input = Window::from(now);
+            pace.input = Some(Window::from(now));
             pace.stood = false;
         }
         if self.stands_still() {
@@ -57,7 +57,7 @@ impl Connection {
 
     /// Output comes to be owed.
     pub(crate) fn owe_output(&mut self, now: Stamp) {
-        self.own().pace.output = Window::from(now);
+        self.own().pace.output = Some(Window::from(now));
     }
 
     /// More has come, behind what was left over. If nothing was, and the handler waits for more than
@@ -120,13 +120,13 @@ impl Connection {
         if owed && let Some(window) = pace.input.filter(is_over) {
             input = window.bytes < least && !pace.stood;
             // While it stands there is nothing to judge: the next byte begins a window.
-            pace.input = if stands { None } else { Window::from(now) };
+            pace.input = if stands { None } else { Some(Window::from(now)) };
             pace.stood = false;
         }
         let mut output = false;
         if owing && let Some(window) = pace.output.filter(is_over) {
             output = window.bytes < least;
-            pace.output = Window::from(now);
+            pace.output = Some(Window::from(now));
         }
         debug_assert_eq!(self.phase, Phase::Open, "a close has deadlines of its own");
         if output {
