@@ -9,6 +9,8 @@ use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::timers::Stamp;
 
+mod limits;
+
 fn echo() -> impl Handler {
     handler_fn(|conn, input| {
         conn.send(input.take_all());
