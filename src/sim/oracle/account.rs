@@ -80,7 +80,12 @@ impl Account<'_> {
             }
             CloseReason::OutputLimit => owed > limits.output_max as u64,
             CloseReason::BufferedLimit => {
-                self.oracle.is_crowded && owed.saturating_add(ledger.last.1 as u64) > 0
+                // What was read since the last call, and was not enough for one, counts too; and so
+                // does the buffer in which it is waited for, when there is nothing in it.
+                let unshown = self.place.link.halves[THERE].read.saturating_sub(ledger.consumed);
+                let (_, left, word) = ledger.last;
+                let holds = owed + unshown + left as u64 > 0 || matches!(word, Word::Bytes(_));
+                self.oracle.is_crowded && holds
             }
             CloseReason::Reclaimed => {
                 let wait = limits.reclaim_idle.map_or(u64::MAX, nanos);
