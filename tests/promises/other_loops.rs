@@ -147,6 +147,23 @@ fn a_host_serves_what_one_turn_does_not_finish() {
     }
 }
 
+/// Promise 1, Traps 1 and 9: the same with datagrams, of which a turn takes so many.
+#[test]
+fn a_host_serves_the_datagrams_that_one_turn_leaves() {
+    for how in EACH {
+        let config = Config::default().datagrams_per_turn(3);
+        let mut reactor = Reactor::with_config(echo(), config).unwrap();
+        let id = reactor.bind_datagram("127.0.0.1:0").unwrap();
+        let addr = reactor.socket_addr(id).unwrap().ip().unwrap();
+        let mut host = Host::of(how, &reactor);
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..50 {
+            client.send_to(b"letter", addr).unwrap();
+        }
+        host.serve(&mut [reactor], |_, of| of[0].stats().datagrams_in == 50);
+    }
+}
+
 /// Promise 1: why a host must ask `next_timeout`: what is left to do is known to the reactor alone,
 /// and the descriptor does not tell of it again, however it is watched.
 #[test]
