@@ -29,6 +29,10 @@ struct Arguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     max_connections: Option<u32>,
+    /// Keep to the limits for a server on the internet: connections of one address, idle time, speed,
+    /// memory (`Config::public`)
+    #[arg(long)]
+    public: bool,
     /// Log only warnings and errors
     #[arg(long)]
     quiet: bool,
@@ -75,9 +79,15 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     // First: how many connections there may be follows from it.
     common::raise_descriptor_limit();
 
-    let mut config = Config::default().idle(arguments.idle);
+    let mut config = if arguments.public { Config::public() } else { Config::default() };
+    if arguments.idle.is_some() {
+        config = config.idle(arguments.idle);
+    }
     if let Some(connections) = arguments.max_connections {
         config = config.connections(connections as usize);
+    }
+    if arguments.public {
+        log::info!("peers can make it use {} MiB at most", config.worst_case_bytes() >> 20);
     }
     let mut reactor = Reactor::with_config(Echo, config)?;
 

@@ -21,6 +21,9 @@ use crate::timers::Stamp;
 pub(crate) enum Accepted {
     /// A connection, to be opened.
     Opened(ConnId),
+    /// A connection, and its place was another's, who has ended: after that was told, it is
+    /// [let in](Core::let_in).
+    Reclaimed(Socket, Address),
     /// Nobody; the next may be fine.
     Skipped,
     /// Nobody, and no use in trying on.
@@ -60,22 +63,21 @@ impl Core {
 
     /// Accepts once.
     pub(crate) fn accept(&mut self, id: ListenerId) -> Accepted {
+        let leaving = self.shutdown != Shutdown::No;
+        let full = self.conns.is_full() && !leaving;
+        if full && !self.finds_idle() {
+            return self.rest_full(id);
+        }
         let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
             return Accepted::Stopped;
         };
-        let leaving = self.shutdown != Shutdown::No;
-        if self.conns.is_full() && !leaving {
-            listener.handle_full(self.limits.connections, self.now);
-            self.resting_listeners += 1;
-            return Accepted::Stopped;
-        }
         let error = match attempt(|| listener.opened.acceptor.accept()) {
             Ok(Attempt::WouldBlock) => {
                 listener.readable = false;
                 listener.handle_success();
                 return Accepted::Stopped;
             }
-            Ok(Attempt::Ready(_)) if self.conns.is_full() => {
+            Ok(Attempt::Ready(_)) if self.conns.is_full() && !full => {
                 self.stats.refused += 1;
                 return Accepted::Skipped;
             }
@@ -85,21 +87,12 @@ impl Core {
                     self.refuse(id, &socket, &peer);
                     return Accepted::Skipped;
                 }
-                match self.admit(socket, peer, Connection::new(self.now)) {
-                    Ok(conn) => {
-                        if most.is_some() {
-                            self.count(conn);
-                        }
-                        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-                            listener.handle_success();
-                        }
-                        self.stats.accepted += 1;
-                        return Accepted::Opened(conn);
-                    }
-                    Err(error) => {
-                        self.stats.refused += 1;
-                        error
-                    }
+                if full && self.reclaim() {
+                    return Accepted::Reclaimed(socket, peer);
+                }
+                match self.let_in(id, socket, peer) {
+                    Ok(conn) => return Accepted::Opened(conn),
+                    Err(error) => error,
                 }
             }
             Err(error) => {
@@ -118,15 +111,57 @@ impl Core {
         };
         match listener.handle_error(&error, now) {
             Verdict::Skip => Accepted::Skipped,
-            Verdict::Rest => {
-                listener.resting = true;
-                self.resting_listeners += 1;
-                let retry = Listener::retry_at(now);
-                self.deadlines.set(id.token(), listener.armed, retry);
-                listener.armed = retry;
-                Accepted::Stopped
-            }
+            Verdict::Rest => self.rest_until(id, Listener::retry_at(now)),
         }
+    }
+
+    /// The house is full: the listener rests until somebody leaves, or somebody may be idle.
+    #[cold]
+    fn rest_full(&mut self, id: ListenerId) -> Accepted {
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.handle_full(self.limits.connections, self.now);
+        }
+        self.rest_until(id, self.idle_from())
+    }
+
+    /// Lets a listener rest until any connection closes, or this moment.
+    fn rest_until(&mut self, id: ListenerId, retry: Stamp) -> Accepted {
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.resting = true;
+            self.resting_listeners += 1;
+            self.deadlines.set(id.token(), listener.armed, retry);
+            listener.armed = retry;
+        }
+        Accepted::Stopped
+    }
+
+    /// Gives a place to one that was accepted.
+    pub(crate) fn let_in(
+        &mut self,
+        id: ListenerId,
+        socket: Socket,
+        peer: Address,
+    ) -> io::Result<ConnId> {
+        let mut conn = Connection::new(self.now);
+        if self.limits.first_byte.is_some() {
+            conn.flags.set(Flags::SILENT);
+        }
+        // Not if the end of another brought somebody else.
+        let admitted =
+            if self.conns.is_full() { Err(no_place()) } else { self.admit(socket, peer, conn) };
+        match admitted {
+            Ok(conn) => {
+                if self.limits.connections_per_address.is_some() {
+                    self.count(conn);
+                }
+                if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+                    listener.handle_success();
+                }
+                self.stats.accepted += 1;
+            }
+            Err(_) => self.stats.refused += 1,
+        }
+        admitted
     }
 
     /// Counts a connection among those of its address.
@@ -158,7 +193,8 @@ impl Core {
         let id = ConnId::new(self.number, slot, generation);
         let tenant = self.conns.get_mut(slot, generation).expect("just inserted");
         if let Err(error) = self.driver.register(&mut tenant.socket, id.token()) {
-            self.conns.remove(slot, generation);
+            // To its peer this was no orderly end.
+            self.conns.remove(slot, generation).inspect(|refused| refused.socket.reset_on_close());
             return Err(error);
         }
         let connecting = tenant.conn.phase() == Phase::Connecting;
@@ -232,4 +268,8 @@ impl Core {
         }
         true
     }
+}
+
+fn no_place() -> io::Error {
+    io::Error::other("the place was given to another")
 }

@@ -19,6 +19,9 @@ pub enum CloseReason {
     Aborted,
     /// A callback returned this error.
     Handler(io::Error),
+    /// A callback of this connection panicked; the error says with which words. See
+    /// [`isolate_panics`](crate::Config::isolate_panics).
+    Panic(io::Error),
     /// The socket failed, a reset by the peer included.
     Io(io::Error),
     /// [`input_max`](crate::Config::input_max) bytes lay unconsumed, or more were waited for.
@@ -28,6 +31,14 @@ pub enum CloseReason {
     /// All connections together held more than [`buffered_max`](crate::Config::buffered_max), and
     /// this one held most.
     BufferedLimit,
+    /// Accepted, and no byte came within [`first_byte`](crate::Config::first_byte).
+    FirstByte,
+    /// Fewer bytes moved than [`progress_min`](crate::Config::progress_min) asks for, while the rest
+    /// of a request or the taking of an answer was owed.
+    TooSlow,
+    /// The house was full, somebody knocked, and this one had been idle the longest:
+    /// [`reclaim_idle`](crate::Config::reclaim_idle).
+    Reclaimed,
     /// No byte moved for [`idle`](crate::Config::idle).
     Idle,
     /// Output was owed and the kernel took none of it for
@@ -44,10 +55,14 @@ impl fmt::Display for CloseReason {
             CloseReason::Local => f.write_str("closed here"),
             CloseReason::Aborted => f.write_str("aborted here"),
             CloseReason::Handler(error) => write!(f, "handler error: {error}"),
+            CloseReason::Panic(error) => write!(f, "handler panic: {error}"),
             CloseReason::Io(error) => write!(f, "socket error: {error}"),
             CloseReason::InputLimit => f.write_str("input limit reached"),
             CloseReason::OutputLimit => f.write_str("output limit passed"),
             CloseReason::BufferedLimit => f.write_str("buffered limit passed"),
+            CloseReason::FirstByte => f.write_str("first byte timeout"),
+            CloseReason::TooSlow => f.write_str("too slow"),
+            CloseReason::Reclaimed => f.write_str("idle, and its place was needed"),
             CloseReason::Idle => f.write_str("idle timeout"),
             CloseReason::WriteStall => f.write_str("write stall timeout"),
             CloseReason::Shutdown => f.write_str("shutdown"),
@@ -89,6 +104,29 @@ impl fmt::Display for Closed {
 mod tests {
     use super::*;
 
+    /// Promise 7: each reason says who did it, or which limit; no two of them the same.
+    #[test]
+    fn every_reason_reads_as_a_cause() {
+        let error = || io::Error::other("as told");
+        let lines = [
+            (CloseReason::PeerEnd, "the peer ended"),
+            (CloseReason::Local, "closed here"),
+            (CloseReason::Aborted, "aborted here"),
+            (CloseReason::Handler(error()), "handler error: as told"),
+            (CloseReason::Panic(error()), "handler panic: as told"),
+            (CloseReason::Io(error()), "socket error: as told"),
+            (CloseReason::InputLimit, "input limit reached"),
+            (CloseReason::OutputLimit, "output limit passed"),
+            (CloseReason::BufferedLimit, "buffered limit passed"),
+            (CloseReason::Idle, "idle timeout"),
+            (CloseReason::WriteStall, "write stall timeout"),
+            (CloseReason::Shutdown, "shutdown"),
+        ];
+        for (reason, line) in lines {
+            assert_eq!(reason.to_string(), line);
+        }
+    }
+
     #[test]
     fn a_close_prints_as_one_line_for_an_operator() {
         let line = |reason, unsent, clean| Closed { reason, unsent, clean }.to_string();
@@ -98,6 +136,8 @@ mod tests {
             line(CloseReason::WriteStall, 4096, false),
             "write stall timeout, 4096 bytes unsent"
         );
+        let full = Closed { reason: CloseReason::OutputLimit, unsent: 1 << 20, clean: false };
+        assert_eq!(full.to_string(), "output limit passed, 1048576 bytes unsent");
         let reset = io::Error::other("reset");
         assert_eq!(line(CloseReason::Io(reset), 1, false), "socket error: reset, 1 byte unsent");
     }

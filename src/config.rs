@@ -10,37 +10,49 @@ use std::time::Duration;
 const RESERVED_DESCRIPTORS: u64 = 32;
 /// The most connections a default configuration takes, whatever the descriptor limit.
 const DEFAULT_CONNECTIONS: usize = 65_536;
+/// What a connection takes without its buffers: its place (the vector of places grows by doubling),
+/// its entries in the queues, among the deadlines and in the count of its address, its boxes.
+const CONNECTION_BYTES: usize = 1024;
+/// What a post takes.
+const POST_BYTES: usize = 64;
+/// What a reactor takes without connections: the event list, the cork.
+const OWN_BYTES: usize = 1 << 20;
 /// A timeout longer than this (about 136 years) is the same as none, and cannot overflow a clock.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Limits and timeouts of a [`Reactor`](crate::Reactor).
 ///
-/// Sizes are in bytes. The defaults suit a server behind a firewall.
+/// Sizes are in bytes. [`Config::default`] is for a server behind a firewall, whose peers may be slow
+/// or broken but mean no harm; [`Config::public`] is for one on the internet.
 ///
-/// | setting | default | what happens there |
-/// |---|---|---|
-/// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | listeners rest until a connection closes |
-/// | [`connections_per_address`](Self::connections_per_address) | none | one more is accepted and reset |
-/// | [`input_max`](Self::input_max) | 1 MiB | unconsumed and no progress: ends with `InputLimit` |
-/// | [`output_low`](Self::output_low) | 16 KiB | at or below: reading starts again, `on_drain` |
-/// | [`output_high`](Self::output_high) | 64 KiB | above: the connection's own reading rests |
-/// | [`output_max`](Self::output_max) | 4 MiB | above: ends with `OutputLimit` |
-/// | [`read_buffer`](Self::read_buffer) | 256 KiB | the most one read takes; a longer datagram is truncated |
-/// | [`buffered_max`](Self::buffered_max) | 1 GiB | above, over all: those who hold most rest, then end with `BufferedLimit` |
-/// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the rest is accepted next turn |
-/// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the rest is received next turn |
-/// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | one more to send is dropped, the call says `WouldBlock` |
-/// | [`posts_queued`](Self::posts_queued) | 65,536 | a post is given back as `Full` |
-/// | [`idle`](Self::idle) | none | no byte moved for so long: ends with `Idle` |
-/// | [`connect`](Self::connect) | 10 s | a connect under way for so long has failed |
-/// | [`write_stall`](Self::write_stall) | 60 s | owed, none taken for so long: ends with `WriteStall` |
-/// | [`linger`](Self::linger) | 5 s | after our FIN: the connection is freed, not clean |
-/// | [`close_max`](Self::close_max) | 10 min | after close: the connection is freed, not clean |
-/// | [`shutdown_max`](Self::shutdown_max) | 10 s | after shutdown: the rest is aborted |
+/// | setting | default | `public()` | at the bound | why so much |
+/// |---|---|---|---|---|
+/// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | the same | listeners rest until a connection closes | a connection is a descriptor; 32 are for the program |
+/// | [`connections_per_address`](Self::connections_per_address) | none | 256 | one more is accepted and reset | an office behind one NAT fits; to take all 65,536 places it takes 256 addresses |
+/// | [`reclaim_idle`](Self::reclaim_idle) | none | 10 s | full, and somebody knocks: who is idle longest, for so long at least, ends with `Reclaimed` | longer than a client thinks between two requests of one page |
+/// | [`input_max`](Self::input_max) | 1 MiB | 64 KiB | unconsumed and no progress: ends with `InputLimit` | a message; in public the head of one: bodies can be consumed as they come |
+/// | [`output_low`](Self::output_low) | 16 KiB | the same | at or below: reading starts again, `on_drain` | so much goes out while a handler makes more |
+/// | [`output_high`](Self::output_high) | 64 KiB | the same | above: the connection's own reading rests | keeps a fast link busy while the handler is away |
+/// | [`output_max`](Self::output_max) | 4 MiB | 1 MiB | above: ends with `OutputLimit` | an answer sent in one piece; larger ones are streamed |
+/// | [`buffered_max`](Self::buffered_max) | 1 GiB | 256 MiB | above, over all: those who hold most rest, then end with `BufferedLimit` | what a machine can spare; in public the smallest one rents |
+/// | [`read_buffer`](Self::read_buffer) | 256 KiB | the same | the most one read takes; a longer datagram is truncated | larger ones were measured to bring nothing |
+/// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the same | the rest is accepted next turn | less than a millisecond |
+/// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the same | the rest is received next turn | about what one read of a stream costs |
+/// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | the same | one more to send is dropped, the call says `WouldBlock` | as much as the kernel's own buffer |
+/// | [`posts_queued`](Self::posts_queued) | 65,536 | the same | a post is given back as `Full` | one for each connection |
+/// | [`first_byte`](Self::first_byte) | none | 10 s | accepted and silent for so long: ends with `FirstByte` | a lost packet is sent again after 1, 3 and 7 s |
+/// | [`progress_min`](Self::progress_min) | none | 4 KiB in 30 s | owing, and fewer bytes moved in the window: ends with `TooSlow` | a short request takes one packet; 137 bytes a second is less than any modem |
+/// | [`idle`](Self::idle) | none | 60 s | no byte moved for so long: ends with `Idle` | what browsers and proxies keep a connection for, about |
+/// | [`connect`](Self::connect) | 10 s | the same | a connect under way for so long has failed | as `first_byte` |
+/// | [`write_stall`](Self::write_stall) | 60 s | 30 s | owed, none taken for so long: ends with `WriteStall` | some retransmissions; a peer that is gone shows in no other way |
+/// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN: the connection is freed, not clean | a round trip, and one retransmission |
+/// | [`close_max`](Self::close_max) | 10 min | 60 s | after close: the connection is freed, not clean | the last answer over a slow link: 4 MiB at 7 KiB a second, 1 MiB at 17 |
+/// | [`shutdown_max`](Self::shutdown_max) | 10 s | the same | after shutdown: the rest is aborted | what service managers wait at least |
+/// | [`isolate_panics`](Self::isolate_panics) | no | no | a panic of the handler goes through | a bug should show; who runs on says so |
 ///
-/// One connection holds at most `input_max` of input and `output_max` of output; the read buffer
-/// is one for all. Not guaranteed: a bound on the sum over all connections below
-/// `connections × (input_max + output_max)`.
+/// One connection holds at most `input_max` of input and `output_max` of output, all together at
+/// most `buffered_max`; the read buffer is one for all. What that comes to is
+/// [`worst_case_bytes`](Self::worst_case_bytes).
 ///
 /// # Examples
 ///
@@ -57,6 +69,7 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 pub struct Config {
     pub(crate) connections: Option<usize>,
     pub(crate) connections_per_address: Option<usize>,
+    pub(crate) reclaim_idle: Option<Duration>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,
@@ -67,12 +80,15 @@ pub struct Config {
     pub(crate) datagrams_per_turn: usize,
     pub(crate) datagrams_queued: usize,
     pub(crate) posts_queued: usize,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) progress_min: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,
     pub(crate) shutdown_max: Duration,
+    pub(crate) isolate_panics: bool,
 }
 
 impl Default for Config {
@@ -80,6 +96,7 @@ impl Default for Config {
         Config {
             connections: None,
             connections_per_address: None,
+            reclaim_idle: None,
             input_max: 1 << 20,
             output_low: 16 << 10,
             output_high: 64 << 10,
@@ -90,17 +107,71 @@ impl Default for Config {
             datagrams_per_turn: 64,
             datagrams_queued: 256 << 10,
             posts_queued: 65_536,
+            first_byte: None,
+            progress_min: None,
             idle: None,
             connect: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),
             linger: Duration::from_secs(5),
             close_max: Duration::from_secs(600),
             shutdown_max: Duration::from_secs(10),
+            isolate_panics: false,
         }
     }
 }
 
 impl Config {
+    /// For a server whose peers are strangers: the limits of the table's third column.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::Config;
+    ///
+    /// let config = Config::public().connections(10_000);
+    /// assert!(config.worst_case_bytes() < 1 << 30);
+    /// ```
+    #[must_use]
+    pub fn public() -> Self {
+        Config::default()
+            .connections_per_address(Some(256))
+            .reclaim_idle(Some(Duration::from_secs(10)))
+            .input_max(64 << 10)
+            .output_max(1 << 20)
+            .buffered_max(256 << 20)
+            .first_byte(Some(Duration::from_secs(10)))
+            .progress_min(4 << 10, Duration::from_secs(30))
+            .idle(Some(Duration::from_secs(60)))
+            .write_stall(Duration::from_secs(30))
+            .linger(Duration::from_secs(2))
+            .close_max(Duration::from_secs(60))
+    }
+
+    /// The most memory that peers can make a reactor with these limits use, in bytes, whatever they
+    /// do: 1 KiB for each of the [`connections`](Self::connections) (65,536 if they are not set), twice
+    /// [`buffered_max`](Self::buffered_max) and what one callback may add, since buffers grow by
+    /// doubling; the read buffer; 64 bytes for each post; and 1 MiB that is there in any case.
+    ///
+    /// Not counted: [`datagrams_queued`](Self::datagrams_queued) for each datagram socket, of which the
+    /// program has as many as it binds; the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)); sessions and whatever
+    /// else the handler keeps; what a posted closure has captured; buffers that shared bytes are a
+    /// small part of; what the allocator wastes.
+    #[must_use]
+    pub fn worst_case_bytes(&self) -> usize {
+        let connections = self.connections.unwrap_or(DEFAULT_CONNECTIONS);
+        let one_more = self.input_max.saturating_add(self.output_max);
+        let held = self.buffered_max.saturating_add(one_more).saturating_mul(2);
+        [
+            connections.saturating_mul(CONNECTION_BYTES),
+            held,
+            self.read_buffer,
+            self.posts_queued.saturating_mul(POST_BYTES),
+            OWN_BYTES,
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+
     /// The most connections at a time. At this number listeners rest, and clients wait in the
     /// kernel's backlog until a connection closes.
     ///
@@ -126,6 +197,24 @@ impl Config {
     #[must_use]
     pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
         self.connections_per_address = connections;
+        self
+    }
+
+    /// Gives the place of the longest idle connection to whoever knocks while all
+    /// [`connections`](Self::connections) are taken, if no byte of it has moved for so long at least;
+    /// the newcomer is accepted first, so that nobody ends in vain. Without it, and where nobody is
+    /// idle so long, listeners rest and newcomers wait.
+    ///
+    /// It ends at once, with [`Reclaimed`](crate::CloseReason::Reclaimed): nothing is owed to it, so
+    /// nothing is lost by that. Not chosen: who is owed output, has sent what is not consumed, is
+    /// paused or [held](crate::Conn::hold), or has ended its side. A handler that is to answer later
+    /// holds the connection meanwhile.
+    ///
+    /// The cost: a pass over all connections finds up to 256 of the longest idle, and comes at most
+    /// once in 10 ms, only while the house is full and somebody knocks. Default: none.
+    #[must_use]
+    pub fn reclaim_idle(mut self, idle_for: Option<Duration>) -> Self {
+        self.reclaim_idle = idle_for;
         self
     }
 
@@ -225,6 +314,39 @@ impl Config {
         self
     }
 
+    /// How long an accepted connection may take to say anything: a peer that only holds a place gives
+    /// it back soon. Not counted against one whose reading the application paused, or let rest,
+    /// before the first byte; adopted and outbound ones are free of it. It ends with
+    /// [`FirstByte`](crate::CloseReason::FirstByte). Default: no limit.
+    #[must_use]
+    pub fn first_byte(mut self, timeout: Option<Duration>) -> Self {
+        self.first_byte = timeout;
+        self
+    }
+
+    /// How much must move in each window of time while something is owed, or the connection ends
+    /// with [`TooSlow`](crate::CloseReason::TooSlow): what a peer that sends or reads a byte now and
+    /// then (slowloris) is found out by. Default: no limit, and 0 bytes are none.
+    ///
+    /// Two things may be owed, each with windows of its own. *The rest of a request*: input that the
+    /// handler left unconsumed, from the call that left it until one consumes any of it; so a request
+    /// that is longer than the window needs so many bytes in each, and a short one must be complete
+    /// within the window. A window in which the application paused or [held](crate::Conn::hold) the
+    /// connection, or the library let it rest, is not counted: a handler that leaves input because
+    /// *it* waits for something says so in this way; after it, counting begins with the next byte. And
+    /// *an answer*: output that is queued, until the kernel has taken all. Who owes nothing may be
+    /// silent: that is for [`idle`](Self::idle). Input that is consumed as it comes is no debt,
+    /// however slow.
+    ///
+    /// Not guaranteed: that a slow reader is found at exactly this rate. The kernel takes ahead, and
+    /// reports room only when a third of its send buffer is free (`tcp_wmem`, tcp(7)): the slower a
+    /// link, the longer the window should be.
+    #[must_use]
+    pub fn progress_min(mut self, bytes: usize, window: Duration) -> Self {
+        self.progress_min = Some((bytes, window));
+        self
+    }
+
     /// How long an open connection may go without a byte read or taken by the kernel, paused or
     /// not; a connection may have [one of its own](crate::Conn::set_idle_timeout). Default: no limit.
     #[must_use]
@@ -269,6 +391,35 @@ impl Config {
         self
     }
 
+    /// Whether a panic of the handler ends one connection instead of the reactor. Default: it does
+    /// not, a panic goes through [`Reactor::run`](crate::Reactor::run), and dropping the reactor
+    /// frees every descriptor.
+    ///
+    /// If `isolate` is true, then a panic in a callback of a connection (`on_open`, `on_data`,
+    /// `on_eof`, `on_drain`, `on_timer`, [`post_to`](crate::Handle::post_to)) ends that connection
+    /// with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, so that no peer takes half
+    /// an answer for a whole one; `on_close` is given its session as the panic left it (after a panic
+    /// in `on_open` there is none, and no `on_close`). A panic in a callback of no connection
+    /// (`on_tick`, `on_datagram`, `on_close`, `on_connect_failed`, `on_shutdown`,
+    /// [`post`](crate::Handle::post))
+    /// ends nobody; the callback is not called again for the same thing. Each is one line in the log,
+    /// at `error`, and counted in [`Stats::panics`](crate::Stats::panics). Only `on_start` is not
+    /// isolated: a server whose start failed has not started.
+    ///
+    /// The handler's own fields are as the panic left them: turn this on if it can bear that. What
+    /// std prints of a panic it prints all the same
+    /// ([`panic::set_hook`](std::panic::set_hook) changes that). In a program built with
+    /// `panic = "abort"` nothing can be caught, and this changes nothing. It costs nothing where
+    /// nobody panics.
+    ///
+    /// Not guaranteed: that a panic in a destructor stays here, of a posted closure that is dropped
+    /// unrun, say.
+    #[must_use]
+    pub fn isolate_panics(mut self, isolate: bool) -> Self {
+        self.isolate_panics = isolate;
+        self
+    }
+
     /// Refuses contradictions, by name. `ceiling`: how many connections can be told apart.
     pub(crate) fn check(&self, ceiling: usize) -> io::Result<()> {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -286,6 +437,9 @@ impl Config {
             if value == 0 {
                 return refuse(format!("Config: {name} is 0"));
             }
+        }
+        if self.progress_min.is_some_and(|(bytes, window)| bytes > 0 && window.is_zero()) {
+            return refuse("Config: progress_min has a window of no time".into());
         }
         if self.connections.unwrap_or(1) > ceiling {
             return refuse(format!("Config: connections is above {ceiling}"));
@@ -326,6 +480,7 @@ impl Config {
         Limits {
             connections,
             connections_per_address: self.connections_per_address,
+            reclaim_idle: self.reclaim_idle.filter(|idle| *idle < FOREVER),
             input_max: self.input_max,
             output_low: self.output_low,
             output_high: self.output_high,
@@ -335,12 +490,15 @@ impl Config {
             accepts_per_turn: self.accepts_per_turn,
             datagrams_per_turn: self.datagrams_per_turn,
             datagrams_queued: self.datagrams_queued,
+            first_byte: self.first_byte.filter(|wait| *wait < FOREVER),
+            progress_min: self.progress_min.filter(|(bytes, wait)| *bytes > 0 && *wait < FOREVER),
             idle: self.idle.filter(|idle| *idle < FOREVER),
             connect: self.connect.min(FOREVER),
             write_stall: self.write_stall.min(FOREVER),
             linger: self.linger.min(FOREVER),
             close_max: self.close_max.min(FOREVER),
             shutdown_max: self.shutdown_max.min(FOREVER),
+            isolate_panics: self.isolate_panics,
         }
     }
 }
@@ -350,6 +508,7 @@ impl Config {
 pub(crate) struct Limits {
     pub(crate) connections: usize,
     pub(crate) connections_per_address: Option<usize>,
+    pub(crate) reclaim_idle: Option<Duration>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,
@@ -360,12 +519,15 @@ pub(crate) struct Limits {
     pub(crate) accepts_per_turn: usize,
     pub(crate) datagrams_per_turn: usize,
     pub(crate) datagrams_queued: usize,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) progress_min: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,
     pub(crate) shutdown_max: Duration,
+    pub(crate) isolate_panics: bool,
 }
 
 #[cfg(test)]
@@ -379,6 +541,29 @@ mod tests {
     #[test]
     fn the_defaults_do_not_contradict_themselves() {
         Config::default().check(1000).unwrap();
+        Config::public().check(1000).unwrap();
+    }
+
+    /// Promise 4: the table tells what is so.
+    #[test]
+    fn the_table_has_a_row_for_each_setting() {
+        let text = include_str!("config.rs");
+        let fields = format!("{:?}", Config::default());
+        let names = fields.split([' ', '{']).filter_map(|word| word.strip_suffix(':'));
+        let mut rows = 0;
+        for name in names {
+            assert!(text.contains(&format!("/// | [`{name}`](Self::{name}) | ")), "{name}");
+            rows += 1;
+        }
+        assert_eq!(rows, 19);
+    }
+
+    #[test]
+    fn the_worst_case_is_reckoned_without_overflow() {
+        let config = Config::default().buffered_max(usize::MAX).connections(usize::MAX);
+        assert_eq!(config.worst_case_bytes(), usize::MAX);
+        let public = Config::public().connections(65_536).worst_case_bytes();
+        assert!((512 << 20..640 << 20).contains(&public), "{public}");
     }
 
     /// Promise 4: a limit that cannot hold is refused by name.

@@ -27,6 +27,7 @@ use own::Own;
 
 mod late;
 mod own;
+mod pace;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,7 @@ impl Connection {
         match attempt(|| io.read(buf)) {
             Ok(Attempt::Ready(n)) if n > 0 => {
                 self.heard = now;
+                self.flags.clear(Flags::SILENT);
                 if n < room && proof && self.readiness.trusts_short_read() {
                     self.readiness.forget_readable();
                     self.flags.set(Flags::EXHAUSTED);
@@ -143,6 +145,7 @@ impl Connection {
                 if !self.readiness.is_error() {
                     self.readiness.forget_readable();
                 }
+                self.flags.clear(Flags::SILENT);
                 self.flags.set(Flags::EXHAUSTED);
                 self.flags.set(Flags::PEER_ENDED);
                 self.end_if_failed();
@@ -174,6 +177,7 @@ impl Connection {
         });
         let n = self.handle_write(result, offered, now, proof);
         self.output.advance(n);
+        self.pace_output(n);
         n
     }
 
@@ -332,6 +336,7 @@ impl Connection {
     }
 
     pub(crate) fn pause(&mut self) {
+        self.stand_still();
         self.flags.set(Flags::PAUSED);
     }
 
@@ -349,6 +354,7 @@ impl Connection {
             self.flags.clear(Flags::FULL_DUPLEX);
             if self.flags.has(Flags::HIGH) {
                 self.flags.set(Flags::RESTING);
+                self.stand_still();
             }
             return;
         }
@@ -363,6 +369,7 @@ impl Connection {
     pub(crate) fn hold(&mut self, hold: bool) {
         if hold {
             self.flags.set(Flags::HELD);
+            self.stand_still();
         } else {
             self.flags.clear(Flags::HELD);
         }
@@ -410,6 +417,7 @@ impl Connection {
             self.flags.set(Flags::HIGH);
             if !self.flags.has(Flags::FULL_DUPLEX) {
                 self.flags.set(Flags::RESTING);
+                self.stand_still();
             }
         } else if queued <= limits.output_low {
             if self.flags.has(Flags::HIGH) {

@@ -27,6 +27,7 @@ use crate::id::{
 use crate::input::{Leftover, ReadBuffer, Wait};
 use crate::listener::Listener;
 use crate::offer::{Offer, Work, join};
+use crate::report::ShutdownReport;
 use crate::slots::Slots;
 use crate::socket::Socket;
 use crate::stats::Stats;
@@ -38,7 +39,13 @@ pub(crate) use datagram::Received;
 mod buffered;
 mod datagram;
 mod ended;
+mod leaving;
+mod panicked;
 mod poll;
+mod reclaim;
+
+/// The name under which the log tells of connections, whichever file says it.
+const TARGET: &str = "wouldblock::core";
 
 /// Counts the reactors of the process, for their number in a [`ConnId`].
 static REACTORS: AtomicU8 = AtomicU8::new(0);
@@ -89,6 +96,8 @@ pub(crate) struct Core {
     pub(crate) buffered: usize,
     /// When the next warning about them may be logged.
     warn_from: Stamp,
+    /// Those whose places may be given to others.
+    idlers: reclaim::Idlers,
     /// Those accepted, by where they come from; empty where that is not limited.
     pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
@@ -109,6 +118,10 @@ pub(crate) struct Core {
     pub(crate) shutdown: Shutdown,
     /// When shutdown has taken too long; `NEVER`: it has not begun.
     pub(crate) leave_by: Stamp,
+    /// When it began; `NEVER`: it has not.
+    pub(crate) leaving_since: Stamp,
+    /// Who was cut at the end, so far; to be told when it is over.
+    pub(crate) report: ShutdownReport,
     /// Connections whose deadline waits until they were served, with the moment of their entry.
     pub(crate) postponed: Vec<(ConnId, Stamp)>,
     /// The timers of the reactor.
@@ -141,6 +154,7 @@ impl Core {
             sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
             buffered: 0,
             warn_from: Stamp::default(),
+            idlers: reclaim::Idlers::default(),
             crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
@@ -155,6 +169,8 @@ impl Core {
             serving: None,
             shutdown: Shutdown::No,
             leave_by: Stamp::NEVER,
+            leaving_since: Stamp::NEVER,
+            report: ShutdownReport::default(),
             postponed: Vec::new(),
             ticks: Ticks::new(number),
             poll_was_full: false,
@@ -300,8 +316,12 @@ impl Core {
                         let waited = Wait::Nothing;
                         return Work::Data(Offer::Shared { before: 0, new: n, waited });
                     }
+                    if limits.progress_min.is_some() {
+                        conn.pace_input(n, now);
+                    }
                     let work = join(conn, buffer, n);
                     conn.recount(&mut self.buffered);
+                    self.arm(id);
                     self.weigh();
                     return work;
                 }
@@ -350,6 +370,7 @@ impl Core {
         let (now, limits) = (self.now, &self.limits);
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { conn, .. }) = tenant else { return };
+        let begins = consumed > 0 || matches!(offer, Offer::Shared { before: 0, .. });
         conn.leftover = Some(match offer {
             Offer::Shared { .. } => {
                 Box::new(Leftover::new(&offer.window(buffer)[consumed..], wait))
@@ -361,6 +382,10 @@ impl Core {
         });
         conn.handle_left(consumed, now, limits);
         conn.recount(&mut self.buffered);
+        if limits.progress_min.is_some() {
+            conn.owe_input(begins, now);
+            self.arm(id);
+        }
         self.weigh();
     }
 
@@ -424,37 +449,6 @@ impl Core {
         if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
             conn.flags.set(Flags::QUEUED);
             self.run.push_back(id.token());
-        }
-    }
-
-    /// If the last turn ended in a panic of a connection's callback, and the caller goes on: ends
-    /// that connection, and forgets what it had not sent yet, which is nobody else's.
-    #[inline]
-    pub(crate) fn recover(&mut self) {
-        if let Some(id) = self.current {
-            self.recover_from(id);
-        }
-        if self.serving.is_some() {
-            // A panic in `on_datagram`: there may be more behind that one.
-            self.end_socket_turn();
-        }
-    }
-
-    #[cold]
-    fn recover_from(&mut self, id: ConnId) {
-        self.current = None;
-        self.end_expire();
-        if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
-            let panic = io::Error::other("a callback panicked");
-            conn.cut(CloseReason::Handler(panic));
-        }
-        self.cork.clear();
-        self.settle(id);
-        // If it was the turn of a listener that the panic cut short, nobody has queued it again.
-        for listener in self.listener_ids() {
-            if !self.run.contains(&listener.token()) {
-                self.end_listener_turn(listener);
-            }
         }
     }
 
@@ -528,38 +522,7 @@ impl Core {
         }
     }
 
-    // --- Shutdown -------------------------------------------------------------------------------
-
-    /// Every connection is given one more read, and leaves when it is done. From here on the
-    /// reactor has a deadline of its own.
-    pub(crate) fn begin_leaving(&mut self) {
-        self.leave_by = self.now.after(self.limits.shutdown_max);
-        // For the poll's timeout.
-        self.deadlines.set(Token::WAKER, Stamp::NEVER, self.leave_by);
-        for id in self.connection_ids() {
-            if let Some(tenant) = self.tenant_mut(id) {
-                tenant.conn.handle_shutdown();
-                self.touch(id);
-            }
-        }
-        for id in self.socket_ids() {
-            if let Some(socket) = self.sockets.get_mut(id.slot, id.generation) {
-                socket.handle_shutdown();
-                self.settle_socket(id);
-            }
-        }
-    }
-
-    /// Ends every connection at once, and closes the datagram sockets.
-    pub(crate) fn cut_all(&mut self) {
-        self.close_all_sockets();
-        for id in self.connection_ids() {
-            if let Some(tenant) = self.tenant_mut(id) {
-                tenant.conn.cut(CloseReason::Shutdown);
-                self.touch(id);
-            }
-        }
-    }
+    // --- Questions ------------------------------------------------------------------------------
 
     /// All present connections, whatever their phase.
     pub(crate) fn connection_ids(&self) -> Vec<ConnId> {

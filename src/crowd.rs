@@ -24,8 +24,8 @@ impl Place {
         Some(match peer.ip()?.ip().to_canonical() {
             IpAddr::V4(ip) => Place::V4(ip.octets()),
             IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-                Place::V6([a, b, c, d, e, f, g, h])
+                let octets = ip.octets();
+                Place::V6(*octets.first_chunk().expect("sixteen bytes begin with eight"))
             }
         })
     }

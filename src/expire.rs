@@ -63,7 +63,7 @@ impl Core {
     }
 
     /// Sees that a connection is looked at when its nearest deadline has come.
-    fn arm(&mut self, id: ConnId) {
+    pub(crate) fn arm(&mut self, id: ConnId) {
         let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return;
         };

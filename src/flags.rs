@@ -61,6 +61,8 @@ impl Flags {
 
     /// It is counted among those of its address.
     pub(crate) const COUNTED: Flags = Flags(1 << 24);
+    /// It was accepted, and the peer has not said anything yet.
+    pub(crate) const SILENT: Flags = Flags(1 << 25);
 
     /// Any of these takes a connection off the common path.
     pub(crate) const SLOW: Flags = Flags(

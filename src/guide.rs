@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in five pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in six pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -7,11 +7,15 @@
 //!    limits, its shutdown and its tests.
 //! 3. [Connecting out](connecting_out): a server that asks another one. Failures, names, and two
 //!    connections as one.
-//! 4. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
+//! 4. [Other loops](other_loops): the reactor inside an epoll of yours, or inside tokio; two
+//!    reactors in one thread.
+//! 5. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
-//! 5. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
+//! 6. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
 //!    does there, when it waits, and what stands for it here; the three classic programs; a
 //!    port-forwarder and a chat.
+//! 6. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
+//!    would see; why it does not happen here, and which test shows it.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
 //! only, so a program cannot name it.
@@ -25,8 +29,14 @@ pub mod first_protocol {}
 #[doc = include_str!("../docs/guide/connecting_out.md")]
 pub mod connecting_out {}
 
+#[doc = include_str!("../docs/guide/other_loops.md")]
+pub mod other_loops {}
+
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}
 
 #[doc = include_str!("../docs/guide/from_python.md")]
 pub mod from_python {}
+
+#[doc = include_str!("../docs/guide/failure_modes.md")]
+pub mod failure_modes {}

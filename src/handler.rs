@@ -25,11 +25,19 @@ use crate::ticks::Tick;
 ///
 /// An `Err` from a callback of a connection flushes what was sent, then closes the connection with
 /// [`CloseReason::Handler`](crate::CloseReason::Handler): the "400 Bad Request" before it goes
-/// out. A panic passes through [`Reactor::run`](crate::Reactor::run); dropping the reactor frees
-/// every descriptor. Who catches it and runs on finds the connection whose callback panicked ended,
-/// with [`CloseReason::Handler`](crate::CloseReason::Handler), and the others served. Not
-/// guaranteed after a panic in `on_start`, `on_shutdown`, `on_close` or `on_connect_failed`: drop
-/// the reactor then.
+/// out.
+///
+/// # Panics
+///
+/// A panic of a callback passes through [`Reactor::run`](crate::Reactor::run); dropping the reactor
+/// frees every descriptor. With [`isolate_panics`](crate::Config::isolate_panics) it ends one
+/// connection and the reactor runs on.
+///
+/// Who catches a panic that passed through may run on as well: the connection whose callback
+/// panicked is ended, with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, and the
+/// others are served. What panicked is not called again: not `on_start`, nor `on_shutdown`, nor
+/// `on_close` for the same connection, whose session is gone. The shutdown that was under way goes
+/// on.
 ///
 /// # Examples
 ///
@@ -284,7 +292,8 @@ impl<H: Handler> Orders<H> {
 /// # Posted closures
 ///
 /// Each runs once, on the reactor's thread, as a callback does: it must not block, its sends leave
-/// when it returns, a panic passes through [`Reactor::run`](crate::Reactor::run). Those of one
+/// when it returns, a panic passes through [`Reactor::run`](crate::Reactor::run) or is
+/// [isolated](crate::Config::isolate_panics). Those of one
 /// thread run in the order in which it posted them. At most 256 run in a turn, so that a flood of
 /// them keeps no socket waiting.
 ///

@@ -39,7 +39,7 @@ pub(crate) mod profile;
 pub(crate) mod rng;
 pub(crate) mod trace;
 
-pub(crate) use datagram::Mail;
+pub(crate) use datagram::{Deed, Mail, Packet};
 use handle::Descriptor;
 pub(crate) use handle::{Datagrams, Listener, Stream};
 use link::{Goodbye, Link, THERE, Transport};

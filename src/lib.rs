@@ -222,6 +222,7 @@ mod output;
 mod post;
 mod reactor;
 mod readiness;
+mod report;
 mod send;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -244,6 +245,7 @@ pub use crate::input::Input;
 pub use crate::listen::Listen;
 pub use crate::post::PostError;
 pub use crate::reactor::Reactor;
+pub use crate::report::{Cut, ShutdownReport, Stage};
 pub use crate::slots::ConnMap;
 pub use crate::socket::Stream;
 pub use crate::stats::{ClosedCounts, Stats};

@@ -17,7 +17,8 @@ use crate::timers::Stamp;
 const RETRY: Duration = Duration::from_millis(100);
 /// So many failed accepts in a row are still taken for one peer's each.
 const PATIENCE: usize = 64;
-/// At most one warning of a listener in this time: a flood at the limit must not flood the log.
+/// At most one warning of a listener in this time, and one error: a flood at the limit must not
+/// flood the log.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Whose trouble a failed accept is.
@@ -57,6 +58,8 @@ pub(crate) struct Listener {
     failures: usize,
     /// When the next warning may be logged.
     warn_from: Stamp,
+    /// When the next error may be: no warning hides it.
+    complain_from: Stamp,
 }
 
 impl Listener {
@@ -70,6 +73,7 @@ impl Listener {
             armed: Stamp::NEVER,
             failures: 0,
             warn_from: Stamp::default(),
+            complain_from: Stamp::default(),
         }
     }
 
@@ -93,20 +97,22 @@ impl Listener {
             return Verdict::Skip;
         }
         self.failures = 0;
-        if self.may_warn(now) {
-            let (level, how) = match trouble {
-                Trouble::Peer | Trouble::Shortage => (log::Level::Warn, "resting"),
-                // Tried again all the same: giving up would help nobody.
-                Trouble::Lasting => (log::Level::Error, "which may not pass by itself"),
-            };
-            log::log!(level, "{}: cannot accept, {how}: {error}", self.address);
+        match trouble {
+            Trouble::Peer | Trouble::Shortage if self.may_warn(now) => {
+                log::warn!("{}: cannot accept, resting: {error}", self.address);
+            }
+            // Tried again all the same: giving up would help nobody.
+            Trouble::Lasting if is_due(&mut self.complain_from, now) => {
+                let own = &self.address;
+                log::error!("{own}: cannot accept, which may not pass by itself: {error}");
+            }
+            Trouble::Peer | Trouble::Shortage | Trouble::Lasting => {}
         }
         Verdict::Rest
     }
 
     /// The house is full.
     pub(crate) fn handle_full(&mut self, connections: usize, now: Stamp) {
-        self.resting = true;
         if self.may_warn(now) {
             log::warn!("{}: resting at {connections} connections, the limit", self.address);
         }
@@ -127,12 +133,17 @@ impl Listener {
     }
 
     fn may_warn(&mut self, now: Stamp) -> bool {
-        let may = now >= self.warn_from;
-        if may {
-            self.warn_from = now.after(WARN_INTERVAL);
-        }
-        may
+        is_due(&mut self.warn_from, now)
     }
+}
+
+/// Whether a line may be logged again, and if so, not another for a while.
+fn is_due(from: &mut Stamp, now: Stamp) -> bool {
+    let is_due = now >= *from;
+    if is_due {
+        *from = now.after(WARN_INTERVAL);
+    }
+    is_due
 }
 
 /// Whose trouble a failed accept is. Linux passes a new socket's pending error through accept

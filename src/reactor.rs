@@ -21,14 +21,17 @@ use crate::id::{ConnId, ListenerId, Origin, SocketId, Target};
 use crate::input::{Input, ReadBuffer, Wait};
 use crate::listen::Listen;
 use crate::offer::{Offer, Work};
+use crate::report::ShutdownReport;
 use crate::socket::Stream;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 use due::{Inbox, POSTS_PER_TURN};
+use panics::guarded;
 
 mod datagram;
 mod due;
 mod leave;
+mod panics;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).
@@ -208,7 +211,13 @@ impl<H: Handler> Reactor<H> {
     /// Runs one turn of the loop, waiting at most `timeout` (`None`: as long as nothing happens).
     /// For a loop that is not ours; [`run`](Self::run) is nothing but this, again and again.
     ///
-    /// Answers `false` once shutdown is complete.
+    /// Answers `false` once shutdown is complete, and from then on.
+    ///
+    /// In another loop, turn with a timeout of zero each time its wait is over, whatever ended it;
+    /// at the least when the descriptor was told of (`AsFd`) and while
+    /// [`next_timeout`](Self::next_timeout) is zero. One turn does a bounded piece of work. A turn
+    /// too many is harmless and costs a system call. See
+    /// [other loops](crate::guide::other_loops) in the guide.
     ///
     /// # Errors
     ///
@@ -218,6 +227,8 @@ impl<H: Handler> Reactor<H> {
             self.start()?;
         }
         if self.state == State::Over {
+            // Nobody, unless a panic came between.
+            self.tell_the_rest();
             return Ok(false);
         }
         self.cx.core.recover();
@@ -252,7 +263,7 @@ impl<H: Handler> Reactor<H> {
         // The level is what counts, not the wake: mio's poll(2) backend empties the wake's
         // descriptor when it arms a socket again, whoever filled it.
         self.hear_orders();
-        let timeout = if self.inbox.0.posts.is_waiting() { Some(Duration::ZERO) } else { timeout };
+        let timeout = if self.has_own_work() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Stamp::default()),
@@ -321,8 +332,10 @@ impl<H: Handler> Reactor<H> {
         let session = session.expect("an open connection has a session");
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, &[]);
-        let result = callback(&mut self.handler, &mut conn, session);
-        self.cx.core.end_callback(id, &[], result);
+        match guarded(|| callback(&mut self.handler, &mut conn, session)) {
+            Ok(result) => self.cx.core.end_callback(id, &[], result),
+            Err(panic) => self.end_panicked(id, panic),
+        }
     }
 
     #[inline]
@@ -340,7 +353,11 @@ impl<H: Handler> Reactor<H> {
         let session = session.expect("an open connection has a session");
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, window);
-        let result = callback(&mut self.handler, &mut conn, session, &mut input);
+        let call = || callback(&mut self.handler, &mut conn, session, &mut input);
+        let result = match guarded(call) {
+            Ok(result) => result,
+            Err(panic) => return self.end_panicked(id, panic),
+        };
         let (consumed, wait) = input.finish();
         self.cx.core.end_callback(id, window, result);
         if consumed < window.len() || matches!(wait, Wait::Bytes(_)) {
@@ -353,6 +370,14 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..self.cx.core.limits.accepts_per_turn {
             match self.cx.core.accept(id) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(id)),
+                Accepted::Reclaimed(socket, peer) => {
+                    for _ in 0..self.cx.core.ended_len() {
+                        self.tell_ended();
+                    }
+                    if let Ok(conn) = self.cx.core.let_in(id, socket, peer) {
+                        self.open(conn, Origin::Accepted(id));
+                    }
+                }
                 Accepted::Skipped => {}
                 Accepted::Stopped => break,
             }
@@ -367,14 +392,15 @@ impl<H: Handler> Reactor<H> {
         }
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, &[]);
-        let result = match self.handler.on_open(&mut conn, origin) {
-            Ok(session) => {
+        let handler = &mut self.handler;
+        match guarded(|| handler.on_open(&mut conn, origin)) {
+            Ok(Ok(session)) => {
                 self.sessions[slot] = Some(session);
-                Ok(())
+                self.cx.core.end_callback(id, &[], Ok(()));
             }
-            Err(error) => Err(error),
-        };
-        self.cx.core.end_callback(id, &[], result);
+            Ok(Err(error)) => self.cx.core.end_callback(id, &[], Err(error)),
+            Err(panic) => self.end_panicked(id, panic),
+        }
         self.cx.core.settle(id);
     }
 
@@ -410,11 +436,15 @@ impl<H: Handler> Reactor<H> {
             Some((id, Ended::Connection(closed))) => {
                 let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
                 if let Some(session) = session {
-                    self.handler.on_close(&mut self.cx, id, session, closed);
+                    self.call_aside("on_close", |handler, cx| {
+                        handler.on_close(cx, id, session, closed);
+                    });
                 }
             }
             Some((id, Ended::Connect { tag, error })) => {
-                self.handler.on_connect_failed(&mut self.cx, id, tag, error);
+                self.call_aside("on_connect_failed", |handler, cx| {
+                    handler.on_connect_failed(cx, id, tag, error);
+                });
             }
             None => {}
         }
@@ -429,26 +459,74 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// How long another loop may wait before it must call [`turn`](Self::turn) even if the
-    /// descriptor is not ready; `None`: as long as it is not.
+    /// descriptor is not ready; `None`: as long as it is not. To be asked before each wait: a turn,
+    /// a post and the clock change it.
+    ///
+    /// Zero before the first turn, while there is work that the kernel knows nothing of, and after
+    /// the end. Where a wait counts milliseconds, round up: rounded down, the last one is spent
+    /// waiting for nothing, again and again. A turn that comes early acts on nothing early.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         if self.state == State::New || self.state == State::Over {
             return Some(Duration::ZERO);
         }
-        if self.inbox.0.posts.is_waiting() {
+        if self.has_own_work() {
             return Some(Duration::ZERO);
         }
         self.cx.core.next_timeout(self.cx.core.driver.now())
     }
 
-    /// Begins an orderly shutdown in the next turn. As [`Context::shutdown`].
+    /// Whether there is something to do that the core does not know of.
+    #[inline]
+    fn has_own_work(&self) -> bool {
+        // Everybody has left, and a panic of the last callback came before the end.
+        let is_to_end = self.state == State::Leaving && self.cx.core.is_empty();
+        self.inbox.0.posts.is_waiting() || is_to_end
+    }
+
+    /// Begins an orderly shutdown in the next turn. As [`Context::shutdown`]. Before the first turn:
+    /// that one calls `on_start`, which may listen as ever, and the shutdown begins after it.
     pub fn shutdown(&mut self) {
+        if self.state == State::New {
+            return self.handle().shutdown();
+        }
         self.cx.shutdown();
     }
 
-    /// Aborts every connection in the next turn, and ends. As [`Context::shutdown_now`].
+    /// Aborts every connection in the next turn, and ends. As [`Context::shutdown_now`]. Before the
+    /// first turn: as [`shutdown`](Self::shutdown).
     pub fn shutdown_now(&mut self) {
+        if self.state == State::New {
+            return self.handle().shutdown_now();
+        }
         self.cx.shutdown_now();
+    }
+
+    /// How the shutdown went: who left in time, who was cut, and what those were owed. `None` before
+    /// the end. After an error of [`run`](Self::run) it tells whom that cut.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wouldblock::{Config, Reactor, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let config = Config::default().shutdown_max(Duration::from_secs(5));
+    /// let mut reactor = Reactor::with_config(handler_fn(|_, _| Ok(())), config)?;
+    /// reactor.shutdown();
+    /// reactor.run()?;
+    /// let report = reactor.shutdown_report().expect("it is over");
+    /// assert_eq!((report.done, report.cut), (0, 0));
+    /// for cut in &report.cuts {
+    ///     eprintln!("{}: {} bytes were not delivered", cut.peer, cut.unsent);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn shutdown_report(&self) -> Option<&ShutdownReport> {
+        (self.state == State::Over).then_some(&self.cx.core.report)
     }
 
     /// What the reactor has counted.
@@ -476,11 +554,24 @@ impl<H: Handler> Reactor<H> {
 }
 
 where_the_poll_has_a_descriptor! {
-    /// The poll's descriptor, for another loop: readable when a turn has something to do, apart
-    /// from what [`Reactor::next_timeout`] says.
+    /// The poll's descriptor, for another loop: readable when the kernel has news for a turn. What
+    /// is left to do without any is told by [`Reactor::next_timeout`] alone, so a host asks both.
+    ///
+    /// It may be watched level-triggered, edge-triggered (`EPOLLET`) or one-shot, `EPOLLIN` only,
+    /// and by an epoll that is watched itself (`epoll(7)`); only [`Reactor::turn`] makes it silent.
+    /// One and the same for the reactor's whole life, and closed with it.
+    ///
+    /// Not with mio's poll(2) backend, which has no descriptor.
     impl<H: Handler> std::os::fd::AsFd for Reactor<H> {
         fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
             self.cx.core.driver.as_fd()
+        }
+    }
+
+    /// The same as a number, for a host that owns what it watches (tokio's `AsyncFd`).
+    impl<H: Handler> std::os::fd::AsRawFd for Reactor<H> {
+        fn as_raw_fd(&self) -> std::os::fd::RawFd {
+            std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(self))
         }
     }
 }

@@ -172,6 +172,9 @@ impl Core {
         }
         if before == 0 {
             conn.handle_owed(now);
+            if limits.progress_min.is_some() {
+                conn.owe_output(now);
+            }
         }
         match piece {
             Piece::Copy(bytes) => conn.output.push(&bytes[skip..]),

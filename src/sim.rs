@@ -183,6 +183,7 @@ use crate::socket::Stream;
 
 mod client;
 mod datagram;
+mod mail;
 mod oracle;
 mod peer;
 pub mod schedule;

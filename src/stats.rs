@@ -17,7 +17,8 @@ pub struct Stats {
     pub connected: u64,
     /// Connects that failed: refused, unreachable, timed out. Not those that were cancelled.
     pub connect_errors: u64,
-    /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
+    /// Connections accepted and ended at once, before `on_open`: no room at shutdown (or where it was
+    /// made by [`reclaim_idle`](crate::Config::reclaim_idle) and taken by another), or the
     /// kernel would not watch them.
     pub refused: u64,
     /// Connections accepted and reset at once, before `on_open`: their address had
@@ -54,6 +55,9 @@ pub struct Stats {
     pub posts: u64,
     /// Closures posted to a connection that was gone, closing or not open yet: dropped.
     pub posts_missed: u64,
+    /// Panics of the handler that ended nobody but a connection, or nobody: those caught by
+    /// [`isolate_panics`](crate::Config::isolate_panics), in whatever callback. 0 without it.
+    pub panics: u64,
     /// Turns of the loop.
     pub turns: u64,
 }
@@ -67,10 +71,14 @@ pub struct ClosedCounts {
     pub local: u64,
     pub aborted: u64,
     pub handler: u64,
+    pub panic: u64,
     pub io: u64,
     pub input_limit: u64,
     pub output_limit: u64,
     pub buffered_limit: u64,
+    pub first_byte: u64,
+    pub too_slow: u64,
+    pub reclaimed: u64,
     pub idle: u64,
     pub write_stall: u64,
     pub shutdown: u64,
@@ -84,10 +92,14 @@ impl ClosedCounts {
             + self.local
             + self.aborted
             + self.handler
+            + self.panic
             + self.io
             + self.input_limit
             + self.output_limit
             + self.buffered_limit
+            + self.first_byte
+            + self.too_slow
+            + self.reclaimed
             + self.idle
             + self.write_stall
             + self.shutdown
@@ -99,10 +111,14 @@ impl ClosedCounts {
             CloseReason::Local => &mut self.local,
             CloseReason::Aborted => &mut self.aborted,
             CloseReason::Handler(_) => &mut self.handler,
+            CloseReason::Panic(_) => &mut self.panic,
             CloseReason::Io(_) => &mut self.io,
             CloseReason::InputLimit => &mut self.input_limit,
             CloseReason::OutputLimit => &mut self.output_limit,
             CloseReason::BufferedLimit => &mut self.buffered_limit,
+            CloseReason::FirstByte => &mut self.first_byte,
+            CloseReason::TooSlow => &mut self.too_slow,
+            CloseReason::Reclaimed => &mut self.reclaimed,
             CloseReason::Idle => &mut self.idle,
             CloseReason::WriteStall => &mut self.write_stall,
             CloseReason::Shutdown => &mut self.shutdown,
@@ -123,10 +139,14 @@ mod tests {
             CloseReason::Local,
             CloseReason::Aborted,
             CloseReason::Handler(io::Error::other("x")),
+            CloseReason::Panic(io::Error::other("x")),
             CloseReason::Io(io::Error::other("x")),
             CloseReason::InputLimit,
             CloseReason::OutputLimit,
             CloseReason::BufferedLimit,
+            CloseReason::FirstByte,
+            CloseReason::TooSlow,
+            CloseReason::Reclaimed,
             CloseReason::Idle,
             CloseReason::WriteStall,
             CloseReason::Shutdown,

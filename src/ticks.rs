@@ -139,7 +139,7 @@ mod tests {
         let mut ticks = Ticks::new(0);
         let mut timer = ticks.set(at(1), Duration::ZERO);
         let first = timer.slot;
-        for n in 0..1_000_000 {
+        for n in 0..if cfg!(miri) { 1000 } else { 1_000_000 } {
             assert!(ticks.cancel(timer));
             timer = ticks.set(at(n), Duration::ZERO);
             assert_eq!(timer.slot, first);

@@ -18,6 +18,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -25,9 +26,10 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use wouldblock::{Config, Reactor};
 
@@ -81,12 +83,22 @@ enum Peer {
     Waits,
 }
 
-/// A server below which calls fail as a test says. Both files are gone when it is.
+/// A server below which calls fail as a test says.
 struct Faulty {
     child: Child,
     /// Shared with the shim in the child.
     rules: File,
-    path: PathBuf,
+    path: Path,
+}
+
+/// Where the rules are, and with another end the server's Unix socket. Both are removed with it.
+struct Path(PathBuf);
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(self.0.with_extension("sock"));
+    }
 }
 
 /// What the server counted.
@@ -105,15 +117,20 @@ struct Counts {
 fn shim() -> Option<&'static PathBuf> {
     static SHIM: OnceLock<Option<PathBuf>> = OnceLock::new();
     SHIM.get_or_init(|| {
-        let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("fault-{}.so", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        // Another run may be at it, or at work with it.
+        let new = folder.join(format!("fault-{}.so", std::process::id()));
+        let to = folder.join("fault.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shim/fault.c");
         let built = Command::new("cc")
             .args(["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O2", "-o"])
-            .args([to.as_os_str(), source.as_ref(), "-ldl".as_ref()])
+            .args([new.as_os_str(), source.as_ref(), "-ldl".as_ref()])
             .output();
         match built {
-            Ok(Output { status, .. }) if status.success() => Some(to),
+            Ok(Output { status, .. }) if status.success() => {
+                fs::rename(new, &to).unwrap();
+                Some(to)
+            }
             Ok(Output { stderr, .. }) => skip(&String::from_utf8_lossy(&stderr)),
             Err(error) => skip(&format!("there is no cc: {error}")),
         }
@@ -139,9 +156,10 @@ impl Faulty {
         );
         let path = std::env::temp_dir().join(name);
         let rules = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let path = Path(path);
         rules.set_len(RULES * RULE).unwrap();
         let mut command = child::command("child_echo");
-        command.env("LD_PRELOAD", shim).env("WOULDBLOCK_FAULTS", &path);
+        command.env("LD_PRELOAD", shim).env("WOULDBLOCK_FAULTS", &path.0);
         let child = Child::start(command);
         let faulty = Faulty { child, rules, path };
         if faulty.read(Call::Accept, Field::Here) == 1 {
@@ -203,18 +221,19 @@ impl Faulty {
         (0..n).map(knock).collect()
     }
 
-    /// Watches it suffer: in half a second it makes few calls, uses little CPU, writes few lines,
-    /// and serves who is inside.
+    /// Watches it suffer for half a second or more: it makes few calls, at most `calls_max` in each
+    /// tenth of a second between two rests, uses little CPU, and serves who is inside.
     #[track_caller]
     fn assert_calm(&self, inside: &mut TcpStream, call: Call, calls_max: u64) {
-        let (ticks, calls) = (self.child.cpu_ticks(), self.calls(call));
+        let (ticks, calls, start) = (self.child.cpu_ticks(), self.calls(call), Instant::now());
         for _ in 0..50 {
             ping(inside, b"not hurt");
             watch(Duration::from_millis(10));
         }
         let (ticks, calls) = (self.child.cpu_ticks() - ticks, self.calls(call) - calls);
-        assert!(ticks < 20, "{ticks}0 ms of CPU in half a second");
-        assert!(calls <= calls_max, "{calls} calls in half a second");
+        let tenths = start.elapsed().as_millis() as u64 / 100 + 1;
+        assert!(ticks < 4 * tenths, "{ticks}0 ms of CPU in {tenths}00 ms");
+        assert!(calls <= calls_max * (tenths + 1), "{calls} calls in {tenths}00 ms");
     }
 
     fn lines(&self, level: &str) -> usize {
@@ -236,9 +255,8 @@ impl Faulty {
         let turns = ask(&mut last).turns - before;
         assert!(turns < 30, "{turns} turns were taken in 200 ms in which nothing happened");
         drop(last);
-        let Faulty { child, path, .. } = self;
+        let Faulty { child, path: _path, .. } = self;
         child.end();
-        fs::remove_file(path).unwrap();
     }
 }
 
@@ -330,7 +348,7 @@ fn a_shortage_makes_the_door_rest_and_hurts_nobody() {
     {
         server.fail(Call::Accept, error, FOR_EVER);
         let mut clients = server.knock(20);
-        server.assert_calm(&mut inside, Call::Accept, 20);
+        server.assert_calm(&mut inside, Call::Accept, 2);
         assert_eq!(ask(&mut inside).accepted, 1 + 20 * round as u64, "{error:?}");
         server.mend(Call::Accept);
         for (n, client) in clients.iter_mut().enumerate() {
@@ -347,8 +365,7 @@ fn a_shortage_makes_the_door_rest_and_hurts_nobody() {
     server.end(inside);
 }
 
-/// Promise 6, Trap 23: a close lets one in, though the rest of the door's rest is not over: what is
-/// short may be what was freed.
+/// Promise 6, Trap 23: every third accept finds nothing left: a rest now and then, and all come in.
 #[test]
 fn a_shortage_that_comes_and_goes_stops_nobody() {
     let Some(server) = Faulty::serve() else { return };
@@ -411,10 +428,10 @@ fn an_error_of_one_peer_without_end_does_not_spin() {
     ping(&mut inside, b"hello");
     for (error, calls) in [
         // Sixty-four in a row, then a rest of a tenth of a second.
-        (Errno::PERM, 64 * 7),
-        (Errno::PROTO, 64 * 7),
+        (Errno::PERM, 64),
+        (Errno::PROTO, 64),
         // Each of them tried seventeen times.
-        (Errno::INTR, 64 * 17 * 7),
+        (Errno::INTR, 64 * 17),
     ] {
         server.fail(Call::Accept, error, FOR_EVER);
         let mut clients = server.knock(20);
@@ -440,7 +457,7 @@ fn a_broken_listener_is_told_of_and_ends_nobody() {
     for error in [Errno::INVAL, Errno::BADF, Errno::NOTSOCK, Errno::NOSYS] {
         server.fail(Call::Accept, error, FOR_EVER);
         let mut clients = server.knock(5);
-        server.assert_calm(&mut inside, Call::Accept, 20);
+        server.assert_calm(&mut inside, Call::Accept, 2);
         server.mend(Call::Accept);
         for (n, client) in clients.iter_mut().enumerate() {
             assert_eq!(read_n(client, 5), number(n as u32), "{error:?}");
@@ -477,12 +494,18 @@ fn who_cannot_be_watched_is_refused_and_the_next_is_not() {
         assert_eq!(after.accepted - before.accepted, 7, "{error:?}");
         wait_until("the descriptors are given back", || server.child.descriptors() == base);
 
+        // What a peer sees is no orderly end.
+        server.fail(Call::EpollAdd, error, 1);
+        let end = server.child.connect().read(&mut [0]).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+        let refused_before = ask(&mut inside).refused;
+
         // Without end: some ten are tried in a second, the others wait.
         server.fail(Call::EpollAdd, error, FOR_EVER);
         let clients = server.knock(40);
-        server.assert_calm(&mut inside, Call::EpollAdd, 20);
+        server.assert_calm(&mut inside, Call::EpollAdd, 2);
         server.mend(Call::EpollAdd);
-        let refused = ask(&mut inside).refused - after.refused;
+        let refused = ask(&mut inside).refused - refused_before;
         for (n, mut client) in clients.into_iter().enumerate().skip(refused as usize) {
             assert_eq!(read_n(&mut client, 5), number(n as u32), "{error:?}");
         }
@@ -501,9 +524,9 @@ fn a_shortage_does_not_delay_the_end() {
         ping(&mut inside, b"hello");
         server.fail(Call::Accept, error, FOR_EVER);
         let waiting = server.knock(5);
-        server.assert_calm(&mut inside, Call::Accept, 64 * 17 * 7);
+        server.assert_calm(&mut inside, Call::Accept, 64 * 17);
         inside.write_all(b"and this").unwrap();
-        let Faulty { mut child, path, .. } = server;
+        let Faulty { mut child, path: _path, .. } = server;
         drop(child.process.stdin.take());
         assert_eq!(read_to_end(&mut inside), b"and this");
         drop(inside);
@@ -512,7 +535,6 @@ fn a_shortage_does_not_delay_the_end() {
             // Nobody took it in: the kernel resets it with its listener.
             assert!(client.read_exact(&mut [0]).is_err());
         }
-        fs::remove_file(path).unwrap();
     }
 }
 
@@ -538,14 +560,44 @@ fn a_poll_that_is_interrupted_ten_thousand_times_loses_nothing() {
             ping(client, &number(round));
         }
     }
-    server.assert_calm(&mut inside, Call::Poll, 400);
+    server.assert_calm(&mut inside, Call::Poll, 80);
     server.mend(Call::Poll);
     assert_eq!(server.lines("WARN") + server.lines("ERROR"), 0, "{}", server.child.stderr());
     drop(clients);
     server.end(inside);
 }
 
+/// Promise 7: a poll that is broken ends the server, with its error; who is inside is told by the end
+/// of the connection.
+#[test]
+fn a_poll_that_is_broken_ends_the_server_with_its_error() {
+    let Some(server) = Faulty::serve() else { return };
+    let mut inside = server.child.connect();
+    ping(&mut inside, b"hello");
+    server.fail(Call::Poll, Errno::BADF, 1);
+    inside.write_all(b"wake").unwrap();
+    let Faulty { mut child, path: _path, .. } = server;
+    assert_eq!(child.wait().code(), Some(101), "the panic of a test whose `run` has failed");
+    assert!(child.stderr().contains("the poll failed, giving up: Bad file descriptor"));
+    // What it had sent was echoed, or not.
+    let (_, end) = read_until_gone(&mut inside);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
 // ---- recv and send --------------------------------------------------------------------------
+
+/// Sends a little and reads nothing until all of it is back: the reads of a client make room, and the
+/// event that tells of it tells of the server's input as well, and so would hide a stall.
+fn assert_echoes_unasked<S: Read + Write + AsFd>(mut client: S) {
+    let sent = [b'!'; 100];
+    client.write_all(&sent).unwrap();
+    let mut back = [0; 200];
+    wait_until("all of it is back", || {
+        let seen = rustix::net::recv(&client, &mut back[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        seen.is_ok_and(|(n, _)| n == sent.len())
+    });
+    client.read_exact(&mut back[..sent.len()]).unwrap();
+}
 
 /// Sends on one thread and reads on this one; all of it must come back.
 fn assert_echoes<S: Read + Write + Send>(mut writer: S, mut reader: S, seed: u64, n: usize) {
@@ -570,7 +622,7 @@ fn short_counts_that_prove_nothing_lose_nothing() {
     let Some(server) = Faulty::serve() else { return };
     let mut inside = server.child.connect();
     ping(&mut inside, b"hello");
-    let path = server.path.with_extension("sock");
+    let path = server.path.0.with_extension("sock");
     for (seed, (read, write)) in
         [(1, 0), (7, 0), (0, 1), (0, 100), (3, 2), (1, 1)].into_iter().enumerate()
     {
@@ -580,10 +632,12 @@ fn short_counts_that_prove_nothing_lose_nothing() {
         most(Call::SendMsg, write);
         let unix = UnixStream::connect(&path).unwrap();
         unix.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_echoes_unasked(&unix);
         assert_echoes(&unix, &unix, seed as u64, 20 * KIB);
         // Over epoll a short count on TCP is a proof, and one that is none a lost edge.
         if cfg!(mio_unsupported_force_poll_poll) {
             let tcp = server.child.connect();
+            assert_echoes_unasked(&tcp);
             assert_echoes(&tcp, &tcp, seed as u64, 20 * KIB);
         }
     }
@@ -683,15 +737,16 @@ fn child_thousand_clients() {
         .collect();
     wait_until("all descriptors are used", || ask(&mut inside).accept_shortages > 0);
     // It rests, with all of them at the door.
-    let (ticks, before) = (server.cpu_ticks(), ask(&mut inside));
+    let (ticks, before, start) = (server.cpu_ticks(), ask(&mut inside), Instant::now());
     for _ in 0..50 {
         ping(&mut inside, b"not hurt");
         watch(Duration::from_millis(10));
     }
-    let after = ask(&mut inside);
-    let (ticks, errors) = (server.cpu_ticks() - ticks, after.accept_errors - before.accept_errors);
-    assert!(ticks < 20, "{ticks}0 ms of CPU in half a second at the limit");
-    assert!(errors <= 20, "{errors} accepts failed in half a second at the limit");
+    let errors = ask(&mut inside).accept_errors - before.accept_errors;
+    let ticks = server.cpu_ticks() - ticks;
+    let tenths = start.elapsed().as_millis() as u64 / 100 + 1;
+    assert!(ticks < 4 * tenths, "{ticks}0 ms of CPU in {tenths}00 ms at the limit");
+    assert!(errors <= 2 * (tenths + 1), "{errors} failed accepts in {tenths}00 ms at the limit");
     // In order, each one that leaves lets one in.
     let rest = clients.split_off(many / 2);
     for (n, mut client) in clients.into_iter().enumerate() {

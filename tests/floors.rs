@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 15] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["kernel"],
-    &["socket", "input", "output", "slots", "timers", "stats", "post", "crowd"],
+    &["socket", "input", "output", "slots", "timers", "stats", "report", "post", "crowd"],
     &["listen", "heap"],
     &["ticks", "bind"],
     &["conn", "listener", "driver", "cork", "frame", "datagram"],

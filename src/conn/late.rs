@@ -28,6 +28,11 @@ impl Connection {
                 self.flags.set(Flags::CUT);
                 self.end(CloseReason::Idle, now, limits);
             }
+            Phase::Open if self.first_byte_by(limits) <= now => {
+                self.flags.set(Flags::CUT);
+                self.end(CloseReason::FirstByte, now, limits);
+            }
+            Phase::Open if self.paced_at(limits) <= now => self.judge(now, limits),
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
             // Or a timer: not ours to act on.
@@ -39,7 +44,10 @@ impl Connection {
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
             Phase::Connecting => self.heard.after(limits.connect),
-            Phase::Open => self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at()),
+            Phase::Open => {
+                let given = self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at());
+                given.min(self.first_byte_by(limits)).min(self.paced_at(limits))
+            }
             Phase::Draining => self.stalls_at(limits).min(self.closing),
             Phase::Lingering => self.closing,
             Phase::Closed => Stamp::NEVER,
@@ -55,6 +63,29 @@ impl Connection {
             Phase::Draining => stalled || self.closing <= now,
             Phase::Lingering => true,
             Phase::Connecting | Phase::Closed => false,
+        }
+    }
+
+    /// Since when no byte has moved, if it owes nothing, is owed nothing and waits for nobody.
+    pub(crate) fn idle_since(&self) -> Option<Stamp> {
+        let busy = [Flags::QUEUED, Flags::TOUCHED, Flags::HELD].map(|flag| self.flags.has(flag));
+        let idle = self.is_plain() && busy == [false; 3] && self.leftover.is_none();
+        idle.then(|| self.heard.max(self.taken))
+    }
+
+    /// Ends an idle one at once, without a reset and without a linger: nothing is on its way.
+    pub(crate) fn reclaim(&mut self, reason: CloseReason) {
+        self.flags.set(Flags::CUT);
+        self.reason.get_or_insert(reason);
+        self.finish_off();
+    }
+
+    /// By when the peer must have said something.
+    fn first_byte_by(&self, limits: &Limits) -> Stamp {
+        match limits.first_byte {
+            // Nothing was read, so this is when it was accepted.
+            Some(timeout) if self.flags.has(Flags::SILENT) => self.heard.after(timeout),
+            _ => Stamp::NEVER,
         }
     }
 

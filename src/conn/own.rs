@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::pace::Pace;
 use super::{Connection, Phase};
 use crate::config::Limits;
 use crate::flags::Flags;
@@ -23,6 +24,8 @@ pub(crate) struct Own {
     /// So many turns it was put off.
     put_off: u8,
     idle: Idle,
+    /// How fast the peer is while it owes us the rest of something, or we owe it something.
+    pub(super) pace: Pace,
     /// Bytes sent that the kernel will never take.
     unsent: u64,
 }
@@ -38,7 +41,7 @@ enum Idle {
 }
 
 impl Connection {
-    fn own(&mut self) -> &mut Own {
+    pub(super) fn own(&mut self) -> &mut Own {
         self.own.get_or_insert_default()
     }
 

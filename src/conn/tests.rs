@@ -228,6 +228,32 @@ fn output_above_high_rests_reading_until_low() {
     assert!(conn.is_reading() && conn.is_runnable(&limits()), "10 queued is low");
 }
 
+/// Promise 5: who stops being full duplex between low and high rests if its output was above high and
+/// has not come down to low, and only then.
+#[test]
+fn an_end_of_full_duplex_between_the_marks_goes_by_where_output_was() {
+    let mut conn = readable();
+    conn.full_duplex(true);
+    conn.output.push(&[0; 21]);
+    conn.handle_level(0, &limits());
+    assert!(conn.is_reading(), "above high, and full duplex");
+    flush(&mut conn, false, &[Step::Take(6)]);
+    conn.full_duplex(false);
+    assert!(!conn.is_reading(), "15 queued, after 21");
+    conn.full_duplex(true);
+    assert!(conn.is_reading() && conn.is_runnable(&limits()), "and back");
+    conn.full_duplex(false);
+    flush(&mut conn, false, &[Step::Take(5)]);
+    assert!(conn.is_reading(), "10 queued is low");
+
+    let mut conn = readable();
+    conn.full_duplex(true);
+    conn.output.push(&[0; 15]);
+    conn.handle_level(0, &limits());
+    conn.full_duplex(false);
+    assert!(conn.is_reading(), "15 queued, and never more");
+}
+
 /// Trap 41: a crossing is told once, and only when it is over.
 #[test]
 fn each_crossing_of_high_is_owed_one_drain() {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Core, Ended, Tenant};
+use super::{Core, Ended, TARGET, Tenant};
 use crate::address::cannot_connect;
 use crate::close::CloseReason;
 use crate::flags::Flags;
@@ -36,6 +36,9 @@ impl Core {
             | CloseReason::OutputLimit
             | CloseReason::BufferedLimit
             | CloseReason::Idle
+            | CloseReason::FirstByte
+            | CloseReason::TooSlow
+            | CloseReason::Reclaimed
             | CloseReason::WriteStall => log::Level::Info,
             // A close of ours that a deadline cut short. A peer that resets chose to.
             CloseReason::PeerEnd
@@ -48,7 +51,7 @@ impl Core {
             }
             _ => log::Level::Debug,
         };
-        log::log!(level, "{}: closed ({id}): {closed}", tenant.peer);
+        log::log!(target: TARGET, level, "{}: closed ({id}): {closed}", tenant.peer);
         drop(tenant);
         self.wake_listeners();
         Some((id, Ended::Connection(closed)))
@@ -67,7 +70,7 @@ impl Core {
         };
         drop(tenant.socket);
         let error = cannot_connect(tenant.peer, cause);
-        log::debug!("{error} ({id})");
+        log::debug!(target: TARGET, "{error} ({id})");
         self.wake_listeners();
         Ended::Connect { tag, error }
     }

@@ -41,7 +41,6 @@ pub(crate) struct Packet {
 }
 
 /// What a datagram socket of ours did, for an oracle.
-#[allow(dead_code, reason = "the oracle comes next")]
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
     /// A receive brought this; so much room there was for it.
@@ -379,6 +378,7 @@ impl State {
     fn put(&mut self, number: u32, payload: &Arc<[u8]>, to: Option<&Address>) -> Result<(), Errno> {
         let port = &self.mail.ports[number as usize];
         let is_unix = port.is_unix();
+        let is_there = to.is_none();
         let to = to.or(port.connected.as_ref()).cloned();
         let other_family = to.as_ref().is_some_and(|to| to.ip().is_none() != is_unix);
         if other_family || (!is_unix && to.is_none()) {
@@ -398,6 +398,9 @@ impl State {
             return Ok(());
         }
         let result = to.ok_or(Errno::NOTCONN).and_then(|to| self.hand_over(packet(to)));
+        if is_there && result == Err(Errno::CONNREFUSED) {
+            self.disconnect(number);
+        }
         let port = self.mail.port(number);
         if let (Err(_), Some(file), true) = (result, port.file, port.has_room()) {
             // What it had allocated is freed, and that wakes it (`sock_wfree`).
@@ -423,6 +426,16 @@ impl State {
         self.mail.port(sender).sending += 1;
         self.arrive_at(number, packet);
         Ok(())
+    }
+
+    /// Whom a Unix socket was connected to is found gone: so is what lay here unread
+    /// (`unix_dgram_disconnected`).
+    fn disconnect(&mut self, number: u32) {
+        let port = self.mail.port(number);
+        port.connected = None;
+        for packet in std::mem::take(&mut port.queue) {
+            self.gave_back(packet.sender);
+        }
     }
 
     fn unix_at(&self, to: &Address) -> Result<u32, Errno> {
@@ -623,15 +636,6 @@ impl State {
             self.mail.port(number).actor = Some(actor);
         }
         any
-    }
-
-    // --- Questions for tests and oracles --------------------------------------------------------
-
-    /// The datagrams that lie with a receiver, and whether it takes more; `None`: nobody is there.
-    #[allow(dead_code, reason = "the oracle comes next")]
-    pub(crate) fn mailbox(&self, at: &Address) -> Option<(usize, bool)> {
-        let port = &self.mail.ports[self.mail.open_at(at)? as usize];
-        Some((port.queue.len(), !port.is_full()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Datagrams, handed to the handler.
 
 use super::Reactor;
+use super::panics::guarded;
 use crate::core::Received;
 use crate::datagram::Datagram;
 use crate::handler::Handler;
@@ -19,7 +20,10 @@ impl<H: Handler> Reactor<H> {
                     let payload = self.buffer.filled(0, copied);
                     let truncated = len > copied;
                     let datagram = Datagram { payload, from, socket: id, truncated, len };
-                    self.handler.on_datagram(&mut self.cx, &datagram);
+                    let (handler, cx) = (&mut self.handler, &mut self.cx);
+                    if let Err(panic) = guarded(|| handler.on_datagram(cx, &datagram)) {
+                        self.note_panic("on_datagram", panic);
+                    }
                     bytes += copied;
                 }
                 Received::Skipped => {}

@@ -40,7 +40,7 @@ impl<H: Handler> Reactor<H> {
             match post {
                 Post::Any(closure) => {
                     self.cx.core.stats.posts += 1;
-                    closure(&mut self.handler, &mut self.cx);
+                    self.call_aside("a posted closure", closure);
                 }
                 Post::To(id, closure) => {
                     // Who was just adopted may be posted to already.
@@ -94,7 +94,7 @@ impl<H: Handler> Reactor<H> {
     fn tick_what_is_due(&mut self, now: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(tick) = self.cx.core.next_tick(now) else { return };
-            self.handler.on_tick(&mut self.cx, tick);
+            self.call_aside("on_tick", |handler, cx| handler.on_tick(cx, tick));
             self.cx.core.read_clock();
         }
     }

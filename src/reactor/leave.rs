@@ -26,6 +26,7 @@ impl<H: Handler> Reactor<H> {
             Shutdown::AskedNow => {
                 self.inbox.0.posts.end();
                 self.leave(false);
+                self.cx.core.shutdown = Shutdown::Begun;
                 self.cx.core.cut_all();
             }
         }
@@ -35,7 +36,6 @@ impl<H: Handler> Reactor<H> {
     #[cold]
     fn leave(&mut self, orderly: bool) {
         if self.state == State::Leaving {
-            self.cx.core.shutdown = Shutdown::Begun;
             return;
         }
         // Callbacks come last in each step, so that one that panics leaves the rest to be done.
@@ -46,9 +46,12 @@ impl<H: Handler> Reactor<H> {
             self.cx.core.close_listener(listener);
         }
         self.state = State::Leaving;
-        self.cx.core.shutdown = Shutdown::Begun;
+        if orderly {
+            // Otherwise the order stands until all are cut, whatever `on_shutdown` does.
+            self.cx.core.shutdown = Shutdown::Begun;
+        }
         self.cx.core.begin_leaving();
-        self.handler.on_shutdown(&mut self.cx);
+        self.call_aside("on_shutdown", H::on_shutdown);
     }
 
     /// Closing a listener resets whoever is in its backlog (trap 25): let them in first.
@@ -56,7 +59,8 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..self.cx.core.backlog(listener) {
             match self.cx.core.accept(listener) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
-                Accepted::Skipped => {}
+                // In shutdown nobody makes room for others.
+                Accepted::Skipped | Accepted::Reclaimed(..) => {}
                 Accepted::Stopped => return,
             }
         }
@@ -82,6 +86,7 @@ impl<H: Handler> Reactor<H> {
         posts.close();
         self.run_posts(usize::MAX);
         self.state = State::Over;
+        self.cx.core.end_report("shutdown complete");
     }
 
     /// Aborts everything, each connection with its `on_close`.
@@ -94,7 +99,14 @@ impl<H: Handler> Reactor<H> {
         self.inbox.0.posts.end();
         // Refuses whatever a callback would open.
         self.cx.core.shutdown = Shutdown::Begun;
+        self.cx.core.begin_report();
         self.cx.core.cut_all();
+        self.cx.core.end_report("gave up");
+        self.tell_the_rest();
+    }
+
+    /// Tells those who are cut. Again after a panic that somebody caught: then of those who are left.
+    pub(super) fn tell_the_rest(&mut self) {
         // Callbacks may still send and close, but open nothing: this comes to an end.
         while !self.cx.core.is_empty() {
             self.follow_effects();

@@ -22,6 +22,7 @@ use crate::socket::Socket;
 use crate::ticks::{Tick, TimerId};
 
 mod account;
+mod mail;
 mod rest;
 mod verbs;
 
@@ -49,6 +50,7 @@ pub(super) enum Cause {
     Local,
     Aborted,
     Handler,
+    Panic,
 }
 
 /// What is known of one connection.
@@ -56,8 +58,9 @@ pub(super) enum Cause {
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) id: ConnId,
-    /// `on_close` was told.
+    /// `on_close` was told, and so many bytes unsent.
     told: bool,
+    unsent: Option<u64>,
     /// `on_open` answered an error: no callback comes.
     pub(super) failed_open: bool,
     /// Bytes consumed, and bytes shown, of what came.
@@ -101,6 +104,10 @@ pub(super) struct Ledger {
     left: Option<u64>,
     /// And since when input lay unread then.
     left_unread: Option<u64>,
+    /// When it was opened.
+    begun: u64,
+    /// It was ever paused, held, or may have rested.
+    stood: bool,
     /// It is we who connect, since then, under this tag; until `on_open`.
     connecting: Option<(u64, u64)>,
     /// It is read from however much is queued.
@@ -125,6 +132,7 @@ impl Ledger {
         Ledger {
             id,
             told: false,
+            unsent: None,
             failed_open: false,
             consumed: 0,
             shown: 0,
@@ -151,6 +159,8 @@ impl Ledger {
             resting: false,
             left: None,
             left_unread: None,
+            begun: now,
+            stood: false,
             connecting: None,
             full_duplex: false,
             timer: None,
@@ -209,6 +219,16 @@ pub(super) struct Oracle {
     posted: u64,
     ran: u64,
     last_run: u64,
+    /// Panics of the handler.
+    panics: u64,
+    /// Whose `on_open` runs.
+    in_open: Option<u32>,
+    /// Connects that were told to have failed, and how many ends there had been before shutdown.
+    pub(super) connects_failed: u64,
+    ended_before: u64,
+    /// Datagram sockets, and what is counted of them.
+    desks: Vec<mail::Desk>,
+    mail: mail::Counts,
     pub(super) opened: u64,
     pub(super) closed: u64,
     pub(super) callbacks: u64,
@@ -255,6 +275,12 @@ impl Oracle {
             posted: 0,
             ran: 0,
             last_run: 0,
+            panics: 0,
+            in_open: None,
+            connects_failed: 0,
+            ended_before: 0,
+            desks: Vec::new(),
+            mail: mail::Counts::default(),
             opened: 0,
             closed: 0,
             callbacks: 0,
@@ -325,6 +351,7 @@ impl Oracle {
     /// what was sent leaves.
     pub(super) fn leave(&mut self, cx: Option<&Context>, link: u32, failed: bool) {
         self.inside = false;
+        self.in_open = None;
         if let Some(cx) = cx {
             self.watch_level(cx, link);
         }
@@ -388,6 +415,7 @@ impl Oracle {
         }
         self.opened += 1;
         self.enter(cx, id, link, "on_open", 0);
+        self.in_open = Some(link);
         if self.open_now() > self.limits.connections {
             self.complain("promise 4: more connections than the limit".into());
         }
@@ -601,6 +629,7 @@ impl Oracle {
         let ledger = self.ledger(link);
         let (named, twice, failed) = (ledger.id == id, ledger.told, ledger.failed_open);
         ledger.told = true;
+        ledger.unsent = Some(closed.unsent);
         if !named || twice || failed {
             self.complain(format!("promise 3: on_close of #{link} is not due"));
         }

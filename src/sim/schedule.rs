@@ -14,6 +14,7 @@ use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
 use crate::reactor::Reactor;
 use crate::sim::client::{Client, Logs, Reads, Temper};
+use crate::sim::mail::Mailing;
 use crate::sim::oracle::Oracle;
 use crate::sim::subject::{Kind, OUTSIDE, Subject};
 use crate::sim::{Failure, Profile, Quiet, Told, panic_text};
@@ -54,7 +55,11 @@ struct World {
     /// For the random handler.
     size: usize,
     wild: u32,
+    /// In so many of a thousand callbacks the handler panics.
+    panics: u32,
     unix: bool,
+    /// Datagrams, too.
+    mail: Option<Mailing>,
 }
 
 impl World {
@@ -127,7 +132,9 @@ impl World {
             slow: *rng.pick(&[10_000, 1_000_000, 20_000_000]),
             size: if bulk { 9000 } else { rng.size(1, 120) },
             wild: if rng.chance(300) { 0 } else { *rng.pick(&[20, 100, 400]) },
+            panics: 0,
             unix: rng.chance(200),
+            mail: None,
         };
         world.config = world.limits(rng, bulk);
         world
@@ -141,6 +148,18 @@ impl World {
         let mut config = self.config.clone();
         if rng.chance(200) {
             config = config.buffered_max(rng.size(1, 1000 * self.peers));
+        }
+        if rng.chance(300) {
+            config = config
+                .connections(rng.size(1, self.peers))
+                .reclaim_idle(Some(Duration::from_micros(rng.within(1, 50_000))));
+        }
+        let ms = |rng: &mut Rng, low, high| Duration::from_millis(rng.within(low, high));
+        if rng.chance(200) {
+            config = config.first_byte(Some(ms(rng, 1, 200)));
+        }
+        if rng.chance(200) {
+            config = config.progress_min(rng.size(1, 50), ms(rng, 1, 200));
         }
         self.config = config;
     }
@@ -288,6 +307,17 @@ impl Play {
         // A stream of its own: the seeds of old keep the worlds they had.
         world.house(&mut Rng::new(seed ^ 0x0005_E1F1_5000));
         world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
+        // A stream of its own, too: the worlds without panics are as they were without this.
+        let mut panics = Rng::new(seed ^ 0xBAD_BAD_BAD_BAD);
+        if !world.tidy && panics.chance(150) {
+            world.panics = *panics.pick(&[3, 30, 200]);
+            world.config = world.config.isolate_panics(true);
+        }
+        // Last, and from a stream of its own: worlds without datagrams are what they were.
+        world.mail = Mailing::draw(seed, world.tidy);
+        if let Some(mail) = &mut world.mail {
+            (world.profile, world.config) = mail.shape(world.profile, world.config);
+        }
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
     }
@@ -310,12 +340,14 @@ impl Play {
         let logs = self.logs.clone();
         let oracle = Oracle::new(self.kernel.clone(), limits, logs, self.world.tidy);
         let World { kind, size, wild, .. } = self.world;
-        let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild);
+        let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild)
+            .panics(Rng::new(self.seed), self.world.panics);
         let mut reactor = Reactor::with_driver(subject, &self.world.config, driver)
             .map_err(|error| error.to_string())?;
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
         self.outside();
         reactor.listen(to).map_err(|error| error.to_string())?;
+        self.mail(&mut reactor);
 
         // 1. Peers come, over some time.
         let span = *self.rng.pick(&[1, 1_000_000, 100_000_000]);
@@ -340,18 +372,21 @@ impl Play {
         }
         // 3. The end.
         let at_once = self.rng.chance(150);
-        reactor.handler.oracle.shutdown(at_once);
+        let ended = reactor.stats().closed.total();
+        reactor.handler.oracle.shutdown(at_once, ended);
         if at_once {
             reactor.shutdown_now();
         } else {
             reactor.shutdown();
         }
         self.run(&mut reactor, Horizon::Never)?;
+        let ended = self.kernel.now();
         // What is under way arrives, so that the peers know how it ended.
         let later = self.kernel.now() + 3_600_000_000_000;
         self.kernel.state().pass(later);
         let Reactor { handler, cx, .. } = &mut reactor;
-        handler.oracle.at_end(cx);
+        handler.oracle.at_end(cx, ended);
+        handler.oracle.check_report(cx);
         if let Some(what) = handler.oracle.wrong() {
             return Err(what);
         }
@@ -383,6 +418,20 @@ impl Play {
             state.serve(address, Answers::With(Box::new(make)));
         }
         state.serve(OUTSIDE[2].parse().expect("it is an address"), Answers::Never);
+    }
+
+    /// Datagram sockets, ours and those of peers.
+    fn mail(&mut self, reactor: &mut Reactor<Subject>) {
+        let Some(mail) = &mut self.world.mail else { return };
+        let peers = mail.peers(&self.kernel);
+        reactor.handler.open_desk(mail.fork(), peers.clone());
+        for (bind, connected) in mail.sockets(&peers) {
+            // The kernel may refuse to watch it.
+            if let Ok(id) = reactor.bind_datagram(bind) {
+                let Reactor { handler, cx, .. } = reactor;
+                handler.bound(cx, id, connected);
+            }
+        }
     }
 
     /// A peer that comes within this time.
@@ -417,6 +466,9 @@ impl Play {
     fn run(&mut self, reactor: &mut Reactor<Subject>, horizon: Horizon) -> Result<(), String> {
         self.kernel.state().horizon = horizon;
         let mut quiet = Quiet::default();
+        // While somebody knocks it looks every second whether there is an idle one now.
+        let looks = self.world.config.reclaim_idle.is_some();
+        let most = if looks { 100 * QUIET_TURNS } else { QUIET_TURNS };
         for _ in 0..TURNS_MAX {
             self.turns += 1;
             let goes_on = reactor.turn(None).map_err(|error| format!("run() ends: {error}"))?;
@@ -428,7 +480,7 @@ impl Play {
             if !goes_on || self.kernel.state().idle {
                 return Ok(());
             }
-            if quiet.after_turn(&self.kernel, handler.oracle.callbacks) > QUIET_TURNS {
+            if quiet.after_turn(&self.kernel, handler.oracle.callbacks) > most {
                 return Err("promise 6: it polls again and again and does nothing".into());
             }
         }

@@ -4,6 +4,7 @@
 //! All of them tell the oracle what they were told and what they do.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,12 +12,15 @@ use bytes::Bytes;
 use crate::address::Address;
 use crate::close::Closed;
 use crate::context::{Conn, Context};
+use crate::datagram::Datagram;
 use crate::handler::{Handle, Handler};
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::kernel::rng::Rng;
 use crate::sim::oracle::{Oracle, Word, planned};
 use crate::ticks::Tick;
+
+mod letters;
 
 /// Where a handler may connect to: two servers that answer, one that never does, and nobody.
 pub(super) const OUTSIDE: [&str; 5] =
@@ -57,6 +61,10 @@ pub(super) struct Subject {
     handle: Option<Handle<Subject>>,
     /// So many things more.
     patience: u32,
+    /// In which callback it panics, and how often in a thousand of them.
+    panics: (Rng, u32),
+    /// Datagrams.
+    desk: Option<letters::Desk>,
 }
 
 /// One connection: its number in the kernel, and what the streamer still has to send.
@@ -80,6 +88,24 @@ impl Subject {
             ticking: 0,
             handle: None,
             patience: 2000,
+            panics: (Rng::new(0), 0),
+            desk: None,
+        }
+    }
+
+    /// Panics in so many of a thousand callbacks from now on.
+    pub(super) fn panics(mut self, rng: Rng, often: u32) -> Self {
+        self.panics = (rng, often);
+        self
+    }
+
+    /// Perhaps this callback ends in a panic. `link`: the connection that this ends.
+    fn may_panic(&mut self, link: Option<u32>) {
+        let (rng, often) = &mut self.panics;
+        if *often > 0 && rng.chance(*often) {
+            self.oracle.panics(link);
+            // As `panic!`, without a line on stderr for each.
+            resume_unwind(Box::new("as planned"));
         }
     }
 
@@ -129,6 +155,7 @@ impl Subject {
 
     /// A few permitted things.
     fn wander(&mut self, cx: &mut Context, own: Option<(ConnId, u32)>) {
+        self.write_letters(cx);
         for _ in 0..self.rng.below(4) {
             // Callbacks that answer each other would go on for ever.
             if self.patience == 0 {
@@ -255,6 +282,7 @@ impl Subject {
             let run = move |subject: &mut Subject, cx: &mut Context| {
                 subject.oracle.runs(number);
                 subject.wander(cx, None);
+                subject.may_panic(None);
             };
             handle.post(run).is_ok()
         } else {
@@ -263,6 +291,7 @@ impl Subject {
                 subject.oracle.posted(conn.cx(), id, session.link);
                 let own = Some((conn.id(), session.link));
                 subject.wander(conn.cx(), own);
+                subject.may_panic(Some(session.link));
                 let failed = subject.rng.chance(subject.wild / 8);
                 subject.oracle.leave(Some(conn.cx()), session.link, failed);
                 if failed { Err(planned()) } else { Ok(()) }
@@ -490,6 +519,7 @@ impl Handler for Subject {
             self.wander(conn.cx(), Some((id, link)));
             failed = self.rng.chance(self.wild / 8);
         }
+        self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, failed);
         if failed {
             self.oracle.ledger(link).failed_open = true;
@@ -510,6 +540,7 @@ impl Handler for Subject {
         let result = self.serve(conn, session, input);
         let word = result.as_ref().map_or(Word::None, |(_, word)| *word);
         self.oracle.consumed(session.link, before - input.len(), input.len(), word);
+        self.may_panic(Some(session.link));
         // Nothing is asked of the context behind an echo: that would have its bytes copied.
         let in_place = match self.kind {
             Kind::Echo(most) => most == usize::MAX,
@@ -543,6 +574,7 @@ impl Handler for Subject {
                 conn.close();
             }
         }
+        self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
     }
@@ -555,6 +587,7 @@ impl Handler for Subject {
             Kind::Random => self.wander(conn.cx(), Some((id, link))),
             Kind::Echo(_) | Kind::Lines(_) | Kind::Broadcaster(_) | Kind::Streamer(_) => {}
         }
+        self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
     }
@@ -568,6 +601,7 @@ impl Handler for Subject {
         let (id, link) = (conn.id(), session.link);
         self.oracle.timer(conn.cx(), id, link);
         self.wander(conn.cx(), Some((id, link)));
+        self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
     }
@@ -575,11 +609,17 @@ impl Handler for Subject {
     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
         self.oracle.tick(tick);
         self.wander(cx, None);
+        self.may_panic(None);
+    }
+
+    fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
+        self.read_letter(cx, datagram);
     }
 
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
         self.oracle.connect_failed(id, tag, &error);
         self.wander(cx, None);
+        self.may_panic(None);
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {
@@ -587,6 +627,7 @@ impl Handler for Subject {
         if self.kind == Kind::Random {
             self.wander(cx, None);
         }
+        self.may_panic(None);
     }
 
     fn on_shutdown(&mut self, cx: &mut Context) {
@@ -594,5 +635,6 @@ impl Handler for Subject {
         if self.kind == Kind::Random {
             self.wander(cx, None);
         }
+        self.may_panic(None);
     }
 }

@@ -305,6 +305,21 @@ fn child_log() {
     let stalled = tail(&server.record.wait_closes(3)[2].1);
     drop(stuck);
     server.end();
+    // A panic that ended one connection: error; whom a shutdown cut: warn.
+    let config = Config::default().isolate_panics(true).shutdown_max(Duration::from_millis(100));
+    let script = echo().on_data(|conn, input| {
+        assert_ne!(input.take_all(), b"boom", "as planned");
+        conn.hold(true);
+        conn.send(b"held");
+        Ok(())
+    });
+    let server = Server::start(script, config);
+    let mut held = server.connect();
+    held.write_all(b"hold").unwrap();
+    assert_eq!(read_n(&mut held, 4), b"held");
+    server.connect().write_all(b"boom").unwrap();
+    server.record.wait_close();
+    server.end();
 
     let lines = LINES.lock().unwrap();
     let level_of = |tail: &str| {
@@ -315,6 +330,9 @@ fn child_log() {
     assert_eq!(level_of(&ordinary), log::Level::Debug);
     assert_eq!(level_of(&idled), log::Level::Info);
     assert_eq!(level_of(&stalled), log::Level::Info);
+    assert_eq!(level_of("a callback panicked, the connection ends"), log::Level::Error);
+    assert_eq!(level_of("shutdown complete: 0.0 s, 0 connections done, 0 cut"), log::Level::Info);
+    assert_eq!(level_of("0 connections done, 1 cut, 0 bytes unsent: 127.0.0.1:"), log::Level::Warn);
     let loud = lines.iter().filter(|(level, _)| *level <= log::Level::Debug).count();
-    assert!(loud < 30, "{loud} lines for three connections: {lines:#?}");
+    assert!(loud < 40, "{loud} lines for five connections: {lines:#?}");
 }

@@ -733,7 +733,7 @@ fn a_caught_panic_ends_its_connection_and_no_other() {
     assert_eq!(read_n(&mut second, 8), b"welcome ");
     second.write_all(b"secret").unwrap();
     let closed = record.wait_close();
-    assert!(matches!(closed.reason, CloseReason::Handler(_)), "{closed}");
+    assert!(matches!(closed.reason, CloseReason::Panic(_)), "{closed}");
     ping_after(&mut first, b"", b"three");
     drop(first);
     record.wait_closes(2);

@@ -22,15 +22,19 @@ mod errors_reach;
 mod exactly_once;
 mod foreign;
 mod found;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod in_tokio;
 mod limits;
 mod no_lost_bytes;
 mod no_stall;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod other_loops;
 mod outbound;
+mod panics;
 mod process;
 mod proxy;
 mod python_page;
+mod report;
 mod shutdown;
 mod streams;
 mod support;

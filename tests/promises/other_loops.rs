@@ -147,6 +147,23 @@ fn a_host_serves_what_one_turn_does_not_finish() {
     }
 }
 
+/// Promise 1, Traps 1 and 9: the same with datagrams, of which a turn takes so many.
+#[test]
+fn a_host_serves_the_datagrams_that_one_turn_leaves() {
+    for how in EACH {
+        let config = Config::default().datagrams_per_turn(3);
+        let mut reactor = Reactor::with_config(echo(), config).unwrap();
+        let id = reactor.bind_datagram("127.0.0.1:0").unwrap();
+        let addr = reactor.socket_addr(id).unwrap().ip().unwrap();
+        let mut host = Host::of(how, &reactor);
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..50 {
+            client.send_to(b"letter", addr).unwrap();
+        }
+        host.serve(&mut [reactor], |_, of| of[0].stats().datagrams_in == 50);
+    }
+}
+
 /// Promise 1: why a host must ask `next_timeout`: what is left to do is known to the reactor alone,
 /// and the descriptor does not tell of it again, however it is watched.
 #[test]
@@ -265,11 +282,12 @@ fn deadlines_of_connections_reach_a_host() {
             .on_open(move |conn| {
                 open("open", conn.cx().now());
                 conn.set_timer(MS * 20);
-                conn.set_idle_timeout(Some(MS * 50));
                 Ok(())
             })
             .on_timer(move |conn| {
                 timer("timer", conn.cx().now());
+                // Not before: were both late at once, the one would hide the other.
+                conn.set_idle_timeout(Some(MS * 50));
                 Ok(())
             })
             .on_close(move |cx, _, closed| {
@@ -324,6 +342,36 @@ fn no_wake_from_another_thread_is_lost_in_a_host() {
         host.serve(&mut reactors, |host, _| host.over > 0);
         other.join().unwrap();
         assert_eq!(reactors[0].stats().posts, ROUNDS as u64, "{how:?}");
+    }
+}
+
+/// Promises 1 and 3: what the program does between turns, and not in a callback, makes the next one
+/// due: a stream taken over, more posts than one turn runs, a shutdown.
+#[test]
+fn what_is_done_between_turns_makes_the_next_one_due() {
+    for how in EACH {
+        let script = echo();
+        let record = script.record();
+        let (reactor, _) = reactor(script, Config::default().linger(MS));
+        let mut host = Host::of(how, &reactor);
+        let mut reactors = [reactor];
+        host.serve(&mut reactors, |_, of| of[0].next_timeout().is_none());
+
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        reactors[0].adopt(ours, 5).unwrap();
+        assert_eq!(reactors[0].next_timeout(), Some(Duration::ZERO), "{how:?}");
+        host.serve(&mut reactors, |_, _| record.origins() == [Origin::Adopted(5)]);
+        host.serve(&mut reactors, |_, of| of[0].next_timeout().is_none());
+
+        let handle = reactors[0].handle();
+        for _ in 0..1000 {
+            handle.post(|_, _| ()).unwrap();
+        }
+        host.serve(&mut reactors, |_, of| of[0].stats().posts == 1000);
+        host.serve(&mut reactors, |_, of| of[0].next_timeout().is_none());
+
+        reactors[0].shutdown();
+        host.serve(&mut reactors, |host, _| host.over > 0);
     }
 }
 

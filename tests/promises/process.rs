@@ -427,7 +427,7 @@ fn the_examples_say_what_is_wrong_in_one_line() {
     // TCP and UDP have ports of their own.
     let taken_udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken_udp = taken_udp.local_addr().unwrap().to_string();
-    for name in ["countdown", "echo", "hello", "offload", "setblocking", "udp_echo"] {
+    for name in ["countdown", "echo", "hello", "host_loop", "offload", "setblocking", "udp_echo"] {
         let taken = if name == "udp_echo" { &taken_udp } else { &taken };
         for (args, code) in [
             (["--listen", taken.as_str()], 1),
@@ -466,5 +466,39 @@ fn the_hello_servers_are_not_delayed_by_silence() {
         drop(silent);
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0), "{name}: {}", server.stderr());
+    }
+}
+
+/// Promises 1, 6 and 7: in a loop that is not ours, clients, a clock and a terminal each have their
+/// share of one thread; the terminal's end makes nobody spin, and a signal ends it in order.
+#[test]
+#[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
+fn the_host_loop_serves_its_clients_its_clock_and_its_terminal() {
+    // With the clock at rest, nothing but the reactor's descriptor and timeout brings its turns.
+    for args in [&["--report", "0.05"][..], &["--report", "3600"], &["--report", "3600", "--edge"]]
+    {
+        let mut host = Child::example("host_loop", args);
+        let mut clients = [host.connect(), host.connect()];
+        for client in &mut clients {
+            ping(client, b"echo");
+        }
+        host.type_in(b"to all\n");
+        for client in &mut clients {
+            assert_eq!(read_n(client, 7), b"to all\n", "{args:?}");
+        }
+        if args[1] == "0.05" {
+            wait_until("the clock has told of both", || host.stderr().contains("2 connected"));
+        }
+        host.hang_up();
+        ping(&mut clients[0], &random(8, 64 * KIB));
+        let ticks = host.cpu_ticks();
+        watch(Duration::from_millis(300));
+        let ticks = host.cpu_ticks() - ticks;
+        assert!(ticks < 5, "{args:?}: {ticks}0 ms of CPU in 300 in which nothing happened");
+        host.signal(Signal::TERM);
+        for mut client in clients {
+            assert!(read_to_end(&mut client).is_empty(), "{args:?}");
+        }
+        assert_eq!(host.wait().code(), Some(0), "{args:?}: {}", host.stderr());
     }
 }

@@ -269,19 +269,31 @@ fn a_long_answer_that_is_not_read_stops_the_classic_programs_and_not_ours() {
     server.end();
 }
 
-/// `select` cannot name a descriptor from 1024 on.
+/// With a thousand clients `select` ends its program: it cannot name a descriptor from 1024 on.
 #[test]
-fn pythons_select_refuses_the_descriptor_1024() {
+fn pythons_select_ends_with_the_descriptor_1024_and_a_loop_of_attempts_does_not() {
     if !has("python3", "--version") {
         return;
     }
-    let program = "
-import select
-try:
-    select.select([1024], [], [], 0)
-except ValueError as error:
-    print(error)";
-    assert_eq!(run(program).trim(), "filedescriptor out of range in select()");
+    // As many descriptors as eleven hundred clients have; only the next is a real one.
+    let crowded = |name| {
+        let crowd = "import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+crowd = [os.dup(0) for _ in range(1100)]
+";
+        let (before, after) = program(name).split_once("print(").unwrap();
+        start(&format!("{before}{crowd}print({after}"))
+    };
+    let server = crowded("setblocking.py");
+    let mut client = server.connect();
+    client.write_all(b"hi").unwrap();
+    assert_eq!(read_to_end(&mut client), b"hello");
+
+    let mut server = crowded("select_loop.py");
+    let mut client = server.connect();
+    client.write_all(b"hi").unwrap();
+    assert!(!server.wait().success());
+    wait_until("it says why", || server.stderr().contains("filedescriptor out of range in select"));
 }
 
 // ---- the port-forwarder and the chat -----------------------------------------------------------
@@ -336,8 +348,14 @@ fn the_forwarder_of_the_python_page_passes_failures_on() {
     let addr = behind.local_addr().unwrap();
     let forwarder = forwarder(&addr.to_string());
 
+    // Bounded, so that a failure that is not passed on fails.
+    let accept = || {
+        let (server, _) = behind.accept().unwrap();
+        server.set_read_timeout(Some(DEADLINE)).unwrap();
+        server
+    };
     let mut client = forwarder.connect();
-    let (mut server, _) = behind.accept().unwrap();
+    let mut server = accept();
     client.write_all(b"hello").unwrap();
     assert_eq!(read_n(&mut server, 5), b"hello");
     reset(client);
@@ -345,7 +363,7 @@ fn the_forwarder_of_the_python_page_passes_failures_on() {
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
 
     let mut client = forwarder.connect();
-    let (mut server, _) = behind.accept().unwrap();
+    let mut server = accept();
     server.write_all(b"last words").unwrap();
     assert_eq!(read_n(&mut client, 10), b"last words");
     reset(server);

@@ -819,7 +819,7 @@ pub(crate) mod child {
                 let _ = process.kill();
                 panic!("the child does not listen:\n{}", stderr.lock().unwrap())
             });
-            Child { addr, process, stdout, stderr }
+            Child { addr, stdout, process, stderr }
         }
 
         pub(crate) fn connect(&self) -> TcpStream {
@@ -833,6 +833,16 @@ pub(crate) mod child {
         )]
         pub(crate) fn stdout(&self) -> String {
             self.stdout.lock().unwrap().clone()
+        }
+
+        /// Types into its stdin.
+        pub(crate) fn type_in(&mut self, bytes: &[u8]) {
+            self.process.stdin.as_mut().unwrap().write_all(bytes).unwrap();
+        }
+
+        /// Ends its stdin.
+        pub(crate) fn hang_up(&mut self) {
+            drop(self.process.stdin.take());
         }
 
         /// What it wrote to stderr so far.

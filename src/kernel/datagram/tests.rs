@@ -225,7 +225,12 @@ impl Side {
                 let own = self.own.clone();
                 match &self.world {
                     World::Sim { kernel, peer, .. } => {
-                        let sent = kernel.state().peer_sends_to(*peer, &vec![2; n], &own);
+                        let mut state = kernel.state();
+                        if !state.mail.ports[*peer as usize].open {
+                            return Seen::Done;
+                        }
+                        let sent = state.peer_sends_to(*peer, &vec![2; n], &own);
+                        drop(state);
                         seen(sent.map_err(Into::into))
                     }
                     World::Real { peer: Some(peer), .. } => seen(peer.send_to(&vec![2; n], &own)),
@@ -424,6 +429,11 @@ const TABLE: &[Script] = &[
         &[Sort::UnixConnected],
         &[Poll, Fills, SendsThere(1), Poll, PeerReceives, Poll, SendsThere(1), SendsThere(1), Poll],
     ),
+    (
+        "whom it was connected to is gone, and with it what lay here unread",
+        &[Sort::UnixConnected],
+        &[Poll, PeerSends(5), PeerCloses, SendsThere(1), Receives(9), SendsThere(1), Poll],
+    ),
     ("a full receiver goes", UNIX, &[Poll, Fills, Poll, PeerCloses, Poll, Sends(1), Sends(1)]),
 ];
 
@@ -571,4 +581,47 @@ fn a_call_that_would_block_without_need_is_followed_by_an_edge() {
         }
         assert!(denied > 5, "{denied}");
     }
+}
+
+/// Scripts of a seed.
+fn draw(rng: &mut Rng, sort: Sort) -> Vec<Step> {
+    let mut script = Vec::new();
+    for _ in 0..rng.size(3, 14) {
+        script.push(match rng.below(14) {
+            0..=2 => PeerSends(rng.size(0, 12)),
+            3 => StrangerSends(rng.size(0, 12)),
+            4 | 5 => Receives(rng.size(0, 12)),
+            6 => Sends(rng.size(0, 12)),
+            7 => SendsThere(rng.size(0, 12)),
+            8 => SendsToNobody,
+            9 if rng.chance(200) => PeerCloses,
+            10 if is_unix(sort) => Fills,
+            11 | 12 => PeerReceives,
+            _ => Poll,
+        });
+        // Whoever has gone cannot be filled.
+        if script.contains(&PeerCloses) {
+            script.retain(|step| *step != Fills);
+        }
+    }
+    script
+}
+
+/// As many as the environment variable `WOULDBLOCK_SCRIPTS` says, else 50.
+#[test]
+fn scripts_that_a_seed_draws_show_the_same_on_both_kernels() {
+    if !is_epoll() {
+        return;
+    }
+    let many = std::env::var("WOULDBLOCK_SCRIPTS").map_or(50, |many| many.parse().unwrap());
+    let mut parted = String::new();
+    for seed in 0..many {
+        for sort in ALL {
+            let script = draw(&mut Rng::new(seed), *sort);
+            if let Err(how) = compare(*sort, &script) {
+                let _ = writeln!(parted, "seed {seed}: {how}");
+            }
+        }
+    }
+    assert!(parted.is_empty(), "{parted}");
 }

@@ -72,6 +72,7 @@ impl Account<'_> {
             CloseReason::Local => ledger.cause == Some(Cause::Local),
             CloseReason::Aborted => ledger.cause == Some(Cause::Aborted),
             CloseReason::Handler(_) => ledger.cause == Some(Cause::Handler),
+            CloseReason::Panic(_) => ledger.cause == Some(Cause::Panic),
             CloseReason::Io(_) => self.failed,
             CloseReason::InputLimit => {
                 let (_, kept, word) = ledger.last;
@@ -79,7 +80,35 @@ impl Account<'_> {
             }
             CloseReason::OutputLimit => owed > limits.output_max as u64,
             CloseReason::BufferedLimit => {
-                self.oracle.is_crowded && owed.saturating_add(ledger.last.1 as u64) > 0
+                // What was read since the last call, and was not enough for one, counts too; and so
+                // does the buffer in which it is waited for, when there is nothing in it.
+                let unshown = self.place.link.halves[THERE].read.saturating_sub(ledger.consumed);
+                let (_, left, word) = ledger.last;
+                let holds = owed + unshown + left as u64 > 0 || matches!(word, Word::Bytes(_));
+                self.oracle.is_crowded && holds
+            }
+            CloseReason::Reclaimed => {
+                let wait = limits.reclaim_idle.map_or(u64::MAX, nanos);
+                let due = ledger.moved.saturating_add(wait);
+                let told = !self.oracle.denies && self.net.profile.late == 0;
+                let unread = ledger.left_unread.is_some_and(|since| since < due);
+                unless(told && unread, "reclaimed, while input lay unread")?;
+                let owing = owed > 0 || ledger.counts.0 > ledger.consumed;
+                unless(owing || ledger.held || ledger.paused || ledger.eof, "it was not idle")?;
+                left >= due
+            }
+            CloseReason::FirstByte => {
+                let wait = limits.first_byte.map_or(u64::MAX, nanos);
+                let due = ledger.begun.saturating_add(wait);
+                let told = !self.oracle.denies && self.net.profile.late == 0;
+                let unread = ledger.left_unread.is_some_and(|since| since < due);
+                unless(told && unread, "silent, while input lay unread")?;
+                ledger.shown == 0 && left >= due
+            }
+            CloseReason::TooSlow => {
+                let due = limits.progress_min.map_or(u64::MAX, |(_, window)| nanos(window));
+                let owes = ledger.counts.0 > ledger.consumed || owed > 0;
+                owes && left >= ledger.begun.saturating_add(due)
             }
             CloseReason::Idle => {
                 let due = ledger
@@ -101,7 +130,14 @@ impl Account<'_> {
         let caused = ledger.cause.is_some();
         let failed_first = self.failed && self.place.failed_after < ledger.cause_after;
         unless(caused && failed_first && !self.by_io(), "a failure came first")?;
-        let deadline = matches!(self.closed.reason, CloseReason::Idle | CloseReason::WriteStall);
+        let deadline = matches!(
+            self.closed.reason,
+            CloseReason::FirstByte
+                | CloseReason::TooSlow
+                | CloseReason::Reclaimed
+                | CloseReason::Idle
+                | CloseReason::WriteStall
+        );
         unless(caused && deadline && !self.failed && !self.at_last(), "the first cause is another")
     }
 
@@ -130,7 +166,11 @@ impl Account<'_> {
         let cut = matches!(
             self.closed.reason,
             CloseReason::Aborted
+                | CloseReason::Panic(_)
                 | CloseReason::Io(_)
+                | CloseReason::FirstByte
+                | CloseReason::TooSlow
+                | CloseReason::Reclaimed
                 | CloseReason::Idle
                 | CloseReason::WriteStall
                 | CloseReason::OutputLimit
@@ -167,6 +207,7 @@ impl Account<'_> {
         let abrupt = matches!(
             self.closed.reason,
             CloseReason::Aborted
+                | CloseReason::Panic(_)
                 | CloseReason::OutputLimit
                 | CloseReason::BufferedLimit
                 | CloseReason::WriteStall

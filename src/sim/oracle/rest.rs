@@ -10,6 +10,10 @@ use crate::core::Tenant;
 use crate::flags::Flags;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
+use crate::report::Cut;
+
+/// Between two looks for who is idle.
+const PASS: Duration = Duration::from_millis(1010);
 
 fn is_late(net: &State, from: u64, wait: Duration) -> bool {
     net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
@@ -19,6 +23,7 @@ impl Oracle {
     /// After every turn of the loop.
     pub(in crate::sim) fn after_turn(&mut self, cx: &Context) {
         self.turn += 1;
+        self.mail_after_turn(cx);
         let mut wrong = None;
         let mut net = self.kernel.state();
         let limits = &self.limits;
@@ -82,6 +87,7 @@ impl Oracle {
             ledger.may_drain |= self.is_crowded && queued > limits.output_low;
             ledger.above_low |= queued > limits.output_low;
             ledger.came_down |= queued > limits.output_low;
+            ledger.stood |= queued > limits.output_low;
         }
         drop(net);
         if let Some(wrong) = wrong {
@@ -107,7 +113,21 @@ impl Oracle {
         let full = cx.core.conns.len() >= self.limits.connections;
         let since = net.accept_failed_at.unwrap_or(0);
         let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
-        if self.shutdown.is_none() && cx.stats().refused != net.unwatched {
+        if full
+            && net.waiting() > 0
+            && !trouble
+            && self.shutdown.is_none()
+            && let Some(least) = self.limits.reclaim_idle
+        {
+            let ids = cx.core.connection_ids().into_iter();
+            let mut idle = ids.filter_map(|id| cx.core.tenant(id)?.conn.idle_since());
+            if idle.any(|since| is_late(&net, nanos(since.since_start()), least + PASS)) {
+                wrong = Some("promise 4: somebody waits for the place of one who is idle".into());
+            }
+        }
+        // By the end of an idle one there may be another.
+        let exact = self.limits.reclaim_idle.is_none();
+        if self.shutdown.is_none() && exact && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
         if self.timers.values().any(|(due, ..)| is_late(&net, *due, Duration::ZERO)) {
@@ -122,6 +142,7 @@ impl Oracle {
             wrong = Some(format!("promise 6: {} wait to be accepted", net.waiting()));
         }
         drop(net);
+        let wrong = wrong.or_else(|| self.mail_at_rest(cx));
         if let Some(wrong) = wrong {
             self.complain(format!("at rest, {wrong}"));
         }
@@ -224,6 +245,26 @@ impl Oracle {
         if queued > 0 && is_late(net, ledger.taken_at.max(failed_at), limits.write_stall) {
             return Some("it stalls for longer than allowed".into());
         }
+        if let Some(first_byte) = limits.first_byte
+            && tenant.conn.flags.has(Flags::SILENT)
+            && is_late(net, ledger.begun, first_byte)
+        {
+            return Some("silent for longer than allowed".into());
+        }
+        // A window is judged late by one that was stopped, and the next begins then.
+        if let Some((_, window)) = limits.progress_min
+            && net.profile.stopped == 0
+        {
+            // The one that was under way, and one in which nothing has moved.
+            let long = 2 * window;
+            let owes = ledger.last.1 > 0 && !ledger.eof && !stopped && !ledger.held && !failed;
+            if owes && !ledger.stood && is_late(net, ledger.moved, long) {
+                return Some("the rest of a request is waited for longer than allowed".into());
+            }
+            if queued > 0 && !failed && is_late(net, ledger.taken_at, long) {
+                return Some("it takes nothing for longer than allowed".into());
+            }
+        }
         if ledger.finishing && queued == 0 && !place.link.halves[HERE].fin && !failed {
             return Some("promise 1: finished, and our end was not sent".into());
         }
@@ -262,7 +303,7 @@ impl Oracle {
     }
 
     /// When the reactor has come to its end.
-    pub(in crate::sim) fn at_end(&mut self, cx: &Context) {
+    pub(in crate::sim) fn at_end(&mut self, cx: &Context, ended: u64) {
         let net = self.kernel.state();
         let mut wrong = None;
         if net.open_files() > 0 {
@@ -313,8 +354,35 @@ impl Oracle {
         }
         drop(logs);
         drop(net);
+        let wrong = wrong.or_else(|| self.mail_at_end(cx, ended));
         if let Some(wrong) = wrong {
             self.complain(format!("at the end, {wrong}"));
+        }
+    }
+
+    /// The shutdown's own account, against ours: everybody who was there has left or was cut, and
+    /// who is cut is cut for a reason.
+    pub(in crate::sim) fn check_report(&mut self, cx: &Context) {
+        let (report, stats) = (&cx.core.report, cx.stats());
+        let ended = stats.closed.total() + self.connects_failed - self.ended_before;
+        let (began, at_once) = self.shutdown.expect("it has ended");
+        let late = self.kernel.now() >= began.saturating_add(nanos(self.limits.shutdown_max));
+        let cut = report.cut;
+        let named = usize::try_from(cut).is_ok_and(|cut| cut.min(64) == report.cuts.len());
+        let unsent: u64 = report.cuts.iter().map(|cut| cut.unsent).sum();
+        let by_id = |id| self.ledgers.iter().flatten().find(|ledger| ledger.id == id);
+        let told = |cut: &Cut| by_id(cut.id)?.unsent;
+        let contradiction = report.done + cut != ended
+            || report.cuts.iter().any(|cut| told(cut).is_some_and(|told| told != cut.unsent))
+            || (cut > 0 && !late && !at_once)
+            || !named
+            || (cut <= 64 && unsent != report.unsent);
+        if contradiction {
+            self.complain(format!("promise 7: {ended} ended in the shutdown, and: {report:?}"));
+        }
+        if stats.panics != self.panics {
+            let (told, panics) = (stats.panics, self.panics);
+            self.complain(format!("promise 7: {panics} panics, {told} are counted"));
         }
     }
 }

@@ -14,6 +14,18 @@ use crate::kernel::trace::What;
 use crate::ticks::TimerId;
 
 impl Oracle {
+    /// A callback ends in a panic, and with it the connection whose callback it is.
+    pub(in crate::sim) fn panics(&mut self, link: Option<u32>) {
+        self.panics += 1;
+        self.inside = false;
+        let in_open = self.in_open.take() == link;
+        let Some(link) = link else { return };
+        self.causes(link, Cause::Panic);
+        let ledger = self.ledger(link);
+        ledger.aborted = true;
+        ledger.failed_open |= in_open;
+    }
+
     /// Bytes were accepted for a connection.
     pub(in crate::sim) fn sent(&mut self, cx: &Context, link: u32, bytes: &[u8]) {
         self.sent_unseen(link, bytes);
@@ -50,6 +62,7 @@ impl Oracle {
         if Self::is_live(cx, ledger.id) {
             ledger.resumed |= reads && ledger.paused;
             ledger.paused = !reads;
+            ledger.stood = true;
         }
         self.note(link, if reads { "resume()" } else { "pause()" }, 0);
     }
@@ -129,6 +142,7 @@ impl Oracle {
         self.note(link, "on_connect_failed", usize::try_from(tag).unwrap_or(0));
         let failed = self.kernel.state().links[link as usize].failed_at.is_some();
         let output_max = if self.is_crowded { 0 } else { self.limits.output_max };
+        self.connects_failed += 1;
         let ledger = self.ledger(link);
         ledger.told = true;
         let Some((begun, wanted)) = ledger.connecting.take() else {
@@ -167,6 +181,7 @@ impl Oracle {
         let ledger = self.ledger(link);
         if Self::is_live(cx, ledger.id) {
             ledger.held = hold;
+            ledger.stood = true;
         }
         self.note(link, "hold()", usize::from(hold));
     }
@@ -197,13 +212,18 @@ impl Oracle {
         self.note(link, "finish()", 0);
     }
 
-    /// Shutdown was asked for. What has come to our kernel by then is to be answered.
-    pub(in crate::sim) fn shutdown(&mut self, at_once: bool) {
+    /// Shutdown was asked for, when so many were closed. What has come to our kernel by then is to be
+    /// answered.
+    pub(in crate::sim) fn shutdown(&mut self, at_once: bool, closed: u64) {
+        if self.shutdown.is_none() {
+            self.mail_at_shutdown();
+        }
         let net = self.kernel.state();
         let now = net.now;
         match &mut self.shutdown {
             None => {
                 self.shutdown = Some((now, at_once));
+                self.ended_before = closed + self.connects_failed;
                 let live = self.ledgers.iter().flatten().filter(|ledger| !ledger.told).count();
                 let room = self.limits.connections.min(net.free_files() + live);
                 let calm = net.profile.accept_error == 0 && net.profile.watch_error == 0;

@@ -188,6 +188,8 @@ def setblocking():
     one.setblocking(True)
     assert one.gettimeout() is None
     assert waits(one, one.recv, 1)
+    two.sendall(b"x")
+    assert not waits(one, one.recv, 1)
 
 
 def accept():
@@ -354,6 +356,17 @@ def sendto():
     two.connect(unused_datagram())
     two.send(b"hello")
     assert error(two.recv, 100) == errno.ECONNREFUSED
+    # A full receiver on the same machine, where the kernel's room is the receiver's.
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "socket")
+        one, two = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))
+        one.bind(path)
+        two.setblocking(False)
+        while error(two.sendto, b"x", path) == 0:
+            pass
+        assert error(two.sendto, b"x", path) == errno.EAGAIN
+        two.setblocking(True)
+        assert waits(two, two.sendto, b"x", path)
 
 
 def unused_datagram():

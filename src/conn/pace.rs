@@ -1,0 +1,140 @@
+//! How fast a peer is, while something is owed: the limit `progress_min`.
+//!
+//! Two debts are watched: a request that has begun and is not complete (input that a call left), and
+//! output that waits for the peer to take what is before it. In every window that a debt lasts so
+//! many bytes of it must move. Bytes are counted only where they meet a debt, which the common path
+//! does not; a window is judged when it is over, and moves no deadline before. Who owes nothing is
+//! not watched, however long it is silent: that is `idle`. Read next: `late.rs`.
+
+use super::own::Own;
+use super::{Connection, Phase};
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::flags::Flags;
+use crate::timers::Stamp;
+
+/// Both debts of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// The rest of a request. Stale when nothing is left over.
+    input: Option<Window>,
+    /// Queued output. Stale when nothing is queued.
+    output: Option<Window>,
+    /// In the present window there was a time in which input was not read from, or waited for
+    /// somebody else.
+    stood: bool,
+}
+
+/// What has moved since when.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    since: Stamp,
+    bytes: usize,
+}
+
+impl Window {
+    fn from(since: Stamp) -> Window {
+        Window { since, bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl Connection {
+    /// A call left input. `begins`: it is of another request than what was left before.
+    pub(crate) fn owe_input(&mut self, begins: bool, now: Stamp) {
+        let pace = &mut self.own().pace;
+        if begins || pace.input.is_none() {
+            pace.input = Some(Window::from(now));
+            pace.stood = false;
+        }
+        if self.stands_still() {
+            self.stand_still();
+        }
+    }
+
+    /// Output comes to be owed.
+    pub(crate) fn owe_output(&mut self, now: Stamp) {
+        self.own().pace.output = Some(Window::from(now));
+    }
+
+    /// More has come, behind what was left over. If nothing was, and the handler waits for more than
+    /// one byte, the debt begins here.
+    pub(crate) fn pace_input(&mut self, bytes: usize, now: Stamp) {
+        let begins = |own: &Own| own.pace.input.is_none();
+        if !self.owes_input() || self.own.as_deref().is_none_or(begins) {
+            self.owe_input(true, now);
+        } else if let Some(window) = self.own.as_mut().and_then(|own| own.pace.input.as_mut()) {
+            window.add(bytes);
+        }
+    }
+
+    /// Some of what is owed was taken.
+    pub(crate) fn pace_output(&mut self, bytes: usize) {
+        if let Some(window) = self.own.as_mut().and_then(|own| own.pace.output.as_mut()) {
+            window.add(bytes);
+        }
+    }
+
+    /// From here on it is not the peer's fault if nothing comes.
+    pub(super) fn stand_still(&mut self) {
+        self.flags.clear(Flags::SILENT);
+        if let Some(own) = &mut self.own {
+            own.pace.stood = true;
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        self.flags.has(Flags::NOT_READING) || self.flags.has(Flags::HELD)
+    }
+
+    /// When the next window of a debt is over.
+    pub(super) fn paced_at(&self, limits: &Limits) -> Stamp {
+        let (Some((_, wait)), Some(own)) = (limits.progress_min, &self.own) else {
+            return Stamp::NEVER;
+        };
+        let end = |window: Option<Window>| window.map_or(Stamp::NEVER, |w| w.since.after(wait));
+        let input = if self.owes_input() { end(own.pace.input) } else { Stamp::NEVER };
+        let output = if self.output.is_empty() { Stamp::NEVER } else { end(own.pace.output) };
+        input.min(output)
+    }
+
+    /// Whether we wait for the rest of something.
+    fn owes_input(&self) -> bool {
+        self.leftover.as_ref().is_some_and(|leftover| leftover.len() > 0)
+            && !self.flags.has(Flags::PEER_ENDED)
+            && !self.flags.has(Flags::FAILED)
+    }
+
+    /// Judges the windows that are over by now, and begins others.
+    pub(super) fn judge(&mut self, now: Stamp, limits: &Limits) {
+        let Some((least, wait)) = limits.progress_min else { return };
+        let (owed, owing) = (self.owes_input(), !self.output.is_empty());
+        let stands = self.stands_still();
+        let Some(own) = &mut self.own else { return };
+        let pace = &mut own.pace;
+        let is_over = |window: &Window| window.since.after(wait) <= now;
+        let mut input = false;
+        if owed && let Some(window) = pace.input.filter(is_over) {
+            input = window.bytes < least && !pace.stood;
+            // While it stands there is nothing to judge: the next byte begins a window.
+            pace.input = if stands { None } else { Some(Window::from(now)) };
+            pace.stood = false;
+        }
+        let mut output = false;
+        if owing && let Some(window) = pace.output.filter(is_over) {
+            output = window.bytes < least;
+            pace.output = Some(Window::from(now));
+        }
+        debug_assert_eq!(self.phase, Phase::Open, "a close has deadlines of its own");
+        if output {
+            // What it does not take would not go out by a flush either.
+            self.cut(CloseReason::TooSlow);
+        } else if input {
+            self.flags.set(Flags::CUT);
+            self.end(CloseReason::TooSlow, now, limits);
+        }
+    }
+}

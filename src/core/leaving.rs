@@ -1,0 +1,73 @@
+//! Shutdown: who is asked to leave, who is cut, and the account of both.
+//!
+//! When that comes is decided in `reactor/leave.rs`; how one connection leaves, in `conn.rs`
+//! (`may_leave`). Read next: `report.rs`.
+
+use super::{Core, TARGET, Tenant};
+use crate::close::CloseReason;
+use crate::conn::Phase;
+use crate::id::Token;
+use crate::report::{Cut, Stage};
+use crate::timers::Stamp;
+
+impl Core {
+    /// Every connection is given one more read, and leaves when it is done. From here on the
+    /// reactor has a deadline of its own.
+    pub(crate) fn begin_leaving(&mut self) {
+        self.leave_by = self.now.after(self.limits.shutdown_max);
+        // For the poll's timeout.
+        self.deadlines.set(Token::WAKER, Stamp::NEVER, self.leave_by);
+        self.begin_report();
+        for id in self.connection_ids() {
+            if let Some(tenant) = self.tenant_mut(id) {
+                tenant.conn.handle_shutdown();
+                self.touch(id);
+            }
+        }
+        for id in self.socket_ids() {
+            if let Some(socket) = self.sockets.get_mut(id.slot, id.generation) {
+                socket.handle_shutdown();
+                self.settle_socket(id);
+            }
+        }
+    }
+
+    /// Counts who is there: `done` until it turns out otherwise. Begun once.
+    pub(crate) fn begin_report(&mut self) {
+        if self.leaving_since == Stamp::NEVER {
+            self.leaving_since = self.now;
+            self.report.done = self.conns.len() as u64;
+        }
+    }
+
+    /// Ends every connection at once, and notes what it was owed; closes the datagram sockets.
+    pub(crate) fn cut_all(&mut self) {
+        self.close_all_sockets();
+        for id in self.connection_ids() {
+            let Some(Tenant { conn, peer, .. }) = self.conns.get_mut(id.slot(), id.generation())
+            else {
+                continue;
+            };
+            let stage = match conn.phase() {
+                Phase::Connecting => Stage::Connecting,
+                Phase::Open => Stage::Open,
+                Phase::Draining => Stage::Draining,
+                Phase::Lingering => Stage::Lingering,
+                // It only waits for its `on_close`.
+                Phase::Closed => continue,
+            };
+            conn.cut(CloseReason::Shutdown);
+            let unsent = conn.unsent();
+            self.report.add(|| Cut { id, peer: peer.clone(), unsent, stage }, unsent);
+            self.touch(id);
+        }
+    }
+
+    /// The end, in the log: the report in one line.
+    pub(crate) fn end_report(&mut self, what: &str) {
+        self.read_clock();
+        self.report.took = self.leaving_since.until(self.now);
+        let level = if self.report.cut == 0 { log::Level::Info } else { log::Level::Warn };
+        log::log!(target: TARGET, level, "{what}: {}", self.report);
+    }
+}

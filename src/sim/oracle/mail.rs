@@ -1,0 +1,466 @@
+//! Datagrams: that each one that was received is told, once and as it was; that each one to be sent
+//! goes out, in order, or is counted; and that nobody waits for long, or for ever.
+//!
+//! The kernel writes down what each of our sockets did; here that is compared with what the handler was
+//! told, and with what it sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::{Oracle, SLACK};
+use crate::address::Address;
+use crate::context::Context;
+use crate::datagram::Datagram;
+use crate::id::SocketId;
+use crate::kernel::{Deed, Packet, State, nanos};
+use crate::socket::Datagrams;
+
+/// What a datagram that waits costs beside its payload, and a receiver that keeps some waiting.
+const ENTRY: usize = 64;
+const LANE: usize = 512;
+/// A full Unix receiver is tried again after so long at the latest, and at the earliest.
+const RETRY_MAX: u64 = 100_000_000;
+const RETRY_MIN: u64 = 900_000;
+/// So is a kernel without memory.
+const SHORTAGE: u64 = 10_000_000;
+/// For how long sockets may keep a shutdown, when nobody else is left.
+const LEAVE: u64 = 1_000_000_000;
+
+/// A datagram that was accepted and has not been sent.
+#[derive(Debug)]
+struct Letter {
+    to: Option<Address>,
+    payload: Arc<[u8]>,
+    /// The kernel will not have it.
+    refused: bool,
+}
+
+/// One socket of ours.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[derive(Debug)]
+pub(super) struct Desk {
+    id: SocketId,
+    port: u32,
+    unix: bool,
+    connected: bool,
+    open: bool,
+    /// The handler closed it.
+    closed: bool,
+    /// Received and not told, and how much room there was for it.
+    due: VecDeque<(Packet, usize)>,
+    waiting: VecDeque<Letter>,
+    /// When a send was last denied, and how: by receiver, where each has a queue of its own.
+    denied: BTreeMap<Option<Address>, (u64, Errno)>,
+    /// Received in this turn, and their bytes but for the last one's.
+    in_turn: (usize, usize, usize),
+    /// What lay there when shutdown began, and what was received since.
+    at_shutdown: usize,
+    since: usize,
+}
+
+/// What the counters are to say.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    received: u64,
+    truncated: u64,
+    sent: u64,
+    /// Sends that found no room in the queue.
+    no_room: u64,
+    accepted: u64,
+    errors: u64,
+    /// When shutdown had nobody but the sockets to wait for, and until when it may.
+    alone: Option<u64>,
+}
+
+impl Desk {
+    fn lane(&self, to: Option<&Address>) -> Option<Address> {
+        if self.unix { to.cloned() } else { None }
+    }
+
+    fn has_waiting(&self, lane: Option<&Address>) -> bool {
+        self.waiting
+            .iter()
+            .any(|letter| !letter.refused && self.lane(letter.to.as_ref()).as_ref() == lane)
+    }
+
+    /// What waits costs so much at least, and at most.
+    fn cost(&self) -> (usize, usize) {
+        let letters = self.waiting.iter().filter(|letter| !letter.refused);
+        let bytes = letters.map(|letter| letter.payload.len() + ENTRY).sum::<usize>();
+        let most = self.waiting.iter().map(|letter| letter.payload.len() + ENTRY + LANE).sum();
+        (bytes, most)
+    }
+
+    /// Goes through what the kernel wrote down. `trying`: a last try, which waits for nothing.
+    fn read(&mut self, net: &mut State, counts: &mut Counts, trying: bool) -> Result<(), String> {
+        let now = net.now;
+        for deed in std::mem::take(&mut net.mail.ports[self.port as usize].deeds) {
+            match deed {
+                Deed::Received(packet, room) => {
+                    counts.received += 1;
+                    counts.truncated += u64::from(packet.payload.len() > room);
+                    self.since += 1;
+                    let copied = packet.payload.len().min(room);
+                    self.in_turn.0 += 1;
+                    self.in_turn.1 += self.in_turn.2;
+                    self.in_turn.2 = copied;
+                    if self.in_turn.1 >= room {
+                        return Err(format!("promise 4: {} bytes in one turn", self.in_turn.1));
+                    }
+                    self.due.push_back((packet, room));
+                }
+                Deed::Failed(error) => counts.errors += u64::from(error != Errno::INTR),
+                Deed::Sent(to, payload) => {
+                    counts.sent += 1;
+                    self.sends(to.as_ref(), &payload)?;
+                    let lane = self.lane(to.as_ref());
+                    self.denied.remove(&lane);
+                }
+                Deed::Denied(to, _, Errno::INTR) => {
+                    // Too many signals are a shortage, too.
+                    let lane = self.lane(to.as_ref());
+                    self.denied.insert(lane, (now, Errno::INTR));
+                }
+                Deed::Denied(to, payload, error) => {
+                    self.is_denied(now, to.as_ref(), &payload, error, trying)?;
+                    let icmp = self.connected && !self.unix && error == Errno::CONNREFUSED;
+                    counts.errors += u64::from(icmp);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel took one: the first that waits for that receiver.
+    fn sends(&mut self, to: Option<&Address>, payload: &Arc<[u8]>) -> Result<(), String> {
+        let lane = self.lane(to);
+        loop {
+            let first = self.waiting.iter().position(|one| self.lane(one.to.as_ref()) == lane);
+            let letter = first.and_then(|first| self.waiting.remove(first));
+            match letter {
+                Some(one) if one.payload == *payload && one.to.as_ref() == to => return Ok(()),
+                Some(one) if one.refused => {}
+                Some(_) => return Err("promise 2: a datagram overtakes another".into()),
+                None => return Err("promise 2: a datagram is sent that nobody sent".into()),
+            }
+        }
+    }
+
+    fn is_denied(
+        &mut self,
+        now: u64,
+        to: Option<&Address>,
+        payload: &Arc<[u8]>,
+        error: Errno,
+        trying: bool,
+    ) -> Result<(), String> {
+        let lane = self.lane(to);
+        if error != Errno::AGAIN && error != Errno::NOBUFS {
+            let mut letters = self.waiting.iter_mut();
+            let by_icmp = self.connected && !self.unix && error == Errno::CONNREFUSED;
+            let is_it = |one: &&mut Letter| {
+                !one.refused && one.to.as_ref() == to && one.payload == *payload
+            };
+            let first = letters.find(is_it);
+            if let (Some(letter), false) = (first, by_icmp) {
+                letter.refused = true;
+            }
+            return Ok(());
+        }
+        let wait = match error {
+            Errno::NOBUFS => SHORTAGE / 2,
+            // Where it is connected, an edge tells.
+            _ if lane.is_some() => RETRY_MIN,
+            _ => 0,
+        };
+        let before = self.denied.insert(lane.clone(), (now, error));
+        let soon = before.is_some_and(|(at, last)| last == error && now < at + wait);
+        if soon && !trying && self.has_waiting(lane.as_ref()) {
+            return Err("promise 6: it is tried again and again, and nothing has changed".into());
+        }
+        Ok(())
+    }
+
+    /// What it is kept waiting for, when nothing moves but by a deadline.
+    fn stall(&self, net: &State) -> Option<String> {
+        let port = &net.mail.ports[self.port as usize];
+        if !port.queue.is_empty() {
+            return Some(format!("promise 1: {} datagrams lie unread", port.queue.len()));
+        }
+        if port.error.is_some() {
+            return Some("promise 1: what ICMP told lies unread".into());
+        }
+        for letter in self.waiting.iter().filter(|letter| !letter.refused) {
+            let late = match self.denied.get(&self.lane(letter.to.as_ref())) {
+                Some((at, Errno::NOBUFS | Errno::INTR)) => net.now > at + SHORTAGE + SLACK,
+                Some((at, _)) if self.unix => net.now > at + RETRY_MAX + SLACK,
+                // There is room again, and the edge was told; or it was never tried.
+                Some(_) | None => true,
+            };
+            if late {
+                return Some("promise 1: a datagram waits, and nobody tries".into());
+            }
+        }
+        None
+    }
+}
+
+impl Oracle {
+    fn desk(&mut self, id: SocketId) -> Option<&mut Desk> {
+        self.desks.iter_mut().find(|desk| desk.id == id)
+    }
+
+    /// Reads what the kernel wrote down of a socket.
+    fn read_desk(&mut self, id: SocketId, trying: bool) {
+        // When it comes to an end, everything is tried once more.
+        let trying = trying || self.shutdown.is_some();
+        let mut net = self.kernel.state();
+        let Some(desk) = self.desks.iter_mut().find(|desk| desk.id == id) else { return };
+        let read = desk.read(&mut net, &mut self.mail, trying);
+        let bound = desk.cost().0 > self.limits.datagrams_queued;
+        let number = desk.port;
+        drop(net);
+        if let Err(what) = read {
+            self.complain(format!("@{number}: {what}"));
+        }
+        if bound {
+            self.complain(format!("promise 4: more waits in @{number} than the limit"));
+        }
+    }
+
+    // --- What the handler does ------------------------------------------------------------------
+
+    pub(in crate::sim) fn binds(&mut self, cx: &Context, id: SocketId, connected: bool) {
+        let socket = cx.core.sockets.get(id.slot, id.generation);
+        let Some(Datagrams::Sim(socket)) = socket.map(|socket| &socket.bound.socket) else {
+            return self.complain("a datagram socket that was bound is not there".into());
+        };
+        let port = socket.port();
+        if self.desk(id).is_some() {
+            self.complain(format!("promise 3: the id of @{port} was another's"));
+        }
+        self.kernel.state().mail.watched = true;
+        let unix = cx.socket_addr(id).is_some_and(|at| at.ip().is_none());
+        self.desks.push(Desk {
+            id,
+            port,
+            unix,
+            connected,
+            open: true,
+            closed: false,
+            due: VecDeque::new(),
+            waiting: VecDeque::new(),
+            denied: BTreeMap::new(),
+            in_turn: (0, 0, 0),
+            at_shutdown: 0,
+            since: 0,
+        });
+    }
+
+    /// It is about to send.
+    pub(in crate::sim) fn before_letter(&mut self, id: SocketId) {
+        self.read_desk(id, false);
+    }
+
+    /// It has sent.
+    pub(in crate::sim) fn letter(
+        &mut self,
+        cx: &Context,
+        id: SocketId,
+        to: Option<&Address>,
+        payload: &[u8],
+        result: io::Result<()>,
+    ) {
+        let max = self.limits.datagrams_queued;
+        let Some(desk) = self.desk(id) else { return };
+        let number = desk.port;
+        let open = desk.open && cx.socket_addr(id).is_some();
+        let mut wrong = None;
+        let lane = desk.lane(to);
+        if !desk.has_waiting(lane.as_ref()) {
+            // It was tried at once.
+            desk.denied.remove(&lane);
+        }
+        match result {
+            Ok(()) => {
+                if !open {
+                    wrong = Some("a datagram is accepted by a closed socket");
+                }
+                let payload = payload.into();
+                desk.waiting.push_back(Letter { to: to.cloned(), payload, refused: false });
+                self.mail.accepted += 1;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if desk.cost().1 + payload.len() + ENTRY + LANE <= max {
+                    wrong = Some("a datagram is dropped, and there is room for it");
+                }
+                self.mail.no_room += 1;
+            }
+            Err(error) => {
+                let gone = error.kind() == io::ErrorKind::NotFound;
+                if !open && !gone {
+                    wrong = Some("a closed socket says something else than that it is gone");
+                }
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.complain(format!("@{number}: {wrong}"));
+        }
+        self.read_desk(id, false);
+    }
+
+    pub(in crate::sim) fn closes_socket(&mut self, cx: &Context, id: SocketId, answer: bool) {
+        self.read_desk(id, true);
+        let Some(desk) = self.desk(id) else { return };
+        let (number, open) = (desk.port, desk.open);
+        (desk.open, desk.closed) = (false, true);
+        if answer != open || cx.socket_addr(id).is_some() {
+            self.complain(format!("close_socket() of @{number} answers {answer}"));
+        }
+    }
+
+    // --- Callbacks ------------------------------------------------------------------------------
+
+    pub(in crate::sim) fn datagram(&mut self, cx: &Context, datagram: &Datagram<'_>) {
+        self.callbacks += 1;
+        if self.inside {
+            self.complain("promise 3: on_datagram inside another callback".into());
+        }
+        self.inside = true;
+        let id = datagram.socket;
+        self.read_desk(id, false);
+        let Some(desk) = self.desk(id) else {
+            return self.complain("on_datagram of a socket that nobody bound".into());
+        };
+        let (number, open) = (desk.port, desk.open);
+        let (due, more) = (desk.due.pop_front(), desk.due.len());
+        if !open || cx.socket_addr(id).is_none() {
+            self.complain(format!("promise 3: on_datagram of @{number}, which is closed"));
+        }
+        let Some((packet, room)) = due else {
+            return self.complain(format!("@{number}: a datagram is told that was not received"));
+        };
+        let len = packet.payload.len();
+        let shown = &packet.payload[..len.min(room)];
+        let same = datagram.payload == shown && datagram.from == packet.from;
+        if !same || more > 0 {
+            self.complain(format!(
+                "promise 2: @{number}: another datagram is told than came first"
+            ));
+        }
+        if datagram.truncated != (len > room) || datagram.len != len {
+            self.complain(format!(
+                "trap 50: @{number}: {len} bytes came, {room} fit: {datagram:?}"
+            ));
+        }
+    }
+
+    pub(in crate::sim) fn datagram_done(&mut self) {
+        self.inside = false;
+    }
+
+    // --- Turns, rests and the end ---------------------------------------------------------------
+
+    pub(super) fn mail_after_turn(&mut self, cx: &Context) {
+        let shutdown = self.shutdown;
+        for number in 0..self.desks.len() {
+            let id = self.desks[number].id;
+            self.read_desk(id, false);
+            let (per_turn, denies) = (self.limits.datagrams_per_turn, self.denies);
+            let shutdown_max = nanos(self.limits.shutdown_max);
+            let net = self.kernel.state();
+            let desk = &mut self.desks[number];
+            let mut wrong = None;
+            if !desk.due.is_empty() && !desk.closed {
+                wrong = Some("promise 2: a datagram was received, and is not told");
+            }
+            if desk.in_turn.0 > per_turn {
+                wrong = Some("promise 4: more datagrams in a turn than the limit");
+            }
+            desk.in_turn = (0, 0, 0);
+            if desk.open && cx.socket_addr(id).is_none() {
+                desk.open = false;
+                let cut = |(at, at_once): (u64, bool)| at_once || net.now >= at + shutdown_max;
+                // What lay in a Unix socket goes with whom it was connected to.
+                let kept = !(desk.unix && desk.connected);
+                let unread = kept && desk.since < desk.at_shutdown.min(4096);
+                match shutdown {
+                    None => wrong = Some("it is closed, and nobody closed it"),
+                    Some(when) if unread && !denies && !cut(when) => {
+                        wrong = Some("datagrams that had come before shutdown were not received");
+                    }
+                    Some(_) => {}
+                }
+            }
+            let port = desk.port;
+            drop(net);
+            if let Some(wrong) = wrong {
+                self.complain(format!("@{port}: {wrong}"));
+            }
+        }
+        if shutdown.is_some() && cx.core.conns.len() == 0 && self.mail.alone.is_none() {
+            // By UDP each may meet a shortage.
+            let udp = self.desks.iter().filter(|desk| desk.open && !desk.unix);
+            let waiting = udp.map(|desk| desk.waiting.len() as u64).sum::<u64>();
+            let posts = self.limits.shutdown_max.min(Duration::from_secs(1));
+            let most = LEAVE + nanos(posts) + waiting * 70_000_000;
+            self.mail.alone = Some(self.kernel.now().saturating_add(most));
+        }
+    }
+
+    pub(super) fn mail_at_shutdown(&mut self) {
+        let net = self.kernel.state();
+        for desk in &mut self.desks {
+            desk.at_shutdown = net.mail.ports[desk.port as usize].queue.len();
+            desk.since = 0;
+        }
+    }
+
+    pub(super) fn mail_at_rest(&mut self, cx: &Context) -> Option<String> {
+        let net = self.kernel.state();
+        for desk in self.desks.iter().filter(|desk| desk.open) {
+            let queued = cx.core.sockets.get(desk.id.slot, desk.id.generation);
+            let queued = queued.is_some_and(|socket| socket.queued);
+            let what = desk.stall(&net).or_else(|| {
+                queued.then(|| "promise 1: on the run queue, and the poll waits".into())
+            });
+            if let Some(what) = what {
+                return Some(format!("@{}: {what}", desk.port));
+            }
+        }
+        drop(net);
+        self.miscounted(cx, false)
+    }
+
+    pub(super) fn mail_at_end(&mut self, cx: &Context, now: u64) -> Option<String> {
+        if let Some(desk) = self.desks.iter().find(|desk| desk.open) {
+            return Some(format!("@{} is open", desk.port));
+        }
+        let stopped = self.kernel.state().profile.stopped > 0;
+        let late = self.mail.alone.is_some_and(|until| now > until);
+        if late && !stopped && !self.desks.is_empty() {
+            return Some("shutdown waited for nobody but datagram sockets".into());
+        }
+        self.miscounted(cx, true)
+    }
+
+    /// Whether the counters say something else. `over`: all sockets are closed.
+    fn miscounted(&self, cx: &Context, over: bool) -> Option<String> {
+        let (stats, mail) = (cx.stats(), &self.mail);
+        let told = (
+            stats.datagrams_in,
+            stats.datagrams_truncated,
+            stats.datagrams_out,
+            stats.datagram_errors,
+        );
+        let gone = mail.accepted - mail.sent + mail.no_room;
+        let dropped = stats.datagrams_dropped;
+        let wrong = told != (mail.received, mail.truncated, mail.sent, mail.errors)
+            || if over { dropped != gone } else { dropped > gone };
+        wrong.then(|| format!("of datagrams there are {mail:?}, and {stats:?}"))
+    }
+}

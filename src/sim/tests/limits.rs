@@ -1,0 +1,227 @@
+//! Promise 4 in virtual time: each timeout at its bound, a moment before it and a moment after.
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a handler does with what it is sent.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    /// Leaves it and waits for more.
+    Leaves,
+    /// Answers with so many bytes.
+    Answers(usize),
+    /// The same, and closes.
+    Closes(usize),
+    /// Keeps the connection through shutdown.
+    Holds,
+}
+
+struct Doer {
+    deed: Deed,
+    /// How each connection ended, and each connect that failed.
+    told: Vec<String>,
+}
+
+impl Handler for Doer {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        match self.deed {
+            Deed::Leaves => return Ok(()),
+            Deed::Answers(bytes) | Deed::Closes(bytes) => conn.send(vec![7; bytes]),
+            Deed::Holds => conn.hold(true),
+        }
+        input.take_all();
+        if matches!(self.deed, Deed::Closes(_)) {
+            conn.close();
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), closed: Closed) {
+        self.told.push(closed.to_string());
+    }
+
+    fn on_connect_failed(&mut self, _: &mut Context, _: ConnId, _: u64, error: io::Error) {
+        self.told.push(error.kind().to_string());
+    }
+}
+
+/// A world of little latency: what is said is there within a millisecond.
+fn near() -> Profile {
+    Profile::calm().latency_micros(1..=50).buffer(1000..=1000)
+}
+
+/// Fails unless the connection is there until just before `wait` has passed, and ends with these
+/// words right after it.
+#[track_caller]
+fn ends_at(
+    sim: &Sim,
+    reactor: &mut Reactor<Doer>,
+    wait: Duration,
+    words: &str,
+) -> Result<(), Failure> {
+    sim.advance(reactor, wait.saturating_sub(10 * MS))?;
+    assert!(reactor.handler().told.is_empty(), "{:?}, too early", reactor.handler().told);
+    sim.advance(reactor, 20 * MS)?;
+    assert_eq!(reactor.handler().told, [words]);
+    Ok(())
+}
+
+fn world(sim: &Sim, config: Config, deed: Deed) -> Result<(Reactor<Doer>, Peer), Failure> {
+    let doer = Doer { deed, told: Vec::new() };
+    let mut reactor = sim.reactor(doer, config.linger(MS))?;
+    reactor.listen(TO)?;
+    Ok((reactor, sim.connect(TO)))
+}
+
+/// Promise 4: silent from the start.
+#[test]
+fn first_byte_is_met_to_the_moment() {
+    check(0..20, near(), |sim| {
+        let config = Config::default().first_byte(Some(10 * SECOND));
+        let (mut reactor, _peer) = world(sim, config.clone(), Deed::Answers(1))?;
+        ends_at(sim, &mut reactor, 10 * SECOND, "first byte timeout, not clean")
+    });
+    check(0..20, near(), |sim| {
+        let config = Config::default().first_byte(Some(10 * SECOND));
+        let (mut reactor, peer) = world(sim, config, Deed::Answers(1))?;
+        peer.wait(9990 * MS);
+        peer.send("x");
+        sim.advance(&mut reactor, 3600 * SECOND)?;
+        assert!(reactor.handler().told.is_empty());
+        Ok(())
+    });
+}
+
+/// Promise 4: silent afterwards.
+#[test]
+fn idle_is_met_to_the_moment() {
+    check(0..20, near(), |sim| {
+        let (mut reactor, peer) =
+            world(sim, Config::default().idle(Some(60 * SECOND)), Deed::Answers(1))?;
+        peer.wait(30 * SECOND);
+        peer.send("x");
+        ends_at(sim, &mut reactor, 90 * SECOND, "idle timeout, not clean")
+    });
+}
+
+/// Promise 4: exactly so many bytes in the window will do, and one fewer will not.
+#[test]
+fn progress_is_counted_to_the_byte() {
+    for (more, window) in [(9, 1), (10, 2)] {
+        check(0..20, near(), |sim| {
+            let config = Config::default().progress_min(10, 30 * SECOND);
+            let (mut reactor, peer) = world(sim, config, Deed::Leaves)?;
+            peer.send("x");
+            for _ in 0..more {
+                peer.wait(SECOND);
+                peer.send("y");
+            }
+            ends_at(sim, &mut reactor, window * 30 * SECOND, "too slow, not clean")
+        });
+    }
+}
+
+/// Promise 4: it takes nothing any more. What is owed at all is found by `write_stall`, what is owed
+/// too slowly by `progress_min`, whichever is nearer.
+#[test]
+fn who_takes_nothing_is_found_to_the_moment() {
+    // The kernels between us take some 3000 bytes.
+    let slow = Config::default().progress_min(5000, 40 * SECOND);
+    for (config, wait, why) in [
+        (Config::default(), 60 * SECOND, "write stall timeout"),
+        (slow.clone(), 40 * SECOND, "too slow"),
+        (slow.write_stall(30 * SECOND), 30 * SECOND, "write stall timeout"),
+    ] {
+        check(0..20, near(), |sim| {
+            let (mut reactor, peer) = world(sim, config.clone(), Deed::Answers(50_000))?;
+            peer.stop_reading();
+            peer.send("x");
+            sim.advance(&mut reactor, wait.saturating_sub(10 * MS))?;
+            assert!(reactor.handler().told.is_empty());
+            sim.advance(&mut reactor, 20 * MS)?;
+            let told = &reactor.handler().told;
+            assert!(told.len() == 1 && told[0].starts_with(why), "{told:?}");
+            Ok(())
+        });
+    }
+}
+
+/// Promise 4, Trap 39: our FIN is out, the peer's does not come; nor does it after what is left goes
+/// out only slowly.
+#[test]
+fn linger_and_close_max_are_met_to_the_moment() {
+    check(0..20, near(), |sim| {
+        let (_, peer) = {
+            let doer = Doer { deed: Deed::Closes(1), told: Vec::new() };
+            let mut reactor = sim.reactor(doer, Config::default())?;
+            reactor.listen(TO)?;
+            let peer = sim.connect(TO);
+            peer.send("x");
+            ends_at(sim, &mut reactor, 5 * SECOND, "closed here, not clean")?;
+            (reactor, peer)
+        };
+        assert_eq!(peer.recv(), [7]);
+        Ok(())
+    });
+    check(0..20, near(), |sim| {
+        let config = Config::default().close_max(30 * SECOND).write_stall(3600 * SECOND);
+        let (mut reactor, peer) = world(sim, config, Deed::Closes(50_000))?;
+        peer.stop_reading();
+        peer.send("x");
+        sim.advance(&mut reactor, 29_990 * MS)?;
+        assert!(reactor.handler().told.is_empty());
+        sim.advance(&mut reactor, 20 * MS)?;
+        let told = &reactor.handler().told;
+        assert!(told.len() == 1 && told[0].starts_with("closed here, "), "{told:?}");
+        Ok(())
+    });
+}
+
+/// Promise 4: nobody answers a connect, and a shutdown waits for one who is held.
+#[test]
+fn connect_and_shutdown_max_are_met_to_the_moment() {
+    check(0..20, near(), |sim| {
+        let (mut reactor, _peer) = world(sim, Config::default(), Deed::Holds)?;
+        sim.black_hole("10.0.0.8:80");
+        reactor.connect("10.0.0.8:80".parse::<Address>()?, 1)?;
+        ends_at(sim, &mut reactor, 10 * SECOND, "timed out")
+    });
+    check(0..20, near(), |sim| {
+        let (mut reactor, peer) = world(sim, Config::default(), Deed::Holds)?;
+        peer.send("x");
+        sim.advance(&mut reactor, SECOND)?;
+        reactor.shutdown();
+        ends_at(sim, &mut reactor, 10 * SECOND, "shutdown, not clean")
+    });
+}
+
+/// Promise 4: who is idle for just so long makes room for who knocks, and not before.
+#[test]
+fn reclaim_idle_is_met_to_the_moment() {
+    check(0..20, near(), |sim| {
+        let config = Config::default().connections(1).reclaim_idle(Some(10 * SECOND));
+        let (mut reactor, peer) = world(sim, config, Deed::Answers(1))?;
+        peer.send("x");
+        sim.advance(&mut reactor, SECOND)?;
+        let next = sim.connect(TO);
+        next.send("y");
+        next.expect([7]);
+        ends_at(sim, &mut reactor, 9 * SECOND, "idle, and its place was needed, not clean")?;
+        sim.advance(&mut reactor, SECOND)?;
+        assert!(next.is_done() && peer.is_ended() && !peer.is_reset());
+        Ok(())
+    });
+}
