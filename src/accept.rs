@@ -12,7 +12,7 @@ use crate::core::{Core, Shutdown, Tenant};
 use crate::flags::Flags;
 use crate::id::{ConnId, ListenerId, Origin};
 use crate::listen::Opened;
-use crate::listener::{Listener, Verdict};
+use crate::listener::{Listener, Trouble, Verdict, trouble};
 use crate::socket::{Socket, Stream};
 use crate::timers::Stamp;
 
@@ -80,8 +80,16 @@ impl Core {
                 return Accepted::Skipped;
             }
             Ok(Attempt::Ready((socket, peer))) => {
+                let most = self.limits.connections_per_address;
+                if most.is_some_and(|most| self.crowd.is_full(&peer, most)) {
+                    self.refuse(id, &socket, &peer);
+                    return Accepted::Skipped;
+                }
                 match self.admit(socket, peer, Connection::new(self.now)) {
                     Ok(conn) => {
+                        if most.is_some() {
+                            self.count(conn);
+                        }
                         if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
                             listener.handle_success();
                         }
@@ -96,6 +104,11 @@ impl Core {
             }
             Err(error) => {
                 self.stats.accept_errors += 1;
+                match trouble(&error) {
+                    Trouble::Peer => {}
+                    Trouble::Shortage => self.stats.accept_shortages += 1,
+                    Trouble::Lasting => self.stats.accept_failures += 1,
+                }
                 error
             }
         };
@@ -113,6 +126,24 @@ impl Core {
                 listener.armed = retry;
                 Accepted::Stopped
             }
+        }
+    }
+
+    /// Counts a connection among those of its address.
+    fn count(&mut self, id: ConnId) {
+        let tenant = self.conns.get_mut(id.slot(), id.generation()).expect("just admitted");
+        tenant.conn.flags.set(Flags::COUNTED);
+        self.crowd.enter(&tenant.peer);
+    }
+
+    /// Resets one that was accepted: its address has as many connections as it may. In the backlog
+    /// it would stand before others.
+    #[cold]
+    fn refuse(&mut self, id: ListenerId, socket: &Socket, peer: &Address) {
+        self.stats.refused_address += 1;
+        socket.reset_on_close();
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.handle_crowd(peer, self.now);
         }
     }
 

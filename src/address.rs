@@ -12,8 +12,10 @@ use std::str::FromStr;
 /// The address of one end of a connection, of a listener, or of a datagram socket.
 ///
 /// Prints as one would type it: `127.0.0.1:6666`, `[::1]:6666`, `unix:/run/server.sock`,
-/// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`. What is printed can be
-/// parsed. There are no host names here: resolving one blocks.
+/// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`. Bytes of an abstract name that
+/// are no printable ASCII, its quotes and its backslashes print as in a byte string of Rust: `\x00`,
+/// `\n`, `\\`. What is printed is read as the same address, but for `unix:(unnamed)` and paths that
+/// are not UTF-8. There are no host names here: resolving one blocks.
 ///
 /// # Examples
 ///
@@ -76,17 +78,18 @@ impl From<SocketAddr> for Address {
 impl FromStr for Address {
     type Err = io::Error;
 
-    /// Reads `IP:PORT`, `unix:PATH` or `unix:@NAME`.
+    /// Reads `IP:PORT`, `unix:PATH` or `unix:@NAME`. The file `@x` is `unix:./@x`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for anything else, a host's name included.
+    /// `InvalidInput` for anything else: a host's name, or in a `NAME` a backslash that begins no
+    /// escape.
     fn from_str(text: &str) -> io::Result<Self> {
         match text.strip_prefix("unix:") {
             Some("" | "@") | None => {}
             Some(path) => {
-                let name = path.strip_prefix('@');
-                return Ok(name.map_or_else(|| Address::unix(path), Address::abstract_name));
+                let Some(name) = path.strip_prefix('@') else { return Ok(Address::unix(path)) };
+                return unescape(name).map(Address::abstract_name);
             }
         }
         text.parse().map(Address::Ip).map_err(|_| {
@@ -94,6 +97,38 @@ impl FromStr for Address {
             io::Error::new(io::ErrorKind::InvalidInput, what)
         })
     }
+}
+
+/// The bytes of an abstract name as it prints: those that `escape_ascii` was given.
+pub(crate) fn unescape(name: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, others @ ..] = rest {
+        let (byte, others) = match others {
+            _ if *first != b'\\' => (*first, others),
+            [b't', others @ ..] => (b'\t', others),
+            [b'r', others @ ..] => (b'\r', others),
+            [b'n', others @ ..] => (b'\n', others),
+            [b'x', high, low, others @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, others),
+                _ => return Err(no_escape(name)),
+            },
+            [same @ (b'\\' | b'\'' | b'"'), others @ ..] => (*same, others),
+            _ => return Err(no_escape(name)),
+        };
+        bytes.push(byte);
+        rest = others;
+    }
+    Ok(bytes)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn no_escape(name: &str) -> io::Error {
+    let what = format!("@{name}: a backslash is \\\\, and other bytes are like \\x00");
+    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
 /// So that a client connects to what [`Reactor::local_addr`](crate::Reactor::local_addr) answered.
@@ -114,6 +149,10 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Ip(addr) => addr.fmt(f),
+            // Behind `unix:` an `@` means the abstract namespace.
+            Address::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@") => {
+                write!(f, "unix:./{}", path.display())
+            }
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
             Address::Unnamed => f.write_str("unix:(unnamed)"),

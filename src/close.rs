@@ -25,6 +25,9 @@ pub enum CloseReason {
     InputLimit,
     /// Queued output passed [`output_max`](crate::Config::output_max).
     OutputLimit,
+    /// All connections together held more than [`buffered_max`](crate::Config::buffered_max), and
+    /// this one held most.
+    BufferedLimit,
     /// No byte moved for [`idle`](crate::Config::idle).
     Idle,
     /// Output was owed and the kernel took none of it for
@@ -44,6 +47,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Io(error) => write!(f, "socket error: {error}"),
             CloseReason::InputLimit => f.write_str("input limit reached"),
             CloseReason::OutputLimit => f.write_str("output limit passed"),
+            CloseReason::BufferedLimit => f.write_str("buffered limit passed"),
             CloseReason::Idle => f.write_str("idle timeout"),
             CloseReason::WriteStall => f.write_str("write stall timeout"),
             CloseReason::Shutdown => f.write_str("shutdown"),

@@ -20,11 +20,13 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// | setting | default | what happens there |
 /// |---|---|---|
 /// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | listeners rest until a connection closes |
+/// | [`connections_per_address`](Self::connections_per_address) | none | one more is accepted and reset |
 /// | [`input_max`](Self::input_max) | 1 MiB | unconsumed and no progress: ends with `InputLimit` |
 /// | [`output_low`](Self::output_low) | 16 KiB | at or below: reading starts again, `on_drain` |
 /// | [`output_high`](Self::output_high) | 64 KiB | above: the connection's own reading rests |
 /// | [`output_max`](Self::output_max) | 4 MiB | above: ends with `OutputLimit` |
 /// | [`read_buffer`](Self::read_buffer) | 256 KiB | the most one read takes; a longer datagram is truncated |
+/// | [`buffered_max`](Self::buffered_max) | 1 GiB | above, over all: those who hold most rest, then end with `BufferedLimit` |
 /// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the rest is accepted next turn |
 /// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the rest is received next turn |
 /// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | one more to send is dropped, the call says `WouldBlock` |
@@ -54,10 +56,12 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) connections: Option<usize>,
+    pub(crate) connections_per_address: Option<usize>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,
     pub(crate) output_max: usize,
+    pub(crate) buffered_max: usize,
     pub(crate) read_buffer: usize,
     pub(crate) accepts_per_turn: usize,
     pub(crate) datagrams_per_turn: usize,
@@ -75,10 +79,12 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             connections: None,
+            connections_per_address: None,
             input_max: 1 << 20,
             output_low: 16 << 10,
             output_high: 64 << 10,
             output_max: 4 << 20,
+            buffered_max: 1 << 30,
             read_buffer: 256 << 10,
             accepts_per_turn: 64,
             datagrams_per_turn: 64,
@@ -104,6 +110,22 @@ impl Config {
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = Some(connections);
+        self
+    }
+
+    /// The most connections accepted from one address at a time: one more is accepted and reset at
+    /// once, without a callback, and counted in
+    /// [`Stats::refused_address`](crate::Stats::refused_address). At most one line in ten seconds
+    /// tells the log.
+    ///
+    /// An IPv4 address counts as itself where it comes mapped into IPv6, and of IPv6 a /64 is one
+    /// address: so much is given to one customer (RFC 6177). Hence all neighbours on one link
+    /// (`fe80::/64`) are one, too, and so are all behind one NAT or one proxy. Not counted: peers on
+    /// Unix sockets, connections that were adopted or that we made, and who waits in the kernel's
+    /// backlog. Default: no limit.
+    #[must_use]
+    pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
+        self.connections_per_address = connections;
         self
     }
 
@@ -138,6 +160,24 @@ impl Config {
     #[must_use]
     pub fn output_max(mut self, bytes: usize) -> Self {
         self.output_max = bytes;
+        self
+    }
+
+    /// The most bytes that all connections together may hold: queued output and unconsumed input.
+    /// Above three quarters of it, the reading of whoever owes more than
+    /// [`output_low`](Self::output_low) rests, as if that were `output_high`. Above all of it those
+    /// who hold most are closed, with
+    /// [`BufferedLimit`](crate::CloseReason::BufferedLimit), until seven eighths are left. The
+    /// present sum is [`Context::buffered`](crate::Context::buffered). Default 1 GiB.
+    ///
+    /// Shared bytes ([`send_shared`](crate::Conn::send_shared), a broadcast) count for each
+    /// connection that owes them, though they are kept once: the sum is never less than what is kept,
+    /// and whoever does not read a broadcast is among those who hold most. A chunk counts whole until
+    /// all of it is written. Not counted: the rest of a buffer that shared bytes are a part of, and
+    /// what the kernel keeps.
+    #[must_use]
+    pub fn buffered_max(mut self, bytes: usize) -> Self {
+        self.buffered_max = bytes;
         self
     }
 
@@ -234,8 +274,10 @@ impl Config {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         for (name, value) in [
             ("connections", self.connections.unwrap_or(1)),
+            ("connections_per_address", self.connections_per_address.unwrap_or(1)),
             ("input_max", self.input_max),
             ("output_max", self.output_max),
+            ("buffered_max", self.buffered_max),
             ("read_buffer", self.read_buffer),
             ("accepts_per_turn", self.accepts_per_turn),
             ("datagrams_per_turn", self.datagrams_per_turn),
@@ -283,10 +325,13 @@ impl Config {
         };
         Limits {
             connections,
+            connections_per_address: self.connections_per_address,
             input_max: self.input_max,
             output_low: self.output_low,
             output_high: self.output_high,
             output_max: self.output_max,
+            rest_above: self.output_high,
+            buffered_max: self.buffered_max,
             accepts_per_turn: self.accepts_per_turn,
             datagrams_per_turn: self.datagrams_per_turn,
             datagrams_queued: self.datagrams_queued,
@@ -304,10 +349,14 @@ impl Config {
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
+    pub(crate) connections_per_address: Option<usize>,
     pub(crate) input_max: usize,
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,
     pub(crate) output_max: usize,
+    /// Above so much queued output reading rests: `output_high`, or less while too much is buffered.
+    pub(crate) rest_above: usize,
+    pub(crate) buffered_max: usize,
     pub(crate) accepts_per_turn: usize,
     pub(crate) datagrams_per_turn: usize,
     pub(crate) datagrams_queued: usize,

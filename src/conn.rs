@@ -25,6 +25,7 @@ use crate::readiness::Readiness;
 use crate::timers::Stamp;
 use own::Own;
 
+mod late;
 mod own;
 
 /// Where a connection is in its life.
@@ -405,7 +406,7 @@ impl Connection {
         if self.phase != Phase::Open {
             return;
         }
-        if queued > limits.output_high {
+        if queued > limits.rest_above {
             self.flags.set(Flags::HIGH);
             if !self.flags.has(Flags::FULL_DUPLEX) {
                 self.flags.set(Flags::RESTING);
@@ -423,6 +424,13 @@ impl Connection {
                 self.offer_again();
             }
         }
+    }
+
+    /// Brings what it holds up to date in the sum over all connections.
+    pub(crate) fn recount(&mut self, sum: &mut usize) {
+        let held = u32::try_from(self.held()).unwrap_or(u32::MAX);
+        let counted = std::mem::replace(&mut self.output.counted, held);
+        *sum = *sum - counted as usize + held as usize;
     }
 
     /// Keeps what a call of `on_data` left, and decides whether it comes again without new bytes.
@@ -477,28 +485,6 @@ impl Connection {
         }
     }
 
-    /// Acts on the deadlines that have come.
-    pub(crate) fn expire(&mut self, now: Stamp, limits: &Limits) {
-        if self.deadline(limits) > now {
-            return;
-        }
-        match self.phase {
-            Phase::Connecting => {
-                let what = format!("no answer within {:?}", limits.connect);
-                self.fail(io::Error::new(io::ErrorKind::TimedOut, what));
-            }
-            Phase::Open if self.stalls_at(limits) <= now => self.cut(CloseReason::WriteStall),
-            Phase::Open if self.idles_at(limits) <= now => {
-                self.flags.set(Flags::CUT);
-                self.end(CloseReason::Idle, now, limits);
-            }
-            // The reason stands since close; only how it went is added.
-            Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
-            // Or a timer: not ours to act on.
-            Phase::Open | Phase::Closed => {}
-        }
-    }
-
     /// Shutdown begins: one more read is owed, ready or not.
     pub(crate) fn handle_shutdown(&mut self) {
         if !self.flags.has(Flags::PEER_ENDED) {
@@ -529,6 +515,11 @@ impl Connection {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.phase == Phase::Open && !self.flags.has(Flags::SLOW) && self.output.is_empty()
+    }
+
+    /// Bytes kept for it: of its output, and of its input.
+    pub(crate) fn held(&self) -> usize {
+        self.output.held() + self.leftover.as_ref().map_or(0, |leftover| leftover.held())
     }
 
     /// Whether a write failed.
@@ -617,37 +608,6 @@ impl Connection {
             Phase::Draining => readable || self.wants_flush(),
             Phase::Lingering => readable,
             Phase::Closed => false,
-        }
-    }
-
-    /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
-    pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
-        match self.phase {
-            Phase::Connecting => self.heard.after(limits.connect),
-            Phase::Open => self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at()),
-            Phase::Draining => self.stalls_at(limits).min(self.closing),
-            Phase::Lingering => self.closing,
-            Phase::Closed => Stamp::NEVER,
-        }
-    }
-
-    /// Whether a deadline has come that no readiness still to be spent could undo: a peer that
-    /// floods us, and so is always on the run queue, does not outlive its linger or its debt.
-    pub(crate) fn is_overdue(&self, now: Stamp, limits: &Limits) -> bool {
-        let stalled = self.stalls_at(limits) <= now && !self.readiness.is_writable();
-        match self.phase {
-            Phase::Open => stalled,
-            Phase::Draining => stalled || self.closing <= now,
-            Phase::Lingering => true,
-            Phase::Connecting | Phase::Closed => false,
-        }
-    }
-
-    fn stalls_at(&self, limits: &Limits) -> Stamp {
-        if self.output.is_empty() && !self.flags.has(Flags::FAILED) {
-            Stamp::NEVER
-        } else {
-            self.taken.after(limits.write_stall)
         }
     }
 

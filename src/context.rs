@@ -154,6 +154,13 @@ impl Context {
         self.core.tenant(id)?.socket.fd()
     }
 
+    /// Bytes that all connections hold now, queued output and unconsumed input: what
+    /// [`buffered_max`](crate::Config::buffered_max) limits.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.core.buffered
+    }
+
     /// What the reactor has counted.
     #[must_use]
     pub fn stats(&self) -> &Stats {

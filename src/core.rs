@@ -16,6 +16,7 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, News, Phase};
 use crate::cork::Cork;
+use crate::crowd::Crowd;
 use crate::datagram::DatagramSocket;
 use crate::driver::Driver;
 use crate::flags::Flags;
@@ -34,6 +35,7 @@ use crate::timers::{Deadlines, Stamp};
 
 pub(crate) use datagram::Received;
 
+mod buffered;
 mod datagram;
 mod ended;
 mod poll;
@@ -83,6 +85,12 @@ pub(crate) struct Core {
     pub(crate) listeners: Slots<Listener>,
     /// Datagram sockets.
     pub(crate) sockets: Slots<DatagramSocket>,
+    /// Bytes that all connections hold.
+    pub(crate) buffered: usize,
+    /// When the next warning about them may be logged.
+    warn_from: Stamp,
+    /// Those accepted, by where they come from; empty where that is not limited.
+    pub(crate) crowd: Crowd,
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
@@ -131,6 +139,9 @@ impl Core {
             conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
             sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
+            buffered: 0,
+            warn_from: Stamp::default(),
+            crowd: Crowd::default(),
             limits,
             stats: Stats::default(),
             run: VecDeque::new(),
@@ -235,6 +246,8 @@ impl Core {
         let limits = &self.limits;
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { conn, .. }) = tenant else { return false };
+        // Too much may be buffered since it was last looked at.
+        conn.handle_level(conn.output.len(), limits);
         if !conn.wants_drain(limits) {
             return false;
         }
@@ -262,6 +275,7 @@ impl Core {
         if conn.flags.has(Flags::OFFER) {
             conn.flags.clear(Flags::OFFER);
             if let Some(leftover) = conn.leftover.take() {
+                conn.recount(&mut self.buffered);
                 return Work::Data(Offer::Owned(leftover));
             }
         }
@@ -286,7 +300,10 @@ impl Core {
                         let waited = Wait::Nothing;
                         return Work::Data(Offer::Shared { before: 0, new: n, waited });
                     }
-                    return join(conn, buffer, n);
+                    let work = join(conn, buffer, n);
+                    conn.recount(&mut self.buffered);
+                    self.weigh();
+                    return work;
                 }
                 News::End | News::Nothing => {}
             }
@@ -343,6 +360,8 @@ impl Core {
             }
         });
         conn.handle_left(consumed, now, limits);
+        conn.recount(&mut self.buffered);
+        self.weigh();
     }
 
     /// Writes what is queued, once. Answers how many bytes the kernel took.
@@ -355,6 +374,8 @@ impl Core {
         let n = conn.flush(socket, now, proof);
         self.stats.bytes_out += n as u64;
         conn.handle_level(before, limits);
+        conn.recount(&mut self.buffered);
+        self.weigh();
         n
     }
 
@@ -390,6 +411,7 @@ impl Core {
                 Err(error) => conn.fail_write(error, now),
             }
         }
+        conn.recount(&mut self.buffered);
         let due = conn.deadline(limits);
         if due < conn.armed {
             self.deadlines.set(id.token(), conn.armed, due);

@@ -59,6 +59,9 @@ impl Flags {
     /// The application reads on however much output is queued: it never rests.
     pub(crate) const FULL_DUPLEX: Flags = Flags(1 << 21);
 
+    /// It is counted among those of its address.
+    pub(crate) const COUNTED: Flags = Flags(1 << 24);
+
     /// Any of these takes a connection off the common path.
     pub(crate) const SLOW: Flags = Flags(
         Self::NOT_READING.0

@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in four pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in five pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -9,6 +9,9 @@
 //!    connections as one.
 //! 4. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
+//! 5. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
+//!    does there, when it waits, and what stands for it here; the three classic programs; a
+//!    port-forwarder and a chat.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
 //! only, so a program cannot name it.
@@ -24,3 +27,6 @@ pub mod connecting_out {}
 
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}
+
+#[doc = include_str!("../docs/guide/from_python.md")]
+pub mod from_python {}

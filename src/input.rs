@@ -269,6 +269,11 @@ impl Leftover {
         self.bytes.len() - self.start
     }
 
+    /// Bytes kept for it.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Adds what a read brought.
     pub(crate) fn append(&mut self, new: &[u8]) {
         // Move the rest to the front when it is the smaller part: each byte pays for one other.

@@ -135,7 +135,8 @@
 //! another. Each connect ends in [`on_open`](Handler::on_open) or in
 //! [`on_connect_failed`](Handler::on_connect_failed).
 //!
-//! Step by step, with all that may go wrong: [the guide](guide).
+//! Step by step, with all that may go wrong: [the guide](guide). For who comes
+//! [from Python's `socket`](guide::from_python) it has a page with every call of that module.
 //!
 //! # Promises
 //!
@@ -194,11 +195,15 @@ mod connect;
 mod context;
 mod core;
 mod cork;
+mod crowd;
 mod datagram;
 mod driver;
 mod expire;
 mod flags;
 pub mod frame;
+#[cfg(any(test, all(fuzzing, feature = "sim")))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handler;

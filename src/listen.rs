@@ -4,16 +4,18 @@
 //! the address. A path that a dead server left behind is taken over; nobody else's is touched.
 //! Accepting is `accept.rs`.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::address::Address;
+use crate::address::{self, Address};
 use crate::kernel::Kernel;
 use crate::socket::{ABSTRACT_NAMES, Acceptor};
 
@@ -261,7 +263,8 @@ impl Options {
             if !ABSTRACT_NAMES {
                 return Err(invalid("abstract names are Linux's"));
             }
-            let addr = unix_sockaddr(Path::new(&format!("\0{name}")))?;
+            let name = [&b"\0"[..], &address::unescape(name)?].concat();
+            let addr = unix_sockaddr(Path::new(OsStr::from_bytes(&name)))?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.bind(&addr)?;
             socket.listen(self.backlog())?;

@@ -20,6 +20,17 @@ const PATIENCE: usize = 64;
 /// At most one warning of a listener in this time: a flood at the limit must not flood the log.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Whose trouble a failed accept is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// One peer's, or nobody's: the next accept may be fine.
+    Peer,
+    /// Ours, and it passes: descriptors or memory ran out.
+    Shortage,
+    /// Ours, and waiting does not mend it: the listening socket is broken, or the call forbidden.
+    Lasting,
+}
+
 /// What to do after a failed accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -74,15 +85,21 @@ impl Listener {
     /// An accept failed.
     pub(crate) fn handle_error(&mut self, error: &io::Error, now: Stamp) -> Verdict {
         self.failures += 1;
+        let trouble = trouble(error);
         // Even a peer's error rests us when nothing else comes: a security module may answer
         // EPERM for ever without taking the connection off the queue.
-        if is_of_one_peer(error) && self.failures < PATIENCE {
+        if trouble == Trouble::Peer && self.failures < PATIENCE {
             log::debug!("{}: a connection was gone before it was accepted: {error}", self.address);
             return Verdict::Skip;
         }
         self.failures = 0;
         if self.may_warn(now) {
-            log::warn!("{}: cannot accept, resting: {error}", self.address);
+            let (level, how) = match trouble {
+                Trouble::Peer | Trouble::Shortage => (log::Level::Warn, "resting"),
+                // Tried again all the same: giving up would help nobody.
+                Trouble::Lasting => (log::Level::Error, "which may not pass by itself"),
+            };
+            log::log!(level, "{}: cannot accept, {how}: {error}", self.address);
         }
         Verdict::Rest
     }
@@ -92,6 +109,15 @@ impl Listener {
         self.resting = true;
         if self.may_warn(now) {
             log::warn!("{}: resting at {connections} connections, the limit", self.address);
+        }
+    }
+
+    /// Somebody's address has as many connections as it may: he is refused, the next is not.
+    pub(crate) fn handle_crowd(&mut self, peer: &Address, now: Stamp) {
+        self.failures = 0;
+        if self.may_warn(now) {
+            let own = &self.address;
+            log::warn!("{own}: refused {peer}: its address has connections_per_address already");
         }
     }
 
@@ -109,13 +135,12 @@ impl Listener {
     }
 }
 
-/// Whether a failed accept says something about the connection it was to bring, and nothing about
-/// us. Linux passes a new socket's pending error through accept (accept(2), "Error handling").
-fn is_of_one_peer(error: &io::Error) -> bool {
-    let Some(errno) = Errno::from_io_error(error) else { return false };
-    matches!(
-        errno,
-        Errno::CONNABORTED
+/// Whose trouble a failed accept is. Linux passes a new socket's pending error through accept
+/// (accept(2), "Error handling").
+pub(crate) fn trouble(error: &io::Error) -> Trouble {
+    match Errno::from_io_error(error) {
+        Some(
+            Errno::CONNABORTED
             | Errno::CONNRESET
             | Errno::PROTO
             | Errno::INTR
@@ -126,8 +151,15 @@ fn is_of_one_peer(error: &io::Error) -> bool {
             | Errno::HOSTUNREACH
             | Errno::OPNOTSUPP
             | Errno::NOPROTOOPT
-            | Errno::TIMEDOUT
-    ) || errno.raw_os_error() == ENONET
+            | Errno::TIMEDOUT,
+        ) => Trouble::Peer,
+        Some(errno) if errno.raw_os_error() == ENONET => Trouble::Peer,
+        // The last is epoll_ctl(2)'s: the user's share of watches is used up.
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) => {
+            Trouble::Shortage
+        }
+        _ => Trouble::Lasting,
+    }
 }
 
 /// Linux alone has it; its number is `EHOSTDOWN` on the BSDs and macOS, which belongs here as well.
@@ -160,9 +192,20 @@ mod tests {
     /// Trap 23: a shortage of our own makes the listener rest.
     #[test]
     fn a_shortage_of_ours_makes_the_listener_rest() {
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::BADF] {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::NOSPC] {
             let verdict = listener().handle_error(&error(errno), Stamp::default());
             assert_eq!(verdict, Verdict::Rest, "{errno:?}");
+            assert_eq!(trouble(&error(errno)), Trouble::Shortage, "{errno:?}");
+        }
+    }
+
+    /// Promise 6: what does not pass is neither given up nor hammered.
+    #[test]
+    fn what_does_not_pass_makes_the_listener_rest_too() {
+        for errno in [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::NOSYS, Errno::ACCESS] {
+            let verdict = listener().handle_error(&error(errno), Stamp::default());
+            assert_eq!(verdict, Verdict::Rest, "{errno:?}");
+            assert_eq!(trouble(&error(errno)), Trouble::Lasting, "{errno:?}");
         }
     }
 

@@ -25,6 +25,12 @@ pub(crate) struct Output {
     head: Bytes,
     /// What follows, if anything ever did since the queue was last empty.
     rest: Option<Box<Rest>>,
+    /// Bytes of `head` that the kernel took: they are kept until the last of its bytes goes. Never
+    /// more than 4 GiB.
+    spent: u32,
+    /// What the sum over all connections has for the one that this belongs to. It lies here because
+    /// here is room for it.
+    pub(crate) counted: u32,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +47,11 @@ impl Output {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.len)
+    }
+
+    /// Bytes kept: those queued, and those written of a chunk that is not written to its end.
+    pub(crate) fn held(&self) -> usize {
+        self.len().saturating_add(self.spent as usize)
     }
 
     #[inline]
@@ -110,12 +121,14 @@ impl Output {
                 return self.clear();
             };
             self.head = next;
+            self.spent = 0;
         }
         self.head.advance(n);
+        self.spent = self.spent.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Output::default();
+        (self.head, self.rest, self.spent) = (Bytes::new(), None, 0);
     }
 }
 
@@ -211,6 +224,22 @@ mod tests {
         let rest = output.rest.as_ref().unwrap();
         assert_eq!(output.len(), 100_000);
         assert!(rest.chunks.len() <= 2);
+    }
+
+    /// Promise 4: what is written of a chunk is kept with the rest of it, and counted.
+    #[test]
+    fn a_chunk_counts_whole_until_it_is_written_whole() {
+        let mut output = Output::default();
+        output.push(&[1; 100]);
+        output.push(&[2; 30]);
+        output.advance(99);
+        assert_eq!((output.len(), output.held()), (31, 130));
+        output.advance(1);
+        assert_eq!((output.len(), output.held()), (30, 30));
+        output.advance(10);
+        assert_eq!((output.len(), output.held()), (20, 30));
+        output.clear();
+        assert_eq!((output.len(), output.held()), (0, 0));
     }
 
     #[test]

@@ -178,6 +178,8 @@ impl Core {
             Piece::Shared(bytes) => conn.output.push_shared(bytes.slice(skip..)),
         }
         conn.handle_level(before, limits);
+        conn.recount(&mut self.buffered);
+        self.weigh();
     }
 
     #[cold]

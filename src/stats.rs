@@ -20,8 +20,16 @@ pub struct Stats {
     /// Connections accepted and closed at once, before `on_open`: no room at shutdown, or the
     /// kernel would not watch them.
     pub refused: u64,
-    /// Accepts that failed: the peer was gone already, descriptors or memory ran out.
+    /// Connections accepted and reset at once, before `on_open`: their address had
+    /// [`connections_per_address`](crate::Config::connections_per_address) already.
+    pub refused_address: u64,
+    /// Accepts that failed: the peer was gone already, descriptors or memory ran out (accept(2)).
     pub accept_errors: u64,
+    /// Of these, for want of descriptors or memory. It passes; the listener rested meanwhile.
+    pub accept_shortages: u64,
+    /// Of these, for what does not pass by itself: the listening socket is broken, or something
+    /// forbids the call. Above zero, somebody should look at the log.
+    pub accept_failures: u64,
     /// Connections that ended, by reason.
     pub closed: ClosedCounts,
     /// Bytes read, those discarded after close included.
@@ -62,6 +70,7 @@ pub struct ClosedCounts {
     pub io: u64,
     pub input_limit: u64,
     pub output_limit: u64,
+    pub buffered_limit: u64,
     pub idle: u64,
     pub write_stall: u64,
     pub shutdown: u64,
@@ -78,6 +87,7 @@ impl ClosedCounts {
             + self.io
             + self.input_limit
             + self.output_limit
+            + self.buffered_limit
             + self.idle
             + self.write_stall
             + self.shutdown
@@ -92,6 +102,7 @@ impl ClosedCounts {
             CloseReason::Io(_) => &mut self.io,
             CloseReason::InputLimit => &mut self.input_limit,
             CloseReason::OutputLimit => &mut self.output_limit,
+            CloseReason::BufferedLimit => &mut self.buffered_limit,
             CloseReason::Idle => &mut self.idle,
             CloseReason::WriteStall => &mut self.write_stall,
             CloseReason::Shutdown => &mut self.shutdown,
@@ -115,6 +126,7 @@ mod tests {
             CloseReason::Io(io::Error::other("x")),
             CloseReason::InputLimit,
             CloseReason::OutputLimit,
+            CloseReason::BufferedLimit,
             CloseReason::Idle,
             CloseReason::WriteStall,
             CloseReason::Shutdown,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 15] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["kernel"],
-    &["socket", "input", "output", "slots", "timers", "stats", "post"],
+    &["socket", "input", "output", "slots", "timers", "stats", "post", "crowd"],
     &["listen", "heap"],
     &["ticks", "bind"],
     &["conn", "listener", "driver", "cork", "frame", "datagram"],
@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 15] = [
     &["handler"],
     &["reactor"],
     &["sim"],
-    &["guide"],
+    &["guide", "fuzz"],
     &["lib"],
 ];
 
@@ -240,7 +240,7 @@ fn only_the_driver_reads_the_clock() {
 #[test]
 fn only_the_upper_floors_name_the_handler() {
     only_in(&["handler", "reactor", "sim", "lib"], "H");
-    only_in(&["handler", "reactor", "sim", "lib"], "Session");
+    only_in(&["handler", "reactor", "sim", "fuzz", "lib"], "Session");
 }
 
 /// A platform's `cfg` stands in two files, and in the refusal at the street door.

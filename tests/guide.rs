@@ -36,3 +36,16 @@ fn every_test_that_the_guide_names_exists() {
         assert!(found, "the guide names {module}::{name}, which is no test");
     }
 }
+
+/// The two whole programs at the end of the page from Python are examples, so that they can be run
+/// as they stand there.
+#[test]
+fn the_programs_of_the_python_page_are_the_examples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/guide/from_python.md")).unwrap();
+    for name in ["forward", "chat"] {
+        let example = fs::read_to_string(root.join(format!("examples/{name}.rs"))).unwrap();
+        let (_, program) = example.split_once("\n\n").expect("a blank line under the head");
+        assert!(page.contains(program), "examples/{name}.rs is not what the page has");
+    }
+}

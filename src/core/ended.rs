@@ -19,6 +19,11 @@ impl Core {
         if tenant.conn.flags.has(Flags::RESET) {
             tenant.socket.reset_on_close();
         }
+        tenant.conn.recount(&mut self.buffered);
+        self.weigh();
+        if tenant.conn.flags.has(Flags::COUNTED) {
+            self.crowd.leave(&tenant.peer);
+        }
         let closed = tenant.conn.closed();
         if tenant.conn.flags.has(Flags::UNOPENED)
             && let Some(tag) = self.connecting.remove(&id)
@@ -29,6 +34,7 @@ impl Core {
         let level = match closed.reason {
             CloseReason::InputLimit
             | CloseReason::OutputLimit
+            | CloseReason::BufferedLimit
             | CloseReason::Idle
             | CloseReason::WriteStall => log::Level::Info,
             // A close of ours that a deadline cut short. A peer that resets chose to.

@@ -2,203 +2,36 @@
 //! same error, the same rest. Trap 70 throughout: streams are what a hostile peer would send.
 
 use super::*;
-use crate::input::{Leftover, Wait};
+use crate::fuzz::frames::{Codec, Decoded, Marks, Style};
+use crate::kernel::Rng;
 
-/// What a stream decodes to.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Decoded {
-    frames: Vec<Vec<u8>>,
-    error: Option<FrameError>,
-    /// What is left at the end, or at the error.
-    rest: Vec<u8>,
-}
-
-/// How often a handler takes a message.
-#[derive(Clone, Copy, Debug)]
-enum Style {
-    All,
-    OneACall,
-}
-
-/// Any decoder.
-#[derive(Clone, Copy, Debug)]
-enum Codec {
-    Delimited(Delimited<'static>),
-    Length(LengthPrefixed),
-    Varint(Varint),
-    Fixed(Fixed),
-}
-
-impl Codec {
-    fn next<'a>(&self, input: &mut Input<'a>) -> Result<Option<&'a [u8]>, FrameError> {
-        match self {
-            Codec::Delimited(frames) => frames.next(input),
-            Codec::Length(frames) => frames.next(input),
-            Codec::Varint(frames) => frames.next(input),
-            Codec::Fixed(frames) => frames.next(input),
-        }
-    }
-
-    fn encode(&self, payload: &[u8], out: &mut dyn io::Write) -> io::Result<()> {
-        match self {
-            Codec::Delimited(frames) => frames.encode(payload, out),
-            Codec::Length(frames) => frames.encode(payload, out),
-            Codec::Varint(frames) => frames.encode(payload, out),
-            Codec::Fixed(frames) => frames.encode(payload, out),
-        }
-    }
-
-    /// Calls a handler as the reactor does. Answers what was decoded, and how many calls it took.
-    fn decode<'c>(
-        &self,
-        chunks: impl IntoIterator<Item = &'c [u8]>,
-        style: Style,
-    ) -> (Decoded, usize) {
-        let (mut decoded, mut calls) = (Decoded::default(), 0);
-        let mut kept: Option<Leftover> = None;
-        for chunk in chunks.into_iter().filter(|chunk| !chunk.is_empty()) {
-            let mut leftover = kept.take().unwrap_or_else(|| Leftover::new(b"", Wait::Nothing));
-            leftover.append(chunk);
-            if decoded.error.is_some() || !leftover.is_enough(leftover.len()) {
-                kept = Some(leftover);
-                continue;
-            }
-            loop {
-                let window = leftover.bytes().to_vec();
-                let mut input = Input::new(&window, leftover.seen, leftover.wait);
-                decoded.error = self.serve(&mut input, style, &mut decoded.frames).err();
-                calls += 1;
-                let (consumed, wait) = input.finish();
-                leftover.consume(consumed, wait);
-                let repeats = consumed > 0 && leftover.wait == Wait::Nothing && leftover.len() > 0;
-                if decoded.error.is_some() || !repeats {
-                    break;
-                }
-            }
-            let waits_with_nothing = matches!(leftover.wait, Wait::Bytes(_)) && leftover.len() == 0;
-            assert!(!waits_with_nothing, "an idle connection keeps nothing");
-            kept = (leftover.len() > 0).then_some(leftover);
-        }
-        decoded.rest = kept.map_or_else(Vec::new, |leftover| leftover.bytes().to_vec());
-        (decoded, calls)
-    }
-
-    fn serve(
-        &self,
-        input: &mut Input<'_>,
-        style: Style,
-        frames: &mut Vec<Vec<u8>>,
-    ) -> Result<(), FrameError> {
-        while let Some(frame) = self.next(input)? {
-            frames.push(frame.to_vec());
-            if matches!(style, Style::OneACall) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Holds the stream to the same answer whatever its splits.
-    fn check(&self, stream: &[u8], random: &mut Random) -> Decoded {
-        let whole = self.decode([stream], Style::All).0;
-        let same = |chunks: &[&[u8]]| {
-            for style in [Style::All, Style::OneACall] {
-                let decoded = self.decode(chunks.iter().copied(), style).0;
-                assert_eq!(decoded, whole, "{self:?} {stream:?} as {chunks:?}, {style:?}");
-            }
-        };
-        same(&stream.chunks(1).collect::<Vec<_>>());
-        for first in 0..=stream.len() {
-            let (head, tail) = stream.split_at(first);
-            same(&[head, tail]);
-        }
-        for _ in 0..8 {
-            let mut chunks = Vec::new();
-            let mut rest = stream;
-            while !rest.is_empty() {
-                let (chunk, tail) = rest.split_at(1 + random.below(rest.len().min(7)));
-                chunks.push(chunk);
-                rest = tail;
-            }
-            same(&chunks);
-        }
-        whole
-    }
-}
-
-/// The same numbers each time (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Less than `n`.
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.number() % n as u64).unwrap()
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    fn bytes(&mut self, len: usize, alphabet: &[u8]) -> Vec<u8> {
-        (0..len).map(|_| self.pick(alphabet)).collect()
-    }
+fn bytes(rng: &mut Rng, len: usize, alphabet: &[u8]) -> Vec<u8> {
+    (0..len).map(|_| *rng.pick(alphabet)).collect()
 }
 
 const DELIMITERS: [&[u8]; 9] =
     [b"\n", b"\r\n", b"aab", b"\r\r\n", b"aa", b"abab", b"aba", b"aaaaaaaab", b"\0"];
 
-fn lengths(max: usize) -> Vec<Codec> {
-    let mut all = vec![Codec::Varint(Varint::new().max(max))];
-    for bytes in 1..=8 {
-        let frames = LengthPrefixed::new(bytes).max(max);
-        for frames in [frames, frames.little_endian()] {
-            all.push(Codec::Length(frames));
-            all.push(Codec::Length(frames.includes_header()));
+fn lengths(max: usize) -> Vec<Marks<'static>> {
+    let mut all = vec![Marks::Varint { max }];
+    for header in 1..=8 {
+        for (little, includes) in [(false, false), (false, true), (true, false), (true, true)] {
+            all.push(Marks::Length { header, little, includes, max });
         }
     }
     all
 }
 
-/// Byte for byte, as the documentation of `max` has it.
-fn split_naively(mut stream: &[u8], delimiter: &[u8], max: usize) -> Decoded {
-    let mut decoded = Decoded::default();
-    while let Some(len) = stream.windows(delimiter.len()).position(|part| part == delimiter) {
-        if len > max {
-            break;
-        }
-        decoded.frames.push(stream[..len].to_vec());
-        stream = &stream[len + delimiter.len()..];
-    }
-    // Whether any continuation would bring a frame short enough.
-    let in_time = (0..=max.min(stream.len())).any(|len| delimiter.starts_with(&stream[len..]));
-    if stream.len() > max && !in_time {
-        decoded.error = Some(FrameError::NoDelimiter { max });
-    }
-    decoded.rest = stream.to_vec();
-    decoded
-}
-
 /// Trap 70: every delimiter, split at every byte, compared with one-shot and naive decoding.
 #[test]
 fn delimited_streams_decode_the_same_however_they_are_split() {
-    let mut random = Random(70);
+    let mut rng = Rng::new(70);
     for delimiter in DELIMITERS {
         let alphabet = [delimiter, b"x"].concat();
         for max in [0, 1, 2, 3, 5, 8, usize::MAX] {
             for len in 0..40 {
-                let stream = random.bytes(len, &alphabet);
-                let codec = Codec::Delimited(Delimited::new(delimiter).max(max));
-                let decoded = codec.check(&stream, &mut random);
-                let naively = split_naively(&stream, delimiter, max);
-                assert_eq!(decoded, naively, "{delimiter:?} {max} {stream:?}");
+                let stream = bytes(&mut rng, len, &alphabet);
+                Marks::Delimiter { delimiter, max }.check(&stream, &mut rng);
             }
         }
     }
@@ -207,20 +40,20 @@ fn delimited_streams_decode_the_same_however_they_are_split() {
 /// Trap 70: noise, mostly with lengths that are small enough to be believed.
 #[test]
 fn noise_decodes_the_same_however_it_is_split() {
-    let mut random = Random(71);
+    let mut rng = Rng::new(71);
     let alphabet = [0, 0, 0, 0, 1, 2, 3, 9, 0x7f, 0x80, 0x81, 0xff];
     for max in [0, 1, 3, 300, usize::MAX] {
-        for codec in lengths(max) {
+        for marks in lengths(max) {
             for _ in 0..40 {
-                let len = random.below(30);
-                codec.check(&random.bytes(len, &alphabet), &mut random);
+                let len = rng.size(0, 29);
+                marks.check(&bytes(&mut rng, len, &alphabet), &mut rng);
             }
         }
     }
     for size in 1..10 {
         for len in 0..30 {
-            let stream = random.bytes(len, &alphabet);
-            let decoded = Codec::Fixed(Fixed::new(size)).check(&stream, &mut random);
+            let stream = bytes(&mut rng, len, &alphabet);
+            let decoded = Marks::Size(size).check(&stream, &mut rng);
             let chunks = stream.chunks_exact(size);
             assert_eq!(decoded.rest, chunks.remainder());
             assert_eq!(decoded.frames, chunks.collect::<Vec<_>>());
@@ -230,17 +63,18 @@ fn noise_decodes_the_same_however_it_is_split() {
 
 #[test]
 fn what_is_encoded_decodes_to_itself_however_it_is_split() {
-    let mut random = Random(72);
-    let mut codecs = lengths(20);
-    codecs.extend(DELIMITERS.map(|delimiter| Codec::Delimited(Delimited::new(delimiter).max(20))));
-    codecs.push(Codec::Fixed(Fixed::new(7)));
-    for codec in codecs {
+    let mut rng = Rng::new(72);
+    let mut all = lengths(20);
+    all.extend(DELIMITERS.map(|delimiter| Marks::Delimiter { delimiter, max: 20 }));
+    all.push(Marks::Size(7));
+    for marks in all {
+        let codec = marks.codec();
         let mut encoded = 0;
         for _ in 0..30 {
             let (mut stream, mut payloads) = (Vec::new(), Vec::new());
             for _ in 0..4 {
-                let len = random.below(21);
-                let payload = random.bytes(len, b"ab\r\n\0xyz");
+                let len = rng.size(0, 20);
+                let payload = bytes(&mut rng, len, b"ab\r\n\0xyz");
                 let written = stream.len();
                 match codec.encode(&payload, &mut stream) {
                     Ok(()) => payloads.push(payload),
@@ -251,7 +85,7 @@ fn what_is_encoded_decodes_to_itself_however_it_is_split() {
                 }
             }
             encoded += payloads.len();
-            let decoded = codec.check(&stream, &mut random);
+            let decoded = marks.check(&stream, &mut rng);
             assert_eq!(decoded, Decoded { frames: payloads, ..Decoded::default() });
         }
         assert!(encoded > 0, "{codec:?} encoded nothing");
@@ -261,13 +95,12 @@ fn what_is_encoded_decodes_to_itself_however_it_is_split() {
 /// An encoder refuses a payload exactly if it would not come out as it went in.
 #[test]
 fn a_delimiter_refuses_no_payload_without_need() {
-    let mut random = Random(73);
+    let mut rng = Rng::new(73);
     for delimiter in DELIMITERS {
         for _ in 0..2000 {
-            let len = random.below(9);
-            let payload = random.bytes(len, &[delimiter, b"x"].concat());
-            let stream = [&payload, delimiter].concat();
-            let returns = split_naively(&stream, delimiter, usize::MAX).frames == [&payload[..]];
+            let len = rng.size(0, 8);
+            let payload = bytes(&mut rng, len, &[delimiter, b"x"].concat());
+            let returns = Marks::Delimiter { delimiter, max: usize::MAX }.carries(&payload);
             let encoded = Delimited::new(delimiter).encode(&payload, &mut Vec::new());
             assert_eq!(encoded.is_ok(), returns, "{delimiter:?} {payload:?}");
         }

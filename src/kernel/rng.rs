@@ -23,7 +23,10 @@ impl Rng {
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        let drawn = z ^ (z >> 31);
+        #[cfg(fuzzing)]
+        let drawn = tape::steer(drawn);
+        drawn
     }
 
     /// A number below `end`; 0 if that is 0.
@@ -54,6 +57,37 @@ impl Rng {
     /// One of these.
     pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.size(0, of.len() - 1)]
+    }
+}
+
+/// A fuzzer's bytes in the place of the first draws, two for each: it finds out by itself which of them
+/// lead to code that no seed has reached.
+#[cfg(fuzzing)]
+pub(crate) mod tape {
+    use std::cell::RefCell;
+
+    thread_local! {
+        /// Of this thread, the next byte last.
+        static TAPE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Lays a tape in.
+    pub(crate) fn lay(bytes: &[u8]) {
+        TAPE.with_borrow_mut(|tape| {
+            tape.clear();
+            tape.extend(bytes.iter().rev());
+        });
+    }
+
+    /// What is drawn: its upper bits, which count most, from the tape while that lasts.
+    pub(super) fn steer(drawn: u64) -> u64 {
+        let byte = TAPE.with_borrow_mut(|tape| tape.pop().and_then(|one| Some((one, tape.pop()?))));
+        match byte {
+            Some((high, low)) => {
+                u64::from(high) << 56 | u64::from(low) << 48 | drawn & (u64::MAX >> 16)
+            }
+            None => drawn,
+        }
     }
 }
 

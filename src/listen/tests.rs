@@ -246,11 +246,14 @@ fn an_abstract_name_leaves_no_file() {
     if !ABSTRACT_NAMES {
         return;
     }
-    let name = format!("unix:@wouldblock-{}", std::process::id());
-    let (acceptor, owned) = open(name.as_str()).unwrap();
-    assert!(owned.is_none());
-    assert_eq!(acceptor.local_addr().unwrap().to_string(), name);
-    assert_eq!(open(name.as_str()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    let plain = format!("unix:@wouldblock-{}", std::process::id());
+    for name in [format!("{plain}\\x00\\xff\\\\"), plain] {
+        let (acceptor, owned) = open(name.as_str()).unwrap();
+        assert!(owned.is_none());
+        assert_eq!(acceptor.local_addr().unwrap().to_string(), name);
+        assert_eq!(open(name.as_str()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+    assert_eq!(open("unix:@a\\b").unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
 /// Trap 71: nor is a short write.

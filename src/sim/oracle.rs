@@ -218,6 +218,8 @@ pub(super) struct Oracle {
     pub(super) callbacks: u64,
     /// The kernel says WouldBlock without need.
     denies: bool,
+    /// All together may hold so little that it comes to that.
+    is_crowded: bool,
     /// Nothing may be lost, and no deadline may end anybody.
     pub(super) tidy: bool,
 }
@@ -241,6 +243,7 @@ impl Oracle {
         let denies = kernel.state().profile.would_block > 0;
         Oracle {
             denies,
+            is_crowded: limits.buffered_max < 1 << 20,
             kernel,
             limits,
             logs,
@@ -356,7 +359,8 @@ impl Oracle {
         let Some(Some(ledger)) = self.ledgers.get_mut(link as usize) else { return };
         let queued = queued(ledger, &net, link);
         drop(net);
-        ledger.may_drain |= queued > limits.output_high;
+        let rests = if self.is_crowded { limits.output_low } else { limits.output_high };
+        ledger.may_drain |= queued > rests;
         ledger.above_low |= queued > limits.output_low;
         let open = ledger.cause.is_none() && cx.is_open(ledger.id);
         let said = cx.queued(ledger.id);

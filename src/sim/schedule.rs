@@ -137,6 +137,18 @@ impl World {
         world
     }
 
+    /// Limits of the whole house, in some worlds.
+    fn house(&mut self, rng: &mut Rng) {
+        if self.tidy {
+            return;
+        }
+        let mut config = self.config.clone();
+        if rng.chance(200) {
+            config = config.buffered_max(rng.size(1, 1000 * self.peers));
+        }
+        self.config = config;
+    }
+
     fn limits(&self, rng: &mut Rng, bulk: bool) -> Config {
         let ms = |rng: &mut Rng, low, high| Duration::from_millis(rng.within(low, high));
         let most = *rng.pick(&[8, 64, 600]);
@@ -277,6 +289,8 @@ impl Play {
         // Another stream than the kernel's.
         let mut rng = Rng::new(seed ^ 0x5EED_5EED_5EED_5EED);
         let mut world = World::draw(&mut rng, schedule.peers);
+        // A stream of its own: the seeds of old keep the worlds they had.
+        world.house(&mut Rng::new(seed ^ 0x0005_E1F1_5000));
         world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
         // Last, and from a stream of its own: worlds without datagrams are what they were.
         world.mail = Mailing::draw(seed, world.tidy);

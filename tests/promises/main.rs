@@ -22,11 +22,15 @@ mod errors_reach;
 mod exactly_once;
 mod foreign;
 mod found;
+mod limits;
 mod no_lost_bytes;
 mod no_stall;
+#[cfg(not(mio_unsupported_force_poll_poll))]
+mod other_loops;
 mod outbound;
 mod process;
 mod proxy;
+mod python_page;
 mod shutdown;
 mod streams;
 mod support;

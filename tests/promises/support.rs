@@ -720,7 +720,7 @@ pub(crate) mod child {
         std::env::var(NAME).is_ok_and(|name| name == test)
     }
 
-    fn command(test: &str) -> Command {
+    pub(crate) fn command(test: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(NAME, test);
@@ -759,7 +759,8 @@ pub(crate) mod child {
     /// A process that serves: this binary again, or an example. It is killed when dropped.
     pub(crate) struct Child {
         pub(crate) addr: SocketAddr,
-        process: std::process::Child,
+        stdout: Arc<Mutex<String>>,
+        pub(crate) process: std::process::Child,
         stderr: Arc<Mutex<String>>,
     }
 
@@ -799,9 +800,12 @@ pub(crate) mod child {
                 }
             });
             let (told, tells) = mpsc::channel();
-            let stdout = BufReader::new(process.stdout.take().unwrap());
+            let stdout = Arc::new(Mutex::new(String::new()));
+            let (lines, said) =
+                (BufReader::new(process.stdout.take().unwrap()), Arc::clone(&stdout));
             thread::spawn(move || {
-                for line in stdout.lines().map_while(Result::ok) {
+                for line in lines.lines().map_while(Result::ok) {
+                    said.lock().unwrap().extend([&line, "\n"]);
                     // A path is known to whoever chose it.
                     if let Some((_, addr)) = line.split_once("listening on ")
                         && let Ok(addr) = addr.trim().parse()
@@ -815,11 +819,20 @@ pub(crate) mod child {
                 let _ = process.kill();
                 panic!("the child does not listen:\n{}", stderr.lock().unwrap())
             });
-            Child { addr, process, stderr }
+            Child { addr, process, stdout, stderr }
         }
 
         pub(crate) fn connect(&self) -> TcpStream {
             connect(self.addr)
+        }
+
+        /// What it wrote to stdout so far.
+        #[cfg_attr(
+            mio_unsupported_force_poll_poll,
+            allow(dead_code, reason = "its tests need examples")
+        )]
+        pub(crate) fn stdout(&self) -> String {
+            self.stdout.lock().unwrap().clone()
         }
 
         /// What it wrote to stderr so far.

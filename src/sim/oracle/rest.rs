@@ -23,6 +23,13 @@ impl Oracle {
         let mut wrong = None;
         let mut net = self.kernel.state();
         let limits = &self.limits;
+        let held = cx.core.connection_ids().into_iter().filter_map(|id| cx.core.tenant(id));
+        let held: usize = held.map(|tenant| tenant.conn.held()).sum();
+        if held != cx.buffered() || held > limits.buffered_max {
+            let (said, most) = (cx.buffered(), limits.buffered_max);
+            wrong =
+                Some(format!("promise 4: {held} bytes are held, of {most}; buffered() is {said}"));
+        }
         let ledgers = &mut self.ledgers;
         self.live.retain(|link| ledgers[*link as usize].as_ref().is_some_and(|one| !one.told));
         for &number in &self.live {
@@ -73,6 +80,7 @@ impl Oracle {
             } else if queued <= limits.output_low || dipped {
                 ledger.resting = false;
             }
+            ledger.may_drain |= self.is_crowded && queued > limits.output_low;
             ledger.above_low |= queued > limits.output_low;
             ledger.came_down |= queued > limits.output_low;
         }

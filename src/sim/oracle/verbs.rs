@@ -128,7 +128,7 @@ impl Oracle {
         };
         self.note(link, "on_connect_failed", usize::try_from(tag).unwrap_or(0));
         let failed = self.kernel.state().links[link as usize].failed_at.is_some();
-        let output_max = self.limits.output_max;
+        let output_max = if self.is_crowded { 0 } else { self.limits.output_max };
         let ledger = self.ledger(link);
         ledger.told = true;
         let Some((begun, wanted)) = ledger.connecting.take() else {

@@ -1,0 +1,68 @@
+//! When a connection is late, with what, and what becomes of it then.
+//!
+//! Deadlines are reckoned from stamps that are kept anyway, whenever somebody asks: nothing is set
+//! or moved for each packet. `expire.rs` sees that a connection is asked in time. Read next:
+//! `own.rs`, what few connections have: a timer, for one.
+
+use std::io;
+
+use super::{Connection, Phase};
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::flags::Flags;
+use crate::timers::Stamp;
+
+impl Connection {
+    /// Acts on the deadlines that have come.
+    pub(crate) fn expire(&mut self, now: Stamp, limits: &Limits) {
+        if self.deadline(limits) > now {
+            return;
+        }
+        match self.phase {
+            Phase::Connecting => {
+                let what = format!("no answer within {:?}", limits.connect);
+                self.fail(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            Phase::Open if self.stalls_at(limits) <= now => self.cut(CloseReason::WriteStall),
+            Phase::Open if self.idles_at(limits) <= now => {
+                self.flags.set(Flags::CUT);
+                self.end(CloseReason::Idle, now, limits);
+            }
+            // The reason stands since close; only how it went is added.
+            Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
+            // Or a timer: not ours to act on.
+            Phase::Open | Phase::Closed => {}
+        }
+    }
+
+    /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
+    pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
+        match self.phase {
+            Phase::Connecting => self.heard.after(limits.connect),
+            Phase::Open => self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at()),
+            Phase::Draining => self.stalls_at(limits).min(self.closing),
+            Phase::Lingering => self.closing,
+            Phase::Closed => Stamp::NEVER,
+        }
+    }
+
+    /// Whether a deadline has come that no readiness still to be spent could undo: a peer that
+    /// floods us, and so is always on the run queue, does not outlive its linger or its debt.
+    pub(crate) fn is_overdue(&self, now: Stamp, limits: &Limits) -> bool {
+        let stalled = self.stalls_at(limits) <= now && !self.readiness.is_writable();
+        match self.phase {
+            Phase::Open => stalled,
+            Phase::Draining => stalled || self.closing <= now,
+            Phase::Lingering => true,
+            Phase::Connecting | Phase::Closed => false,
+        }
+    }
+
+    fn stalls_at(&self, limits: &Limits) -> Stamp {
+        if self.output.is_empty() && !self.flags.has(Flags::FAILED) {
+            Stamp::NEVER
+        } else {
+            self.taken.after(limits.write_stall)
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What all connections hold together, and what happens when that is too much.
+//!
+//! One sum, brought up to date where a queue or a leftover changes, which the common path does not
+//! come by. Above three quarters of `buffered_max` whoever owes more than `output_low` is not read
+//! from; above all of it those who hold most are closed. Read next: `send.rs`, which queues.
+
+use std::time::Duration;
+
+use super::Core;
+use crate::close::CloseReason;
+
+/// At most one warning in this time.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Core {
+    /// Looks at the sum after it changed.
+    #[inline]
+    pub(crate) fn weigh(&mut self) {
+        let limits = &mut self.limits;
+        if self.buffered > limits.buffered_max {
+            self.relieve();
+        } else if self.buffered > limits.buffered_max / 4 * 3 {
+            limits.rest_above = limits.output_low;
+        } else if self.buffered <= limits.buffered_max / 2 {
+            limits.rest_above = limits.output_high;
+        }
+    }
+
+    /// Closes those who hold most, until seven eighths are left: so that looking at everybody, which
+    /// takes a while where there are many, is paid for by an eighth of all that may be held.
+    #[cold]
+    fn relieve(&mut self) {
+        let most = self.limits.buffered_max;
+        let before = self.buffered;
+        self.limits.rest_above = self.limits.output_low;
+        let held = |id| self.tenant(id).map_or(0, |tenant| tenant.conn.held());
+        let holders = self.connection_ids().into_iter().map(|id| (held(id), id));
+        let mut holders: Vec<_> = holders.filter(|(held, _)| *held > 0).collect();
+        holders.sort_unstable_by(|one, other| other.cmp(one));
+        let mut closed = 0;
+        for (_, id) in holders {
+            if self.buffered <= most - most / 8 {
+                break;
+            }
+            let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) else { continue };
+            tenant.conn.cut(CloseReason::BufferedLimit);
+            tenant.conn.recount(&mut self.buffered);
+            self.touch(id);
+            closed += 1;
+        }
+        if self.now >= self.warn_from {
+            self.warn_from = self.now.after(WARN_INTERVAL);
+            log::warn!(
+                "{before} bytes are buffered, buffered_max is {most}: closing the {closed} \
+                 connections that hold most"
+            );
+        }
+    }
+}
