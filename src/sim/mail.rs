@@ -24,6 +24,8 @@ pub(super) struct Mailing {
     peers: usize,
     letters: u64,
     longest: usize,
+    /// The peers' sockets.
+    ports: Vec<u32>,
 }
 
 impl Mailing {
@@ -36,6 +38,7 @@ impl Mailing {
             peers: rng.size(1, 4),
             letters: *rng.pick(&[5, 30, 30, 200]),
             longest: *rng.pick(&[8, 60, 700]),
+            ports: Vec::new(),
             rng,
         })
     }
@@ -82,7 +85,7 @@ impl Mailing {
                 let writer = self.writer(unix);
                 let mut state = kernel.state();
                 let bound = state.peer_binds(at.clone(), None, Box::new(writer));
-                bound.expect("the name is its own");
+                self.ports.push(bound.expect("the name is its own"));
                 all.push(at);
             }
         }
@@ -127,6 +130,25 @@ impl Mailing {
             all.push((Bind::from(OURS[2]).connect(peers[0].clone()), true));
         }
         all
+    }
+
+    /// A few letters that come before we have turned to them: perhaps just before shutdown.
+    pub(super) fn last_letters(&mut self, kernel: &Kernel) {
+        if self.rng.chance(500) {
+            return;
+        }
+        let mut net = kernel.state();
+        for number in 0..self.rng.within(1, 30) {
+            let port = *self.rng.pick(&self.ports);
+            let unix = net.mail.ports[port as usize].address.ip().is_none();
+            let to = OURS[usize::from(unix)].parse().expect("an address");
+            if net.mail.ports[port as usize].open {
+                // What finds no room is not sent.
+                let _ = net.peer_sends_to(port, &number.to_be_bytes(), &to);
+            }
+        }
+        let later = net.now + 2_000_000;
+        net.pass(later);
     }
 
     /// For the handler.

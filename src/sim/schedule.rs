@@ -371,6 +371,9 @@ impl Play {
             }
         }
         // 3. The end.
+        if let Some(mail) = &mut self.world.mail {
+            mail.last_letters(&self.kernel);
+        }
         let at_once = self.rng.chance(150);
         let ended = reactor.stats().closed.total();
         reactor.handler.oracle.shutdown(at_once, ended);

@@ -393,6 +393,9 @@ impl Oracle {
                     Some(when) if unread && !denies && !cut(when) => {
                         wrong = Some("datagrams that had come before shutdown were not received");
                     }
+                    Some(when) if cx.core.conns.len() > 0 && !cut(when) => {
+                        wrong = Some("shutdown closed it before the last connection had gone");
+                    }
                     Some(_) => {}
                 }
             }
