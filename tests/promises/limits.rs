@@ -547,7 +547,7 @@ fn no_siege_drives_a_server_beyond_its_worst_case() {
             });
         };
         // Hoards: a line without an end, and never more than is allowed.
-        siege(80, false, |client| say_some(client, &[b'x'; 100 * KIB]));
+        siege(80, false, |client| say_some(client, &vec![b'x'; 100 * KIB]));
         // Deaf: has others' words sent to it, asks for more, and reads nothing.
         siege(50, true, |client| say_some(client, &b"echo this, and this, and this\n".repeat(100)));
         // Dribbles.
@@ -586,54 +586,55 @@ fn no_siege_drives_a_server_beyond_its_worst_case() {
     server.end();
 }
 
+/// Answers each line with the line, and `?` with a word to all and a number.
+struct Lines;
+impl wouldblock::Handler for Lines {
+    type Session = ();
+
+    fn on_open(
+        &mut self,
+        _conn: &mut wouldblock::Conn<'_>,
+        _origin: wouldblock::Origin,
+    ) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut wouldblock::Conn<'_>,
+        _session: &mut (),
+        input: &mut wouldblock::Input<'_>,
+    ) -> std::io::Result<()> {
+        while let Some(line) = input.line() {
+            if line == b"?" {
+                // And makes everybody be told something.
+                let ended = conn.cx().stats().closed.buffered_limit;
+                conn.cx().broadcast(vec![b'!'; 20 * KIB].into());
+                conn.send(ended.to_be_bytes());
+                conn.hold(true);
+            } else {
+                conn.send(line);
+                conn.send(b"\n");
+            }
+        }
+        Ok(())
+    }
+}
+
 #[test]
 #[ignore = "a child of no_siege_drives_a_server_beyond_its_worst_case"]
 fn child_besieged() {
     if !child::is_running("limits::child_besieged") {
         return;
     }
-    struct Lines;
-    impl wouldblock::Handler for Lines {
-        type Session = ();
-
-        fn on_open(
-            &mut self,
-            _conn: &mut wouldblock::Conn<'_>,
-            _origin: wouldblock::Origin,
-        ) -> std::io::Result<()> {
-            Ok(())
-        }
-
-        fn on_data(
-            &mut self,
-            conn: &mut wouldblock::Conn<'_>,
-            _session: &mut (),
-            input: &mut wouldblock::Input<'_>,
-        ) -> std::io::Result<()> {
-            while let Some(line) = input.line() {
-                if line == b"?" {
-                    // And makes everybody be told something.
-                    let ended = conn.cx().stats().closed.buffered_limit;
-                    conn.cx().broadcast(vec![b'!'; 20 * KIB].into());
-                    conn.send(ended.to_be_bytes());
-                    conn.hold(true);
-                } else {
-                    conn.send(line);
-                    conn.send(b"\n");
-                }
-            }
-            Ok(())
-        }
-    }
     child::serve(wouldblock::Reactor::with_config(Lines, besieged()).unwrap());
 }
 
 /// Says as much as the kernel takes. Answers whether the connection still stands.
 fn say_some(client: &mut TcpStream, bytes: &[u8]) -> bool {
-    match client.write(bytes) {
-        Ok(_) => true,
-        Err(error) => error.kind() == ErrorKind::WouldBlock,
-    }
+    // What is not taken is not said.
+    let said = client.write(bytes).map(drop);
+    said.map_or_else(|error| error.kind() == ErrorKind::WouldBlock, |()| true)
 }
 
 /// A client whose kernel takes little, if the server lets it in.
@@ -664,18 +665,17 @@ fn a_queue_of_output_max_stands_and_a_byte_more_ends_it() {
             Ok(())
         })
         .on_data(|conn, input| {
-            match input.take_all() {
+            if input.take_all() == b"1" {
                 // So that something is queued, and nothing is written before the callback ends.
-                b"1" => conn.send(vec![1; MAX / 2]),
-                _ => {
-                    let other = conn.cx().connections().into_iter().min().unwrap();
-                    let room = MAX - conn.cx().queued(other);
-                    conn.cx().send(other, vec![2; room]);
-                    let stands = conn.cx().queued(other) == MAX && conn.cx().is_open(other);
-                    conn.cx().send(other, b"x");
-                    let over = !conn.cx().is_open(other);
-                    conn.send([u8::from(stands), u8::from(over)]);
-                }
+                conn.send(vec![1; MAX / 2]);
+            } else {
+                let other = conn.cx().connections().into_iter().min().unwrap();
+                let room = MAX - conn.cx().queued(other);
+                conn.cx().send(other, vec![2; room]);
+                let stands = conn.cx().queued(other) == MAX && conn.cx().is_open(other);
+                conn.cx().send(other, b"x");
+                let over = !conn.cx().is_open(other);
+                conn.send([u8::from(stands), u8::from(over)]);
             }
             Ok(())
         });
