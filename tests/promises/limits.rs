@@ -668,15 +668,15 @@ fn a_queue_of_output_max_stands_and_a_byte_more_ends_it() {
             if input.take_all() == b"1" {
                 // So that something is queued, and nothing is written before the callback ends.
                 conn.send(vec![1; MAX / 2]);
-            } else {
-                let other = conn.cx().connections().into_iter().min().unwrap();
-                let room = MAX - conn.cx().queued(other);
-                conn.cx().send(other, vec![2; room]);
-                let stands = conn.cx().queued(other) == MAX && conn.cx().is_open(other);
-                conn.cx().send(other, b"x");
-                let over = !conn.cx().is_open(other);
-                conn.send([u8::from(stands), u8::from(over)]);
+                return Ok(());
             }
+            let other = conn.cx().connections().into_iter().min().unwrap();
+            let room = MAX - conn.cx().queued(other);
+            conn.cx().send(other, vec![2; room]);
+            let stands = conn.cx().queued(other) == MAX && conn.cx().is_open(other);
+            conn.cx().send(other, b"x");
+            let over = !conn.cx().is_open(other);
+            conn.send([u8::from(stands), u8::from(over)]);
             Ok(())
         });
     let server = Server::start(script, Config::default().output_max(MAX));

@@ -16,6 +16,8 @@ enum Deed {
     Closes(usize),
     /// Keeps the connection through shutdown.
     Holds,
+    /// Takes two bytes, and waits for two more.
+    Pairs,
 }
 
 struct Doer {
@@ -41,6 +43,10 @@ impl Handler for Doer {
             Deed::Leaves => return Ok(()),
             Deed::Answers(bytes) | Deed::Closes(bytes) => conn.send(vec![7; bytes]),
             Deed::Holds => conn.hold(true),
+            Deed::Pairs => {
+                while input.take(2).is_some() {}
+                return Ok(());
+            }
         }
         input.take_all();
         if matches!(self.deed, Deed::Closes(_)) {
@@ -132,6 +138,23 @@ fn progress_is_counted_to_the_byte() {
             ends_at(sim, &mut reactor, window * 30 * SECOND, "too slow, not clean")
         });
     }
+}
+
+/// Promise 4: who waits for two bytes between two requests is owed nothing until the first is there.
+#[test]
+fn a_request_is_owed_from_its_first_byte_on() {
+    check(0..20, near(), |sim| {
+        let config = Config::default().progress_min(10, 30 * SECOND);
+        let (mut reactor, peer) = world(sim, config, Deed::Pairs)?;
+        peer.send("ab");
+        peer.wait(25 * SECOND);
+        peer.send("c");
+        peer.wait(10 * SECOND);
+        peer.send("d");
+        peer.wait(SECOND);
+        peer.send("e");
+        ends_at(sim, &mut reactor, 66 * SECOND, "too slow, not clean")
+    });
 }
 
 /// Promise 4: it takes nothing any more. What is owed at all is found by `write_stall`, what is owed
