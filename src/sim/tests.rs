@@ -278,3 +278,56 @@ fn a_connect_is_answered_swallowed_or_refused() {
         });
     }
 }
+
+/// Waits for the end of a line, and reads no more when it has come to 64 bytes, for a second.
+#[derive(Default)]
+struct Waits(Vec<Closed>);
+
+impl Handler for Waits {
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        assert_eq!(input.line(), None);
+        if input.len() == 64 {
+            conn.pause();
+            conn.set_timer(Duration::from_secs(1));
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
+        conn.resume();
+        Ok(())
+    }
+
+    fn on_close(&mut self, _cx: &mut Context, _id: ConnId, _session: (), closed: Closed) {
+        self.0.push(closed);
+    }
+}
+
+/// Promise 4: while it is paused nothing is asked of it; then a line for which there is no room ends it.
+#[test]
+fn a_line_that_cannot_come_any_more_ends_the_connection_when_it_reads_again() {
+    check(0..few(50), Profile::everyday(), |sim| {
+        let mut reactor = sim.reactor(Waits::default(), Config::default().input_max(64))?;
+        reactor.listen(TO)?;
+        let peer = sim.connect(TO);
+        peer.send([b'x'; 100]);
+        sim.advance(&mut reactor, Duration::from_millis(900))?;
+        assert!(reactor.handler().0.is_empty());
+        sim.advance(&mut reactor, Duration::from_secs(10))?;
+        let ends = &reactor.handler().0;
+        let [closed] = &ends[..] else { panic!("{ends:?}") };
+        assert!(matches!(closed.reason, CloseReason::InputLimit), "{closed}");
+        Ok(())
+    });
+}
