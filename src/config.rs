@@ -555,7 +555,7 @@ mod tests {
             assert!(text.contains(&format!("/// | [`{name}`](Self::{name}) | ")), "{name}");
             rows += 1;
         }
-        assert_eq!(rows, 19);
+        assert_eq!(rows, 22);
     }
 
     #[test]
