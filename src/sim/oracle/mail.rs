@@ -315,8 +315,10 @@ impl Oracle {
 
     pub(in crate::sim) fn closes_socket(&mut self, cx: &Context, id: SocketId, answer: bool) {
         self.read_desk(id, true);
+        // Who is cut is told of it when the sockets are closed already.
+        let leaving = self.shutdown.is_some();
         let Some(desk) = self.desk(id) else { return };
-        let (number, open) = (desk.port, desk.open);
+        let (number, open) = (desk.port, desk.open && (answer || !leaving));
         (desk.open, desk.closed) = (false, true);
         if answer != open || cx.socket_addr(id).is_some() {
             self.complain(format!("close_socket() of @{number} answers {answer}"));
