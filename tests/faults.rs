@@ -17,7 +17,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -213,7 +213,7 @@ impl Faulty {
     /// `n` clients that knock and have sent their number.
     fn knock(&self, n: u32) -> Vec<TcpStream> {
         let knock = |n: u32| {
-            let mut client = self.child.connect();
+            let mut client = knock_at(self.child.addr);
             // Who was refused at once finds out when it reads.
             let _ = client.write_all(&number(n));
             client
@@ -267,6 +267,18 @@ fn number(n: u32) -> [u8; 5] {
         *byte += (n / digit % 10) as u8;
     }
     bytes
+}
+
+/// Connects; who is reset before that has returned finds out later, too.
+fn knock_at(addr: SocketAddr) -> TcpStream {
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None);
+    let socket = socket.unwrap();
+    socket.set_nonblocking(true).unwrap();
+    // It is under way, or over: a call that waits tells.
+    let _ = socket.connect(&addr.into());
+    socket.set_nonblocking(false).unwrap();
+    bounded(socket.into())
 }
 
 /// Whether this client got its number back; if not, its connection has ended.

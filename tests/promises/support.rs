@@ -564,7 +564,7 @@ pub(crate) fn connect_narrow(addr: SocketAddr) -> TcpStream {
 }
 
 /// Bounds every wait of a client, so that a broken promise fails instead of hanging.
-fn bounded(stream: TcpStream) -> TcpStream {
+pub(crate) fn bounded(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
     stream.set_nodelay(true).unwrap();
