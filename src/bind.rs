@@ -46,14 +46,14 @@ const DISCARDED_MAX: usize = 1024;
 ///
 /// ```no_run
 /// use std::net::Ipv4Addr;
-/// use wouldblock::{Bind, Interface, Reactor, handler_fn};
+/// use wouldblock::{Address, Bind, Interface, Reactor, handler_fn};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
 /// reactor.bind_datagram("127.0.0.1:6666")?;
 /// reactor.bind_datagram(Bind::from("unix:/run/server.sock").mode(0o660))?;
 /// // One peer, and nobody else.
-/// let resolver = Bind::from("0.0.0.0:0").connect("192.0.2.1:53".parse()?);
+/// let resolver = Bind::from("0.0.0.0:0").connect("192.0.2.1:53".parse::<Address>()?);
 /// reactor.bind_datagram(resolver)?;
 /// // A multicast group, together with others on this machine.
 /// let group = Ipv4Addr::new(239, 255, 66, 66);
