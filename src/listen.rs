@@ -85,6 +85,10 @@ enum Target {
 impl Listen {
     /// How many established connections the kernel keeps until they are accepted; it brings the
     /// number down to `net.core.somaxconn`. Default 4096.
+    ///
+    /// Not guaranteed with a handful: that nothing is lost. When a very small backlog is full, Linux
+    /// answers with SYN cookies (tcp(7)), and a connection that it then had no room for can come in
+    /// later without its first bytes, or never (seen with 0, and not with `tcp_syncookies` off).
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = Some(connections);
