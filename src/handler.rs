@@ -396,19 +396,14 @@ impl<H: Handler> Handle<H> {
     /// ```
     /// use std::io;
     /// use std::thread;
-    /// use wouldblock::{Conn, Context, Handle, Handler, Input, Origin};
+    /// use wouldblock::{Conn, Handle, Handler, Input, Origin};
     ///
     /// struct Slow {
-    ///     handle: Option<Handle<Slow>>,
+    ///     handle: Handle<Slow>, // by `Reactor::build`
     /// }
     ///
     /// impl Handler for Slow {
     ///     type Session = ();
-    ///
-    ///     fn on_start(&mut self, _cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
-    ///         self.handle = Some(handle);
-    ///         Ok(())
-    ///     }
     ///
     ///     fn on_data(
     ///         &mut self,
@@ -417,7 +412,7 @@ impl<H: Handler> Handle<H> {
     ///         input: &mut Input<'_>,
     ///     ) -> io::Result<()> {
     ///         let (id, question) = (conn.id(), input.take_all().to_vec());
-    ///         let handle = self.handle.clone().expect("on_start came first");
+    ///         let handle = self.handle.clone();
     ///         conn.pause(); // one question at a time
     ///         conn.hold(true);
     ///         thread::spawn(move || {

@@ -114,12 +114,59 @@ impl<H: Handler> Reactor<H> {
         Self::with_driver(handler, &config, Driver::new()?)
     }
 
+    /// A reactor whose handler keeps a [`Handle`] from the beginning: for one that posts to itself
+    /// from threads.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_config`](Self::with_config); then `make` is not called.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    /// use wouldblock::{Config, Conn, Handle, Handler, Input, Origin, Reactor};
+    ///
+    /// struct Server {
+    ///     handle: Handle<Server>, // to be cloned for the threads it starts
+    /// }
+    ///
+    /// impl Handler for Server {
+    ///     type Session = ();
+    ///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    ///     # fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// let mut reactor = Reactor::build(Config::default(), |handle| Server { handle })?;
+    /// # reactor.handler().handle.shutdown();
+    /// reactor.run()
+    /// # }
+    /// ```
+    pub fn build(config: Config, make: impl FnOnce(Handle<H>) -> H) -> io::Result<Self> {
+        Self::build_with_driver(&config, Driver::new()?, make)
+    }
+
     pub(crate) fn with_driver(handler: H, config: &Config, driver: Driver) -> io::Result<Self> {
+        Self::build_with_driver(config, driver, |_| handler)
+    }
+
+    pub(crate) fn build_with_driver(
+        config: &Config,
+        driver: Driver,
+        make: impl FnOnce(Handle<H>) -> H,
+    ) -> io::Result<Self> {
         let core = Core::new(config, driver)?;
+        // Before the handler: if making that panics, its handles are refused from then on.
+        let inbox = Inbox(Arc::new(Orders::new(core.driver.wake(), config.posts_queued)));
         Ok(Reactor {
-            handler,
+            handler: make(Handle::new(Arc::clone(&inbox.0))),
             sessions: Vec::new(),
-            inbox: Inbox(Arc::new(Orders::new(core.driver.wake(), config.posts_queued))),
+            inbox,
             cx: Context { core },
             buffer: ReadBuffer::new(config.read_buffer),
             state: State::New,

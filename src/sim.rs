@@ -176,7 +176,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::handler::Handler;
+use crate::handler::{Handle, Handler};
 use crate::kernel::{Answers, Horizon, Kernel, nanos};
 use crate::reactor::Reactor;
 use crate::socket::Stream;
@@ -242,6 +242,21 @@ impl Sim {
     pub fn reactor<H: Handler>(&self, handler: H, config: Config) -> Result<Reactor<H>, Failure> {
         let driver = Driver::simulated(self.kernel.clone());
         Ok(Reactor::with_driver(handler, &config, driver)?)
+    }
+
+    /// A reactor in this world whose handler keeps a [`Handle`], as [`Reactor::build`] makes one in
+    /// the real one. Otherwise as [`reactor`](Self::reactor).
+    ///
+    /// # Errors
+    ///
+    /// As [`reactor`](Self::reactor).
+    pub fn build<H: Handler>(
+        &self,
+        config: Config,
+        make: impl FnOnce(Handle<H>) -> H,
+    ) -> Result<Reactor<H>, Failure> {
+        let driver = Driver::simulated(self.kernel.clone());
+        Ok(Reactor::build_with_driver(&config, driver, make)?)
     }
 
     /// A peer that connects to `"IP:PORT"` or `"unix:PATH"`, from now on. If nobody listens there

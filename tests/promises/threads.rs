@@ -344,25 +344,27 @@ fn a_panic_in_a_post_leaves_the_others() {
 
 /// A handler with threads of its own, which it waits for when it goes.
 struct Workshop {
-    handle: Option<Handle<Workshop>>,
+    handle: Handle<Workshop>,
     worker: Option<JoinHandle<usize>>,
 }
 
-impl Handler for Workshop {
-    type Session = ();
-
-    fn on_start(&mut self, _cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
-        self.handle = Some(handle.clone());
-        self.worker = Some(thread::spawn(move || {
+impl Workshop {
+    fn new(handle: Handle<Workshop>) -> Self {
+        let own = handle.clone();
+        let worker = Some(thread::spawn(move || {
             let mut posted = 0;
-            // Until nobody takes it any more; a full queue is tried again.
+            // Until no reactor takes it any more; a full queue is tried again.
             while handle.post(|_, _| ()).is_ok_or_full() {
                 posted += 1;
             }
             posted
         }));
-        Ok(())
+        Workshop { handle: own, worker }
     }
+}
+
+impl Handler for Workshop {
+    type Session = ();
 
     fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
         Ok(())
@@ -396,7 +398,8 @@ impl Drop for Workshop {
 fn a_handler_may_wait_for_its_threads_when_it_goes() {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
-        let mut reactor = Reactor::new(Workshop { handle: None, worker: None }).unwrap();
+        let mut reactor = Reactor::build(Config::default(), Workshop::new).unwrap();
+        assert!(reactor.handler().handle.post(|_, _| ()).is_ok_or_full());
         for _ in 0..10 {
             reactor.turn(Some(Duration::ZERO)).unwrap();
         }
@@ -404,6 +407,21 @@ fn a_handler_may_wait_for_its_threads_when_it_goes() {
         tell.send(()).unwrap();
     });
     told.recv_timeout(DEADLINE).expect("the handler waits for ever");
+}
+
+/// A handle that outlives a handler which was never made is refused, as after any other end.
+#[test]
+fn if_making_the_handler_panics_its_handles_are_refused() {
+    let (tell, told) = mpsc::channel();
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        Reactor::build(Config::default(), |handle: Handle<Workshop>| {
+            tell.send(handle).unwrap();
+            panic!("no workshop")
+        })
+    }));
+    assert!(made.is_err());
+    let handle = told.recv_timeout(DEADLINE).unwrap();
+    assert!(handle.post(|_, _| ()).unwrap_err().is_ended());
 }
 
 /// A post and a handle cross threads whatever the handler is; the reactor does if the handler does.
