@@ -3,19 +3,25 @@
 //! It does not resolve names (that blocks) and does not know sockets. Read next: `socket.rs`.
 
 use std::error::Error;
-use std::fmt;
+use std::ffi::OsStr;
+use std::fmt::{self, Write};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::str::FromStr;
 
 /// The address of one end of a connection, of a listener, or of a datagram socket.
 ///
 /// Prints as one would type it: `127.0.0.1:6666`, `[::1]:6666`, `unix:/run/server.sock`,
-/// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`. Bytes of an abstract name that
-/// are no printable ASCII, its quotes and its backslashes print as in a byte string of Rust: `\x00`,
-/// `\n`, `\\`. What is printed is read as the same address, but for `unix:(unnamed)` and paths that
-/// are not UTF-8. There are no host names here: resolving one blocks.
+/// `unix:@name`; the peer of a Unix socket is mostly `unix:(unnamed)`. A peer may choose any bytes for
+/// its name, so bytes of it that would not show print as in a byte string of Rust: `\x00`, `\n`, and
+/// `\\` for a backslash. In a path these are what is not printable; in an abstract name all that is no
+/// printable ASCII, and the quotes. An address is always one line.
+///
+/// What is printed is read as the same address, here, by [`Listen`](crate::Listen) and by
+/// [`Bind`](crate::Bind). (A path that begins with `@`, or is `(unnamed)`, prints with `./` before it:
+/// the same file.) There are no host names here: resolving one blocks.
 ///
 /// # Examples
 ///
@@ -45,8 +51,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// The Unix socket at this path. Whether it fits in a socket address (107 bytes, unix(7)) shows
-    /// when it is used.
+    /// The Unix socket at this path, which is taken as it is: no escapes. Whether it fits in a socket
+    /// address (unix(7): 107 bytes to bind, 108 to send to) shows when it is used.
     #[must_use]
     pub fn unix(path: impl AsRef<Path>) -> Self {
         Address::Unix(path.as_ref().into())
@@ -78,18 +84,22 @@ impl From<SocketAddr> for Address {
 impl FromStr for Address {
     type Err = io::Error;
 
-    /// Reads `IP:PORT`, `unix:PATH` or `unix:@NAME`. The file `@x` is `unix:./@x`.
+    /// Reads `IP:PORT`, `unix:PATH`, `unix:@NAME` or `unix:(unnamed)`. In a `PATH` or a `NAME` a
+    /// backslash begins an escape: `\\`, `\t`, `\r`, `\n`, `\'`, `\"` or `\x` and two hexadecimal
+    /// digits, a byte. The file `@x` is `unix:./@x`.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for anything else: a host's name, or in a `NAME` a backslash that begins no
-    /// escape.
+    /// `InvalidInput` for anything else: a host's name, or a backslash that begins no escape.
     fn from_str(text: &str) -> io::Result<Self> {
         match text.strip_prefix("unix:") {
-            Some("" | "@") | None => {}
+            Some("") | None => {}
+            Some("(unnamed)") => return Ok(Address::Unnamed),
             Some(path) => {
-                let Some(name) = path.strip_prefix('@') else { return Ok(Address::unix(path)) };
-                return unescape(name).map(Address::abstract_name);
+                return match path.strip_prefix('@') {
+                    Some(name) => unescape(name).map(Address::abstract_name),
+                    None => unescape(path).map(|path| Address::unix(OsStr::from_bytes(&path))),
+                };
             }
         }
         text.parse().map(Address::Ip).map_err(|_| {
@@ -99,8 +109,8 @@ impl FromStr for Address {
     }
 }
 
-/// The bytes of an abstract name as it prints: those that `escape_ascii` was given.
-pub(crate) fn unescape(name: &str) -> io::Result<Vec<u8>> {
+/// The bytes that a path or a name stands for.
+fn unescape(name: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let [first, others @ ..] = rest {
@@ -122,12 +132,28 @@ pub(crate) fn unescape(name: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Writes a path so that it is one line, and [`unescape`] reads the same bytes.
+fn escape(path: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for chunk in path.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            let shows = matches!(char, '\'' | '"') || char.escape_debug().eq([char]);
+            if shows {
+                f.write_char(char)?;
+            } else {
+                write!(f, "{}", char.encode_utf8(&mut [0; 4]).as_bytes().escape_ascii())?;
+            }
+        }
+        write!(f, "{}", chunk.invalid().escape_ascii())?;
+    }
+    Ok(())
+}
+
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn no_escape(name: &str) -> io::Error {
-    let what = format!("@{name}: a backslash is \\\\, and other bytes are like \\x00");
+    let what = format!("{name}: a backslash is \\\\, and other bytes are like \\x00");
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
@@ -149,11 +175,13 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Ip(addr) => addr.fmt(f),
-            // Behind `unix:` an `@` means the abstract namespace.
-            Address::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@") => {
-                write!(f, "unix:./{}", path.display())
+            Address::Unix(path) => {
+                let path = path.as_os_str().as_bytes();
+                // Behind `unix:` these mean something else.
+                let is_taken = path.starts_with(b"@") || path == b"(unnamed)";
+                f.write_str(if is_taken { "unix:./" } else { "unix:" })?;
+                escape(path, f)
             }
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
             Address::Unnamed => f.write_str("unix:(unnamed)"),
         }
@@ -209,7 +237,7 @@ mod tests {
         for text in ["127.0.0.1:6666", "[::1]:80", "unix:/run/a.sock", "unix:a", "unix:@name"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
-        for text in ["", "unix:", "unix:@", "localhost:80", "127.0.0.1", ":80"] {
+        for text in ["", "unix:", "localhost:80", "127.0.0.1", ":80"] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert_eq!(error, format!("{text}: expected IP:PORT, unix:PATH or unix:@NAME"));
         }
@@ -217,6 +245,36 @@ mod tests {
         assert_eq!(path.to_string(), "unix:/run/a.sock");
         assert_eq!(Address::Abstract(b"a\0b"[..].into()).to_string(), "unix:@a\\x00b");
         assert_eq!(path.ip(), None);
+        // A peer may have it (unix(7)): a zero byte and nothing behind it.
+        assert_eq!("unix:@".parse::<Address>().unwrap(), Address::abstract_name(""));
+        assert_eq!("unix:(unnamed)".parse::<Address>().unwrap(), Address::Unnamed);
+    }
+
+    /// Promise 7: a peer chooses its path; in a log it is one line, and what is printed is read back.
+    #[test]
+    fn a_path_of_any_bytes_prints_as_one_line_and_is_read_back() {
+        for (path, printed) in [
+            (&b"/run/a\nERROR forged"[..], r"unix:/run/a\nERROR forged"),
+            (b"/\x1b[2J\r\t\x7f", r"unix:/\x1b[2J\r\t\x7f"),
+            // A next line, a line separator, and what turns the text around.
+            ("/\u{85}\u{2028}\u{202e}".as_bytes(), r"unix:/\xc2\x85\xe2\x80\xa8\xe2\x80\xae"),
+            (b"/\xff\xc3", r"unix:/\xff\xc3"),
+            (br"/a\b", r"unix:/a\\b"),
+            ("/h\u{e9} it's \"so\"".as_bytes(), "unix:/h\u{e9} it's \"so\""),
+        ] {
+            let path = Address::unix(OsStr::from_bytes(path));
+            assert_eq!(path.to_string(), printed);
+            assert_eq!(printed.parse::<Address>().unwrap(), path);
+        }
+        for (path, same) in [("@x", "./@x"), ("(unnamed)", "./(unnamed)")] {
+            let printed = Address::unix(path).to_string();
+            assert_eq!(printed, format!("unix:{same}"));
+            assert_eq!(printed.parse::<Address>().unwrap(), Address::unix(same));
+        }
+        assert_eq!(
+            r"unix:/a\b".parse::<Address>().unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
     }
 
     #[test]

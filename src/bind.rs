@@ -8,14 +8,13 @@ use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net as unix;
-use std::path::Path;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::kernel::Kernel;
-use crate::listen::{OwnedPath, bind_path, invalid, unix_sockaddr};
-use crate::socket::{ABSTRACT_NAMES, Datagrams, Group, OnV4, only_own_groups};
+use crate::listen::{OwnedPath, bind_path, invalid, path_to_bind};
+use crate::socket::{Datagrams, Group, OnV4, name, only_own_groups};
 
 const NO_PATH: &str = "a mode belongs to a Unix path that is bound here";
 /// So many datagrams, at most, are discarded that came before a socket was connected.
@@ -25,14 +24,14 @@ const DISCARDED_MAX: usize = 1024;
 ///
 /// Where: `"host:port"` (UDP, udp(7)), `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a
 /// [`SocketAddr`], a [`std::net::UdpSocket`], a [`std::os::unix::net::UnixDatagram`]; or
-/// [nowhere](Self::unnamed_unix).
+/// [nowhere](Self::unnamed_unix). What begins with `unix:` is read as an [`Address`] is.
 ///
 /// A name may resolve to several addresses; the first that binds is taken
 /// ([`Reactor::socket_addr`](crate::Reactor::socket_addr) says which). Resolving blocks. Port 0 asks
 /// the kernel for a free port, which is what a client wants: `"0.0.0.0:0"`, or `"[::]:0"`.
 ///
-/// A Unix path that a dead server left behind is taken over, and ours removed at the end, both as
-/// [`Listen`](crate::Listen) has it.
+/// A Unix path that a dead server left behind is taken over, ours removed at the end, and a relative
+/// one bound as an absolute one, all as [`Listen`](crate::Listen) has it.
 ///
 /// An existing socket keeps its options, unless set here; its path is never removed. It is made
 /// non-blocking. If it is connected, it stays so.
@@ -228,11 +227,14 @@ impl Bind {
             io::Error::new(error.kind(), format!("cannot bind {at}: {error}"))
         };
         match target {
-            Target::Name(name) => match name.strip_prefix("unix:") {
-                Some(path) => options.bind_unix(path),
-                None => name.to_socket_addrs().and_then(|addrs| options.bind_first(addrs)),
+            Target::Name(name) if name.starts_with("unix:") => {
+                { name.parse::<Address>().and_then(|at| options.bind_unix(&at)) }
+                    .map_err(|error| context(&name, error))
             }
-            .map_err(|error| context(&name, error)),
+            Target::Name(name) => {
+                { name.to_socket_addrs().and_then(|addrs| options.bind_first(addrs)) }
+                    .map_err(|error| context(&name, error))
+            }
             Target::Addr(addr) => options.bind(addr).map_err(|error| context(&addr, error)),
             Target::Unnamed => options.unnamed().map_err(|error| context(&Address::Unnamed, error)),
             Target::Udp(socket) => options.take_udp(socket),
@@ -331,7 +333,7 @@ impl Options {
                 }
             }
         }
-        let is_connected = socket.peer_addr().is_ok();
+        let is_connected = name::peer(&socket).is_ok();
         Ok(Bound { path: None, socket: Datagrams::udp(socket), is_connected })
     }
 
@@ -343,23 +345,22 @@ impl Options {
         self.take_unix(unix::UnixDatagram::unbound()?, None)
     }
 
-    fn bind_unix(&self, path: &str) -> io::Result<Bound> {
+    fn bind_unix(&self, at: &Address) -> io::Result<Bound> {
         self.check_unix()?;
-        if let Some(name) = path.strip_prefix('@') {
-            if !ABSTRACT_NAMES {
-                return Err(invalid("abstract names are Linux's"));
+        let path = match at {
+            Address::Unix(path) => path,
+            Address::Abstract(_) => {
+                if self.mode.is_some() {
+                    return Err(invalid(NO_PATH));
+                }
+                let addr = name::unix(at)?;
+                let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+                rustix::net::bind(&socket, &addr)?;
+                return self.take_unix(socket.into(), None);
             }
-            if self.mode.is_some() {
-                return Err(invalid(NO_PATH));
-            }
-            let addr = unix_sockaddr(Path::new(&format!("\0{name}")))?;
-            let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-            socket.bind(&addr)?;
-            return self.take_unix(socket.into(), None);
-        }
-        // Absolute, so that it is found at the end wherever the process has gone meanwhile.
-        let path = std::path::absolute(path)?;
-        let addr = unix_sockaddr(&path)?;
+            Address::Unnamed | Address::Ip(_) => return self.unnamed(),
+        };
+        let (path, addr) = path_to_bind(path)?;
         let mode = self.mode;
         let socket = bind_path(&path, &addr, || {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
@@ -403,10 +404,10 @@ impl Options {
         self.set_buffers(&SockRef::from(&socket))?;
         if let Some(peer) = &self.connect {
             let named = |error| cannot_connect_to(peer, error);
-            let addr = peer_sockaddr(peer).map_err(named)?;
-            SockRef::from(&socket).connect(&addr).map_err(named)?;
+            let addr = name::unix(peer).map_err(named)?;
+            rustix::net::connect(&socket, &addr).map_err(|error| named(error.into()))?;
         }
-        let is_connected = socket.peer_addr().is_ok();
+        let is_connected = name::peer(&socket).is_ok();
         Ok(Bound { path, socket: Datagrams::unix(socket), is_connected })
     }
 
@@ -423,20 +424,6 @@ impl Options {
 
 fn cannot_connect_to(peer: &Address, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot connect to {peer}: {error}"))
-}
-
-fn peer_sockaddr(peer: &Address) -> io::Result<SockAddr> {
-    match peer {
-        Address::Unix(path) => unix_sockaddr(path),
-        Address::Abstract(name) => {
-            let name = [&[0], &**name].concat();
-            let name = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&name);
-            unix_sockaddr(Path::new(name))
-        }
-        Address::Ip(_) | Address::Unnamed => {
-            Err(invalid("it is of another family than the socket"))
-        }
-    }
 }
 
 /// What `interface` is to a group of the socket's family.

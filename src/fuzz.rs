@@ -5,7 +5,11 @@
 //! fuzzer runs more of them. There is no door to this module but `cfg(fuzzing)`, which cargo-fuzz
 //! sets. Read next: `fuzz/window.rs`, `fuzz/frames.rs`.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use crate::address::Address;
+use crate::socket::name;
 
 pub(crate) mod frames;
 mod window;
@@ -55,28 +59,46 @@ pub fn frames(bytes: &[u8]) {
     frames::any(&mut source);
 }
 
-/// What is read as an [`Address`] prints as something that is read as the same, and so does any path
-/// that is UTF-8, and any name of the abstract namespace. No name prints as a control character.
+/// What is read as an [`Address`] prints as something that is read as the same, and so does any path,
+/// and any name of the abstract namespace. No name prints as a control character.
 pub fn address(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for text in [text.clone(), format!("unix:{text}").into(), format!("unix:@{text}").into()] {
         if let Ok(read) = text.parse::<Address>() {
-            let printed = read.to_string();
-            assert_eq!(printed.parse::<Address>().ok(), Some(read), "{text:?} prints {printed:?}");
+            is_read_back(&read);
         }
     }
-    if !text.is_empty() {
-        let printed = Address::unix(&*text).to_string();
-        let read = printed.parse::<Address>().ok();
-        if text.starts_with('@') {
-            assert_eq!(read, Some(Address::unix(format!("./{text}"))), "{printed:?}");
-        } else {
-            assert_eq!(read, Some(Address::unix(&*text)), "{printed:?}");
+    is_read_back(&Address::abstract_name(bytes));
+    if !bytes.is_empty() {
+        is_read_back(&Address::unix(OsStr::from_bytes(bytes)));
+    }
+}
+
+/// What prints is one line, and is read as the same address, byte by byte.
+fn is_read_back(address: &Address) {
+    let printed = address.to_string();
+    assert!(!printed.contains(|c: char| c.is_control()), "{printed:?}");
+    let read: Address = printed.parse().expect("what is printed is an address");
+    let (Address::Unix(path), Address::Unix(again)) = (address, &read) else {
+        return assert_eq!(read, *address, "{printed:?}");
+    };
+    let (path, again) = (path.as_os_str().as_bytes(), again.as_os_str().as_bytes());
+    // The same file, where its name alone would mean something else.
+    let is_taken = path.starts_with(b"@") || path == b"(unnamed)";
+    let again = if is_taken { again.strip_prefix(b"./").unwrap_or(again) } else { again };
+    assert_eq!(again, path, "{printed:?}");
+}
+
+/// Any bytes are some name of a socket, to be read back where it is one that a peer can have; and what
+/// is read of a Unix socket is written as the same.
+pub fn name(bytes: &[u8]) {
+    let address = name::read(bytes);
+    is_read_back(&address);
+    if matches!(address, Address::Unix(_) | Address::Abstract(_)) {
+        match name::unix(&address) {
+            Ok(written) => assert_eq!(name::told(Some(written.into())), address),
+            Err(_) => assert!(bytes.len() > 2 + 108, "{address} cannot be written"),
         }
-        let name = Address::abstract_name(bytes);
-        let printed = name.to_string();
-        assert!(!printed.contains(|c: char| c.is_control()), "{printed:?}");
-        assert_eq!(printed.parse::<Address>().ok(), Some(name), "{printed:?}");
     }
 }
 
@@ -143,5 +165,18 @@ mod tests {
     #[test]
     fn an_address_that_is_printed_is_read_as_the_same() {
         many(20_000, 40, address);
+    }
+
+    /// Promise 6: no name that a peer can choose is a panic, and each is told as it is.
+    #[test]
+    fn any_bytes_are_some_name_of_a_socket() {
+        many(20_000, 130, name);
+        // As Linux writes the family of a Unix socket, and of the others.
+        for family in [1, 2, 10, 16] {
+            let mut rng = Rng::new(71);
+            for _ in 0..if cfg!(miri) { 100 } else { 10_000 } {
+                name(&[&[family, 0], &any(&mut rng, 112)[..]].concat());
+            }
+        }
     }
 }

@@ -4,29 +4,33 @@
 //! the address. A path that a dead server left behind is taken over; nobody else's is touched.
 //! Accepting is `accept.rs`.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use rustix::io::Errno;
+use rustix::net::SocketAddrUnix;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::address::{self, Address};
+use crate::address::Address;
 use crate::kernel::Kernel;
-use crate::socket::{ABSTRACT_NAMES, Acceptor};
+use crate::socket::{Acceptor, name};
 
 /// How many established connections the kernel keeps until they are accepted (listen(2)). The
 /// kernel brings it down to `net.core.somaxconn`, which is 4096 since Linux 5.4.
 const BACKLOG: i32 = 4096;
+/// The longest path that can be bound: socket addresses of 108 bytes make other programs stumble.
+const PATH_MAX: usize = 107;
+const NAMELESS: &str = "a server without a name is not found";
 
 /// Where and how to listen.
 ///
 /// Where: `"host:port"`, `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a
-/// [`SocketAddr`], a [`std::net::TcpListener`], or a [`std::os::unix::net::UnixListener`].
+/// [`SocketAddr`], a [`std::net::TcpListener`], or a [`std::os::unix::net::UnixListener`]. What
+/// begins with `unix:` is read as an [`Address`] is.
 ///
 /// A name may resolve to several addresses; the first that binds is taken, as `std` does
 /// ([`Reactor::local_addr`](crate::Reactor::local_addr) says which). Resolving blocks. Port 0 asks
@@ -38,8 +42,9 @@ const BACKLOG: i32 = 4096;
 ///
 /// A Unix path that a dead server left behind (a socket that nobody answers) is taken over. One
 /// that a live server answers, or a file that is no socket, is an `AddrInUse` error and stays
-/// untouched. The path is removed when the listener closes, if it is still the same file. Not
-/// guaranteed: that two servers started on one dead path at the same instant notice each other.
+/// untouched. The path is removed when the listener closes, if it is still the same file. A relative
+/// path is bound as an absolute one, unless that has more than the 107 bytes of a socket address
+/// (unix(7)). Not guaranteed: that two servers started on one dead path at the same instant notice each other.
 ///
 /// An existing listener keeps its options and its backlog, unless set here; its path is never
 /// removed. It is made non-blocking.
@@ -160,8 +165,9 @@ impl Listen {
                 let context = |error: io::Error| {
                     io::Error::new(error.kind(), format!("cannot listen on {name}: {error}"))
                 };
-                if let Some(path) = name.strip_prefix("unix:") {
-                    return options.bind_unix(path).map_err(context);
+                if name.starts_with("unix:") {
+                    let at = name.parse::<Address>();
+                    return at.and_then(|at| options.bind_unix(&at)).map_err(context);
                 }
                 let addrs = name.to_socket_addrs().map_err(context)?;
                 options.bind_first(addrs).map_err(context)
@@ -182,7 +188,10 @@ impl Listen {
     /// Opens it on a simulated kernel. Nothing is looked up there: a name is an address or a path.
     pub(crate) fn open_simulated(self, kernel: &Kernel) -> io::Result<Opened> {
         let address = match self.target {
-            Target::Name(name) => name.parse()?,
+            Target::Name(name) => match name.parse()? {
+                Address::Unnamed => return Err(invalid(NAMELESS)),
+                address => address,
+            },
             Target::Addr(addr) => Address::Ip(addr),
             Target::Tcp(_) | Target::Unix(_) => {
                 return Err(invalid("a listener of the machine's kernel, in a simulation"));
@@ -259,24 +268,22 @@ impl Options {
         Opened { path, acceptor, backlog: self.backlog().unsigned_abs() as usize }
     }
 
-    fn bind_unix(&self, path: &str) -> io::Result<Opened> {
+    fn bind_unix(&self, at: &Address) -> io::Result<Opened> {
         if self.reuse_port {
             return Err(invalid("a Unix path has no port to reuse"));
         }
-        if let Some(name) = path.strip_prefix('@') {
-            if !ABSTRACT_NAMES {
-                return Err(invalid("abstract names are Linux's"));
+        let path = match at {
+            Address::Unix(path) => path,
+            Address::Abstract(_) => {
+                let addr = name::unix(at)?;
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                rustix::net::bind(&socket, &addr)?;
+                socket.listen(self.backlog())?;
+                return self.take_unix(socket.into(), None);
             }
-            let name = [&b"\0"[..], &address::unescape(name)?].concat();
-            let addr = unix_sockaddr(Path::new(OsStr::from_bytes(&name)))?;
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            socket.bind(&addr)?;
-            socket.listen(self.backlog())?;
-            return self.take_unix(socket.into(), None);
-        }
-        // Absolute, so that it is found at the end wherever the process has gone meanwhile.
-        let path = std::path::absolute(path)?;
-        let addr = unix_sockaddr(&path)?;
+            Address::Unnamed | Address::Ip(_) => return Err(invalid(NAMELESS)),
+        };
+        let (path, addr) = path_to_bind(path)?;
         let socket = bind_path(&path, &addr, || Socket::new(Domain::UNIX, Type::STREAM, None))?;
         let owned = OwnedPath::new(path)?;
         if let Some(mode) = self.mode {
@@ -310,26 +317,35 @@ fn in_use(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, what)
 }
 
-pub(crate) fn unix_sockaddr(path: &Path) -> io::Result<SockAddr> {
-    SockAddr::unix(path).map_err(|_| {
-        let len = path.as_os_str().len();
-        invalid(&format!("{len} bytes of path do not fit in a socket address (107 do, unix(7))"))
-    })
+/// Where a path is in the file system, absolute, so that it is found at the end wherever the process
+/// has gone meanwhile; and the socket address to bind it by. That is of the absolute path too, so that
+/// who reads it finds the same file, unless only the path as it was given fits.
+pub(crate) fn path_to_bind(given: &Path) -> io::Result<(PathBuf, SocketAddrUnix)> {
+    let path = std::path::absolute(given)?;
+    let fits = |path: &Path| path.as_os_str().len() <= PATH_MAX;
+    let bound = if fits(&path) { &path } else { given };
+    if !fits(bound) {
+        let len = bound.as_os_str().len();
+        let what = format!("{len} bytes of path do not fit in a socket address (107 do, unix(7))");
+        return Err(invalid(&what));
+    }
+    let addr = name::unix(&Address::unix(bound))?;
+    Ok((path, addr))
 }
 
 /// Binds a path, over the remains of a dead server if need be. `make`: a socket of the kind that is
 /// to be bound, one more to ask with whether anybody is there.
 pub(crate) fn bind_path(
     path: &Path,
-    addr: &SockAddr,
+    addr: &SocketAddrUnix,
     make: impl Fn() -> io::Result<Socket>,
 ) -> io::Result<Socket> {
     // The remains may go, and others come, between two looks: then look again, but not for ever.
     for _ in 0..3 {
         let socket = make()?;
-        match socket.bind(addr) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            bound => return bound.map(|()| socket),
+        match rustix::net::bind(&socket, addr) {
+            Err(Errno::ADDRINUSE) => {}
+            bound => return Ok(bound.map(|()| socket)?),
         }
         let found = match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -341,20 +357,21 @@ pub(crate) fn bind_path(
         // A live server with a full backlog would make a blocking connect wait.
         let probe = make()?;
         probe.set_nonblocking(true)?;
-        match probe.connect(addr) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+        match rustix::net::connect(&probe, addr) {
+            Err(Errno::CONNREFUSED) => {}
+            Err(Errno::NOENT) => continue,
             Ok(()) => return Err(in_use("a server is listening there")),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(in_use("a server is listening there, and busy"));
+            Err(Errno::AGAIN) => return Err(in_use("a server is listening there, and busy")),
+            Err(error) => {
+                let error = io::Error::from(error);
+                return Err(in_use(&format!("there is a socket: {error}")));
             }
-            Err(error) => return Err(in_use(&format!("there is a socket: {error}"))),
         }
         // Nobody answers. Remove what was probed, not what may have come since.
         let again = std::fs::symlink_metadata(path)?;
         if same_file(&found, &again) {
             std::fs::remove_file(path)?;
-            log::info!("removed {}, which a dead server left behind", path.display());
+            log::info!("removed {}, which a dead server left behind", Address::unix(path));
         }
     }
     Err(in_use("others keep binding it"))
@@ -384,7 +401,7 @@ impl Drop for OwnedPath {
         let found = std::fs::symlink_metadata(&self.path);
         let ours = found.is_ok_and(|found| (found.dev(), found.ino()) == (self.dev, self.ino));
         if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            log::warn!("cannot remove {}: {error}", self.path.display());
+            log::warn!("cannot remove {}: {error}", Address::unix(&self.path));
         }
     }
 }

@@ -7,11 +7,11 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net as unix;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpStream, UnixStream};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
@@ -22,6 +22,7 @@ use crate::kernel;
 pub(crate) use datagram::{Datagrams, Group, OnV4, only_own_groups};
 
 mod datagram;
+pub(crate) mod name;
 
 /// Whether short counts may be proofs at all. mio's poll(2) backend re-arms a socket only after its
 /// own type met WouldBlock (trap 3), and kqueue's flags were not tried.
@@ -50,8 +51,6 @@ impl Socket {
     /// Begins to connect, without waiting. An error is one that the kernel tells at once; that
     /// includes the `WouldBlock` of a Unix socket whose backlog is full, which no event follows.
     pub(crate) fn connect(address: Address) -> io::Result<(Self, Address)> {
-        let unix =
-            |addr: io::Result<unix::SocketAddr>| UnixStream::connect_addr(&addr?).map(Socket::Unix);
         let socket = match &address {
             Address::Ip(addr) => {
                 let stream = TcpStream::connect(*addr)?;
@@ -61,8 +60,7 @@ impl Socket {
                 let _ = socket.set_keepalive(true);
                 Socket::Tcp(stream)
             }
-            Address::Unix(path) => unix(unix::SocketAddr::from_pathname(path))?,
-            Address::Abstract(name) => unix(abstract_name(name))?,
+            Address::Unix(_) | Address::Abstract(_) => Socket::Unix(connect_unix(&address)?),
             Address::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
         };
         Ok((socket, address))
@@ -73,16 +71,16 @@ impl Socket {
     pub(crate) fn finish_connect(&self) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| {
-                let peer = connected(stream.take_error()?, stream.peer_addr())?;
+                let peer = connected(stream.take_error()?, name::peer(stream))?;
                 // To connect to a port of this machine that nobody listens on, the kernel may lend
                 // the socket that very port, and TCP lets it meet itself (RFC 9293, 3.5).
-                if stream.local_addr()? == peer {
+                if name::own(stream)? == peer {
                     return Err(Errno::CONNREFUSED.into());
                 }
                 Ok(())
             }),
             Socket::Unix(stream) => {
-                stream.try_io(|| connected(stream.take_error()?, stream.peer_addr()).map(drop))
+                stream.try_io(|| connected(stream.take_error()?, name::peer(stream)).map(drop))
             }
             Socket::Sim(stream) => stream.finish_connect(),
         }
@@ -160,16 +158,16 @@ impl Socket {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Socket::Tcp(stream) => stream.local_addr().map(Address::Ip),
-            Socket::Unix(stream) => stream.local_addr().map(|addr| unix_address(&addr)),
+            Socket::Tcp(stream) => name::own(stream),
+            Socket::Unix(stream) => name::own(stream),
             Socket::Sim(stream) => Ok(stream.local_addr()),
         }
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Socket::Tcp(stream) => stream.peer_addr().map(Address::Ip),
-            Socket::Unix(stream) => stream.peer_addr().map(|addr| unix_address(&addr)),
+            Socket::Tcp(stream) => name::peer(stream),
+            Socket::Unix(stream) => name::peer(stream),
             Socket::Sim(stream) => Ok(stream.peer_addr()),
         }
     }
@@ -189,6 +187,17 @@ impl Socket {
             Socket::Unix(stream) => Watched::Source(stream),
             Socket::Sim(stream) => Watched::SimStream(stream),
         }
+    }
+}
+
+/// As `std` would, but to any name a peer may have. A connect on a Unix socket ends at once.
+fn connect_unix(to: &Address) -> io::Result<UnixStream> {
+    let to = name::unix(to)?;
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(UnixStream::from_std(socket.into())),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -305,11 +314,12 @@ impl From<unix::UnixStream> for Stream {
     }
 }
 
-/// A listening socket.
+/// A listening socket. mio's listeners accept by themselves, and read the peer's name as they like;
+/// its streams, of the same descriptor, lend their `try_io` to a call of ours.
 #[derive(Debug)]
 pub(crate) enum Acceptor {
-    Tcp { listener: TcpListener, nodelay: bool, keepalive: bool },
-    Unix(UnixListener),
+    Tcp { listener: TcpStream, nodelay: bool, keepalive: bool },
+    Unix(UnixStream),
     Sim(kernel::Listener),
 }
 
@@ -324,11 +334,12 @@ pub(crate) enum Watched<'a> {
 impl Acceptor {
     /// `nodelay`, `keepalive`: what the listener is set to hand down.
     pub(crate) fn tcp(listener: net::TcpListener, nodelay: bool, keepalive: bool) -> Self {
-        Acceptor::Tcp { listener: TcpListener::from_std(listener), nodelay, keepalive }
+        let listener = TcpStream::from_std(OwnedFd::from(listener).into());
+        Acceptor::Tcp { listener, nodelay, keepalive }
     }
 
     pub(crate) fn unix(listener: unix::UnixListener) -> Self {
-        Acceptor::Unix(UnixListener::from_std(listener))
+        Acceptor::Unix(UnixStream::from_std(OwnedFd::from(listener).into()))
     }
 
     /// Accepts one connection, non-blocking and closed on exec; its address is the kernel's answer,
@@ -336,7 +347,8 @@ impl Acceptor {
     pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
         match self {
             Acceptor::Tcp { listener, nodelay, keepalive } => {
-                let (stream, peer) = listener.accept()?;
+                let (stream, peer) = listener.try_io(|| accept(listener))?;
+                let stream = TcpStream::from_std(stream.into());
                 if !cfg!(any(target_os = "linux", target_os = "android")) {
                     // Linux hands them down from the listener, and two calls are saved. On failure
                     // the peer has left already.
@@ -344,11 +356,11 @@ impl Acceptor {
                     let _ = socket.set_tcp_nodelay(*nodelay);
                     let _ = socket.set_keepalive(*keepalive);
                 }
-                Ok((Socket::Tcp(stream), Address::Ip(peer)))
+                Ok((Socket::Tcp(stream), peer))
             }
             Acceptor::Unix(listener) => {
-                let (stream, peer) = listener.accept()?;
-                Ok((Socket::Unix(stream), unix_address(&peer)))
+                let (stream, peer) = listener.try_io(|| accept(listener))?;
+                Ok((Socket::Unix(UnixStream::from_std(stream.into())), peer))
             }
             Acceptor::Sim(listener) => {
                 let (stream, peer) = listener.accept()?;
@@ -359,8 +371,8 @@ impl Acceptor {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Acceptor::Tcp { listener, .. } => listener.local_addr().map(Address::Ip),
-            Acceptor::Unix(listener) => listener.local_addr().map(|addr| unix_address(&addr)),
+            Acceptor::Tcp { listener, .. } => name::own(listener),
+            Acceptor::Unix(listener) => name::own(listener),
             Acceptor::Sim(listener) => Ok(listener.local_addr()),
         }
     }
@@ -374,37 +386,23 @@ impl Acceptor {
     }
 }
 
-/// The socket address of a name in the abstract namespace.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn abstract_name(name: &[u8]) -> io::Result<unix::SocketAddr> {
-    #[cfg(target_os = "android")]
-    use std::os::android::net::SocketAddrExt;
-    #[cfg(target_os = "linux")]
-    use std::os::linux::net::SocketAddrExt;
-    unix::SocketAddr::from_abstract_name(name)
+/// Accepts one connection (accept4(2)).
+#[cfg(not(target_vendor = "apple"))]
+fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Address)> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    Ok((stream, name::told(peer)))
 }
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn abstract_name(_: &[u8]) -> io::Result<unix::SocketAddr> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "abstract names are Linux's"))
+#[cfg(target_vendor = "apple")]
+fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Address)> {
+    let (stream, peer) = rustix::net::acceptfrom(listener)?;
+    let socket = SockRef::from(&stream);
+    socket.set_cloexec(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_nosigpipe(true)?;
+    Ok((stream, name::told(peer)))
 }
-
-/// What a Unix socket calls itself: a path, a name in the abstract namespace (Linux), or nothing.
-fn unix_address(addr: &unix::SocketAddr) -> Address {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        #[cfg(target_os = "android")]
-        use std::os::android::net::SocketAddrExt;
-        #[cfg(target_os = "linux")]
-        use std::os::linux::net::SocketAddrExt;
-        if let Some(name) = addr.as_abstract_name() {
-            return Address::Abstract(name.into());
-        }
-    }
-    addr.as_pathname().map_or(Address::Unnamed, |path| Address::Unix(path.into()))
-}
-
-/// Whether there are names without a file, and so without anything to take over or to remove.
-pub(crate) const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 #[cfg(test)]
 mod tests {

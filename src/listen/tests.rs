@@ -1,8 +1,10 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
+use socket2::SockAddr;
+
 use super::*;
-use crate::address::Address;
+use crate::socket::name::ABSTRACT_NAMES;
 
 fn open(listen: impl Into<Listen>) -> io::Result<(Acceptor, Option<OwnedPath>)> {
     listen.into().open().map(|opened| (opened.acceptor, opened.path))

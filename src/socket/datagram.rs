@@ -4,18 +4,15 @@
 //! retried. Read next: `datagram.rs`, which decides what follows from an answer.
 
 use std::io::{self, IoSliceMut};
-use std::net::{self, Ipv4Addr, SocketAddr};
+use std::net::{self, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net as unix;
-use std::path::Path;
 
 use mio::net::{UdpSocket, UnixDatagram};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SocketAddrAny, SocketAddrUnix,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags};
 use socket2::{InterfaceIndexOrAddress, SockRef};
 
-use super::{SEND, Watched, unix_address};
+use super::{SEND, Watched, name};
 use crate::address::Address;
 use crate::kernel;
 
@@ -81,14 +78,8 @@ impl Datagrams {
             }
             // Around mio: a WouldBlock is one receiver's, of whom no event tells, and the poll would
             // find the socket itself writable, again and again.
-            (Datagrams::Unix(socket), Some(Address::Unix(path))) => {
-                let to = SocketAddrUnix::new(&**path)?;
-                rustix::net::sendto(socket, payload, SEND, &to)?;
-                Ok(())
-            }
-            (Datagrams::Unix(socket), Some(Address::Abstract(name))) => {
-                let to = abstract_address(name)?;
-                rustix::net::sendto(socket, payload, SEND, &to)?;
+            (Datagrams::Unix(socket), Some(to @ (Address::Unix(_) | Address::Abstract(_)))) => {
+                rustix::net::sendto(socket, payload, SEND, &name::unix(to)?)?;
                 Ok(())
             }
             (Datagrams::Udp(_) | Datagrams::Unix(_), Some(to)) => {
@@ -100,8 +91,8 @@ impl Datagrams {
 
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
-            Datagrams::Udp(socket) => socket.local_addr().map(Address::Ip),
-            Datagrams::Unix(socket) => socket.local_addr().map(|addr| unix_address(&addr)),
+            Datagrams::Udp(socket) => name::own(socket),
+            Datagrams::Unix(socket) => name::own(socket),
             Datagrams::Sim(socket) => Ok(socket.local_addr()),
         }
     }
@@ -144,33 +135,7 @@ fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<(usize, usize, Addre
     let copied = got.bytes.min(space);
     let is_cut = got.flags.contains(ReturnFlags::TRUNC);
     let len = if is_cut { got.bytes.max(copied + 1) } else { copied };
-    Ok((copied, len, got.address.map_or(Address::Unnamed, address)))
-}
-
-fn address(from: SocketAddrAny) -> Address {
-    if from.address_family() != AddressFamily::UNIX {
-        return SocketAddr::try_from(from).map_or(Address::Unnamed, Address::Ip);
-    }
-    let Ok(from) = SocketAddrUnix::try_from(from) else { return Address::Unnamed };
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(name) = from.abstract_name() {
-        return Address::Abstract(name.into());
-    }
-    let path = |bytes| {
-        Address::unix(Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
-            bytes,
-        )))
-    };
-    from.path_bytes().map_or(Address::Unnamed, path)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn abstract_address(name: &[u8]) -> io::Result<SocketAddrUnix> {
-    Ok(SocketAddrUnix::new_abstract_name(name)?)
-}
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn abstract_address(_: &[u8]) -> io::Result<SocketAddrUnix> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "abstract names are Linux's"))
+    Ok((copied, len, name::told(got.address)))
 }
 
 impl Group {

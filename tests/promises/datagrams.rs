@@ -6,6 +6,7 @@
 mod examples;
 mod groups;
 mod mail;
+mod names;
 mod waiting;
 
 use std::io::{ErrorKind, Read, Write};
