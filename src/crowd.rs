@@ -1,8 +1,8 @@
 //! How many connections each address has, for the limit on that.
 //!
 //! A peer that opens as many connections as there are leaves none to others. So those of one place
-//! are counted: an IPv4 address, however it is written (`::ffff:192.0.2.1` is `192.0.2.1`), or a /64
-//! of IPv6, which is what one customer is given, so that single addresses of it limit nobody. Peers
+//! are counted: an IPv4 address, however it is written (`::ffff:192.0.2.1` is `192.0.2.1`, and so is
+//! what a NAT64 makes of it, `64:ff9b::192.0.2.1`, RFC 6052: its /64 is all of IPv4), or a /64 of IPv6, which is what one customer is given, so that single addresses of it limit nobody. Peers
 //! on Unix sockets have no place. An entry is there only while somebody has a connection from it.
 //! Read next: `accept.rs`, which asks.
 
@@ -19,12 +19,18 @@ enum Place {
     V6([u8; 8]),
 }
 
+/// The prefix behind which a translator puts an IPv4 address (RFC 6052).
+const NAT64: &[u8] = &[0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
+
 impl Place {
     fn of(peer: &Address) -> Option<Place> {
         Some(match peer.ip()?.ip().to_canonical() {
             IpAddr::V4(ip) => Place::V4(ip.octets()),
             IpAddr::V6(ip) => {
                 let octets = ip.octets();
+                if let (NAT64, ip) = octets.split_at(NAT64.len()) {
+                    return ip.first_chunk().map(|ip| Place::V4(*ip));
+                }
                 Place::V6(*octets.first_chunk().expect("sixteen bytes begin with eight"))
             }
         })
@@ -83,6 +89,10 @@ mod tests {
             ("[2001:db8:1:3::1]:1", false),
             // Deprecated "compatible" addresses are no IPv4.
             ("[::192.0.2.1]:1", false),
+            // Behind a NAT64 it is the same host; others are others.
+            ("[64:ff9b::192.0.2.1]:5", true),
+            ("[64:ff9b::192.0.2.2]:5", false),
+            ("[64:ff9b::1:192.0.2.1]:5", false),
             ("unix:/run/x", false),
         ] {
             assert_eq!(crowd.is_full(&at(peer), 1), is_there, "{peer}");
