@@ -17,8 +17,6 @@ use crate::listen::{OwnedPath, bind_path, invalid, path_to_bind};
 use crate::socket::{Datagrams, Group, OnV4, name, only_own_groups};
 
 const NO_PATH: &str = "a mode belongs to a Unix path that is bound here";
-/// So many datagrams, at most, are discarded that came before a socket was connected.
-const DISCARDED_MAX: usize = 1024;
 
 /// Where and how to bind a datagram socket.
 ///
@@ -112,7 +110,8 @@ impl Bind {
         Target::Unnamed.into()
     }
 
-    /// Connects the socket to one peer (connect(2)): it receives from nobody else, and
+    /// Connects the socket to one peer (connect(2)): it receives from nobody else (what others had sent
+    /// before is dropped, and counted: [`Stats::datagrams_stray`](crate::Stats::datagrams_stray)), and
     /// [`send_datagram`](crate::Context::send_datagram) needs no address. No packet is sent for
     /// that. Only a connected UDP socket is told by ICMP that nobody is there: such an error is
     /// counted ([`Stats::datagram_errors`](crate::Stats::datagram_errors)) and changes nothing.
@@ -255,7 +254,7 @@ impl Bind {
         };
         let peer = self.options.connect;
         let socket = Datagrams::Sim(kernel.bind_datagram(address, peer.clone())?);
-        Ok(Bound { path: None, socket, is_connected: peer.is_some() })
+        Ok(Bound { path: None, socket, peer })
     }
 }
 
@@ -266,7 +265,8 @@ pub(crate) struct Bound {
     #[allow(dead_code, reason = "kept to be dropped")]
     pub(crate) path: Option<OwnedPath>,
     pub(crate) socket: Datagrams,
-    pub(crate) is_connected: bool,
+    /// To whom it is connected.
+    pub(crate) peer: Option<Address>,
 }
 
 impl Options {
@@ -326,15 +326,9 @@ impl Options {
                 _ => return Err(named(invalid("it is of another family than the socket"))),
             };
             socket.connect(peer).map_err(named)?;
-            // What anybody sent before is in its buffer. Not for ever: a flood may be the peer's own.
-            for _ in 0..DISCARDED_MAX {
-                if socket.recv(&mut [0]).is_err() {
-                    break;
-                }
-            }
         }
-        let is_connected = name::peer(&socket).is_ok();
-        Ok(Bound { path: None, socket: Datagrams::udp(socket), is_connected })
+        let peer = name::peer(&socket).ok();
+        Ok(Bound { path: None, socket: Datagrams::udp(socket), peer })
     }
 
     fn unnamed(&self) -> io::Result<Bound> {
@@ -407,8 +401,8 @@ impl Options {
             let addr = name::unix(peer).map_err(named)?;
             rustix::net::connect(&socket, &addr).map_err(|error| named(error.into()))?;
         }
-        let is_connected = name::peer(&socket).is_ok();
-        Ok(Bound { path, socket: Datagrams::unix(socket), is_connected })
+        let peer = name::peer(&socket).ok();
+        Ok(Bound { path, socket: Datagrams::unix(socket), peer })
     }
 
     fn set_buffers(&self, socket: &SockRef<'_>) -> io::Result<()> {

@@ -98,7 +98,7 @@ pub(crate) struct DatagramSocket {
 impl DatagramSocket {
     /// `queue_max`: bytes that may wait to be sent.
     pub(crate) fn new(bound: Bound, address: Address, queue_max: usize) -> Self {
-        let outbox = Outbox::new(address.ip().is_none(), bound.is_connected, queue_max);
+        let outbox = Outbox::new(address.ip().is_none(), bound.peer.is_some(), queue_max);
         DatagramSocket {
             bound,
             address,
@@ -124,6 +124,20 @@ impl DatagramSocket {
     /// Shutdown has begun: it is read once more, whatever events said.
     pub(crate) fn handle_shutdown(&mut self) {
         self.readiness.merge(Readiness::READABLE);
+    }
+
+    /// Whether a datagram is of another than the peer that the socket is connected to: one that was on
+    /// its way when it was connected, or lay there, is received all the same.
+    pub(crate) fn is_stray(&mut self, from: &Address) -> bool {
+        let Bound { peer: Some(peer), socket, .. } = &mut self.bound else { return false };
+        if is_same(peer, from) {
+            return false;
+        }
+        // Its peer may have taken a name since, or been changed by way of the descriptor.
+        if let Ok(now) = socket.peer_addr() {
+            *peer = now;
+        }
+        !is_same(peer, from)
     }
 
     /// A receive brought a datagram.
@@ -490,6 +504,16 @@ impl Outbox {
                 Err(error) => Answer::Refused(error),
             };
         }
+    }
+}
+
+/// Of IPv6 the scope is not looked at: for one peer it may be told in two ways.
+fn is_same(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Ip(one), Address::Ip(other)) => {
+            one.ip() == other.ip() && one.port() == other.port()
+        }
+        (one, other) => one == other,
     }
 }
 

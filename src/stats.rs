@@ -44,6 +44,9 @@ pub struct Stats {
     /// Datagrams that were longer than [`read_buffer`](crate::Config::read_buffer): their end is
     /// lost.
     pub datagrams_truncated: u64,
+    /// Datagrams of others that came to a [connected](crate::Bind::connect) socket, because they were on
+    /// their way when it was connected: dropped, and not counted as received.
+    pub datagrams_stray: u64,
     /// Datagrams to send that were lost: there was no room in the queue (the call said
     /// `WouldBlock`), the kernel refused them when their turn came, or they still waited when their
     /// socket closed.

@@ -105,6 +105,10 @@ impl Core {
                 if self.shutdown == Shutdown::Begun {
                     socket.last = socket.last.saturating_sub(1);
                 }
+                if socket.is_stray(&from) {
+                    self.stats.datagrams_stray += 1;
+                    return Received::Skipped;
+                }
                 self.stats.datagrams_in += 1;
                 self.stats.datagrams_truncated += u64::from(len > copied);
                 Received::Datagram { copied, len, from }

@@ -97,6 +97,16 @@ impl Datagrams {
         }
     }
 
+    /// To whom it is connected.
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
+        match self {
+            Datagrams::Udp(socket) => name::peer(socket),
+            Datagrams::Unix(socket) => name::peer(socket),
+            // What it was connected to when it was bound.
+            Datagrams::Sim(_) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
     /// `None`: a simulated one.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {

@@ -338,3 +338,43 @@ fn child_deep() {
     let id = reactor.listen("unix:near").unwrap();
     assert_eq!(reactor.local_addr(id).unwrap(), Address::unix(folder.0.join("near")));
 }
+
+/// What others had sent before a socket was connected is not its peer's, and is dropped and counted:
+/// of UDP, where it was connected before it came to us, and of a Unix socket.
+#[test]
+fn what_a_stranger_sent_before_the_connect_is_not_told() {
+    let folder = Folder::new("stray");
+    let (peer, other) = (super::client("127.0.0.1:0"), super::client("127.0.0.1:0"));
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = udp.local_addr().unwrap();
+    other.send_to(b"stray", at).unwrap();
+    udp.connect(peer.local_addr().unwrap()).unwrap();
+    peer.send_to(b"peer", at).unwrap();
+
+    let name = |name: &str| folder.0.join(name);
+    let unix = UnixDatagram::bind(name("ours")).unwrap();
+    let [unix_peer, unix_other] = ["peer", "other"].map(|of| UnixDatagram::bind(name(of)).unwrap());
+    unix_other.send_to(b"stray", name("ours")).unwrap();
+    unix_peer.send_to(b"peer", name("ours")).unwrap();
+    let nameless = UnixDatagram::unbound().unwrap();
+    nameless.send_to(b"stray", name("ours")).unwrap();
+    // One of a pair that takes a name later is still the peer.
+    let (pair, theirs) = UnixDatagram::pair().unwrap();
+    theirs.send(b"1").unwrap();
+    let bind = Bind::from(unix).connect(Address::unix(name("peer")));
+    let office = Office::open(Mail::default(), [udp.into(), bind, pair.into()]);
+    let of = |n: usize| {
+        let letters = office.wait_letters_of(office.ids[n], 1);
+        letters.into_iter().map(|letter| letter.payload).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of(0), of(1), of(2)),
+        (vec![b"peer".to_vec()], vec![b"peer".to_vec()], vec![b"1".to_vec()])
+    );
+    let later = Address::unix(name("later"));
+    rustix::net::bind(&theirs, &named(&later)).unwrap();
+    theirs.send(b"2").unwrap();
+    assert_eq!(office.wait_letters_of(office.ids[2], 2)[1].from, later);
+    let stats = office.end();
+    assert_eq!((stats.datagrams_in, stats.datagrams_stray), (4, 3));
+}
