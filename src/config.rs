@@ -17,12 +17,10 @@ const CONNECTION_BYTES: usize = 1024;
 const POST_BYTES: usize = 64;
 /// What a reactor takes without connections: the event list, the cork.
 const OWN_BYTES: usize = 1 << 20;
-/// A timeout longer than this (about 136 years) is the same as none, and cannot overflow a clock.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-
 /// Limits and timeouts of a [`Reactor`](crate::Reactor).
 ///
-/// Sizes are in bytes. [`Config::default`] is for a server behind a firewall, whose peers may be slow
+/// Sizes are in bytes. A time beyond the clock's 584 years, such as [`Duration::MAX`], never comes.
+/// [`Config::default`] is for a server behind a firewall, whose peers may be slow
 /// or broken but mean no harm; [`Config::public`] is for one on the internet.
 ///
 /// | setting | default | `public()` | at the bound | why so much |
@@ -480,7 +478,7 @@ impl Config {
         Limits {
             connections,
             connections_per_address: self.connections_per_address,
-            reclaim_idle: self.reclaim_idle.filter(|idle| *idle < FOREVER),
+            reclaim_idle: self.reclaim_idle,
             input_max: self.input_max,
             output_low: self.output_low,
             output_high: self.output_high,
@@ -490,14 +488,14 @@ impl Config {
             accepts_per_turn: self.accepts_per_turn,
             datagrams_per_turn: self.datagrams_per_turn,
             datagrams_queued: self.datagrams_queued,
-            first_byte: self.first_byte.filter(|wait| *wait < FOREVER),
-            progress_min: self.progress_min.filter(|(bytes, wait)| *bytes > 0 && *wait < FOREVER),
-            idle: self.idle.filter(|idle| *idle < FOREVER),
-            connect: self.connect.min(FOREVER),
-            write_stall: self.write_stall.min(FOREVER),
-            linger: self.linger.min(FOREVER),
-            close_max: self.close_max.min(FOREVER),
-            shutdown_max: self.shutdown_max.min(FOREVER),
+            first_byte: self.first_byte,
+            progress_min: self.progress_min.filter(|(bytes, _)| *bytes > 0),
+            idle: self.idle,
+            connect: self.connect,
+            write_stall: self.write_stall,
+            linger: self.linger,
+            close_max: self.close_max,
+            shutdown_max: self.shutdown_max,
             isolate_panics: self.isolate_panics,
         }
     }
@@ -589,12 +587,5 @@ mod tests {
         assert_eq!(limits(Config::default(), Some(10)), 1);
         assert_eq!(limits(Config::default(), None), 65_536);
         assert_eq!(limits(Config::default(), Some(1 << 40)), 65_536);
-    }
-
-    #[test]
-    fn a_timeout_beyond_all_measure_is_kept_within_the_clock() {
-        let limits = Config::default().idle(Some(Duration::MAX)).close_max(Duration::MAX);
-        let limits = limits.limits(None);
-        assert_eq!((limits.idle, limits.close_max), (None, FOREVER));
     }
 }

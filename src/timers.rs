@@ -29,7 +29,7 @@ impl Stamp {
         Stamp(nanoseconds)
     }
 
-    /// The moment `wait` after this one.
+    /// The moment `wait` after this one; `NEVER` if that is beyond the clock (584 years).
     #[inline]
     pub(crate) fn after(self, wait: Duration) -> Self {
         Stamp(self.0.saturating_add(nanoseconds(wait)))
@@ -59,10 +59,11 @@ impl Stamp {
 /// by a callback comes up in the batch that callback belongs to.
 pub(crate) const INSTANT: Duration = Duration::from_nanos(1);
 
+/// 584 years at most: a longer wait is not over before `Stamp::NEVER`.
 #[inline]
 fn nanoseconds(duration: Duration) -> u64 {
-    // No overflow before the year 2554, and timeouts are kept below 137 years by `Config`.
-    duration.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(duration.subsec_nanos()))
+    let whole = duration.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// The moments at which owners are to be looked at, earliest first.
@@ -133,6 +134,18 @@ mod tests {
         assert_eq!(deadlines.entries.len(), 1);
         deadlines.set(OWNER, armed, Stamp::NEVER);
         assert!(deadlines.entries.is_empty());
+    }
+
+    /// Promise 4: a wait that the clock cannot count is never over, and none begins anew.
+    #[test]
+    fn a_wait_beyond_the_clock_is_never_over() {
+        let longest = Duration::from_nanos(u64::MAX - 1);
+        for wait in [1 << 35, (1 << 55) + 1, 1 << 60, u64::MAX].map(Duration::from_secs) {
+            assert_eq!(Stamp::at(7).after(wait), Stamp::NEVER);
+            assert_eq!(Stamp::at(7).next_period(wait, Stamp::at(8)), (Stamp::NEVER, 0));
+        }
+        assert_eq!(Stamp::ZERO.after(Duration::MAX), Stamp::NEVER);
+        assert_eq!(Stamp::ZERO.after(longest).until(Stamp::NEVER), Duration::from_nanos(1));
     }
 
     #[test]

@@ -18,7 +18,8 @@ impl Context {
     /// (`cargo bench --bench timers`). No limit but memory bounds their number: it is your own code
     /// that sets them.
     ///
-    /// Timers keep the poll from waiting too long, not the reactor from ending.
+    /// Timers keep the poll from waiting too long, not the reactor from ending. A wait beyond the
+    /// clock's 584 years, such as [`Duration::MAX`], is never over.
     ///
     /// Not guaranteed: the order of timers that come due at the same moment.
     ///
@@ -136,7 +137,7 @@ impl Conn<'_> {
     /// as you like: that moves a number. It ends with the connection, and with
     /// [`close`](Self::close).
     ///
-    /// Never early. As with every deadline, what the peer had sent by then comes first: while the
+    /// Never early, and never at all if `wait` is beyond the clock's 584 years. As with every deadline, what the peer had sent by then comes first: while the
     /// connection still has something to read, its timer waits, but not for more than 64 turns.
     /// Ignored after `close`. It does not keep the connection through a shutdown; [`hold`](Self::hold)
     /// does.
