@@ -242,6 +242,14 @@ impl Core {
         Ok(())
     }
 
+    /// `on_open` has returned: from here on it is the peer's turn, and time is counted.
+    pub(crate) fn note_opened(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+            conn.handle_opened(now);
+        }
+    }
+
     /// The next connection that waits for its `on_open`, unless it was closed meanwhile.
     pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin)> {
         while let Some((id, origin)) = self.opening.pop_front() {

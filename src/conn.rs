@@ -120,6 +120,14 @@ impl Connection {
         self.handle_level(self.output.len(), limits);
     }
 
+    /// `on_open` has returned: how long the peer is silent is counted from here, and not from the
+    /// accept, which may lie a batch of slow `on_open` back.
+    pub(crate) fn handle_opened(&mut self, now: Stamp) {
+        if self.phase == Phase::Open {
+            self.heard = now;
+        }
+    }
+
     /// Reads once. `proof`: a short read may be one on this kind of socket.
     #[inline]
     pub(crate) fn read(

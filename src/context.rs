@@ -75,11 +75,14 @@ impl Context {
     /// Flushes what was sent, ends our side, waits for the peer's end, and frees the connection.
     /// See [`Conn::close`].
     pub fn close(&mut self, id: ConnId) -> bool {
+        // `close_max` is counted from here, however long the callback has run.
+        self.core.read_clock();
         self.change(id, Connection::close)
     }
 
     /// Flushes what was sent and ends our side; reading goes on. See [`Conn::finish`].
     pub fn finish(&mut self, id: ConnId) -> bool {
+        self.core.read_clock();
         self.change(id, Connection::finish)
     }
 

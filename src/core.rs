@@ -86,7 +86,8 @@ pub(crate) struct Core {
     pub(crate) driver: Driver,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
-    /// The clock as last read: after the poll and after each served entry.
+    /// The clock as last read: after the poll, after each callback, and within one before a stamp
+    /// is made that a deadline is counted from. So none is older than the callback before it.
     pub(crate) now: Stamp,
     pub(crate) conns: Slots<Tenant>,
     pub(crate) listeners: Slots<Listener>,

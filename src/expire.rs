@@ -109,7 +109,7 @@ impl Core {
 
     /// Answers whether its timer has come.
     fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
-        let limits = &self.limits;
+        let (now, limits) = (self.now, &self.limits);
         let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return false;
         };
@@ -127,7 +127,7 @@ impl Core {
         if rings {
             self.arm(id);
         } else {
-            conn.expire(due_by, limits);
+            conn.expire(due_by, now, limits);
             self.arm(id);
             self.settle(id);
         }

@@ -345,7 +345,6 @@ impl<H: Handler> Reactor<H> {
                 }
                 Target::Waker => {}
             }
-            self.cx.core.read_clock();
         }
     }
 
@@ -448,6 +447,7 @@ impl<H: Handler> Reactor<H> {
             Ok(Err(error)) => self.cx.core.end_callback(id, &[], Err(error)),
             Err(panic) => self.end_panicked(id, panic),
         }
+        self.cx.core.note_opened(id);
         self.cx.core.settle(id);
     }
 

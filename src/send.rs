@@ -41,8 +41,12 @@ impl Core {
     }
 
     /// Ends a callback: what it sent goes out, and its error closes the connection.
+    ///
+    /// The clock is read first: a callback may take long, and deadlines are counted from what it
+    /// leaves behind.
     #[inline]
     pub(crate) fn end_callback(&mut self, id: ConnId, window: &[u8], result: io::Result<()>) {
+        self.read_clock();
         let range = self.cork.take_range();
         if !range.is_empty() {
             self.write_first(id, &window[range]);
@@ -83,11 +87,14 @@ impl Core {
         let direct = conn.may_write();
         if current && direct {
             if !self.cork.hold(bytes, window) {
+                // The callback may have run for long before it sends.
+                self.read_clock();
                 self.uncork(id, window, &piece);
             }
             return true;
         }
         if direct && bytes.len() >= DIRECT {
+            self.read_clock();
             self.write(id, &[], &piece);
         } else {
             self.queue(id, &piece, 0);
@@ -152,7 +159,7 @@ impl Core {
 
     /// Queues `piece` without its first `skip` bytes.
     fn queue(&mut self, id: ConnId, piece: &Piece<'_>, skip: usize) {
-        let (now, limits) = (self.now, &self.limits);
+        let limits = &self.limits;
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Some(Tenant { conn, .. }) = tenant else { return };
         let len = piece.bytes().len() - skip;
@@ -165,12 +172,18 @@ impl Core {
         let before = conn.output.len();
         if before + len > limits.output_max {
             // Nobody is ended for bytes that the kernel would have taken.
-            if conn.wants_flush() && self.flush(id) > 0 {
-                return self.queue(id, piece, skip);
+            if conn.wants_flush() {
+                self.now = self.driver.now();
+                if self.flush(id) > 0 {
+                    return self.queue(id, piece, skip);
+                }
             }
             return self.pass_limit(id, len);
         }
         if before == 0 {
+            // Within a callback that may have run for long already.
+            self.now = self.driver.now();
+            let now = self.now;
             conn.handle_owed(now);
             if limits.progress_min.is_some() {
                 conn.owe_output(now);

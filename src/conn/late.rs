@@ -13,9 +13,10 @@ use crate::flags::Flags;
 use crate::timers::Stamp;
 
 impl Connection {
-    /// Acts on the deadlines that have come.
-    pub(crate) fn expire(&mut self, now: Stamp, limits: &Limits) {
-        if self.deadline(limits) > now {
+    /// Acts on the deadlines that have come by `due_by`. What begins with that is counted from `now`:
+    /// callbacks may lie between the two.
+    pub(crate) fn expire(&mut self, due_by: Stamp, now: Stamp, limits: &Limits) {
+        if self.deadline(limits) > due_by {
             return;
         }
         match self.phase {
@@ -23,16 +24,16 @@ impl Connection {
                 let what = format!("no answer within {:?}", limits.connect);
                 self.fail(io::Error::new(io::ErrorKind::TimedOut, what));
             }
-            Phase::Open if self.stalls_at(limits) <= now => self.cut(CloseReason::WriteStall),
-            Phase::Open if self.idles_at(limits) <= now => {
+            Phase::Open if self.stalls_at(limits) <= due_by => self.cut(CloseReason::WriteStall),
+            Phase::Open if self.idles_at(limits) <= due_by => {
                 self.flags.set(Flags::CUT);
                 self.end(CloseReason::Idle, now, limits);
             }
-            Phase::Open if self.first_byte_by(limits) <= now => {
+            Phase::Open if self.first_byte_by(limits) <= due_by => {
                 self.flags.set(Flags::CUT);
                 self.end(CloseReason::FirstByte, now, limits);
             }
-            Phase::Open if self.paced_at(limits) <= now => self.judge(now, limits),
+            Phase::Open if self.paced_at(limits) <= due_by => self.judge(due_by, now, limits),
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
             // Or a timer: not ours to act on.

@@ -109,13 +109,13 @@ impl Connection {
     }
 
     /// Judges the windows that are over by now, and begins others.
-    pub(super) fn judge(&mut self, now: Stamp, limits: &Limits) {
+    pub(super) fn judge(&mut self, due_by: Stamp, now: Stamp, limits: &Limits) {
         let Some((least, wait)) = limits.progress_min else { return };
         let (owed, owing) = (self.owes_input(), !self.output.is_empty());
         let stands = self.stands_still();
         let Some(own) = &mut self.own else { return };
         let pace = &mut own.pace;
-        let is_over = |window: &Window| window.since.after(wait) <= now;
+        let is_over = |window: &Window| window.since.after(wait) <= due_by;
         let mut input = false;
         if owed && let Some(window) = pace.input.filter(is_over) {
             input = window.bytes < least && !pace.stood;

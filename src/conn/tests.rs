@@ -506,9 +506,15 @@ fn idle_counts_from_the_last_byte_either_way() {
     assert_eq!(conn.deadline(&limits()), later(40));
     conn.write(&mut script, b"x", later(20), true);
     assert_eq!(conn.deadline(&limits()), later(50));
-    conn.expire(later(49), &limits());
+    {
+        let at = later(49);
+        conn.expire(at, at, &limits())
+    };
     assert_eq!(conn.phase(), Phase::Open);
-    conn.expire(later(50), &limits());
+    {
+        let at = later(50);
+        conn.expire(at, at, &limits())
+    };
     assert_eq!(conn.phase(), Phase::Draining);
     assert!(matches!(conn.reason, Some(CloseReason::Idle)));
 }
@@ -524,7 +530,10 @@ fn owed_output_that_does_not_move_is_a_stall() {
     let mut script = Script::new(&[Step::Take(1)]);
     conn.flush(&mut script, later(60), true);
     assert_eq!(conn.deadline(&limits), later(120), "progress is progress");
-    conn.expire(later(120), &limits);
+    {
+        let at = later(120);
+        conn.expire(at, at, &limits)
+    };
     let closed = conn.closed();
     assert!(matches!(closed.reason, CloseReason::WriteStall));
     assert_eq!((closed.unsent, closed.clean), (4, false));
@@ -539,7 +548,10 @@ fn a_linger_that_expires_is_local_and_not_clean() {
     conn.handle_fin_sent(later(1), &limits());
     assert_eq!(conn.deadline(&limits()), later(6));
     assert!(conn.is_overdue(later(6), &limits()), "however much it sends");
-    conn.expire(later(6), &limits());
+    {
+        let at = later(6);
+        conn.expire(at, at, &limits())
+    };
     let closed = conn.closed();
     assert!(matches!(closed.reason, CloseReason::Local));
     assert_eq!((closed.unsent, closed.clean), (0, false));
@@ -554,7 +566,10 @@ fn a_close_takes_no_longer_than_close_max() {
     let mut seconds = 0;
     while conn.phase() != Phase::Closed {
         seconds += 30;
-        conn.expire(later(seconds), &limits());
+        {
+            let at = later(seconds);
+            conn.expire(at, at, &limits())
+        };
         if conn.phase() == Phase::Draining {
             conn.readiness.merge(Readiness::WRITABLE);
             conn.flush(&mut Script::new(&[Step::Take(1)]), later(seconds), true);
@@ -618,7 +633,10 @@ fn a_timer_is_one_more_deadline_and_fires_once() {
 fn a_due_timer_ends_nothing() {
     let mut conn = Connection::new(START);
     conn.set_timer(Stamp::at(10));
-    conn.expire(Stamp::at(10), &limits());
+    {
+        let at = Stamp::at(10);
+        conn.expire(at, at, &limits())
+    };
     assert_eq!(conn.phase(), Phase::Open);
 }
 

@@ -21,7 +21,9 @@ impl<H: Handler> Reactor<H> {
                     let truncated = len > copied;
                     let datagram = Datagram { payload, from, socket: id, truncated, len };
                     let (handler, cx) = (&mut self.handler, &mut self.cx);
-                    if let Err(panic) = guarded(|| handler.on_datagram(cx, &datagram)) {
+                    let called = guarded(|| handler.on_datagram(cx, &datagram));
+                    cx.core.read_clock();
+                    if let Err(panic) = called {
                         self.note_panic("on_datagram", panic);
                     }
                     bytes += copied;

@@ -56,7 +56,6 @@ impl<H: Handler> Reactor<H> {
                     self.cx.core.settle(id);
                 }
             }
-            self.cx.core.read_clock();
         }
     }
 
@@ -76,7 +75,6 @@ impl<H: Handler> Reactor<H> {
             let Some(id) = self.cx.core.expire(due_by) else { break };
             self.call(id, H::on_timer);
             self.cx.core.settle(id);
-            self.cx.core.read_clock();
         }
         self.cx.core.end_expire();
     }
@@ -95,7 +93,6 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..TIMERS_PER_TURN {
             let Some(tick) = self.cx.core.next_tick(now) else { return };
             self.call_aside("on_tick", |handler, cx| handler.on_tick(cx, tick));
-            self.cx.core.read_clock();
         }
     }
 }

@@ -27,7 +27,9 @@ impl<H: Handler> Reactor<H> {
     #[inline]
     pub(super) fn call_aside(&mut self, name: &str, callback: impl FnOnce(&mut H, &mut Context)) {
         let (handler, cx) = (&mut self.handler, &mut self.cx);
-        if let Err(panic) = guarded(|| callback(handler, cx)) {
+        let called = guarded(|| callback(handler, cx));
+        self.cx.core.read_clock();
+        if let Err(panic) = called {
             self.note_panic(name, panic);
         }
     }
@@ -42,6 +44,7 @@ impl<H: Handler> Reactor<H> {
     /// A callback of a connection panicked: it ends that, or goes on.
     #[cold]
     pub(super) fn end_panicked(&mut self, id: ConnId, panic: Box<dyn Any + Send>) {
+        self.cx.core.read_clock();
         let panic = self.caught(panic);
         self.cx.core.end_panicked(id, panic);
     }

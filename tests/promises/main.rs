@@ -36,6 +36,7 @@ mod proxy;
 mod python_page;
 mod report;
 mod shutdown;
+mod stale_clock;
 mod streams;
 mod support;
 mod threads;
