@@ -102,7 +102,11 @@ impl Kernel {
         timeout: Option<Duration>,
         events: &mut Vec<(Token, Readiness)>,
     ) -> io::Result<()> {
-        self.state().poll(timeout.map(nanos), events)
+        let mut state = self.state();
+        let began = state.now;
+        let polled = state.poll(timeout.map(nanos), events);
+        state.polls = [state.polls[1], (began, state.now)];
+        polled
     }
 
     pub(crate) fn interrupt_after(&self, wait: Duration) {
@@ -212,6 +216,15 @@ pub(crate) enum Stage {
     Established,
 }
 
+/// When bytes of a connection last moved, for an oracle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moved {
+    /// A read of ours brought some.
+    pub(crate) read: u64,
+    /// A write of ours took some.
+    pub(crate) written: u64,
+}
+
 /// A connection, its peer, and where they stand.
 pub(crate) struct Place {
     pub(crate) link: Link,
@@ -231,6 +244,7 @@ pub(crate) struct Place {
     pub(crate) failed_after: u64,
     pub(crate) fin_at: Option<u64>,
     pub(crate) unread_since: Option<u64>,
+    pub(crate) moved: Moved,
     /// For an oracle: how many bytes we are to write in all, and whether a write left as few of
     /// them as the second number, or fewer, since it looked.
     pub(crate) owes: (u64, u64),
@@ -293,6 +307,8 @@ pub(crate) struct State {
     /// When an accept, or the watching of what was accepted, last failed; and how often the latter.
     pub(crate) accept_failed_at: Option<u64>,
     pub(crate) unwatched: u64,
+    /// When the last two polls began and ended.
+    pub(crate) polls: [(u64, u64); 2],
     /// Polls that brought something.
     pub(crate) eventful: u64,
     pub(crate) trace: Trace,
@@ -333,6 +349,7 @@ impl State {
             calls: 0,
             accept_failed_at: None,
             unwatched: 0,
+            polls: [(0, 0); 2],
             eventful: 0,
             trace: Trace::default(),
             links: Vec::new(),

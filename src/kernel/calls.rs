@@ -146,7 +146,10 @@ impl State {
         let result = self.read_at(file, link, buf);
         self.answer(link, What::Read(asked), result);
         match result {
-            Ok(n) if n > 0 => self.after_read(link, HERE),
+            Ok(n) if n > 0 => {
+                self.links[link as usize].moved.read = self.now;
+                self.after_read(link, HERE);
+            }
             Err(Errno::AGAIN) => self.arm(file, Readiness::READABLE),
             Ok(_) | Err(_) => {}
         }
@@ -185,6 +188,7 @@ impl State {
         match result {
             Ok(n) if n > 0 => {
                 let place = &mut self.links[link as usize];
+                place.moved.written = self.now;
                 let (sent, low) = place.owes;
                 place.dipped |= sent.saturating_sub(place.link.halves[HERE].written) <= low;
                 self.send_on(link, HERE);

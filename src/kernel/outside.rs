@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::link::{Link, THERE, Transport};
 use super::trace::What;
-use super::{Actor, Answers, Event, Kind, Place, Stage, State};
+use super::{Actor, Answers, Event, Kind, Moved, Place, Stage, State};
 use crate::address::Address;
 
 impl State {
@@ -59,6 +59,7 @@ impl State {
             failed_after: 0,
             fin_at: None,
             unread_since: None,
+            moved: Moved::default(),
             owes: (0, 0),
             dipped: false,
             to,

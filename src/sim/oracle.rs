@@ -16,7 +16,7 @@ use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::trace::What;
-use crate::kernel::{Kernel, Place, State};
+use crate::kernel::{Kernel, Moved, Place, State};
 use crate::sim::client::{Logs, byte};
 use crate::socket::Socket;
 use crate::ticks::{Tick, TimerId};
@@ -106,6 +106,10 @@ pub(super) struct Ledger {
     left_unread: Option<u64>,
     /// When it was opened.
     begun: u64,
+    /// When something last came to be owed, after nothing was.
+    owed_from: u64,
+    /// When bytes had last moved, once it has left `Open`.
+    moved_then: Option<Moved>,
     /// It was ever paused, held, or may have rested.
     stood: bool,
     /// It is we who connect, since then, under this tag; until `on_open`.
@@ -160,6 +164,8 @@ impl Ledger {
             left: None,
             left_unread: None,
             begun: now,
+            owed_from: now,
+            moved_then: None,
             stood: false,
             connecting: None,
             full_duplex: false,
@@ -183,6 +189,18 @@ impl Ledger {
     fn repeat_owed(&self) -> bool {
         let (consumed, left, word) = self.last;
         consumed > 0 && left > 0 && word == Word::None
+    }
+
+    /// When bytes last moved while it was open, and not before this the library may say so.
+    fn moved(&self, place: &Place) -> u64 {
+        let moved = self.moved_then.unwrap_or(place.moved);
+        moved.read.max(moved.written).max(self.owed_from).max(self.begun)
+    }
+
+    /// When the kernel last took some of what is owed, or it came to be owed.
+    fn taken(&self, place: &Place) -> u64 {
+        let moved = self.moved_then.unwrap_or(place.moved);
+        moved.written.max(self.owed_from).max(self.begun)
     }
 
     fn repeat_allowed(&self) -> bool {
@@ -398,7 +416,8 @@ impl Oracle {
         }
         let connected = match (&mut self.ledgers[link as usize], origin) {
             (Some(ledger), Origin::Connected(tag)) => {
-                ledger.moved = now;
+                // Every wait begins here, not when it set out.
+                (ledger.begun, ledger.moved, ledger.taken_at) = (now, now, now);
                 ledger.connecting.take().is_some_and(|(_, wanted)| wanted == tag) && ledger.id == id
             }
             _ => false,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Cause, Ledger, Oracle, SLACK, Word};
+use super::rest::comes_late;
+use super::{Cause, Ledger, Oracle, Word};
 use crate::close::{CloseReason, Closed};
 use crate::kernel::link::{HERE, THERE, Transport};
 use crate::kernel::{Place, State, nanos};
@@ -58,6 +59,14 @@ impl Account<'_> {
         from.is_some_and(|from| self.net.now >= from.saturating_add(nanos(wait)))
     }
 
+    /// Whether memory is kept for it. What was read since the last call, and was not enough for one,
+    /// counts too; and so does the buffer in which it is waited for, when there is nothing in it.
+    fn holds(&self) -> bool {
+        let unshown = self.place.link.halves[THERE].read.saturating_sub(self.ledger.consumed);
+        let (_, left, word) = self.ledger.last;
+        self.owed + unshown + left as u64 > 0 || matches!(word, Word::Bytes(_))
+    }
+
     fn by_io(&self) -> bool {
         matches!(self.closed.reason, CloseReason::Io(_))
     }
@@ -79,17 +88,10 @@ impl Account<'_> {
                 kept >= limits.input_max || matches!(word, Word::Bytes(n) if n > limits.input_max)
             }
             CloseReason::OutputLimit => owed > limits.output_max as u64,
-            CloseReason::BufferedLimit => {
-                // What was read since the last call, and was not enough for one, counts too; and so
-                // does the buffer in which it is waited for, when there is nothing in it.
-                let unshown = self.place.link.halves[THERE].read.saturating_sub(ledger.consumed);
-                let (_, left, word) = ledger.last;
-                let holds = owed + unshown + left as u64 > 0 || matches!(word, Word::Bytes(_));
-                self.oracle.is_crowded && holds
-            }
+            CloseReason::BufferedLimit => self.oracle.is_crowded && self.holds(),
             CloseReason::Reclaimed => {
                 let wait = limits.reclaim_idle.map_or(u64::MAX, nanos);
-                let due = ledger.moved.saturating_add(wait);
+                let due = ledger.moved(self.place).saturating_add(wait);
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);
                 unless(told && unread, "reclaimed, while input lay unread")?;
@@ -111,9 +113,8 @@ impl Account<'_> {
                 owes && left >= ledger.begun.saturating_add(due)
             }
             CloseReason::Idle => {
-                let due = ledger
-                    .moved
-                    .saturating_add(ledger.idle.or(limits.idle).map_or(u64::MAX, nanos));
+                let wait = ledger.idle.or(limits.idle).map_or(u64::MAX, nanos);
+                let due = ledger.moved(self.place).saturating_add(wait);
                 // Unless the kernel denied that it had anything, or told of it late.
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);
@@ -121,8 +122,8 @@ impl Account<'_> {
                 left >= due
             }
             CloseReason::WriteStall => {
-                let due = ledger.taken_at.saturating_add(nanos(limits.write_stall));
-                owed > 0 && left.saturating_add(SLACK) >= due
+                let due = ledger.taken(self.place).saturating_add(nanos(limits.write_stall));
+                owed > 0 && left >= due
             }
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),
         };
@@ -155,7 +156,7 @@ impl Account<'_> {
             || (self.oracle.is_crowded && self.owed > 0)
             || self.after(self.place.fin_at, limits.linger)
             || self.after(self.ledger.left, limits.close_max)
-            || self.after(Some(self.ledger.taken_at), limits.write_stall)
+            || self.after(Some(self.ledger.taken(self.place)), limits.write_stall)
             || self.at_last()
     }
 
@@ -191,11 +192,12 @@ impl Account<'_> {
             return Ok(());
         }
         let limits = &self.oracle.limits;
-        let slack = Duration::from_nanos(SLACK);
+        let late =
+            |from: Option<u64>, wait| from.is_some_and(|from| comes_late(self.net, from, wait));
         let fin_at = self.place.fin_at.max(self.ledger.left);
-        let lingered = self.ledger.lingered && self.after(fin_at, limits.linger + slack);
+        let lingered = self.ledger.lingered && late(fin_at, limits.linger);
         unless(lingered, "it lingered for longer than allowed")?;
-        let closed = self.after(self.ledger.left, limits.close_max + slack);
+        let closed = late(self.ledger.left, limits.close_max);
         unless(closed, "its close took longer than allowed")
     }
 
@@ -222,6 +224,8 @@ impl Account<'_> {
             || ledger.cause.is_some()
             || self.owed > limits.output_max as u64
             || self.oracle.denies
+            // What is left makes it one of those who hold most; that it had failed is the first cause.
+            || (self.oracle.is_crowded && self.holds())
             || self.oracle.shutdown.is_some();
         let withheld = self.by_io() && unread && !stopped && !otherwise;
         unless(withheld, "input that came before the failure was not shown")

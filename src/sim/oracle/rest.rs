@@ -15,8 +15,23 @@ use crate::report::Cut;
 /// Between two looks for who is idle.
 const PASS: Duration = Duration::from_millis(1010);
 
+/// At rest: whether it was due when the last poll began, and some time before, or that slept past it.
 fn is_late(net: &State, from: u64, wait: Duration) -> bool {
-    net.now > from.saturating_add(nanos(wait)).saturating_add(SLACK)
+    let due = from.saturating_add(nanos(wait));
+    let [_, poll] = net.polls;
+    poll.0 > due.saturating_add(SLACK) || slept_past(poll, due)
+}
+
+fn slept_past((began, ended): (u64, u64), due: u64) -> bool {
+    ended > due.max(began).saturating_add(SLACK)
+}
+
+/// In a callback: whether what was due then comes late. What a deadline comes upon while callbacks
+/// run, or before the poll has told all, is acted on after the next poll.
+pub(super) fn comes_late(net: &State, from: u64, wait: Duration) -> bool {
+    let due = from.saturating_add(nanos(wait));
+    net.polls[0].0 > due.saturating_add(SLACK)
+        || net.polls.iter().any(|poll| slept_past(*poll, due))
 }
 
 impl Oracle {
@@ -50,6 +65,7 @@ impl Oracle {
             if ledger.left.is_none() {
                 if !open {
                     ledger.left = Some(net.now);
+                    ledger.moved_then = Some(net.links[link].moved);
                     let (_, left, word) = ledger.last;
                     ledger.left_owing =
                         left > 0 && word == Word::None && queued > limits.output_low;
@@ -386,5 +402,36 @@ impl Oracle {
             let (told, panics) = (stats.panics, self.panics);
             self.complain(format!("promise 7: {panics} panics, {told} are counted"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Kernel;
+    use crate::kernel::profile::Profile;
+
+    const MS: u64 = 1_000_000;
+
+    /// Time that passes between two polls, in callbacks or before a turn, makes nobody late: the next
+    /// poll comes first, and the turn behind it acts. A poll that sleeps past a deadline does.
+    #[test]
+    fn only_a_poll_that_sleeps_and_a_turn_that_forgets_are_late() {
+        let kernel = Kernel::new(1, Profile::calm());
+        let mut net = kernel.state();
+        net.now = 100 * MS;
+        let wait = Duration::from_millis(5);
+        // Due at 15 ms, while callbacks ran from 10 to 90 ms.
+        net.polls = [(9 * MS, 10 * MS), (90 * MS, 91 * MS)];
+        assert!(!comes_late(&net, 10 * MS, wait));
+        assert!(is_late(&net, 10 * MS, wait), "the turn behind that poll was to act");
+        // The turn before was to act.
+        net.polls = [(90 * MS, 91 * MS), (92 * MS, 93 * MS)];
+        assert!(comes_late(&net, 10 * MS, wait));
+        // It slept past it.
+        net.polls = [(9 * MS, 10 * MS), (11 * MS, 20 * MS)];
+        assert!(comes_late(&net, 10 * MS, wait) && is_late(&net, 10 * MS, wait));
+        // And here it was busy for as long.
+        assert!(!comes_late(&net, 20 * MS, wait) && !is_late(&net, 20 * MS, wait));
     }
 }

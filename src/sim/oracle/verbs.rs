@@ -35,7 +35,11 @@ impl Oracle {
     /// The same, and nothing is asked of the context.
     pub(in crate::sim) fn sent_unseen(&mut self, link: u32, bytes: &[u8]) {
         let low = self.limits.output_low as u64;
+        let (owed, now) = (self.owed(link), self.kernel.now());
         let ledger = self.ledger(link);
+        if owed == 0 && !bytes.is_empty() {
+            ledger.owed_from = now;
+        }
         ledger.sent.extend_from_slice(bytes);
         let sent = ledger.sent.len() as u64;
         let mut net = self.kernel.state();
