@@ -49,6 +49,10 @@ struct Arguments {
     /// Print the hash of each seed's trace, in order
     #[arg(long)]
     hashes: bool,
+
+    /// Go on after a failure, and list all seeds that fail
+    #[arg(long)]
+    keep_going: bool,
 }
 
 impl Arguments {
@@ -120,7 +124,7 @@ fn run(job: u64, arguments: &Arguments, found: &Found) {
             }
             Err(failure) => {
                 found.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
-                found.failed.store(true, Ordering::Relaxed);
+                found.failed.store(!arguments.keep_going, Ordering::Relaxed);
             }
         }
         found.done.fetch_add(1, Ordering::Relaxed);
@@ -173,6 +177,17 @@ fn tell(arguments: &Arguments, found: Found, begin: Instant) -> ExitCode {
         ));
         return ExitCode::SUCCESS;
     };
+    if arguments.keep_going {
+        for failure in &failures {
+            say(&format!(
+                "seed {}: {}",
+                failure.seed(),
+                failure.what().lines().next().unwrap_or("")
+            ));
+        }
+        say(&format!("{} of {done} seeds fail", failures.len()));
+        return ExitCode::FAILURE;
+    }
     say(&failure.to_string());
     let seed = failure.seed();
     let again = "cargo run --release --features sim --example simulate --";
