@@ -146,14 +146,24 @@ impl Config {
     }
 
     /// The most memory that peers can make a reactor with these limits use, in bytes, whatever they
-    /// do: 1 KiB for each of the [`connections`](Self::connections) (65,536 if they are not set), twice
-    /// [`buffered_max`](Self::buffered_max) and what one callback may add, since buffers grow by
-    /// doubling; the read buffer; 64 bytes for each post; and 1 MiB that is there in any case.
+    /// do. It is the sum of
     ///
-    /// Not counted: [`datagrams_queued`](Self::datagrams_queued) for each datagram socket, of which the
-    /// program has as many as it binds; the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)); sessions and whatever
-    /// else the handler keeps; what a posted closure has captured; buffers that shared bytes are a
-    /// small part of; what the allocator wastes.
+    /// * 1 KiB for each of the [`connections`](Self::connections) (65,536 if they are not set);
+    /// * twice [`buffered_max`](Self::buffered_max) and what one callback may add to it: once for what is
+    ///   allocated, which is counted exactly, and as much for what lies twice while a buffer grows, and
+    ///   for the gaps that an allocator leaves;
+    /// * the read buffer; 64 bytes for each post; and 1 MiB that is there in any case.
+    ///
+    /// Not counted, because the program decides how much of it there is:
+    ///
+    /// * sessions: their size, for each connection that was ever open at a time and once more, since they
+    ///   lie in a vector that grows by doubling; whatever else the handler keeps, and what a posted
+    ///   closure has captured;
+    /// * 128 bytes for each timer of [`set_timer`](crate::Context::set_timer);
+    /// * 1 KiB for each listener; and for each datagram socket 1 KiB and up to twice
+    ///   [`datagrams_queued`](Self::datagrams_queued);
+    /// * the rest of a buffer that shared bytes are a slice of;
+    /// * the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)).
     #[must_use]
     pub fn worst_case_bytes(&self) -> usize {
         let connections = self.connections.unwrap_or(DEFAULT_CONNECTIONS);
@@ -250,18 +260,21 @@ impl Config {
         self
     }
 
-    /// The most bytes that all connections together may hold: queued output and unconsumed input.
+    /// The most bytes that may be allocated for all connections together: queued output and unconsumed
+    /// input.
     /// Above three quarters of it, the reading of whoever owes more than
     /// [`output_low`](Self::output_low) rests, as if that were `output_high`. Above all of it those
     /// who hold most are closed, with
     /// [`BufferedLimit`](crate::CloseReason::BufferedLimit), until seven eighths are left. The
     /// present sum is [`Context::buffered`](crate::Context::buffered). Default 1 GiB.
     ///
-    /// Shared bytes ([`send_shared`](crate::Conn::send_shared), a broadcast) count for each
-    /// connection that owes them, though they are kept once: the sum is never less than what is kept,
-    /// and whoever does not read a broadcast is among those who hold most. A chunk counts whole until
-    /// all of it is written. Not counted: the rest of a buffer that shared bytes are a part of, and
-    /// what the kernel keeps.
+    /// Counted is what is allocated: a buffer counts with the room it has grown by, and a chunk counts
+    /// whole while a part of it is unwritten (of one that only this connection has, the last quarter is
+    /// copied and the chunk given back). Shared bytes ([`send_shared`](crate::Conn::send_shared), a
+    /// broadcast) count for each connection that owes them, though they are kept once: the sum is never
+    /// less than what is kept, and a connection whose peer does not read a broadcast is among those that
+    /// hold most. Not counted: the rest of a buffer that shared bytes are a slice of, and what the
+    /// kernel keeps.
     #[must_use]
     pub fn buffered_max(mut self, bytes: usize) -> Self {
         self.buffered_max = bytes;

@@ -444,9 +444,9 @@ impl Connection {
 
     /// Brings what it holds up to date in the sum over all connections.
     pub(crate) fn recount(&mut self, sum: &mut usize) {
-        let held = u32::try_from(self.held()).unwrap_or(u32::MAX);
+        let held = self.held();
         let counted = std::mem::replace(&mut self.output.counted, held);
-        *sum = *sum - counted as usize + held as usize;
+        *sum = *sum - counted + held;
     }
 
     /// Keeps what a call of `on_data` left, and decides whether it comes again without new bytes.
@@ -533,7 +533,7 @@ impl Connection {
         self.phase == Phase::Open && !self.flags.has(Flags::SLOW) && self.output.is_empty()
     }
 
-    /// Bytes kept for it: of its output, and of its input.
+    /// Bytes allocated for its output and its input.
     pub(crate) fn held(&self) -> usize {
         self.output.held() + self.leftover.as_ref().map_or(0, |leftover| leftover.held())
     }

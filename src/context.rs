@@ -157,7 +157,7 @@ impl Context {
         self.core.tenant(id)?.socket.fd()
     }
 
-    /// Bytes that all connections hold now, queued output and unconsumed input: what
+    /// Bytes allocated now for queued output and unconsumed input of all connections: what
     /// [`buffered_max`](crate::Config::buffered_max) limits.
     #[must_use]
     pub fn buffered(&self) -> usize {
@@ -360,7 +360,9 @@ impl<'a> Conn<'a> {
     /// Sends `bytes`, which are kept without a copy if they have to wait.
     ///
     /// A small piece (up to 4 KiB) may be copied all the same, where that costs less. Kept bytes
-    /// keep alive the whole buffer that they are a part of.
+    /// keep alive the whole buffer that they are a slice of, and
+    /// [`buffered_max`](crate::Config::buffered_max) counts the slice: send a small slice of a large
+    /// buffer that is not kept anyway as a copy.
     pub fn send_shared(&mut self, bytes: Bytes) {
         self.cx.core.send(self.id, Piece::Shared(bytes), self.window);
     }

@@ -72,6 +72,10 @@ impl Cork {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
+        // A large window was copied: that was for one callback.
+        if self.bytes.capacity() > 2 * HOLD_MAX {
+            self.bytes = Vec::new();
+        }
         self.range = 0..0;
     }
 }

@@ -295,7 +295,7 @@ impl Leftover {
         self.seen = self.len();
         self.wait = wait;
         // A burst's buffer is not kept for a small rest (trap 68).
-        if self.seen <= HEADROOM && self.bytes.capacity() > 4 * HEADROOM {
+        if self.bytes.capacity() > 4 * self.seen.max(HEADROOM) {
             self.bytes = self.bytes[self.start..].to_vec();
             self.start = 0;
         }
@@ -304,7 +304,10 @@ impl Leftover {
 
 #[cfg(test)]
 mod tests {
+    use allocation_counter::measure;
+
     use super::*;
+    use crate::kernel::rng::Rng;
 
     fn input(window: &[u8]) -> Input<'_> {
         Input::new(window, 0, Wait::Nothing)
@@ -407,5 +410,33 @@ mod tests {
         leftover.consume((1 << 20) - 10, Wait::Line);
         assert_eq!(leftover.bytes(), [7; 10]);
         assert!(leftover.bytes.capacity() < HEADROOM);
+    }
+
+    /// Promise 4: what is counted is what is allocated, after every step, and a large buffer is not
+    /// kept for a rest of a quarter.
+    #[test]
+    fn what_a_leftover_counts_is_what_is_allocated() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed);
+            let most = rng.size(1, 100_000);
+            let mut leftover = Leftover::new(&[], Wait::Nothing);
+            let mut allocated = 0;
+            for _ in 0..200 {
+                let n = rng.size(1, most);
+                let consumes = rng.size(0, 1) == 0;
+                allocated += measure(|| {
+                    if consumes {
+                        leftover.consume(n.min(leftover.len()), Wait::Nothing);
+                    } else {
+                        leftover.append(&vec![1; n]);
+                    }
+                })
+                .bytes_current;
+                let (held, real) = (leftover.held(), usize::try_from(allocated).unwrap());
+                assert_eq!(real, held, "{seed}");
+                let len = leftover.len();
+                assert!(!consumes || held <= 4 * len.max(HEADROOM), "{seed}: {held} for {len}");
+            }
+        }
     }
 }

@@ -3,18 +3,25 @@
 //! Nothing queued allocates nothing, and one shared chunk lies in the queue itself, so a broadcast
 //! to a thousand idle peers allocates for none of them. More goes behind it: small pieces are
 //! copied together (a queue of one-byte chunks would cost forty times its bytes), large shared
-//! ones are kept as they are. Writing cuts nothing and moves nothing: an offset advances. No limit
-//! is kept here; `core.rs` does that. Read next: `conn.rs`.
+//! ones are kept as they are. Writing moves nothing, an offset advances; only of a chunk that is
+//! nearly written the rest is copied, so that its memory goes. [`Output::held`] is what is
+//! allocated, not what is queued. No limit is kept here; `core.rs` does that. Read next: `conn.rs`.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 /// A shared chunk up to this size is copied behind what is queued: keeping it costs more.
 const COPY_MAX: usize = 512;
 /// A piece that grew to this size is closed and another begun: growing copies.
 const PIECE: usize = 64 << 10;
+/// So many written bytes are kept before the unwritten rest of a chunk, a quarter of it at most, is
+/// copied and the chunk given back.
+const SPENT: usize = 4 << 10;
+/// Places for chunks that are a part of what each connection takes (`config.rs`), and are not given
+/// back.
+const PLACES: usize = 8;
 /// The most slices of one `writev`. Linux takes 1024 (`IOV_MAX`); 64 of them fill a socket buffer.
 const SLICES: usize = 64;
 
@@ -23,23 +30,22 @@ const SLICES: usize = 64;
 pub(crate) struct Output {
     /// What is written next; empty only if nothing is queued.
     head: Bytes,
-    /// What follows, if anything ever did since the queue was last empty.
+    /// What follows, and what is written of `head`, if there was either since the queue was empty.
     rest: Option<Box<Rest>>,
-    /// Bytes of `head` that the kernel took: they are kept until the last of its bytes goes. Never
-    /// more than 4 GiB.
-    spent: u32,
     /// What the sum over all connections has for the one that this belongs to. It lies here because
     /// here is room for it.
-    pub(crate) counted: u32,
+    pub(crate) counted: usize,
 }
 
 #[derive(Debug, Default)]
 struct Rest {
     chunks: VecDeque<Bytes>,
     /// The last piece, still growing.
-    tail: BytesMut,
+    tail: Vec<u8>,
     /// Bytes in `chunks` and `tail`.
     len: usize,
+    /// Bytes of `head` that the kernel took: its memory is kept until the last of its bytes goes.
+    spent: usize,
 }
 
 impl Output {
@@ -49,9 +55,10 @@ impl Output {
         self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.len)
     }
 
-    /// Bytes kept: those queued, and those written of a chunk that is not written to its end.
+    /// Bytes allocated for it. Not less: shared ones count as if nobody else had them, except for
+    /// the rest of a buffer that they are a slice of.
     pub(crate) fn held(&self) -> usize {
-        self.len().saturating_add(self.spent as usize)
+        self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.held())
     }
 
     #[inline]
@@ -95,7 +102,7 @@ impl Output {
 
     /// Writes once. Answers how many bytes were taken and how many were offered.
     pub(crate) fn write(&self, io: &mut impl Write) -> io::Result<(usize, usize)> {
-        let Some(rest) = &self.rest else {
+        let Some(rest) = self.rest.as_ref().filter(|rest| rest.len > 0) else {
             return Ok((io.write(&self.head)?, self.head.len()));
         };
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -121,37 +128,67 @@ impl Output {
                 return self.clear();
             };
             self.head = next;
-            self.spent = 0;
         }
-        self.head.advance(n);
-        self.spent = self.spent.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        if n > 0 {
+            self.head.advance(n);
+            let rest = self.rest.get_or_insert_default();
+            rest.spent += n;
+            // Each byte that is copied pays for three that were written. What others share stays.
+            if rest.spent >= SPENT.max(3 * self.head.len()) && self.head.is_unique() {
+                self.head = Bytes::copy_from_slice(&self.head);
+                rest.spent = 0;
+            }
+        }
     }
 
     pub(crate) fn clear(&mut self) {
-        (self.head, self.rest, self.spent) = (Bytes::new(), None, 0);
+        (self.head, self.rest) = (Bytes::new(), None);
     }
 }
 
 impl Rest {
+    /// Bytes allocated for what follows the head, and for what is written of it.
+    fn held(&self) -> usize {
+        let places = self.chunks.capacity().saturating_sub(PLACES) * size_of::<Bytes>();
+        self.spent + self.len - self.tail.len() + self.tail.capacity() + places
+    }
+
+    /// Ends the last piece.
     fn close_piece(&mut self) {
         if !self.tail.is_empty() {
-            self.chunks.push_back(self.tail.split().freeze());
+            let piece = self.take_piece();
+            self.chunks.push_back(piece);
         }
     }
 
+    /// The last piece, in an allocation that is as large as its bytes.
+    fn take_piece(&mut self) -> Bytes {
+        std::mem::take(&mut self.tail).into_boxed_slice().into()
+    }
+
+    /// The next chunk, to become the head.
     fn pop(&mut self) -> Option<Bytes> {
-        if self.chunks.is_empty() {
-            self.close_piece();
-        }
-        let chunk = self.chunks.pop_front()?;
+        let chunk = match self.chunks.pop_front() {
+            Some(chunk) => chunk,
+            None if self.tail.is_empty() => return None,
+            None => self.take_piece(),
+        };
         self.len -= chunk.len();
+        self.spent = 0;
+        // The places of a long queue are not kept for a short one.
+        if self.chunks.capacity() > PLACES.max(4 * self.chunks.len()) {
+            self.chunks.shrink_to(2 * self.chunks.len());
+        }
         Some(chunk)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use allocation_counter::measure;
+
     use super::*;
+    use crate::kernel::rng::Rng;
 
     /// Takes at most `room` bytes a call.
     struct Narrow {
@@ -240,6 +277,79 @@ mod tests {
         assert_eq!((output.len(), output.held()), (20, 30));
         output.clear();
         assert_eq!((output.len(), output.held()), (0, 0));
+    }
+
+    /// Promise 4: what is counted is what is allocated, after every step, whatever the order in which
+    /// small and large pieces are queued and written.
+    #[test]
+    fn what_a_queue_counts_is_what_is_allocated() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed);
+            let (most, writes) = (rng.size(1, 100_000), rng.size(1, 10));
+            let mut output = Output::default();
+            let mut allocated = 0;
+            for step in 0..400 {
+                let draw = rng.size(0, 9);
+                let len = rng.size(1, most);
+                allocated += measure(|| match draw {
+                    draw if draw >= writes => {
+                        let queued = output.len();
+                        output.advance(queued.min(len * 2));
+                    }
+                    0 | 1 => output.push_shared(vec![1; len].into()),
+                    2 => (0..20).for_each(|_| output.push(&[2; 9])),
+                    3 => output.push_shared(vec![3; COPY_MAX + 1].into()),
+                    4 if step % 50 == 0 => output.advance(output.len().saturating_sub(1)),
+                    5 if step % 97 == 0 => output.clear(),
+                    _ => output.push(&vec![4; len]),
+                })
+                .bytes_current;
+                let held = output.held();
+                let real = usize::try_from(allocated).unwrap();
+                assert!(real <= held + 1024, "{seed}: {real} bytes allocated, {held} counted");
+                assert!(held <= real, "{seed}: {held} bytes counted, {real} allocated");
+                let owed = output.len();
+                assert!(held <= 4 * owed + 3 * PIECE + 3 * most, "{seed}: {held} held for {owed}");
+            }
+            allocated += measure(|| output.clear()).bytes_current;
+            assert_eq!((allocated, output.held()), (0, 0));
+        }
+    }
+
+    /// Promise 4: the few bytes that a peer leaves unread do not keep what went before them.
+    #[test]
+    fn a_small_rest_keeps_no_large_piece() {
+        let mut output = Output::default();
+        let allocated = measure(|| {
+            for _ in 0..2000 {
+                output.push(&[1; 500]);
+            }
+            output.advance(output.len() - 5 * 1024);
+        });
+        assert!(output.held() <= 4 * 5 * 1024, "{}", output.held());
+        assert!(allocated.bytes_current <= 4 * 5 * 1024 + 512, "{allocated:?}");
+        let mut many = Output::default();
+        let allocated = measure(|| {
+            for _ in 0..5000 {
+                many.push_shared(vec![1; 600].into());
+            }
+            many.advance(many.len() - 1000);
+        });
+        assert!(allocated.bytes_current <= 3000, "{allocated:?}");
+    }
+
+    /// Promise 4: more than 4 GiB are counted, and what is written of them is.
+    #[test]
+    fn more_than_four_gib_are_counted() {
+        let chunk = Bytes::from(vec![7; 64 << 20]);
+        let mut output = Output::default();
+        for _ in 0..100 {
+            output.push_shared(chunk.clone());
+        }
+        // And the places in which they stand.
+        assert!((0..5000).contains(&(output.held() - 100 * chunk.len())), "{}", output.held());
+        output.advance(99 * chunk.len() + 5000);
+        assert_eq!((output.len(), output.held()), (chunk.len() - 5000, chunk.len()));
     }
 
     #[test]

@@ -191,7 +191,12 @@ impl Core {
         }
         match piece {
             Piece::Copy(bytes) => conn.output.push(&bytes[skip..]),
-            Piece::Shared(bytes) => conn.output.push_shared(bytes.slice(skip..)),
+            Piece::Shared(bytes) => {
+                debug_assert!(skip == 0 || before == 0, "what is queued goes first");
+                conn.output.push_shared(bytes.clone());
+                // What the kernel has of it is kept with the rest, and counted.
+                conn.output.advance(skip);
+            }
         }
         conn.handle_level(before, limits);
         conn.recount(&mut self.buffered);

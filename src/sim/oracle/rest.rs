@@ -12,6 +12,8 @@ use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
 use crate::report::Cut;
 
+/// The most that a connection keeps allocated for no bytes: a small buffer of its input.
+const LEFT: usize = 16 << 10;
 /// Between two looks for who is idle.
 const PASS: Duration = Duration::from_millis(1010);
 
@@ -42,15 +44,11 @@ impl Oracle {
         let mut wrong = None;
         let mut net = self.kernel.state();
         let limits = &self.limits;
-        let held = cx.core.connection_ids().into_iter().filter_map(|id| cx.core.tenant(id));
-        let held: usize = held.map(|tenant| tenant.conn.held()).sum();
-        if held != cx.buffered() || held > limits.buffered_max {
-            let (said, most) = (cx.buffered(), limits.buffered_max);
-            wrong =
-                Some(format!("promise 4: {held} bytes are held, of {most}; buffered() is {said}"));
-        }
         let ledgers = &mut self.ledgers;
         self.live.retain(|link| ledgers[*link as usize].as_ref().is_some_and(|one| !one.told));
+        // Bytes that lie in buffers of ours, by what went in and what came out; and what is said to be
+        // allocated for them.
+        let (mut kept, mut held) = (0, 0);
         for &number in &self.live {
             let link = number as usize;
             let Some(ledger) = &mut ledgers[link] else { continue };
@@ -88,6 +86,18 @@ impl Oracle {
             }
             ledger.counts.1 = counts.1;
             let failed = tenant.is_some_and(|tenant| tenant.conn.has_failed());
+            let sends =
+                tenant.is_some_and(|tenant| tenant.conn.phase() != Phase::Closed) && !failed;
+            let takes = open && !ledger.eof && ledger.cause.is_none();
+            let output = if sends { queued } else { 0 };
+            let unread = if takes { counts.0 - ledger.consumed } else { 0 };
+            let own = output + usize::try_from(unread).unwrap_or(0);
+            let said = tenant.map_or(0, |tenant| tenant.conn.held());
+            if said < own || (own == 0 && said > LEFT) {
+                wrong = Some(format!("promise 4: #{link} keeps {own} bytes and counts {said}"));
+            }
+            kept += own;
+            held += said;
             ledger.wish |= std::mem::take(&mut ledger.wished);
             if queued > limits.output_max && open && !failed {
                 wrong = Some(format!("promise 4: #{link} owes {queued} bytes and is open"));
@@ -106,6 +116,12 @@ impl Oracle {
             ledger.stood |= queued > limits.output_low;
         }
         drop(net);
+        let (said, most) = (cx.buffered(), limits.buffered_max);
+        if held != said || kept > said || said > most {
+            wrong = Some(format!(
+                "promise 4: {kept} bytes are kept, {held} held, of {most}; buffered() is {said}"
+            ));
+        }
         if let Some(wrong) = wrong {
             self.complain(wrong);
         }
