@@ -289,6 +289,7 @@ fn the_client_is_held_back_by_its_output() {
         .args(["--to", &behind.local_addr().unwrap().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let (mut server, _) = behind.accept().unwrap();
@@ -301,6 +302,9 @@ fn the_client_is_held_back_by_its_output() {
     // Whoever reads our output leaves: there is nothing to stay for.
     drop(client.stdout.take());
     wait_until("it leaves", || client.try_wait().unwrap().is_some());
+    let mut said = String::new();
+    client.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("error: Broken pipe") && said.lines().count() == 1, "{said}");
     drop(server);
 }
 
