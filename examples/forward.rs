@@ -1,22 +1,45 @@
-//! A port-forwarder in one page: what `docs/guide/from_python.md` ends with, word for word (a test
-//! holds that). The proxy with all manners is `proxy.rs`.
+//! A port-forwarder in one page: what `docs/guide/from_python.md` ends with. All above the line is on
+//! that page word for word (a test holds that); below it are the arguments and manners of the other
+//! examples. The proxy that logs and limits is `proxy.rs`.
 //!
 //! ```sh
 //! cargo run --example forward -- 127.0.0.1:6667 127.0.0.1:6666
 //! ```
 
-use std::net::ToSocketAddrs;
-use std::{env, io};
-use wouldblock::{Address, Closed, Conn, ConnId, Context, Handler, Input, Origin, Reactor};
+use std::io::{self, Write};
+use wouldblock::{
+    Address, Closed, Conn, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor,
+};
 
 struct Forwarder {
-    to: Address,
+    to: Vec<Address>, // all addresses of the server's name, to be tried in this order
+    other: ConnMap<ConnId>, // of each connection the one that it is coupled with
 }
 
-/// What is kept for each of the two connections of a pair.
-struct Side {
-    other: ConnId,
-    is_client: bool,
+impl Forwarder {
+    /// Connects for a client, to the first address from number `nth` on that lets us begin.
+    fn connect(&mut self, cx: &mut Context, client: ConnId, nth: u64) {
+        for (nth, to) in (0..).zip(&self.to).filter(|(n, _)| *n >= nth) {
+            match cx.connect(to.clone(), nth) {
+                Ok(server) => {
+                    self.other.insert(server, client);
+                    self.other.insert(client, server);
+                    return;
+                }
+                Err(error) => complain(&error),
+            }
+        }
+        cx.abort(client); // none is left: a reset says "nobody is here"
+    }
+}
+
+fn complain(error: &io::Error) {
+    let _ = writeln!(io::stderr(), "{error}"); // eprintln! would panic where nobody reads it
+}
+
+enum Side {
+    Client,
+    Server,
 }
 
 impl Handler for Forwarder {
@@ -25,70 +48,118 @@ impl Handler for Forwarder {
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Side> {
         conn.full_duplex(true); // what it is sent comes from elsewhere: read it all the same
         conn.hold(true); // a shutdown lets it go on to its end
-        if let Origin::Connected(tag) = origin {
-            return Ok(Side { other: ConnId::from_u64(tag), is_client: false });
+        let me = conn.id();
+        if let Origin::Connected(_) = origin {
+            if let Some(client) = self.other.get(me) {
+                conn.cx().resume(*client); // somebody hears it now
+            }
+            return Ok(Side::Server);
         }
-        // A client. Its server's connection carries the client's name as its tag.
-        let tag = conn.id().to_u64();
-        let server = conn.cx().connect(self.to.clone(), tag)?;
-        Ok(Side { other: server, is_client: true })
+        conn.pause();
+        self.connect(conn.cx(), me, 0);
+        Ok(Side::Client)
+    }
+
+    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, nth: u64, error: io::Error) {
+        complain(&error); // "cannot connect to 127.0.0.1:6666: Connection refused …"
+        if let Some(client) = self.other.remove(id)
+            && cx.is_open(client)
+        {
+            self.connect(cx, client, nth + 1);
+        }
     }
 
     fn on_data(
         &mut self,
         conn: &mut Conn<'_>,
-        side: &mut Side,
+        _side: &mut Side,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        let bytes = input.take_all();
-        let cx = conn.cx();
-        cx.send(side.other, bytes); // to a server that is still being connected, too
-        if cx.room(side.other) == 0 && cx.want_drain(side.other) {
-            conn.pause(); // the other side is slow: read no more until it has caught up
+        if let Some(&other) = self.other.get(conn.id()) {
+            let bytes = input.take_all();
+            let cx = conn.cx();
+            cx.send(other, bytes);
+            if cx.room(other) == 0 && cx.want_drain(other) {
+                conn.pause(); // the other side is slow: read no more until it has caught up
+            }
         }
         Ok(())
     }
 
-    fn on_drain(&mut self, conn: &mut Conn<'_>, side: &mut Side) -> io::Result<()> {
-        conn.cx().resume(side.other); // caught up
+    fn on_drain(&mut self, conn: &mut Conn<'_>, _side: &mut Side) -> io::Result<()> {
+        if let Some(&other) = self.other.get(conn.id()) {
+            conn.cx().resume(other); // caught up
+        }
         Ok(())
     }
 
     fn on_eof(
         &mut self,
         conn: &mut Conn<'_>,
-        side: &mut Side,
-        _: &mut Input<'_>,
+        _side: &mut Side,
+        _rest: &mut Input<'_>,
     ) -> io::Result<()> {
-        conn.cx().finish(side.other); // shutdown(SHUT_WR) there; answers still come back
+        if let Some(&other) = self.other.get(conn.id()) {
+            conn.cx().finish(other); // shutdown(SHUT_WR) there; answers still come back
+        }
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Context, _id: ConnId, side: Side, closed: Closed) {
-        if closed.clean {
-            return; // both ends were passed on
-        }
-        if side.is_client {
-            cx.abort(side.other); // nobody waits for the server's answer any more
-        } else {
-            cx.close(side.other); // what the server had said still goes out
-        }
-    }
-
-    fn on_connect_failed(&mut self, cx: &mut Context, _id: ConnId, tag: u64, error: io::Error) {
-        eprintln!("{error}"); // "cannot connect to 127.0.0.1:6666: Connection refused …"
-        cx.abort(ConnId::from_u64(tag));
+    fn on_close(&mut self, cx: &mut Context, id: ConnId, side: Side, closed: Closed) {
+        let Some(other) = self.other.remove(id) else { return };
+        match side {
+            _ if closed.clean => false,      // both ends were passed on
+            Side::Client => cx.abort(other), // nobody waits for the server's answer any more
+            Side::Server => cx.close(other), // what the server had said still goes out
+        };
     }
 }
 
-fn main() -> io::Result<()> {
-    let arguments: Vec<String> = env::args().collect();
-    let [_, listen, to] = &arguments[..] else {
-        return Err(io::Error::other("usage: forward LISTEN TO, such as 127.0.0.1:6667 host:80"));
+// ------------------------------------------------------------------------------------------------
+
+mod common;
+
+use std::process::ExitCode;
+
+/// A port-forwarder: what its clients send goes to a server, and the answers back.
+#[derive(clap::Parser)]
+#[command(name = "forward", version, after_help = common::MANNERS)]
+struct Arguments {
+    /// Where to listen, HOST:PORT or unix:PATH; port 0 is any free one
+    #[arg(value_name = "LISTEN", value_parser = common::stream_address)]
+    listen: String,
+    /// Where the server is, HOST:PORT or unix:PATH. A host is looked up once, at the start; if it has
+    /// several addresses, or several are given, they are tried in order
+    #[arg(value_name = "TO", required = true, value_parser = common::stream_address)]
+    to: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match common::arguments::<Arguments>() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
     };
-    let to = to.to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    let mut reactor = Reactor::new(Forwarder { to: to.into() })?;
-    let listener = reactor.listen(listen)?;
-    println!("listening on {}", reactor.local_addr(listener)?);
+    common::log_from("info");
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            common::complain(format_args!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    // Nobody is served yet, so this may block.
+    let mut to = Vec::new();
+    for address in &arguments.to {
+        to.extend(common::resolve(address)?);
+    }
+    let mut reactor = Reactor::new(Forwarder { to, other: ConnMap::new() })?;
+    let (first, again) = (reactor.handle(), reactor.handle());
+    common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
+
+    let listener = reactor.listen(&arguments.listen)?;
+    common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
     reactor.run()
 }

@@ -444,6 +444,27 @@ fn the_examples_say_what_is_wrong_in_one_line() {
         assert_eq!(output.status.code(), Some(0), "{name} --help");
         assert!(String::from_utf8(output.stdout).unwrap().contains("--listen"), "{name} --help");
     }
+    // The two of one page take their addresses without a word before them.
+    let wrong: [(&str, &[&str], i32); 7] = [
+        ("chat", &[&taken], 1),
+        ("chat", &["no-such-host.invalid:80"], 1),
+        ("chat", &["--no-such-option"], 2),
+        ("forward", &[&taken, "127.0.0.1:1"], 1),
+        ("forward", &["127.0.0.1:0", "no-such-host.invalid:80"], 1),
+        ("forward", &["127.0.0.1:0"], 2),
+        ("forward", &["127.0.0.1:0", "there"], 2),
+    ];
+    for (name, args, code) in wrong {
+        let output = run_example(name, args);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{name} {args:?}: {text}");
+        assert_eq!(text.trim_end().lines().count(), 1, "{name} {args:?}: {text}");
+    }
+    for name in ["chat", "forward"] {
+        let output = run_example(name, &["--help"]);
+        assert_eq!(output.status.code(), Some(0), "{name} --help");
+        assert!(String::from_utf8(output.stdout).unwrap().contains("Usage: "), "{name} --help");
+    }
 }
 
 /// Promise 1: the first lesson, with the programs that teach it: one connects and stays silent, the

@@ -304,8 +304,12 @@ crowd = [os.dup(0) for _ in range(1100)]
 // ---- the port-forwarder and the chat -----------------------------------------------------------
 
 fn forwarder(to: &str) -> Child {
+    forwarder_to(&[to])
+}
+
+fn forwarder_to(to: &[&str]) -> Child {
     let mut command = Command::new(child::example("forward"));
-    command.args(["127.0.0.1:0", to]);
+    command.arg("127.0.0.1:0").args(to);
     Child::start(command)
 }
 
@@ -421,4 +425,71 @@ fn the_chat_of_the_python_page_tells_who_came_spoke_and_left() {
     assert_eq!(to_anna.next().unwrap(), "* Bob has left");
     anna.shutdown(Shutdown::Write).unwrap();
     assert_eq!(anna.read(&mut [0]).unwrap(), 0);
+}
+
+/// Promise 7: where the first address of a server does not answer, the next is tried; what the client
+/// said meanwhile is not lost. Where none does, the client is reset.
+#[test]
+fn the_forwarder_of_the_python_page_tries_all_addresses() {
+    let server = Server::start(echo(), Config::default());
+    // Taken, so that it is nobody else's, and not listening.
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    let deaf = deaf.local_addr().unwrap().as_socket().unwrap().to_string();
+    let there = server.addr.to_string();
+
+    let forwarder = forwarder_to(&[&deaf, "unix:@nobody-is-here", &there]);
+    let mut client = forwarder.connect();
+    client.write_all(b"said at once").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut client), b"said at once");
+    assert_eq!(forwarder.stderr().matches("cannot connect to").count(), 2);
+
+    let forwarder = forwarder_to(&[&deaf, &deaf]);
+    let mut client = forwarder.connect();
+    let (_, end) = read_until_gone(&mut client);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(forwarder.stderr().matches("cannot connect to").count(), 2);
+    server.end();
+}
+
+/// Promise 5: one member of the chat that talks as fast as it can is read from at its pace, and none of
+/// those it talks to is closed for it, though they read nothing in the meantime.
+#[test]
+fn a_flooder_in_the_chat_of_the_python_page_gets_nobody_thrown_out() {
+    /// Far more than a queue and the kernel's buffers take.
+    const FLOOD: usize = 64 * MIB;
+    let mut command = Command::new(child::example("chat"));
+    command.arg("127.0.0.1:0");
+    let chat = Child::start(command);
+    let enter = |name: &str| {
+        let mut stream = chat.connect();
+        writeln!(stream, "{name}").unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "name?");
+        assert!(lines.next().unwrap().starts_with("* here: "));
+        (stream, lines)
+    };
+    let (mut anna, mut to_anna) = enter("Anna");
+    let (_bob, mut to_bob) = enter("Bob");
+    let (mut mallory, _) = enter("Mallory");
+    mallory.set_nonblocking(true).unwrap();
+    let flood = b"ha ha ha ha ha ha ha ha ha ha ha ha ha ha ha\n".repeat(1000);
+    let (mut said, mut refused) = (0, 0);
+    // Until it is not taken for a while: its kernel's buffers and ours are full.
+    while said < FLOOD && refused < 300 {
+        match mallory.write(&flood) {
+            Ok(n) => (said, refused) = (said + n, 0),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "the flooder is not closed either");
+                refused += 1;
+                watch(Duration::from_millis(1));
+            }
+        }
+    }
+    assert!(said < FLOOD, "it was read from without end");
+    anna.write_all(b"still here\n").unwrap();
+    let heard = to_bob.find(|line| line.starts_with("Anna: "));
+    assert_eq!(heard.unwrap(), "Anna: still here");
+    assert!(to_anna.any(|line| line.starts_with("Mallory: ")));
 }
