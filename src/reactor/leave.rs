@@ -46,8 +46,8 @@ impl<H: Handler> Reactor<H> {
             self.cx.core.close_listener(listener);
         }
         self.state = State::Leaving;
-        if orderly {
-            // Otherwise the order stands until all are cut, whatever `on_shutdown` does.
+        // Not if it is to end at once, by now even: that stands until all are cut.
+        if self.cx.core.shutdown == Shutdown::Asked {
             self.cx.core.shutdown = Shutdown::Begun;
         }
         self.cx.core.begin_leaving();

@@ -76,6 +76,8 @@ pub(super) struct Ledger {
     cause: Option<Cause>,
     /// After how many calls of sockets that was.
     cause_after: u64,
+    /// And when it began to leave, at the earliest.
+    leaves_from: Option<u64>,
     /// At the end of the last turn it lingered; it did not read.
     lingered: bool,
     stopped: bool,
@@ -147,6 +149,7 @@ impl Ledger {
             finishing: false,
             cause: None,
             cause_after: 0,
+            leaves_from: None,
             lingered: false,
             stopped: false,
             aborted: false,
@@ -226,6 +229,8 @@ pub(super) struct Oracle {
     inside: bool,
     /// When shutdown began; and whether at once.
     shutdown: Option<(u64, bool)>,
+    /// The turn in which it was last asked for at once.
+    cut_by: Option<u64>,
     /// Who waited at the door then, if there was room for all of them.
     at_door: Vec<u32>,
     told_shutdown: bool,
@@ -286,6 +291,7 @@ impl Oracle {
             wrong: None,
             inside: false,
             shutdown: None,
+            cut_by: None,
             at_door: Vec::new(),
             told_shutdown: false,
             timers: BTreeMap::new(),
@@ -383,10 +389,13 @@ impl Oracle {
     }
 
     fn causes(&mut self, link: u32, cause: Cause) {
-        let calls = self.kernel.state().calls;
+        let net = self.kernel.state();
+        let (calls, now) = (net.calls, net.now);
+        drop(net);
         let ledger = self.ledger(link);
         if ledger.cause.is_none() {
             ledger.cause = Some(cause);
+            ledger.leaves_from.get_or_insert(now);
             ledger.cause_after = calls;
         }
     }
@@ -600,7 +609,7 @@ impl Oracle {
         };
         let (due, period, set_in) = *timer;
         let missed = now.saturating_sub(due).checked_div(period).unwrap_or(0);
-        timer.0 = due + (missed + 1) * period;
+        timer.0 = due.saturating_add((missed + 1).saturating_mul(period));
         if period == 0 {
             self.timers.remove(&tick.timer);
         }

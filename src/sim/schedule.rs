@@ -342,6 +342,9 @@ impl Play {
         let World { kind, size, wild, .. } = self.world;
         let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild)
             .panics(Rng::new(self.seed), self.world.panics);
+        // A stream of its own, too.
+        let rash = Rng::new(self.seed ^ 0x00AB_0127);
+        let subject = if self.world.tidy { subject } else { subject.rash(rash) };
         let mut reactor = Reactor::with_driver(subject, &self.world.config, driver)
             .map_err(|error| error.to_string())?;
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };

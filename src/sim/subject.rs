@@ -63,6 +63,9 @@ pub(super) struct Subject {
     patience: u32,
     /// In which callback it panics, and how often in a thousand of them.
     panics: (Rng, u32),
+    /// Decides, in worlds that are not tidy, to abort behind a piece of its input, and in a shutdown
+    /// to have it end at once.
+    rash: Option<Rng>,
     /// Datagrams.
     desk: Option<letters::Desk>,
 }
@@ -89,6 +92,7 @@ impl Subject {
             handle: None,
             patience: 2000,
             panics: (Rng::new(0), 0),
+            rash: None,
             desk: None,
         }
     }
@@ -97,6 +101,24 @@ impl Subject {
     pub(super) fn panics(mut self, rng: Rng, often: u32) -> Self {
         self.panics = (rng, often);
         self
+    }
+
+    pub(super) fn rash(mut self, rng: Rng) -> Self {
+        self.rash = Some(rng);
+        self
+    }
+
+    fn is_rash(&mut self, often: u32) -> bool {
+        self.rash.as_mut().is_some_and(|rng| rng.chance(often))
+    }
+
+    /// Perhaps the shutdown that has begun is to end at once.
+    fn may_hurry(&mut self, cx: &mut Context) {
+        if self.oracle.is_leaving() && self.is_rash(30) {
+            let ended = cx.stats().closed.total();
+            self.oracle.shutdown(true, ended);
+            cx.shutdown_now();
+        }
     }
 
     /// Perhaps this callback ends in a panic. `link`: the connection that this ends.
@@ -212,9 +234,20 @@ impl Subject {
         }
     }
 
+    /// Sometimes so long that the clock does not reach it: that wait is never over.
+    fn or_never(&mut self, wait: Duration) -> Duration {
+        if !self.is_rash(50) {
+            return wait;
+        }
+        let secs = [u64::MAX / 1_000_000_000 + 1, 1 << 55, 1 << 60, u64::MAX];
+        let rng = self.rash.as_mut().expect("it was asked");
+        Duration::from_secs(*rng.pick(&secs)).saturating_add(wait)
+    }
+
     /// The timer of a connection, or its idle timeout.
     fn time(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
         let wait = Duration::from_micros(self.rng.within(0, 50_000));
+        let wait = self.or_never(wait);
         match self.rng.below(8) {
             0..=4 => {
                 if let (true, Some(link)) = (cx.set_timer_of(id, wait), link) {
@@ -228,7 +261,7 @@ impl Subject {
                 }
             }
             _ => {
-                let idle = self.rng.chance(500).then_some(wait * 20);
+                let idle = self.rng.chance(500).then_some(wait.saturating_mul(20));
                 if let (true, Some(link)) = (cx.set_idle_timeout(id, idle), link) {
                     self.oracle.sets_idle(link, idle);
                 }
@@ -239,6 +272,7 @@ impl Subject {
     /// A timer of the reactor.
     fn tick_tock(&mut self, cx: &mut Context) {
         let wait = Duration::from_millis(self.rng.within(0, 300).saturating_sub(60));
+        let wait = self.or_never(wait);
         match self.rng.below(4) {
             0 => {
                 let timer = cx.set_timer(wait);
@@ -443,6 +477,10 @@ impl Subject {
                     if conn.is_open() {
                         conn.send(window);
                         self.oracle.sent_unseen(link, &bytes);
+                        if self.is_rash(10) {
+                            self.oracle.aborts_unseen(link);
+                            conn.abort();
+                        }
                     }
                 } else {
                     input.consume(n);
@@ -519,6 +557,7 @@ impl Handler for Subject {
             self.wander(conn.cx(), Some((id, link)));
             failed = self.rng.chance(self.wild / 8);
         }
+        self.may_hurry(conn.cx());
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, failed);
         if failed {
@@ -627,6 +666,7 @@ impl Handler for Subject {
         if self.kind == Kind::Random {
             self.wander(cx, None);
         }
+        self.may_hurry(cx);
         self.may_panic(None);
     }
 

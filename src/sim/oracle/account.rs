@@ -155,7 +155,7 @@ impl Account<'_> {
         self.owed > limits.output_max as u64
             || (self.oracle.is_crowded && self.owed > 0)
             || self.after(self.place.fin_at, limits.linger)
-            || self.after(self.ledger.left, limits.close_max)
+            || self.after(self.ledger.leaves_from, limits.close_max)
             || self.after(Some(self.ledger.taken(self.place)), limits.write_stall)
             || self.at_last()
     }

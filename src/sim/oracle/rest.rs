@@ -44,6 +44,13 @@ impl Oracle {
         let mut wrong = None;
         let mut net = self.kernel.state();
         let limits = &self.limits;
+        if let Some(asked) = self.cut_by
+            && self.turn > asked + 1
+            && cx.core.conns.len() > 0
+        {
+            let n = cx.core.conns.len();
+            wrong = Some(format!("shutdown_now was asked for, and {n} connections are there"));
+        }
         let ledgers = &mut self.ledgers;
         self.live.retain(|link| ledgers[*link as usize].as_ref().is_some_and(|one| !one.told));
         // Bytes that lie in buffers of ours, by what went in and what came out; and what is said to be
@@ -64,6 +71,8 @@ impl Oracle {
                 if !open {
                     ledger.left = Some(net.now);
                     ledger.moved_then = Some(net.links[link].moved);
+                    let [_, (_, told)] = net.polls;
+                    ledger.leaves_from.get_or_insert(told);
                     let (_, left, word) = ledger.last;
                     ledger.left_owing =
                         left > 0 && word == Word::None && queued > limits.output_low;
@@ -144,6 +153,11 @@ impl Oracle {
         }
         let full = cx.core.conns.len() >= self.limits.connections;
         let since = net.accept_failed_at.unwrap_or(0);
+        let (now, kept) = (&cx.core.limits, &self.limits);
+        if cx.buffered() <= kept.buffered_max / 2 && now.rest_above != kept.output_high {
+            let what = "promise 5: there is memory again, and who owes little is not read from";
+            wrong = Some(what.into());
+        }
         let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
         if full
             && net.waiting() > 0
@@ -385,6 +399,14 @@ impl Oracle {
         }
         if stats.accepted + stats.adopted + stats.connected != stats.closed.total() {
             wrong = Some(format!("stats contradict themselves: {stats:?}"));
+        }
+        if !cx.core.crowd.is_empty() || !cx.core.connecting.is_empty() {
+            let (crowd, connecting) = (&cx.core.crowd, &cx.core.connecting);
+            wrong = Some(format!("the gone are counted still: {crowd:?}, {connecting:?}"));
+        }
+        if cx.buffered() > 0 {
+            wrong =
+                Some(format!("promise 4: nothing is held, and buffered() is {}", cx.buffered()));
         }
         drop(logs);
         drop(net);

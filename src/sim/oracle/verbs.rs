@@ -207,6 +207,18 @@ impl Oracle {
         self.causes(link, cause);
     }
 
+    /// The handler aborts the open connection that it is called for, and nothing is asked of the
+    /// context: what it sent from its input stays where it lies.
+    pub(in crate::sim) fn aborts_unseen(&mut self, link: u32) {
+        self.note(link, "abort()", 0);
+        self.ledger(link).aborted = true;
+        self.causes(link, Cause::Aborted);
+    }
+
+    pub(in crate::sim) fn is_leaving(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
     pub(in crate::sim) fn finishes(&mut self, cx: &Context, link: u32) {
         let ledger = self.ledger(link);
         if ledger.eof {
@@ -224,6 +236,9 @@ impl Oracle {
         }
         let net = self.kernel.state();
         let now = net.now;
+        if at_once {
+            self.cut_by.get_or_insert(self.turn);
+        }
         match &mut self.shutdown {
             None => {
                 self.shutdown = Some((now, at_once));
