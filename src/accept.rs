@@ -38,7 +38,7 @@ impl Core {
         let address = opened.acceptor.local_addr()?;
         let listener = Listener::new(opened, address.clone());
         let (slot, generation) = self.listeners.insert(listener);
-        let id = ListenerId::new(self.number, slot, generation);
+        let id = ListenerId::new(self.serial, slot, generation);
         let listener = self.listeners.get_mut(slot, generation).expect("just inserted");
         let watched = self.driver.register_acceptor(&mut listener.opened.acceptor, id.token());
         if let Err(error) = watched {
@@ -50,14 +50,14 @@ impl Core {
     }
 
     pub(crate) fn listener_addr(&self, id: ListenerId) -> Option<&Address> {
-        if id.reactor() != self.number {
+        if id.reactor() != self.serial {
             return None;
         }
         self.listeners.get(id.slot, id.generation).map(|listener| &listener.address)
     }
 
     pub(crate) fn listener_ids(&self) -> Vec<ListenerId> {
-        let name = |(slot, generation)| ListenerId::new(self.number, slot, generation);
+        let name = |(slot, generation)| ListenerId::new(self.serial, slot, generation);
         self.listeners.ids().map(name).collect()
     }
 
@@ -266,7 +266,7 @@ impl Core {
 
     /// Closes a listener; who waits in its backlog is reset. Answers whether there was one.
     pub(crate) fn close_listener(&mut self, id: ListenerId) -> bool {
-        if id.reactor() != self.number {
+        if id.reactor() != self.serial {
             return false;
         }
         let Some(listener) = self.listeners.remove(id.slot, id.generation) else { return false };

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::address::Address;
 use crate::close::{CloseReason, Closed};
@@ -47,8 +47,8 @@ mod reclaim;
 /// The name under which the log tells of connections, whichever file says it.
 const TARGET: &str = "wouldblock::core";
 
-/// Counts the reactors of the process, for their number in a [`ConnId`].
-static REACTORS: AtomicU8 = AtomicU8::new(0);
+/// Counts the reactors of the process, for their number in an id.
+static REACTORS: AtomicU32 = AtomicU32::new(0);
 
 /// A connection in its place.
 #[derive(Debug)]
@@ -135,15 +135,17 @@ pub(crate) struct Core {
     sweep: (Stamp, usize),
     /// Listeners that rest: whether a close has somebody to wake.
     pub(crate) resting_listeners: usize,
-    /// Number of this reactor.
+    /// Number of this reactor in a [`ConnId`], which has room for 8 bits of it.
     pub(crate) number: u8,
+    /// Number of this reactor in all other ids.
+    pub(crate) serial: u32,
 }
 
 impl Core {
     pub(crate) fn new(config: &Config, driver: Driver) -> io::Result<Self> {
         config.check(CONNECTIONS_CEILING)?;
         let limits = config.limits(driver.descriptors());
-        let number = match driver.kernel() {
+        let serial = match driver.kernel() {
             None => REACTORS.fetch_add(1, Ordering::Relaxed),
             Some(kernel) => kernel.reactor_number(),
         };
@@ -173,12 +175,13 @@ impl Core {
             leaving_since: Stamp::NEVER,
             report: ShutdownReport::default(),
             postponed: Vec::new(),
-            ticks: Ticks::new(number),
+            ticks: Ticks::new(serial),
             poll_was_full: false,
             told_until: Stamp::default(),
             sweep: (Stamp::default(), 0),
             resting_listeners: 0,
-            number,
+            number: (serial & 0xFF) as u8,
+            serial,
         })
     }
 
@@ -204,7 +207,7 @@ impl Core {
     /// The listener that a token means, if it is still there.
     pub(crate) fn listener(&self, token: Token, slot: u32) -> Option<ListenerId> {
         let generation = self.listeners.resolve(token, slot, LISTENER_BASE)?;
-        Some(ListenerId::new(self.number, slot, generation))
+        Some(ListenerId::new(self.serial, slot, generation))
     }
 
     #[inline]

@@ -125,20 +125,21 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// The name of one listener of a reactor.
+/// The name of one listener of a reactor, for as long as the program runs: neither the listener of
+/// another reactor nor a later one has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId {
-    reactor: u8,
+    reactor: u32,
     pub(crate) slot: u32,
     pub(crate) generation: u32,
 }
 
 impl ListenerId {
-    pub(crate) fn new(reactor: u8, slot: u32, generation: u32) -> Self {
+    pub(crate) fn new(reactor: u32, slot: u32, generation: u32) -> Self {
         ListenerId { reactor, slot, generation }
     }
 
-    pub(crate) fn reactor(self) -> u8 {
+    pub(crate) fn reactor(self) -> u32 {
         self.reactor
     }
 
@@ -147,20 +148,21 @@ impl ListenerId {
     }
 }
 
-/// The name of one datagram socket of a reactor.
+/// The name of one datagram socket of a reactor, for as long as the program runs, as that of a
+/// listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId {
-    reactor: u8,
+    reactor: u32,
     pub(crate) slot: u32,
     pub(crate) generation: u32,
 }
 
 impl SocketId {
-    pub(crate) fn new(reactor: u8, slot: u32, generation: u32) -> Self {
+    pub(crate) fn new(reactor: u32, slot: u32, generation: u32) -> Self {
         SocketId { reactor, slot, generation }
     }
 
-    pub(crate) fn reactor(self) -> u8 {
+    pub(crate) fn reactor(self) -> u32 {
         self.reactor
     }
 

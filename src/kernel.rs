@@ -87,7 +87,7 @@ impl Kernel {
     }
 
     /// See [`crate::core::Core::number`]; the same in every run.
-    pub(crate) fn reactor_number(&self) -> u8 {
+    pub(crate) fn reactor_number(&self) -> u32 {
         let mut state = self.state();
         state.reactors = state.reactors.wrapping_add(1);
         state.reactors - 1
@@ -333,7 +333,7 @@ pub(crate) struct State {
     woken: bool,
     /// A signal came while the poll waited.
     signalled: bool,
-    reactors: u8,
+    reactors: u32,
     /// So many calls will be interrupted.
     storm: u32,
 }

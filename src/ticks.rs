@@ -15,7 +15,7 @@ use crate::timers::Stamp;
 /// Never that of another timer: after it fired or was cancelled the name is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId {
-    reactor: u8,
+    reactor: u32,
     slot: u32,
     generation: u32,
 }
@@ -39,11 +39,11 @@ pub(crate) struct Ticks {
     /// The slots of all, by when they are due.
     due: Heap,
     /// Number of the reactor.
-    reactor: u8,
+    reactor: u32,
 }
 
 impl Ticks {
-    pub(crate) fn new(reactor: u8) -> Self {
+    pub(crate) fn new(reactor: u32) -> Self {
         Ticks { timers: Slots::new(usize::MAX, usize::MAX), due: Heap::default(), reactor }
     }
 

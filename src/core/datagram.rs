@@ -38,7 +38,7 @@ impl Core {
         let address = bound.socket.local_addr()?;
         let socket = DatagramSocket::new(bound, address, self.limits.datagrams_queued);
         let (slot, generation) = self.sockets.insert(socket);
-        let id = SocketId::new(self.number, slot, generation);
+        let id = SocketId::new(self.serial, slot, generation);
         let socket = self.sockets.get_mut(slot, generation).expect("just inserted");
         if let Err(error) = self.driver.register_datagrams(&mut socket.bound.socket, id.token()) {
             self.sockets.remove(slot, generation);
@@ -51,7 +51,7 @@ impl Core {
     /// The datagram socket that a token means, if it is still there.
     pub(crate) fn socket(&self, token: Token, slot: u32) -> Option<SocketId> {
         let generation = self.sockets.resolve(token, slot, DATAGRAM_BASE)?;
-        Some(SocketId::new(self.number, slot, generation))
+        Some(SocketId::new(self.serial, slot, generation))
     }
 
     pub(crate) fn socket_addr(&self, id: SocketId) -> Option<&Address> {
@@ -63,12 +63,12 @@ impl Core {
     }
 
     pub(crate) fn socket_ids(&self) -> Vec<SocketId> {
-        let name = |(slot, generation)| SocketId::new(self.number, slot, generation);
+        let name = |(slot, generation)| SocketId::new(self.serial, slot, generation);
         self.sockets.ids().map(name).collect()
     }
 
     fn find_socket(&self, id: SocketId) -> Option<&DatagramSocket> {
-        if id.reactor() != self.number {
+        if id.reactor() != self.serial {
             return None;
         }
         self.sockets.get(id.slot, id.generation)
@@ -166,7 +166,7 @@ impl Core {
         to: Option<&Address>,
         payload: &[u8],
     ) -> io::Result<()> {
-        if id.reactor() != self.number {
+        if id.reactor() != self.serial {
             return Err(gone());
         }
         let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else {
@@ -218,7 +218,7 @@ impl Core {
     /// Closes a socket: what waits is tried once more, and what is left then is dropped. Answers
     /// whether there was one.
     pub(crate) fn close_socket(&mut self, id: SocketId) -> bool {
-        if id.reactor() != self.number {
+        if id.reactor() != self.serial {
             return false;
         }
         let Some(mut socket) = self.sockets.remove(id.slot, id.generation) else { return false };

@@ -31,7 +31,7 @@ impl Kernel {
         match *self {}
     }
 
-    pub(crate) fn reactor_number(&self) -> u8 {
+    pub(crate) fn reactor_number(&self) -> u32 {
         match *self {}
     }
 
