@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Waker};
@@ -36,10 +36,11 @@ struct Real {
     epoch: u64,
 }
 
-/// Makes the poll return, from any thread. Wakes coalesce: it is a signal, not a count.
+/// Makes the poll return, from any thread. Wakes coalesce: it is a signal, not a count. It keeps no
+/// descriptor open: the waker belongs to the driver, and after the end there is nothing to wake.
 #[derive(Clone, Debug)]
 pub(crate) enum Wake {
-    Real(Arc<Waker>),
+    Real(Weak<Waker>),
     Sim(Kernel),
 }
 
@@ -47,7 +48,9 @@ impl Wake {
     pub(crate) fn wake(&self) {
         match self {
             Wake::Real(waker) => {
-                if let Err(error) = waker.wake() {
+                if let Some(waker) = waker.upgrade()
+                    && let Err(error) = waker.wake()
+                {
                     // An eventfd fails only when it is broken; whoever asked has no use for the error.
                     log::error!("cannot wake the reactor: {error}");
                 }
@@ -86,7 +89,7 @@ impl Driver {
     #[allow(unreachable_code, reason = "where no simulated kernel is built")]
     pub(crate) fn wake(&self) -> Wake {
         match &self.0 {
-            World::Real(real) => Wake::Real(Arc::clone(&real.waker)),
+            World::Real(real) => Wake::Real(Arc::downgrade(&real.waker)),
             World::Sim { kernel, .. } => Wake::Sim(kernel.clone()),
         }
     }
@@ -341,3 +344,15 @@ mod tests {
         assert!(driver.now() >= before);
     }
 }
+    /// Promise 4: who can wake a reactor does not keep its descriptor open.
+    #[test]
+    fn a_wake_ends_with_its_driver() {
+        let driver = Driver::new().unwrap();
+        let wake = driver.wake();
+        wake.wake();
+        drop(driver);
+        let Wake::Real(waker) = &wake else { panic!("it is a real one") };
+        assert!(waker.upgrade().is_none(), "the waker's descriptor is still open");
+        wake.wake();
+    }
+
