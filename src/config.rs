@@ -17,6 +17,9 @@ const CONNECTION_BYTES: usize = 1024;
 const POST_BYTES: usize = 64;
 /// What a reactor takes without connections: the event list, the cork.
 const OWN_BYTES: usize = 1 << 20;
+/// The largest read buffer: 1 GiB. One recv(2) takes less than 2 GiB on Linux, whatever the room.
+const READ_BUFFER_CEILING: usize = 1 << 30;
+
 /// Limits and timeouts of a [`Reactor`](crate::Reactor).
 ///
 /// Sizes are in bytes. A time beyond the clock's 584 years, such as [`Duration::MAX`], never comes.
@@ -282,7 +285,7 @@ impl Config {
     }
 
     /// The most one read takes: the size of the one buffer that all connections share.
-    /// Default 256 KiB.
+    /// At most 1 GiB. Default 256 KiB.
     #[must_use]
     pub fn read_buffer(mut self, bytes: usize) -> Self {
         self.read_buffer = bytes;
@@ -454,6 +457,12 @@ impl Config {
         }
         if self.connections.unwrap_or(1) > ceiling {
             return refuse(format!("Config: connections is above {ceiling}"));
+        }
+        if self.read_buffer > READ_BUFFER_CEILING {
+            return refuse(format!(
+                "Config: read_buffer ({}) is above {READ_BUFFER_CEILING}",
+                self.read_buffer
+            ));
         }
         // At low there must be room, or who streams would be called again and again for nothing.
         if self.output_low >= self.output_high {

@@ -344,15 +344,14 @@ mod tests {
         assert!(driver.now() >= before);
     }
 }
-    /// Promise 4: who can wake a reactor does not keep its descriptor open.
-    #[test]
-    fn a_wake_ends_with_its_driver() {
-        let driver = Driver::new().unwrap();
-        let wake = driver.wake();
-        wake.wake();
-        drop(driver);
-        let Wake::Real(waker) = &wake else { panic!("it is a real one") };
-        assert!(waker.upgrade().is_none(), "the waker's descriptor is still open");
-        wake.wake();
-    }
-
+/// Promise 4: who can wake a reactor does not keep its descriptor open.
+#[test]
+fn a_wake_ends_with_its_driver() {
+    let driver = Driver::new().unwrap();
+    let wake = driver.wake();
+    wake.wake();
+    drop(driver);
+    let Wake::Real(waker) = &wake else { panic!("it is a real one") };
+    assert!(waker.upgrade().is_none(), "the waker's descriptor is still open");
+    wake.wake();
+}
