@@ -35,12 +35,12 @@ impl Core {
         if self.listeners.is_full() {
             return Err(io::Error::other("too many listeners"));
         }
-        let address = opened.acceptor.local_addr()?;
+        let address = opened.local_addr()?;
         let listener = Listener::new(opened, address.clone());
         let (slot, generation) = self.listeners.insert(listener);
         let id = ListenerId::new(self.serial, slot, generation);
         let listener = self.listeners.get_mut(slot, generation).expect("just inserted");
-        let watched = self.driver.register_acceptor(&mut listener.opened.acceptor, id.token());
+        let watched = self.driver.register_acceptor(listener.opened.acceptor_mut(), id.token());
         if let Err(error) = watched {
             self.listeners.remove(slot, generation);
             return Err(error);
@@ -71,7 +71,7 @@ impl Core {
         let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
             return Accepted::Stopped;
         };
-        let error = match attempt(|| listener.opened.acceptor.accept()) {
+        let error = match attempt(|| listener.opened.accept()) {
             Ok(Attempt::WouldBlock) => {
                 listener.readable = false;
                 listener.handle_success();
@@ -127,8 +127,10 @@ impl Core {
     /// Lets a listener rest until any connection closes, or this moment.
     fn rest_until(&mut self, id: ListenerId, retry: Stamp) -> Accepted {
         if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-            listener.resting = true;
-            self.resting_listeners += 1;
+            if !listener.resting {
+                listener.resting = true;
+                self.resting_listeners += 1;
+            }
             self.deadlines.set(id.token(), listener.armed, retry);
             listener.armed = retry;
         }
@@ -205,24 +207,25 @@ impl Core {
         Ok(id)
     }
 
-    /// The most connections that can wait at a listener, as far as we know: Linux lets one more
-    /// wait than it was told.
-    pub(crate) fn backlog(&self, id: ListenerId) -> usize {
-        let backlog = |listener: &Listener| listener.opened.backlog.saturating_add(1);
-        self.listeners.get(id.slot, id.generation).map_or(0, backlog)
+    /// The most connections that can wait at a listener.
+    pub(crate) fn waiting_max(&self, id: ListenerId) -> usize {
+        let most = |listener: &Listener| listener.opened.waiting_max();
+        self.listeners.get(id.slot, id.generation).map_or(0, most)
     }
 
     /// Takes a connected stream over; it is opened when no callback runs.
     pub(crate) fn adopt(&mut self, stream: Stream, tag: u64) -> io::Result<ConnId> {
+        // First, so that one that is refused is closed without waiting, too.
+        let socket = stream.into_socket()?;
         self.check_room()?;
         // Between two turns the clock was last read long ago.
         self.read_clock();
-        let socket = stream.into_socket()?;
         // A stream that is not connected has no peer: the error says so.
         let peer = socket.peer_addr()?;
         let id = self.admit(socket, peer, Connection::new(self.now))?;
         if let Some(tenant) = self.tenant_mut(id) {
             tenant.conn.flags.set(Flags::UNOPENED);
+            tenant.conn.share();
         }
         self.opening.push_back((id, Origin::Adopted(tag)));
         self.stats.adopted += 1;
@@ -269,7 +272,9 @@ impl Core {
         if id.reactor() != self.serial {
             return false;
         }
-        let Some(listener) = self.listeners.remove(id.slot, id.generation) else { return false };
+        let listener = self.listeners.remove(id.slot, id.generation);
+        let Some(mut listener) = listener else { return false };
+        self.driver.deregister(listener.opened.acceptor_mut().watched());
         self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
         if listener.resting {
             self.resting_listeners -= 1;

@@ -6,17 +6,16 @@
 use std::fmt;
 use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net as unix;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::kernel::Kernel;
-use crate::listen::{OwnedPath, bind_path, invalid, path_to_bind};
-use crate::socket::{Datagrams, Group, OnV4, name, only_own_groups};
-
-const NO_PATH: &str = "a mode belongs to a Unix path that is bound here";
+use crate::listen::{
+    NO_PATH, OwnedPath, bind_path, check_only_v6, invalid, path_to_bind, set_buffers,
+};
+use crate::socket::{Datagrams, Group, Kind, OnV4, mode, name, only_own_groups, take_in};
 
 /// Where and how to bind a datagram socket.
 ///
@@ -32,7 +31,10 @@ const NO_PATH: &str = "a mode belongs to a Unix path that is bound here";
 /// one bound as an absolute one, all as [`Listen`](crate::Listen) has it.
 ///
 /// An existing socket keeps its options, unless set here; its path is never removed. It is made
-/// non-blocking. If it is connected, it stays so.
+/// non-blocking and close-on-exec. If it is connected, it stays so, unless it is connected to another
+/// peer here. After the close nothing watches it, though a duplicate lives on.
+///
+/// An option that a target cannot have is an error of kind `InvalidInput` that names it.
 ///
 /// Not guaranteed, where a host has several addresses and the socket is bound to all of them
 /// (`0.0.0.0`, `[::]`): that an answer leaves from the address that was asked; the kernel takes the
@@ -169,7 +171,9 @@ impl Bind {
     }
 
     /// Whether an IPv6 socket leaves IPv4 alone (`IPV6_V6ONLY`, ipv6(7)). Default: as the system has
-    /// it; on Linux it does not, and IPv4 peers show as `[::ffff:a.b.c.d]`.
+    /// it; on Linux it does not, and IPv4 peers show as `[::ffff:a.b.c.d]`. If true, IPv4 addresses of
+    /// a name are left out, and a target of another family is refused; so is an existing socket of
+    /// IPv6 that has it otherwise, since that is decided before a socket is bound.
     #[must_use]
     pub fn only_v6(mut self, only_v6: bool) -> Self {
         self.options.only_v6 = Some(only_v6);
@@ -212,7 +216,9 @@ impl Bind {
         self
     }
 
-    /// Who may send to a Unix path: its mode. Default: what the process's umask leaves of 0o777.
+    /// Who may send to a Unix path: its mode, as [`Listen::mode`](crate::Listen::mode) has it; a path
+    /// that is bound receives at once, and on Linux never under more than this mode. Default: what the
+    /// process's umask leaves of 0o777.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.options.mode = Some(mode);
@@ -236,9 +242,8 @@ impl Bind {
             }
             Target::Addr(addr) => options.bind(addr).map_err(|error| context(&addr, error)),
             Target::Unnamed => options.unnamed().map_err(|error| context(&Address::Unnamed, error)),
-            Target::Udp(socket) => options.take_udp(socket),
-            Target::Unix(_) if options.mode.is_some() => Err(invalid(NO_PATH)),
-            Target::Unix(socket) => options.take_unix(socket, None),
+            Target::Udp(socket) => options.take_existing_udp(socket).map_err(cannot_take),
+            Target::Unix(socket) => options.take_existing_unix(socket).map_err(cannot_take),
         }
     }
 
@@ -252,6 +257,11 @@ impl Bind {
                 return Err(invalid("a socket of the machine's kernel, in a simulation"));
             }
         };
+        match &address {
+            Address::Ip(addr) => self.options.check_ip(*addr)?,
+            Address::Unix(_) => self.options.check_unix()?,
+            Address::Abstract(_) | Address::Unnamed => self.options.check_no_path()?,
+        }
         let peer = self.options.connect;
         let socket = Datagrams::Sim(kernel.bind_datagram(address, peer.clone())?);
         Ok(Bound { path: None, socket, peer })
@@ -272,16 +282,19 @@ pub(crate) struct Bound {
 impl Options {
     fn bind_first(&self, addrs: impl Iterator<Item = SocketAddr>) -> io::Result<Bound> {
         let mut last = None;
-        for addr in addrs {
+        let left_out = |addr: &SocketAddr| self.only_v6 == Some(true) && addr.is_ipv4();
+        for addr in addrs.filter(|addr| !left_out(addr)) {
             match self.bind(addr) {
                 Ok(bound) => return Ok(bound),
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| invalid("the name has no address")))
+        let of_v6 = if self.only_v6 == Some(true) { " of IPv6" } else { "" };
+        Err(last.unwrap_or_else(|| invalid(&format!("the name has no address{of_v6}"))))
     }
 
     fn bind(&self, addr: SocketAddr) -> io::Result<Bound> {
+        self.check_ip(addr)?;
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if self.reuse_address {
             socket.set_reuse_address(true)?;
@@ -296,14 +309,38 @@ impl Options {
         self.take_udp(socket.into())
     }
 
-    fn take_udp(&self, socket: net::UdpSocket) -> io::Result<Bound> {
+    fn take_existing_udp(&self, socket: net::UdpSocket) -> io::Result<Bound> {
+        take_in(&socket, Kind::Datagrams)?;
+        let addr = socket.local_addr()?;
+        self.check_ip(addr)?;
+        let of = SockRef::from(&socket);
+        check_only_v6(&of, addr, self.only_v6)?;
+        // Of use for those that are bound after it.
+        if self.reuse_address {
+            of.set_reuse_address(true)?;
+        }
+        if self.reuse_port {
+            of.set_reuse_port(true)?;
+        }
+        self.take_udp(socket)
+    }
+
+    /// Refuses what a UDP socket has not.
+    fn check_ip(&self, addr: SocketAddr) -> io::Result<()> {
         if self.mode.is_some() {
             return Err(invalid(NO_PATH));
         }
+        if self.only_v6 == Some(true) && addr.is_ipv4() {
+            return Err(invalid("an address of IPv4 is never for IPv6 only"));
+        }
+        Ok(())
+    }
+
+    fn take_udp(&self, socket: net::UdpSocket) -> io::Result<Bound> {
         socket.set_nonblocking(true)?;
         let is_v4 = socket.local_addr()?.is_ipv4();
         let of = SockRef::from(&socket);
-        self.set_buffers(&of)?;
+        set_buffers(&of, self.recv_buffer, self.send_buffer)?;
         if let Some(broadcast) = self.broadcast {
             of.set_broadcast(broadcast)?;
         }
@@ -332,10 +369,7 @@ impl Options {
     }
 
     fn unnamed(&self) -> io::Result<Bound> {
-        if self.mode.is_some() {
-            return Err(invalid(NO_PATH));
-        }
-        self.check_unix()?;
+        self.check_no_path()?;
         self.take_unix(unix::UnixDatagram::unbound()?, None)
     }
 
@@ -344,9 +378,7 @@ impl Options {
         let path = match at {
             Address::Unix(path) => path,
             Address::Abstract(_) => {
-                if self.mode.is_some() {
-                    return Err(invalid(NO_PATH));
-                }
+                self.check_no_path()?;
                 let addr = name::unix(at)?;
                 let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
                 rustix::net::bind(&socket, &addr)?;
@@ -355,23 +387,23 @@ impl Options {
             Address::Unnamed | Address::Ip(_) => return self.unnamed(),
         };
         let (path, addr) = path_to_bind(path)?;
-        let mode = self.mode;
         let socket = bind_path(&path, &addr, || {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-            if let Some(mode) = mode {
-                // A path that is bound receives at once: on Linux it is made with the mode of the
-                // socket, so that nobody slips in under another (trap 53). Elsewhere this may fail.
-                let file = std::fs::File::from(std::os::fd::OwnedFd::from(socket.try_clone()?));
-                let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
-            }
+            // A path that is bound receives at once: nobody slips in under another mode (trap 53).
+            mode::prepare(&socket, self.mode)?;
             Ok(socket)
         })?;
         let owned = OwnedPath::new(path)?;
-        if let Some(mode) = mode {
-            // What the umask took away.
-            std::fs::set_permissions(&owned.path, std::fs::Permissions::from_mode(mode))?;
-        }
+        mode::complete(&owned.path, |found| owned.is(found), self.mode)?;
         self.take_unix(socket.into(), Some(owned))
+    }
+
+    /// Refuses what a Unix socket has not that is bound to no path here.
+    fn check_no_path(&self) -> io::Result<()> {
+        if self.mode.is_some() {
+            return Err(invalid(NO_PATH));
+        }
+        self.check_unix()
     }
 
     /// Refuses what a Unix socket has not.
@@ -379,6 +411,10 @@ impl Options {
         if self.reuse_address || self.reuse_port {
             return Err(invalid("a Unix path has no port to reuse"));
         }
+        if self.only_v6 == Some(true) {
+            return Err(invalid("a Unix socket is never for IPv6 only"));
+        }
+        mode::check(self.mode)?;
         if self.broadcast == Some(true) {
             return Err(invalid("a Unix socket has no broadcast"));
         }
@@ -392,10 +428,15 @@ impl Options {
         Ok(())
     }
 
+    fn take_existing_unix(&self, socket: unix::UnixDatagram) -> io::Result<Bound> {
+        self.check_no_path()?;
+        take_in(&socket, Kind::Datagrams)?;
+        self.take_unix(socket, None)
+    }
+
     fn take_unix(&self, socket: unix::UnixDatagram, path: Option<OwnedPath>) -> io::Result<Bound> {
-        self.check_unix()?;
         socket.set_nonblocking(true)?;
-        self.set_buffers(&SockRef::from(&socket))?;
+        set_buffers(&SockRef::from(&socket), self.recv_buffer, self.send_buffer)?;
         if let Some(peer) = &self.connect {
             let named = |error| cannot_connect_to(peer, error);
             let addr = name::unix(peer).map_err(named)?;
@@ -404,16 +445,10 @@ impl Options {
         let peer = name::peer(&socket).ok();
         Ok(Bound { path, socket: Datagrams::unix(socket), peer })
     }
+}
 
-    fn set_buffers(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        if let Some(bytes) = self.recv_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.send_buffer {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        Ok(())
-    }
+fn cannot_take(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot take over an existing socket: {error}"))
 }
 
 fn cannot_connect_to(peer: &Address, error: io::Error) -> io::Error {

@@ -14,6 +14,7 @@
 //! ```
 
 use std::io::{self, IoSlice, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::attempt::{Attempt, attempt};
 use crate::close::{CloseReason, Closed};
@@ -78,6 +79,9 @@ pub(crate) struct Connection {
     pub(crate) flags: Flags,
     pub(crate) readiness: Readiness,
     phase: Phase,
+    /// Others may hold a duplicate of its descriptor, or have set its options: it was handed in, or
+    /// its descriptor lent out. Atomic because that is lent from behind a shared reference.
+    shared: AtomicBool,
 }
 
 impl Connection {
@@ -95,6 +99,7 @@ impl Connection {
             flags: Flags::default(),
             readiness: Readiness::WRITABLE,
             phase: Phase::Open,
+            shared: AtomicBool::new(false),
         }
     }
 
@@ -536,6 +541,16 @@ impl Connection {
     /// Bytes allocated for its output and its input.
     pub(crate) fn held(&self) -> usize {
         self.output.held() + self.leftover.as_ref().map_or(0, |leftover| leftover.held())
+    }
+
+    /// Its descriptor was handed in, or is lent out.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its descriptor was handed in, or lent out: then to close it may not be the last close.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
     }
 
     /// Whether a write failed.

@@ -154,7 +154,9 @@ impl Context {
     /// The descriptor, for socket options. See [`Conn::fd`].
     #[must_use]
     pub fn fd(&self, id: ConnId) -> Option<BorrowedFd<'_>> {
-        self.core.tenant(id)?.socket.fd()
+        let Tenant { socket, conn, .. } = self.core.tenant(id)?;
+        conn.share();
+        socket.fd()
     }
 
     /// Bytes allocated now for queued output and unconsumed input of all connections: what
@@ -488,8 +490,18 @@ impl<'a> Conn<'a> {
     }
 
     /// The descriptor, lent for socket options that have no verb here. `None` where there is none
-    /// (a simulated connection). Do not read, write or close through it: the reactor's account of
-    /// the socket would be wrong.
+    /// (a simulated connection). Do not read, write, shut down or close through it, nor through a
+    /// duplicate: the reactor's account of the socket would be wrong.
+    ///
+    /// A duplicate ([`try_clone_to_owned`](BorrowedFd::try_clone_to_owned)) may outlive the connection:
+    /// after [`on_close`](crate::Handler::on_close) nothing watches it, and the peer has been told of
+    /// the end as if there were none.
+    ///
+    /// These are the reactor's. `SO_LINGER`: cleared before the close, which would make the whole
+    /// reactor wait in close(2) (socket(7)); for a reset there is [`abort`](Self::abort). `O_NONBLOCK`:
+    /// to clear it slows nothing down, reads and writes ask not to wait each time. `SO_RCVLOWAT` above
+    /// 1, and an upper protocol (`TCP_ULP`, kTLS for one): not to be set, since what is ready then
+    /// means something else, and bytes that have arrived may stay unread.
     ///
     /// # Examples
     ///

@@ -183,7 +183,7 @@ mod tests {
 
     fn listener() -> Listener {
         let opened = Listen::from("127.0.0.1:0").open().unwrap();
-        let address = opened.acceptor.local_addr().unwrap();
+        let address = opened.local_addr().unwrap();
         Listener::new(opened, address)
     }
 

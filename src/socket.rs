@@ -20,8 +20,11 @@ use crate::address::Address;
 use crate::kernel;
 
 pub(crate) use datagram::{Datagrams, Group, OnV4, only_own_groups};
+pub(crate) use handed::{Kind, forbid_linger, take_in};
 
 mod datagram;
+mod handed;
+pub(crate) mod mode;
 pub(crate) mod name;
 
 /// Whether short counts may be proofs at all. mio's poll(2) backend re-arms a socket only after its
@@ -134,13 +137,17 @@ impl Socket {
         }
     }
 
-    /// Makes the close to come a reset instead of an end (`SO_LINGER` of zero, socket(7)). A Unix
-    /// socket has no reset: its peer sees the end, or `ECONNRESET` if it left us bytes unread.
+    /// Resets the connection, whoever else has a descriptor of it: TCP is dissolved by a connect to
+    /// no address (connect(2), `AF_UNSPEC`). Where the kernel has no such thing, or another thread
+    /// waits on a duplicate, the last close does it (`SO_LINGER` of zero, socket(7)). A Unix socket
+    /// has no reset: its peer sees the end, or `ECONNRESET` if it left us bytes unread.
     pub(crate) fn reset_on_close(&self) {
         match self {
             Socket::Tcp(stream) => {
-                // On failure the peer sees an end instead of a reset: nothing better is left.
-                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                if rustix::net::connect_unspec(stream).is_err() {
+                    // On failure the peer sees an end instead of a reset: nothing better is left.
+                    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                }
             }
             Socket::Unix(_) => {}
             Socket::Sim(stream) => stream.reset_on_close(),
@@ -252,18 +259,22 @@ impl Write for Socket {
 }
 
 /// Keeps a write to a dead peer from raising SIGPIPE, which Rust programs ignore and others do not
-/// (trap 34). Apple has no such flag: there the program must ignore the signal.
+/// (trap 34). Apple has no such flag: there the program must ignore the signal. And does not wait,
+/// whatever the descriptor says: a duplicate of it outside may have been made blocking.
 const SEND: SendFlags = {
     #[cfg(not(target_vendor = "apple"))]
-    let flags = SendFlags::NOSIGNAL;
+    let flags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
     #[cfg(target_vendor = "apple")]
-    let flags = SendFlags::empty();
+    let flags = SendFlags::DONTWAIT;
     flags
 };
 
+/// Does not wait either.
+const RECEIVE: RecvFlags = RecvFlags::DONTWAIT;
+
 #[inline]
 fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
-    let (n, _) = rustix::net::recv(socket, buf, RecvFlags::empty())?;
+    let (n, _) = rustix::net::recv(socket, buf, RECEIVE)?;
     Ok(n)
 }
 
@@ -278,22 +289,13 @@ fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize>
 
 /// A connected `std` stream that the reactor is to take over.
 ///
-/// Made of a [`std::net::TcpStream`] or a [`std::os::unix::net::UnixStream`]; it is made
-/// non-blocking, its other options stay.
+/// Made of a [`std::net::TcpStream`] or a [`std::os::unix::net::UnixStream`]. It is made non-blocking
+/// and close-on-exec, and `SO_LINGER` is cleared, which would make its close wait; its other options
+/// stay. A duplicate of it ([`try_clone`](std::net::TcpStream::try_clone)) that lives on is not
+/// watched after the close, and does not keep the peer from seeing that. What belongs to the reactor
+/// meanwhile, and must not be changed by way of a duplicate, is told at [`Conn::fd`](crate::Conn::fd).
 #[derive(Debug)]
 pub struct Stream(Socket);
-
-impl Stream {
-    pub(crate) fn into_socket(self) -> io::Result<Socket> {
-        // Whatever the kind: `O_NONBLOCK` belongs to the description.
-        match &self.0 {
-            Socket::Tcp(stream) => SockRef::from(stream).set_nonblocking(true)?,
-            Socket::Unix(stream) => SockRef::from(stream).set_nonblocking(true)?,
-            Socket::Sim(_) => {}
-        }
-        Ok(self.0)
-    }
-}
 
 /// Made by a simulated world.
 impl From<kernel::Stream> for Stream {

@@ -102,7 +102,8 @@ impl Context {
     }
 
     /// The descriptor of a datagram socket, for socket options. `None` if it is closed, or of a
-    /// simulated kernel. Do not receive from it, or send: that belongs to the reactor.
+    /// simulated kernel. Do not receive from it, or send: that belongs to the reactor. A duplicate of
+    /// it is not watched after the close.
     #[must_use]
     pub fn socket_fd(&self, socket: SocketId) -> Option<BorrowedFd<'_>> {
         self.core.socket_fd(socket)

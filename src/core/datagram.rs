@@ -226,6 +226,7 @@ impl Core {
         let kernel = &socket.bound.socket;
         let dropped =
             socket.outbox.end(self.now, &mut self.stats, |payload, to| kernel.send_to(payload, to));
+        self.driver.deregister(socket.bound.socket.watched());
         if dropped > 0 {
             let address = &socket.address;
             log::info!("{address}: closed, and {dropped} datagrams that waited are dropped");

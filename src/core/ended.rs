@@ -16,8 +16,13 @@ impl Core {
         let mut tenant =
             self.conns.remove(id.slot(), id.generation()).expect("who ended is not freed yet");
         self.deadlines.set(id.token(), tenant.conn.armed, Stamp::NEVER);
-        if tenant.conn.flags.has(Flags::RESET) {
+        let reset = tenant.conn.flags.has(Flags::RESET);
+        if reset {
             tenant.socket.reset_on_close();
+        }
+        if tenant.conn.is_shared() {
+            self.driver.deregister(tenant.socket.watched());
+            tenant.socket.end_for_all(reset);
         }
         tenant.conn.recount(&mut self.buffered);
         self.weigh();

@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 
 use socket2::SockAddr;
 

@@ -54,9 +54,10 @@ impl<H: Handler> Reactor<H> {
         self.call_aside("on_shutdown", H::on_shutdown);
     }
 
-    /// Closing a listener resets whoever is in its backlog (trap 25): let them in first.
+    /// Closing a listener resets whoever is in its backlog (trap 25): let them in first. Not more than
+    /// can have waited when this began: others may go on connecting.
     fn accept_who_waits(&mut self, listener: ListenerId) {
-        for _ in 0..self.cx.core.backlog(listener) {
+        for _ in 0..self.cx.core.waiting_max(listener) {
             match self.cx.core.accept(listener) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
                 // In shutdown nobody makes room for others.

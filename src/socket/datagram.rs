@@ -128,9 +128,9 @@ impl Datagrams {
 /// Asks for the length that a datagram had (`MSG_TRUNC` of recv(2)), which is Linux's.
 const REAL_LENGTH: RecvFlags = {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let flags = RecvFlags::TRUNC;
+    let flags = super::RECEIVE.union(RecvFlags::TRUNC);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let flags = RecvFlags::empty();
+    let flags = super::RECEIVE;
     flags
 };
 

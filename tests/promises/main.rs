@@ -22,11 +22,13 @@ mod errors_reach;
 mod exactly_once;
 mod foreign;
 mod found;
+mod handed_in;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod in_tokio;
 mod limits;
 mod no_lost_bytes;
 mod no_stall;
+mod options;
 #[cfg(not(mio_unsupported_force_poll_poll))]
 mod other_loops;
 mod outbound;

@@ -383,7 +383,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves the script on a free port of 127.0.0.1.
     pub(crate) fn start(script: Script, config: Config) -> Server {
-        Server::start_on(listener(), script, config)
+        Server::start_on("127.0.0.1:0", script, config)
     }
 
     /// The same on a listener that may have clients waiting already.
