@@ -221,7 +221,7 @@ fn a_linger_that_comes_from_outside_is_cleared() {
         told.send(lingers(conn.fd().unwrap())).unwrap();
         Ok(())
     });
-    let adopted = connect(addr_of(&accepting()));
+    let adopted = connect(addr_of(accepting()));
     make_linger(&adopted);
     let server = Server::start_with(listener, script, Config::default(), |reactor| {
         reactor.adopt(adopted, 1).unwrap();
@@ -354,7 +354,9 @@ fn keeping(end: Verb) -> (Script, Arc<Mutex<Vec<OwnedFd>>>) {
 /// sending.
 #[test]
 fn a_closed_connection_whose_duplicate_lives_does_not_wake_the_reactor() {
-    let (script, kept) = keeping(|conn| conn.close());
+    let (script, kept) = keeping(|conn| {
+        conn.close();
+    });
     let mut reactor =
         Reactor::with_config(script, Config::default().linger(Duration::ZERO)).unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
@@ -382,7 +384,12 @@ fn a_closed_connection_whose_duplicate_lives_does_not_wake_the_reactor() {
 /// end. The same when the reactor is told to end now.
 #[test]
 fn an_abort_tells_the_peer_at_once_though_a_duplicate_lives() {
-    let ways: [Verb; 2] = [|conn| conn.abort(), |conn| conn.cx().shutdown_now()];
+    let ways: [Verb; 2] = [
+        |conn| {
+            conn.abort();
+        },
+        |conn| conn.cx().shutdown_now(),
+    ];
     for end in ways {
         let (script, kept) = keeping(end);
         let (ours, mut theirs) = UnixStream::pair().unwrap();

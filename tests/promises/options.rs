@@ -282,8 +282,8 @@ fn the_buffers_of_connections_are_as_large_as_was_asked_for_on_unix_sockets_too(
 /// What is said of an existing socket so late is still of use: others share its address.
 #[test]
 fn an_address_is_shared_with_an_existing_socket_that_says_so() {
-    let mut reactor = Reactor::new(echo()).unwrap();
     type Set = fn(Bind) -> Bind;
+    let mut reactor = Reactor::new(echo()).unwrap();
     let ways: [Set; 2] = [|bind| bind.reuse_address(true), |bind| bind.reuse_port(true)];
     for set in ways {
         let existing = UdpSocket::bind("127.0.0.1:0").unwrap();
