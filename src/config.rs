@@ -33,7 +33,7 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`reclaim_idle`](Self::reclaim_idle) | none | 10 s | full, and somebody knocks: who is idle longest, for so long at least, ends with `Reclaimed` | longer than a client thinks between two requests of one page |
 /// | [`input_max`](Self::input_max) | 1 MiB | 64 KiB | unconsumed and no progress: ends with `InputLimit` | a message; in public the head of one: bodies can be consumed as they come |
 /// | [`output_low`](Self::output_low) | 16 KiB | the same | at or below: reading starts again, `on_drain` | so much goes out while a handler makes more |
-/// | [`output_high`](Self::output_high) | 64 KiB | the same | above: the connection's own reading rests | keeps a fast link busy while the handler is away |
+/// | [`output_high`](Self::output_high) | 64 KiB | the same | at or above: the connection's own reading rests | keeps a fast link busy while the handler is away |
 /// | [`output_max`](Self::output_max) | 4 MiB | 1 MiB | above: ends with `OutputLimit` | an answer sent in one piece; larger ones are streamed |
 /// | [`buffered_max`](Self::buffered_max) | 1 GiB | 256 MiB | above, over all: those who hold most rest, then end with `BufferedLimit` | what a machine can spare; in public the smallest one rents |
 /// | [`read_buffer`](Self::read_buffer) | 256 KiB | the same | the most one read takes; a longer datagram is truncated | larger ones were measured to bring nothing |
@@ -246,8 +246,9 @@ impl Config {
         self
     }
 
-    /// Queued output above which the connection's own reading rests. Default 64 KiB: enough to
-    /// keep a fast link busy while the handler is away.
+    /// Queued output at or above which the connection's own reading rests, there is no
+    /// [`room`](crate::Conn::room), and [`Input`](crate::Input) hands out no more messages. Default
+    /// 64 KiB: enough to keep a fast link busy while the handler is away.
     #[must_use]
     pub fn output_high(mut self, bytes: usize) -> Self {
         self.output_high = bytes;
@@ -255,8 +256,12 @@ impl Config {
     }
 
     /// Queued output above which the connection ends with
-    /// [`OutputLimit`](crate::CloseReason::OutputLimit). What the kernel takes at once does not
-    /// count. Default 4 MiB.
+    /// [`OutputLimit`](crate::CloseReason::OutputLimit) and a reset, however well its peer reads. What
+    /// the kernel takes at once does not count. Default 4 MiB.
+    ///
+    /// One answer that is longer than this less `output_high` may meet it, and one of 10 MiB will:
+    /// set this to the longest answer and `output_high`, or send it in pieces, by way of
+    /// [`room`](crate::Conn::room).
     #[must_use]
     pub fn output_max(mut self, bytes: usize) -> Self {
         self.output_max = bytes;
@@ -505,7 +510,7 @@ impl Config {
             output_low: self.output_low,
             output_high: self.output_high,
             output_max: self.output_max,
-            rest_above: self.output_high,
+            rest_at: self.output_high,
             buffered_max: self.buffered_max,
             accepts_per_turn: self.accepts_per_turn,
             datagrams_per_turn: self.datagrams_per_turn,
@@ -533,8 +538,9 @@ pub(crate) struct Limits {
     pub(crate) output_low: usize,
     pub(crate) output_high: usize,
     pub(crate) output_max: usize,
-    /// Above so much queued output reading rests: `output_high`, or less while too much is buffered.
-    pub(crate) rest_above: usize,
+    /// With so much queued output, or more, reading rests, and there is no room: `output_high`, or
+    /// the least above `output_low` while too much is buffered.
+    pub(crate) rest_at: usize,
     pub(crate) buffered_max: usize,
     pub(crate) accepts_per_turn: usize,
     pub(crate) datagrams_per_turn: usize,

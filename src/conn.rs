@@ -405,10 +405,7 @@ impl Connection {
 
     /// What is left is offered once more, unless the last word was that it waits.
     fn offer_again(&mut self) {
-        if let Some(leftover) = &self.leftover
-            && leftover.wait == Wait::Nothing
-            && leftover.len() > 0
-        {
+        if self.has_left() {
             self.flags.set(Flags::OFFER);
         }
     }
@@ -426,7 +423,7 @@ impl Connection {
         if self.phase != Phase::Open {
             return;
         }
-        if queued > limits.rest_above {
+        if queued >= limits.rest_at {
             self.flags.set(Flags::HIGH);
             if !self.flags.has(Flags::FULL_DUPLEX) {
                 self.flags.set(Flags::RESTING);
@@ -463,18 +460,20 @@ impl Connection {
             return;
         }
         let Some(leftover) = &self.leftover else { return };
+        let refused = leftover.wait == Wait::NotNow;
         let idle_hands = consumed == 0 && !self.flags.has(Flags::NOT_READING);
         let beyond = match leftover.wait {
             Wait::Bytes(n) => n > limits.input_max,
+            Wait::NotNow => false,
             Wait::Nothing | Wait::Line | Wait::Delimiter(_) => {
                 idle_hands && leftover.len() >= limits.input_max
             }
         };
         if beyond {
             self.end(CloseReason::InputLimit, now, limits);
-        } else if consumed > 0 || self.flags.has(Flags::RENEWED) {
-            // With progress, or because it was resumed, or output came down, during the call or
-            // with the flush right after it.
+        } else if consumed > 0 || refused || self.flags.has(Flags::RENEWED) {
+            // With progress, or because it was not to have more, or was resumed, or output came down,
+            // during the call or with the flush right after it.
             self.offer_again();
         }
     }
@@ -584,8 +583,30 @@ impl Connection {
             && self.output.len() <= limits.output_low
     }
 
-    pub(crate) fn wants_eof(&self) -> bool {
-        self.is_reading() && self.flags.has(Flags::PEER_ENDED) && !self.flags.has(Flags::EOF_TOLD)
+    /// Whether something is left that the last call did not wait to see more of.
+    fn has_left(&self) -> bool {
+        let ready = |left: &Leftover| matches!(left.wait, Wait::Nothing | Wait::NotNow);
+        self.leftover.as_ref().is_some_and(|left| ready(left) && left.len() > 0)
+    }
+
+    /// Whether what is left is offered again when output comes down to low: the handler may have had
+    /// no room for the answers.
+    fn comes_again(&self, limits: &Limits) -> bool {
+        self.output.len() > limits.output_low && self.has_left()
+    }
+
+    /// Whether the input of the callback that runs is not to hand out messages now.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.phase == Phase::Open
+            && self.flags.has(Flags::RESTING)
+            && !self.flags.has(Flags::EOF_TOLD)
+    }
+
+    pub(crate) fn wants_eof(&self, limits: &Limits) -> bool {
+        self.is_reading()
+            && self.flags.has(Flags::PEER_ENDED)
+            && !self.flags.has(Flags::EOF_TOLD)
+            && !self.comes_again(limits)
     }
 
     /// Not before it is connected, whatever an event says (trap 44).
@@ -633,7 +654,7 @@ impl Connection {
             Phase::Open => {
                 (self.is_reading() && (readable || self.flags.has(Flags::OFFER)))
                     || self.wants_flush()
-                    || self.wants_eof()
+                    || self.wants_eof(limits)
                     || self.wants_drain(limits)
             }
             Phase::Draining => readable || self.wants_flush(),
@@ -645,18 +666,15 @@ impl Connection {
     /// Whether shutdown may close it: all that the peer had sent was offered, and nothing is owed
     /// but what a close still flushes.
     pub(crate) fn may_leave(&self, limits: &Limits) -> bool {
-        let left = self.leftover.as_ref();
-        let comes_again = self.output.len() > limits.output_low
-            && left.is_some_and(|left| left.wait == Wait::Nothing && left.len() > 0);
         self.is_reading()
-            && !comes_again
+            && !self.comes_again(limits)
             && self.flags.has(Flags::EXHAUSTED)
             && !self.flags.has(Flags::HELD)
             && !self.flags.has(Flags::OFFER)
             && !self.flags.has(Flags::DRAIN)
             && !self.flags.has(Flags::HIGH)
             && !self.flags.has(Flags::FAILED)
-            && !self.wants_eof()
+            && !self.wants_eof(limits)
     }
 
     /// How it ended.

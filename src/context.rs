@@ -122,14 +122,16 @@ impl Context {
         self.core.queued(id)
     }
 
-    /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached. 0 for
-    /// a connection that is gone or takes no more.
+    /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached, and
+    /// reading rests. 0 for a connection that is gone or takes no more. Above three quarters of
+    /// [`buffered_max`](crate::Config::buffered_max) it is less: one byte above
+    /// [`output_low`](crate::Config::output_low) takes the place of `output_high`.
     #[must_use]
     pub fn room(&self, id: ConnId) -> usize {
         if !self.is_open(id) {
             return 0;
         }
-        self.core.limits.output_high.saturating_sub(self.queued(id))
+        self.core.limits.rest_at.saturating_sub(self.queued(id))
     }
 
     /// Whether the connection is there and takes what is sent: not closing, finished or failed. A
@@ -311,7 +313,7 @@ impl Context {
         if id.reactor() != self.core.number {
             return false;
         }
-        let Core { conns, limits, now, .. } = &mut self.core;
+        let Core { conns, limits, now, current, rest, .. } = &mut self.core;
         let Some(Tenant { conn, .. }) = conns.get_mut(id.slot(), id.generation()) else {
             return false;
         };
@@ -319,6 +321,9 @@ impl Context {
             return false;
         }
         verb(conn, *now, limits);
+        if *current == Some(id) {
+            rest.note(conn.is_resting());
+        }
         self.core.touch(id);
         true
     }
@@ -351,9 +356,15 @@ impl<'a> Conn<'a> {
     /// What is sent in one callback leaves together when it returns; 4 KiB or more at once may
     /// leave earlier. Bytes taken from the callback's [`Input`](crate::Input) are not copied on the
     /// way. After close, finish or a failure it is ignored ([`is_open`](Self::is_open) tells).
-    /// Above [`output_max`](crate::Config::output_max) queued it ends the connection with
-    /// [`OutputLimit`](crate::CloseReason::OutputLimit); [`room`](Self::room) and
-    /// [`want_drain`](Self::want_drain) are the way to send without end.
+    ///
+    /// Not without a bound: above [`output_max`](crate::Config::output_max) queued (4 MiB unless said
+    /// otherwise) it ends the connection with [`OutputLimit`](crate::CloseReason::OutputLimit), and
+    /// its peer sees a reset. An answer of 10 MiB at once is too much for a peer that reads well, too,
+    /// since the kernel takes a part of it only: set a larger limit, or send it in pieces, as long as
+    /// there is [`room`](Self::room), and go on after [`want_drain`](Self::want_drain).
+    ///
+    /// Answers that are smaller need no such care, however many there are: see
+    /// [`Input`](crate::Input#not-now).
     #[inline]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.cx.core.send(self.id, Piece::Copy(bytes.as_ref()), self.window);
@@ -404,7 +415,7 @@ impl<'a> Conn<'a> {
     }
 
     /// Reads on, from now on and while `full_duplex` is true, however much output is queued. By
-    /// default a connection's reading rests while its output is above
+    /// default a connection's reading rests while its output is at or above
     /// [`output_high`](crate::Config::output_high): right where input causes output on the same
     /// connection, and wrong where the two have nothing to do with each other. A proxy whose client
     /// sends all before it reads anything would never come to read.
@@ -445,8 +456,8 @@ impl<'a> Conn<'a> {
         self.cx.queued(self.id)
     }
 
-    /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached;
-    /// 0 if sends are ignored.
+    /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached, and
+    /// reading rests; 0 if sends are ignored. See [`Context::room`].
     #[must_use]
     pub fn room(&self) -> usize {
         self.cx.room(self.id)
@@ -454,7 +465,7 @@ impl<'a> Conn<'a> {
 
     /// Asks for [`on_drain`](crate::Handler::on_drain), once, in a later turn, when queued output
     /// is at or below [`output_low`](crate::Config::output_low): to send a long answer piece by
-    /// piece. It comes without asking after output went above
+    /// piece. It comes without asking after output was at or above
     /// [`output_high`](crate::Config::output_high).
     pub fn want_drain(&mut self) {
         self.cx.want_drain(self.id);

@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::address::Address;
@@ -24,7 +25,7 @@ use crate::id::{
     CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin,
     SOCKETS_CEILING, SocketId, Token,
 };
-use crate::input::{Leftover, ReadBuffer, Wait};
+use crate::input::{Leftover, ReadBuffer, Rest, Wait};
 use crate::listener::Listener;
 use crate::offer::{Offer, Work, join};
 use crate::report::ShutdownReport;
@@ -114,6 +115,8 @@ pub(crate) struct Core {
     pub(crate) cork: Cork,
     /// Whose callback runs.
     pub(crate) current: Option<ConnId>,
+    /// Whether that rests, for its input to ask.
+    pub(crate) rest: Arc<Rest>,
     /// Which datagram socket has its turn.
     pub(crate) serving: Option<SocketId>,
     pub(crate) shutdown: Shutdown,
@@ -169,6 +172,7 @@ impl Core {
             deadlines: Deadlines::default(),
             cork: Cork::default(),
             current: None,
+            rest: Arc::default(),
             serving: None,
             shutdown: Shutdown::No,
             leave_by: Stamp::NEVER,
@@ -332,7 +336,7 @@ impl Core {
                 News::End | News::Nothing => {}
             }
         }
-        if conn.wants_eof() {
+        if conn.wants_eof(limits) {
             conn.flags.set(Flags::EOF_TOLD);
             let nothing = || Box::new(Leftover::new(&[], Wait::Nothing));
             return Work::End(Offer::Owned(conn.leftover.take().unwrap_or_else(nothing)));
@@ -403,6 +407,9 @@ impl Core {
         let n = conn.flush(socket, now, proof);
         self.stats.bytes_out += n as u64;
         conn.handle_level(before, limits);
+        if self.current == Some(id) {
+            self.rest.note(conn.is_resting());
+        }
         conn.recount(&mut self.buffered);
         self.weigh();
         n

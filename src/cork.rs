@@ -22,9 +22,13 @@ pub(crate) struct Cork {
 
 impl Cork {
     /// Holds `data`, which may lie inside `window`. Answers whether it did: if not, what is held
-    /// and `data` are to go out now.
+    /// and `data` are to go out now. Less than `rest_at` is held in all: what the kernel takes makes
+    /// nobody rest.
     #[inline]
-    pub(crate) fn hold(&mut self, data: &[u8], window: &[u8]) -> bool {
+    pub(crate) fn hold(&mut self, data: &[u8], window: &[u8], rest_at: usize) -> bool {
+        if self.len() + data.len() >= rest_at {
+            return false;
+        }
         if self.bytes.is_empty() {
             if let Some(start) = place_in(window, data) {
                 if self.range.is_empty() {
@@ -91,25 +95,27 @@ fn place_in(window: &[u8], data: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
+    const MANY: usize = 1 << 20;
+
     #[test]
     fn pieces_of_the_window_in_a_row_are_held_uncopied() {
         let window = [7; 10_000];
         let mut cork = Cork::default();
-        assert!(cork.hold(&window[10..5000], &window));
-        assert!(cork.hold(&window[5000..9000], &window));
+        assert!(cork.hold(&window[10..5000], &window, MANY));
+        assert!(cork.hold(&window[5000..9000], &window, MANY));
         assert_eq!(cork.held(&window).as_ptr(), window[10..].as_ptr());
         assert_eq!(cork.len(), 8990);
-        assert!(!cork.hold(b"else", &window), "a large piece is written, not copied");
+        assert!(!cork.hold(b"else", &window, MANY), "a large piece is written, not copied");
     }
 
     #[test]
     fn small_pieces_are_copied_together_in_order() {
         let window = *b"abcdef";
         let mut cork = Cork::default();
-        assert!(cork.hold(&window[3..], &window));
-        assert!(cork.hold(&window[..1], &window));
-        assert!(cork.hold(b"xyz", &window));
-        assert!(cork.hold(&window[..1], &window));
+        assert!(cork.hold(&window[3..], &window, MANY));
+        assert!(cork.hold(&window[..1], &window, MANY));
+        assert!(cork.hold(b"xyz", &window, MANY));
+        assert!(cork.hold(&window[..1], &window, MANY));
         assert_eq!(cork.held(&window), b"defaxyza");
         cork.clear();
         assert_eq!(cork.len(), 0);
@@ -118,12 +124,26 @@ mod tests {
     #[test]
     fn a_large_piece_or_too_much_is_not_held() {
         let mut cork = Cork::default();
-        assert!(!cork.hold(&[0; DIRECT], &[]));
+        assert!(!cork.hold(&[0; DIRECT], &[], MANY));
         for _ in 0..HOLD_MAX / 1024 {
-            assert!(cork.hold(&[0; 1024], &[]));
+            assert!(cork.hold(&[0; 1024], &[], MANY));
         }
-        assert!(!cork.hold(&[0; 1], &[]));
+        assert!(!cork.hold(&[0; 1], &[], MANY));
         assert_eq!(cork.len(), HOLD_MAX);
+    }
+
+    /// Promise 5: what would make its connection rest is written first; then it is known whether.
+    #[test]
+    fn less_is_held_than_makes_a_connection_rest() {
+        let window = [7; 100];
+        let mut cork = Cork::default();
+        assert!(!cork.hold(&window[..20], &window, 20));
+        assert!(cork.hold(&window[..19], &window, 20));
+        assert!(!cork.hold(&window[19..20], &window, 20));
+        assert!(!cork.hold(b"x", &window, 20));
+        assert!(cork.hold(b"x", &window, 21));
+        assert!(!cork.hold(b"x", &window, 21));
+        assert_eq!(cork.len(), 20);
     }
 
     #[test]

@@ -17,11 +17,11 @@ impl Flags {
     pub(crate) const ENDED: Flags = Flags(1 << 2);
     /// The application stopped reading.
     pub(crate) const PAUSED: Flags = Flags(1 << 3);
-    /// It is not read from, because its output went above high and has not come down to low.
+    /// It is not read from, because its output reached high and has not come down to low.
     pub(crate) const RESTING: Flags = Flags(1 << 4);
     /// The application wants `on_drain` when output is at or below low.
     pub(crate) const WANTS_DRAIN: Flags = Flags(1 << 5);
-    /// Output came down to low after it was above high: `on_drain` is owed.
+    /// Output came down to low after it had reached high: `on_drain` is owed.
     pub(crate) const DRAINED: Flags = Flags(1 << 6);
     /// The leftover is to be offered without new bytes.
     pub(crate) const OFFER: Flags = Flags(1 << 7);
@@ -54,7 +54,7 @@ impl Flags {
     /// that call leaves is offered once more.
     pub(crate) const RENEWED: Flags = Flags(1 << 19);
 
-    /// Output went above high and has not come down to low.
+    /// Output reached high and has not come down to low.
     pub(crate) const HIGH: Flags = Flags(1 << 20);
     /// The application reads on however much output is queued: it never rests.
     pub(crate) const FULL_DUPLEX: Flags = Flags(1 << 21);

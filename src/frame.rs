@@ -229,7 +229,8 @@ impl Fixed {
         Fixed { size }
     }
 
-    /// Consumes one frame; `None` if it is not complete: then the next call comes when it is.
+    /// Consumes one frame; `None` if it is not complete: then the next call comes when it is. `None`
+    /// as well while the connection [rests](Input::is_resting).
     ///
     /// # Errors
     ///

@@ -86,7 +86,9 @@ pub trait Handler: Sized {
 
     /// Called when bytes came, and again without new bytes if the last call consumed something,
     /// left something, and did not wait (see [`Input`]). What is left is offered once more after
-    /// [`Conn::resume`] and when queued output comes down to low.
+    /// [`Conn::resume`] and when queued output comes down to low. Not while reading is paused or
+    /// rests: queued output has reached [`output_high`](crate::Config::output_high) and has not come
+    /// down to [`output_low`](crate::Config::output_low).
     ///
     /// # Errors
     ///
@@ -109,8 +111,10 @@ pub trait Handler: Sized {
     }
 
     /// Called once when the peer has ended its side and all its bytes were offered; `rest` is what
-    /// is still unconsumed. Not while reading is paused or resting. Closes by default; a handler
-    /// that still has something to send may leave the connection open.
+    /// is still unconsumed. Not while reading is paused or resting, nor while more than
+    /// [`output_low`](crate::Config::output_low) is queued and the last call of `on_data` left
+    /// something that it did not wait to see more of: that is offered before. Closes by default; a
+    /// handler that still has something to send may leave the connection open.
     ///
     /// # Errors
     ///
@@ -127,7 +131,7 @@ pub trait Handler: Sized {
     }
 
     /// Called when queued output is at or below low, once for each [`Conn::want_drain`] or each
-    /// time output was above high.
+    /// time output was at high or above.
     ///
     /// # Errors
     ///

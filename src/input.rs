@@ -6,6 +6,7 @@
 //! come on top. Read next: `core.rs`, which decides when a window is offered.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Leftovers up to this size are put before the next read instead of the read behind them.
 const HEADROOM: usize = 4096;
@@ -23,7 +24,32 @@ pub(crate) enum Wait {
     Delimiter(u64),
     /// It waits until this many bytes are there.
     Bytes(usize),
+    /// It was not to have what is there: its connection rests. It is called again after that.
+    NotNow,
 }
+
+/// Whether the connection whose callback runs rests. `Core` notes it, [`Input`] asks.
+///
+/// The two are lent to a callback side by side, so that neither can hold the other. All of it happens
+/// on one thread at a time; it is an atomic so that the reactor may be moved to another.
+#[derive(Debug, Default)]
+pub(crate) struct Rest(AtomicBool);
+
+impl Rest {
+    #[inline]
+    pub(crate) fn note(&self, rests: bool) {
+        self.0.store(rests, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Of no connection: it never rests.
+#[cfg(any(test, fuzzing))]
+pub(crate) static AWAKE: Rest = Rest(AtomicBool::new(false));
 
 /// The input of one call: bytes not consumed yet.
 ///
@@ -32,6 +58,22 @@ pub(crate) enum Wait {
 /// was not that it waits ([`line`](Self::line), [`take`](Self::take) or a decoder of
 /// [`frame`](crate::frame) answered `None`, or [`wait_for`](Self::wait_for)). So a handler may take
 /// one message a call, or all in a loop.
+///
+/// # Not now
+///
+/// The loop below needs no thought of how large the answers are. While the connection
+/// [rests](Self::is_resting), because the answers of this very call were more than its peer takes,
+/// what hands out messages ([`line`](Self::line), [`take`](Self::take), the decoders of
+/// [`frame`](crate::frame)) answers `None` with another meaning: not now. What is left is offered
+/// again when queued output is down to [`output_low`](crate::Config::output_low). So one call queues
+/// less than [`output_high`](crate::Config::output_high) and the answer to one message. What hands out
+/// bytes ([`bytes`](Self::bytes), [`consume`](Self::consume), [`take_all`](Self::take_all)) is not
+/// held back.
+///
+/// So `None` does not say that a message is incomplete. Who judges what is left, for a line that is too
+/// long, either asks [`is_resting`](Self::is_resting) first or leaves it to a decoder: those judge
+/// before they answer, `frame::Delimited::new(b"\n").max(1000)`. And who has counted by `len` that a
+/// message is complete cannot rely on `take` to hand it out.
 ///
 /// The slices live as long as the call, not only as long as the borrow of `Input`: hold several,
 /// and `send` them without a copy.
@@ -60,6 +102,7 @@ pub struct Input<'a> {
     /// The delimiter of this name does not lie in the window before this place.
     searched: (u64, usize),
     wait: Wait,
+    rest: &'a Rest,
 }
 
 /// No delimiter has this name.
@@ -67,14 +110,14 @@ const NO_DELIMITER: (u64, usize) = (0, 0);
 
 impl<'a> Input<'a> {
     #[inline]
-    pub(crate) fn new(window: &'a [u8], seen: usize, waited: Wait) -> Self {
+    pub(crate) fn new(window: &'a [u8], seen: usize, waited: Wait, rest: &'a Rest) -> Self {
         // All that was seen was searched, for what the last call looked for.
         let (scanned, searched) = match waited {
             Wait::Line => (seen, NO_DELIMITER),
             Wait::Delimiter(name) => (0, (name, seen)),
-            Wait::Nothing | Wait::Bytes(_) => (0, NO_DELIMITER),
+            Wait::Nothing | Wait::Bytes(_) | Wait::NotNow => (0, NO_DELIMITER),
         };
-        Input { window, consumed: 0, seen, scanned, searched, wait: Wait::Nothing }
+        Input { window, consumed: 0, seen, scanned, searched, wait: Wait::Nothing, rest }
     }
 
     /// How much was consumed, and the last word.
@@ -122,11 +165,15 @@ impl<'a> Input<'a> {
         self.wait = Wait::Nothing;
     }
 
-    /// Consumes exactly `n` bytes, or none: then the next call comes when `n` are there.
+    /// Consumes exactly `n` bytes; `None` if fewer are there: then the next call comes when `n` are.
+    /// `None` as well while the connection [rests](Self::is_resting), whatever is there.
     ///
     /// `None` also when `n` is above [`input_max`](crate::Config::input_max); that ends the
     /// connection after the call, since so many cannot come.
     pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        if self.refuses() {
+            return None;
+        }
         let Some(taken) = self.bytes().get(..n) else {
             self.wait_for(n);
             return None;
@@ -144,11 +191,16 @@ impl<'a> Input<'a> {
     }
 
     /// Consumes one line, and answers it without its end (`\n` or `\r\n`); `None` if none is
-    /// complete: then the next call comes with new bytes.
+    /// complete: then the next call comes with new bytes. `None` as well while the connection
+    /// [rests](Self::is_resting), whatever is there.
     ///
     /// Bytes are searched once, however they trickle in. A line longer than
-    /// [`input_max`](crate::Config::input_max) ends the connection.
+    /// [`input_max`](crate::Config::input_max) ends the connection; for a smaller maximum there is
+    /// [`Delimited`](crate::frame::Delimited).
     pub fn line(&mut self) -> Option<&'a [u8]> {
+        if self.refuses() {
+            return None;
+        }
         let from = self.scanned.max(self.consumed);
         let Some(found) = memchr::memchr(b'\n', &self.window[from..]) else {
             self.scanned = self.window.len();
@@ -161,11 +213,46 @@ impl<'a> Input<'a> {
         Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
+    /// Whether messages are held back: this call's own answers have brought queued output to
+    /// [`output_high`](crate::Config::output_high) (or to [`output_low`](crate::Config::output_low),
+    /// above three quarters of [`buffered_max`](crate::Config::buffered_max)). Then `None` means [not
+    /// now](Self#not-now), and what is left is offered again.
+    ///
+    /// It becomes true within a call, by what is sent to the connection in whatever way, and is never
+    /// true when a call begins: one that rests is not called. Never, too:
+    ///
+    /// * with [`full_duplex`](crate::Conn::full_duplex), where the handler bounds the output itself;
+    /// * in [`on_eof`](crate::Handler::on_eof): its input is not offered again;
+    /// * when the connection is closing, or a write has failed: what is sent is ignored, and what was
+    ///   to be answered may still be wanted.
+    ///
+    /// [`pause`](crate::Conn::pause), [`hold`](crate::Conn::hold) and
+    /// [`finish`](crate::Conn::finish) change nothing in it: what a call was given is its own.
+    #[inline]
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.rest.is_noted()
+    }
+
+    /// Whether no message is to be had now; then the call comes again.
+    #[inline]
+    pub(crate) fn refuses(&mut self) -> bool {
+        let refuses = self.rest.is_noted();
+        if refuses {
+            self.wait = Wait::NotNow;
+        }
+        refuses
+    }
+
     /// Asks for the next call only when `n` bytes are there (or the peer's end is).
     ///
     /// It keeps a length-prefixed protocol from being called for every byte. No effect if `n` are
-    /// there already. Above [`input_max`](crate::Config::input_max) it ends the connection.
+    /// there already, or if the last word was [not now](Self#not-now): that may have been taken for
+    /// "incomplete". Above [`input_max`](crate::Config::input_max) it ends the connection.
     pub fn wait_for(&mut self, n: usize) {
+        if self.wait == Wait::NotNow {
+            return;
+        }
         self.wait = if n > self.len() { Wait::Bytes(n) } else { Wait::Nothing };
     }
 
@@ -310,7 +397,31 @@ mod tests {
     use crate::kernel::rng::Rng;
 
     fn input(window: &[u8]) -> Input<'_> {
-        Input::new(window, 0, Wait::Nothing)
+        Input::new(window, 0, Wait::Nothing, &AWAKE)
+    }
+
+    /// Promise 5: what hands out messages holds back, what hands out bytes does not; and a wait for
+    /// what is there already is not believed.
+    #[test]
+    fn a_resting_connection_is_not_to_have_messages_now() {
+        let rest = Rest::default();
+        let mut input = Input::new(b"one\ntwo\nthr", 0, Wait::Nothing, &rest);
+        assert_eq!(input.line(), Some(&b"one"[..]));
+        rest.note(true);
+        assert!(input.is_resting());
+        assert_eq!((input.line(), input.take(1), input.take(0)), (None, None, None));
+        input.wait_for(100);
+        assert_eq!((input.bytes(), input.wait), (&b"two\nthr"[..], Wait::NotNow));
+        input.consume(1);
+        assert_eq!(input.wait, Wait::Nothing);
+        input.wait_for(100);
+        assert_eq!(input.wait, Wait::Bytes(100));
+        rest.note(false);
+        assert_eq!(input.line(), Some(&b"wo"[..]));
+        assert_eq!(input.line(), None);
+        rest.note(true);
+        assert_eq!(input.take_all(), b"thr");
+        assert_eq!(input.finish(), (11, Wait::Nothing));
     }
 
     #[test]
@@ -343,7 +454,7 @@ mod tests {
 
     #[test]
     fn bytes_that_a_line_was_looked_for_in_are_not_searched_again() {
-        let mut input = Input::new(b"ab\ncd\n", 4, Wait::Line);
+        let mut input = Input::new(b"ab\ncd\n", 4, Wait::Line, &AWAKE);
         assert_eq!(input.seen(), 4);
         // The LF at 2 was there when the last call found none: only a lie could show it is skipped.
         assert_eq!(input.line(), Some(&b"ab\ncd"[..]));
@@ -351,13 +462,13 @@ mod tests {
 
     #[test]
     fn bytes_that_were_only_counted_are_still_searched_for_a_line() {
-        let mut input = Input::new(b"ab\ncd", 5, Wait::Bytes(5));
+        let mut input = Input::new(b"ab\ncd", 5, Wait::Bytes(5), &AWAKE);
         assert_eq!(input.line(), Some(&b"ab"[..]));
     }
 
     #[test]
     fn seen_shrinks_as_bytes_are_consumed() {
-        let mut input = Input::new(b"abcdef", 4, Wait::Nothing);
+        let mut input = Input::new(b"abcdef", 4, Wait::Nothing, &AWAKE);
         input.consume(3);
         assert_eq!((input.seen(), input.len()), (1, 3));
         assert_eq!(input.take_all(), b"def");

@@ -90,10 +90,12 @@
 //! [`Conn::send`] takes bytes and cannot fail. What the kernel does not take at once is queued and
 //! goes out as the peer reads. A peer that does not read makes no one wait but itself:
 //!
-//! * above [`output_high`](Config::output_high) queued, the library stops reading from that peer
-//!   until it is down to [`output_low`](Config::output_low) (a proxy switches that off with
+//! * at [`output_high`](Config::output_high) queued or more, the library stops reading from that peer
+//!   until it is down to [`output_low`](Config::output_low), and [`Input`] hands out no more messages
+//!   meanwhile: a loop over them like the one above stops by itself (a proxy switches that off with
 //!   [`full_duplex`](Conn::full_duplex));
-//! * above [`output_max`](Config::output_max), the connection ends;
+//! * above [`output_max`](Config::output_max), the connection ends with a reset: an answer of 10 MiB
+//!   needs a larger limit, or goes out in pieces;
 //! * after [`write_stall`](Config::write_stall) without progress, the connection ends.
 //!
 //! To send without end, send while there is [`room`](Conn::room), ask for

@@ -18,7 +18,7 @@ use crate::core::{Core, Ended};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, ListenerId, Origin, SocketId, Target};
-use crate::input::{Input, ReadBuffer, Wait};
+use crate::input::{Input, ReadBuffer, Rest, Wait};
 use crate::listen::Listen;
 use crate::offer::{Offer, Work};
 use crate::report::ShutdownReport;
@@ -80,6 +80,8 @@ pub struct Reactor<H: Handler> {
     pub(crate) cx: Context,
     /// What every connection is read into. Outside of `cx`, so that a callback can be lent both.
     buffer: ReadBuffer,
+    /// The same that `cx` notes the rest of a connection in, for its input.
+    rest: Arc<Rest>,
     state: State,
 }
 
@@ -167,6 +169,7 @@ impl<H: Handler> Reactor<H> {
             handler: make(Handle::new(Arc::clone(&inbox.0))),
             sessions: Vec::new(),
             inbox,
+            rest: Arc::clone(&core.rest),
             cx: Context { core },
             buffer: ReadBuffer::new(config.read_buffer),
             state: State::New,
@@ -394,7 +397,8 @@ impl<H: Handler> Reactor<H> {
     ) {
         let window = offer.window(&self.buffer);
         let (seen, waited) = offer.history();
-        let mut input = Input::new(window, seen, waited);
+        self.rest.note(false);
+        let mut input = Input::new(window, seen, waited, &self.rest);
         let session = self.sessions[id.slot() as usize].as_mut();
         let session = session.expect("an open connection has a session");
         self.cx.core.begin_callback(id);

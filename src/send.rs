@@ -86,7 +86,7 @@ impl Core {
         }
         let direct = conn.may_write();
         if current && direct {
-            if !self.cork.hold(bytes, window) {
+            if !self.cork.hold(bytes, window, self.limits.rest_at) {
                 // The callback may have run for long before it sends.
                 self.read_clock();
                 self.uncork(id, window, &piece);
@@ -199,6 +199,9 @@ impl Core {
             }
         }
         conn.handle_level(before, limits);
+        if self.current == Some(id) {
+            self.rest.note(conn.is_resting());
+        }
         conn.recount(&mut self.buffered);
         self.weigh();
     }

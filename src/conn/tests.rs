@@ -213,14 +213,16 @@ fn a_writable_edge_with_nothing_owed_is_nothing() {
 // --- Promise 5: backpressure --------------------------------------------------------------------
 
 #[test]
-fn output_above_high_rests_reading_until_low() {
+fn output_at_high_rests_reading_until_low() {
     let mut conn = readable();
-    conn.output.push(&[7; 20]);
+    conn.output.push(&[7; 19]);
     conn.handle_level(0, &limits());
-    assert!(conn.is_reading(), "at high is not above it");
+    assert!(conn.is_reading() && !conn.is_resting(), "one below high");
+    conn.output.push(&[7; 1]);
+    conn.handle_level(19, &limits());
+    assert!(!conn.is_reading() && conn.is_resting(), "at high: there is no room");
     conn.output.push(&[7; 1]);
     conn.handle_level(20, &limits());
-    assert!(!conn.is_reading());
     flush(&mut conn, true, &[Step::Take(10)]);
     assert!(!conn.is_reading(), "11 queued is above low");
     conn.readiness.merge(Readiness::WRITABLE);
@@ -264,10 +266,49 @@ fn each_crossing_of_high_is_owed_one_drain() {
     flush(&mut conn, true, &[Step::Take(21)]);
     assert!(conn.wants_drain(&limits()) && conn.is_runnable(&limits()));
     conn.flags.clear(Flags::DRAINED);
+    conn.output.push(&[7; 19]);
+    conn.handle_level(0, &limits());
+    flush(&mut conn, true, &[Step::Take(19)]);
+    assert!(!conn.wants_drain(&limits()), "it was not at high");
+}
+
+/// Promise 2: the end waits for what is offered again when output is low, and for nothing else.
+#[test]
+fn the_end_waits_for_input_that_there_was_no_room_for() {
+    for (wait, told) in
+        [(Wait::Nothing, false), (Wait::NotNow, false), (Wait::Line, true), (Wait::Bytes(9), true)]
+    {
+        let mut conn = readable();
+        conn.output.push(&[7; 15]);
+        read(&mut conn, 9, true, &[Step::End]);
+        leave(&mut conn, b"rest", 0, wait);
+        conn.flags.clear(Flags::OFFER);
+        assert_eq!(conn.wants_eof(&limits()), told, "{wait:?}, with 15 queued");
+        conn.flags.set(Flags::EXHAUSTED);
+        assert!(!conn.may_leave(&limits()), "{wait:?}");
+        flush(&mut conn, false, &[Step::Take(5)]);
+        assert_eq!(conn.flags.has(Flags::OFFER), !told, "{wait:?}: 10 queued is low");
+        conn.flags.clear(Flags::OFFER);
+        assert!(conn.wants_eof(&limits()));
+    }
+}
+
+/// Promises 4 and 5: what was not to be had is offered again, however much of it there is.
+#[test]
+fn what_was_refused_comes_again_and_is_no_input_limit() {
+    let mut conn = readable();
     conn.output.push(&[7; 20]);
     conn.handle_level(0, &limits());
-    flush(&mut conn, true, &[Step::Take(20)]);
-    assert!(!conn.wants_drain(&limits()), "it was not above high");
+    leave(&mut conn, &[1; 100], 0, Wait::NotNow);
+    assert_eq!(conn.phase(), Phase::Open);
+    assert!(conn.flags.has(Flags::OFFER));
+    // Also if it rests no more when the call is over.
+    let mut conn = readable();
+    leave(&mut conn, &[1; 100], 0, Wait::NotNow);
+    assert_eq!(conn.phase(), Phase::Open);
+    assert!(conn.is_runnable(&limits()));
+    leave(&mut conn, &[1; 100], 0, Wait::Nothing);
+    assert_eq!(conn.phase(), Phase::Draining);
 }
 
 #[test]
@@ -395,7 +436,7 @@ fn a_peer_that_ended_still_gets_what_is_queued() {
     let mut conn = readable();
     conn.output.push(b"reply");
     assert_eq!(read(&mut conn, 9, true, &[Step::End]), News::End);
-    assert!(conn.wants_eof());
+    assert!(conn.wants_eof(&limits()));
     conn.flags.set(Flags::EOF_TOLD);
     conn.close(START, &limits());
     let closed = walk(&mut conn, Script::new(&[Step::Take(5)]));
@@ -408,12 +449,12 @@ fn the_end_is_not_told_while_reading_is_paused_or_resting() {
     let mut conn = readable();
     read(&mut conn, 9, true, &[Step::End]);
     conn.pause();
-    assert!(!conn.wants_eof());
+    assert!(!conn.wants_eof(&limits()));
     conn.resume();
-    assert!(conn.wants_eof());
+    assert!(conn.wants_eof(&limits()));
     conn.output.push(&[7; 21]);
     conn.handle_level(0, &limits());
-    assert!(!conn.wants_eof());
+    assert!(!conn.wants_eof(&limits()));
 }
 
 /// Traps 7 and 42: a failed write drops what is queued, but what came in before goes first.

@@ -20,9 +20,9 @@ impl Core {
         if self.buffered > limits.buffered_max {
             self.relieve();
         } else if self.buffered > limits.buffered_max / 4 * 3 {
-            limits.rest_above = limits.output_low;
+            limits.rest_at = limits.output_low + 1;
         } else if self.buffered <= limits.buffered_max / 2 {
-            limits.rest_above = limits.output_high;
+            limits.rest_at = limits.output_high;
         }
     }
 
@@ -32,7 +32,7 @@ impl Core {
     fn relieve(&mut self) {
         let most = self.limits.buffered_max;
         let before = self.buffered;
-        self.limits.rest_above = self.limits.output_low;
+        self.limits.rest_at = self.limits.output_low + 1;
         let held = |id| self.tenant(id).map_or(0, |tenant| tenant.conn.held());
         let holders = self.connection_ids().into_iter().map(|id| (held(id), id));
         let mut holders: Vec<_> = holders.filter(|(held, _)| *held > 0).collect();

@@ -92,7 +92,8 @@ impl<'d> Delimited<'d> {
     }
 
     /// Consumes one frame with its delimiter, and answers it without; `None` if it is not complete:
-    /// then the next call comes with new bytes.
+    /// then the next call comes with new bytes. `None` as well while the connection
+    /// [rests](Input::is_resting).
     ///
     /// # Errors
     ///
@@ -113,6 +114,9 @@ impl<'d> Delimited<'d> {
     /// }
     /// ```
     pub fn next<'a>(&self, input: &mut Input<'a>) -> Result<Option<&'a [u8]>, FrameError> {
+        if input.refuses() {
+            return Ok(None);
+        }
         let bytes = input.bytes();
         // A delimiter that ends later than this ends a frame that is too long.
         let last = self.max.saturating_add(self.delimiter.len()).min(bytes.len());
@@ -207,14 +211,14 @@ const fn name(delimiter: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Wait;
+    use crate::input::{AWAKE, Wait};
 
     fn next<'a>(frames: Delimited<'_>, input: &mut Input<'a>) -> Option<&'a [u8]> {
         frames.next(input).unwrap()
     }
 
     fn input(window: &[u8]) -> Input<'_> {
-        Input::new(window, 0, Wait::Nothing)
+        Input::new(window, 0, Wait::Nothing, &AWAKE)
     }
 
     #[test]
@@ -239,7 +243,7 @@ mod tests {
                 let searched = seen - (delimiter.len() - 1);
                 let lie: Vec<u8> = delimiter.iter().copied().cycle().take(searched).collect();
                 let window = [&lie[..], &vec![b'x'; seen + 1 - searched]].concat();
-                let mut input = Input::new(&window, seen, Wait::Delimiter(frames.name));
+                let mut input = Input::new(&window, seen, Wait::Delimiter(frames.name), &AWAKE);
                 assert_eq!(next(frames, &mut input), None, "{delimiter:?} {seen}");
                 assert_eq!(input.finish(), (0, Wait::Delimiter(frames.name)));
             }
@@ -249,14 +253,14 @@ mod tests {
     #[test]
     fn what_was_searched_for_another_delimiter_is_searched() {
         let (semicolons, commas) = (Delimited::new(b";"), Delimited::new(b","));
-        let mut other = Input::new(b"a,b", 3, Wait::Delimiter(semicolons.name));
+        let mut other = Input::new(b"a,b", 3, Wait::Delimiter(semicolons.name), &AWAKE);
         assert_eq!(next(commas, &mut other), Some(&b"a"[..]));
-        let mut line = Input::new(b"a,b", 3, Wait::Line);
+        let mut line = Input::new(b"a,b", 3, Wait::Line, &AWAKE);
         assert_eq!(next(commas, &mut line), Some(&b"a"[..]));
         let mut same = input(b"a,b");
         assert_eq!(next(semicolons, &mut same), None);
         assert_eq!(next(commas, &mut same), Some(&b"a"[..]));
-        let mut back = Input::new(b"a\nb", 3, Wait::Delimiter(Delimited::new(b"\n").name));
+        let mut back = Input::new(b"a\nb", 3, Wait::Delimiter(Delimited::new(b"\n").name), &AWAKE);
         assert_eq!(back.line(), Some(&b"a"[..]));
     }
 
@@ -313,7 +317,7 @@ mod tests {
     #[test]
     fn a_smaller_maximum_holds_for_what_was_searched_under_a_larger() {
         let frames = Delimited::new(b";");
-        let mut input = Input::new(b"abcdef", 6, Wait::Delimiter(frames.name));
+        let mut input = Input::new(b"abcdef", 6, Wait::Delimiter(frames.name), &AWAKE);
         assert_eq!(next(frames, &mut input), None);
         assert_eq!(frames.max(2).next(&mut input), Err(FrameError::NoDelimiter { max: 2 }));
         assert_eq!(frames.max(usize::MAX).next(&mut input), Ok(None));

@@ -126,7 +126,8 @@ impl LengthPrefixed {
     }
 
     /// Consumes one frame, and answers its payload; `None` if it is not complete: then the next
-    /// call comes when its length is there, or all of it.
+    /// call comes when its length is there, or all of it. `None` as well while the connection
+    /// [rests](Input::is_resting).
     ///
     /// # Errors
     ///
@@ -148,6 +149,9 @@ impl LengthPrefixed {
     /// }
     /// ```
     pub fn next<'a>(&self, input: &mut Input<'a>) -> Result<Option<&'a [u8]>, FrameError> {
+        if input.refuses() {
+            return Ok(None);
+        }
         let Some(header) = input.bytes().get(..self.header) else {
             return Ok(payload(input, self.header, 0)); // waits
         };
@@ -271,7 +275,8 @@ impl Varint {
     }
 
     /// Consumes one frame, and answers its payload; `None` if it is not complete: then the next
-    /// call comes when it is, or with the next byte of its length.
+    /// call comes when it is, or with the next byte of its length. `None` as well while the connection
+    /// [rests](Input::is_resting).
     ///
     /// # Errors
     ///
@@ -293,6 +298,9 @@ impl Varint {
     /// }
     /// ```
     pub fn next<'a>(&self, input: &mut Input<'a>) -> Result<Option<&'a [u8]>, FrameError> {
+        if input.refuses() {
+            return Ok(None);
+        }
         match read_varint(input.bytes())? {
             Some((len, header)) => Ok(payload(input, header, within(len, self.max)?)),
             None => Ok(payload(input, input.len(), 1)), // waits for one byte more
@@ -372,10 +380,10 @@ fn within(len: u64, max: usize) -> Result<usize, FrameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Wait;
+    use crate::input::{AWAKE, Wait};
 
     fn input(window: &[u8]) -> Input<'_> {
-        Input::new(window, 0, Wait::Nothing)
+        Input::new(window, 0, Wait::Nothing, &AWAKE)
     }
 
     /// A stream of that length and no payload.

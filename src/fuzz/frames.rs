@@ -7,7 +7,7 @@ use std::io;
 
 use super::Source;
 use crate::frame::{Delimited, Fixed, FrameError, LengthPrefixed, Varint};
-use crate::input::{Input, Leftover, Wait};
+use crate::input::{AWAKE, Input, Leftover, Wait};
 use crate::kernel::Rng;
 
 /// How frames are marked: what a decoder is made from, open to look at.
@@ -90,7 +90,7 @@ impl Codec<'_> {
             }
             loop {
                 let window = leftover.bytes().to_vec();
-                let mut input = Input::new(&window, leftover.seen, leftover.wait);
+                let mut input = Input::new(&window, leftover.seen, leftover.wait, &AWAKE);
                 decoded.error = self.serve(&mut input, style, &mut decoded.frames).err();
                 calls += 1;
                 let (consumed, wait) = input.finish();

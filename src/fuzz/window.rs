@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::context::{Conn, Context};
 use crate::handler::Handler;
 use crate::id::{ConnId, Origin};
-use crate::input::{Input, Leftover, Wait};
+use crate::input::{AWAKE, Input, Leftover, Wait};
 use crate::sim::{Profile, Sim};
 
 /// What a handler said last, as the documentation of [`Input`] has it.
@@ -32,7 +32,7 @@ enum Word {
 impl From<Wait> for Word {
     fn from(wait: Wait) -> Self {
         match wait {
-            Wait::Nothing => Word::Nothing,
+            Wait::Nothing | Wait::NotNow => Word::Nothing,
             Wait::Line | Wait::Delimiter(_) => Word::More,
             Wait::Bytes(n) => Word::Bytes(n),
         }
@@ -222,7 +222,7 @@ pub fn input(bytes: &[u8]) {
         assert_eq!(leftover.bytes(), &stream[reader.position..arrived]);
         while leftover.is_enough(leftover.len()) && reader.is_due(leftover.len(), false) {
             let window = leftover.bytes().to_vec();
-            let mut input = Input::new(&window, leftover.seen, leftover.wait);
+            let mut input = Input::new(&window, leftover.seen, leftover.wait, &AWAKE);
             reader.call(&mut input, false);
             let (consumed, wait) = input.finish();
             assert_eq!((consumed, Word::from(wait)), (reader.consumed, reader.word));

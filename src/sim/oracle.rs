@@ -259,6 +259,8 @@ pub(super) struct Oracle {
     denies: bool,
     /// All together may hold so little that it comes to that.
     is_crowded: bool,
+    /// The longest answer of a handler that asks for no room, and sends to nobody else.
+    naive: Option<usize>,
     /// Nothing may be lost, and no deadline may end anybody.
     pub(super) tidy: bool,
 }
@@ -308,6 +310,7 @@ impl Oracle {
             opened: 0,
             closed: 0,
             callbacks: 0,
+            naive: None,
             tidy,
         }
     }
@@ -407,8 +410,8 @@ impl Oracle {
         let Some(Some(ledger)) = self.ledgers.get_mut(link as usize) else { return };
         let queued = queued(ledger, &net, link);
         drop(net);
-        let rests = if self.is_crowded { limits.output_low } else { limits.output_high };
-        ledger.may_drain |= queued > rests;
+        let rests = if self.is_crowded { limits.output_low + 1 } else { limits.output_high };
+        ledger.may_drain |= queued >= rests;
         ledger.above_low |= queued > limits.output_low;
         let open = ledger.cause.is_none() && cx.is_open(ledger.id);
         let said = cx.queued(ledger.id);
@@ -555,6 +558,8 @@ impl Oracle {
         let ledger = self.ledger(link);
         let (twice, paused, resting) = (ledger.eof, ledger.paused, ledger.resting);
         let owed = ledger.repeat_owed();
+        let (_, left, word) = ledger.last;
+        let waits = left > 0 && word == Word::None && queued > low && !dipped;
         ledger.eof = true;
         ledger.last = (0, 0, Word::None);
         if early || unread > 0 {
@@ -567,7 +572,7 @@ impl Oracle {
         if paused || (resting && !full_duplex && queued > low && !dipped && !has_failed(cx, id)) {
             self.complain(format!("on_eof of #{link} while it does not read"));
         }
-        if owed {
+        if owed || (waits && !has_failed(cx, id)) {
             self.complain(format!("again: on_eof of #{link} before all was offered"));
         }
     }

@@ -55,6 +55,8 @@ struct World {
     /// For the random handler.
     size: usize,
     wild: u32,
+    /// An answer is so much longer than the line.
+    answers: usize,
     /// In so many of a thousand callbacks the handler panics.
     panics: u32,
     unix: bool,
@@ -132,6 +134,7 @@ impl World {
             slow: *rng.pick(&[10_000, 1_000_000, 20_000_000]),
             size: if bulk { 9000 } else { rng.size(1, 120) },
             wild: if rng.chance(300) { 0 } else { *rng.pick(&[20, 100, 400]) },
+            answers: 0,
             panics: 0,
             unix: rng.chance(200),
             mail: None,
@@ -313,6 +316,11 @@ impl Play {
             world.panics = *panics.pick(&[3, 30, 200]);
             world.config = world.config.isolate_panics(true);
         }
+        // And another.
+        let mut answers = Rng::new(seed ^ 0xA115_3E55);
+        if answers.chance(500) {
+            world.answers = *answers.pick(&[10, 100, 400]);
+        }
         // Last, and from a stream of its own: worlds without datagrams are what they were.
         world.mail = Mailing::draw(seed, world.tidy);
         if let Some(mail) = &mut world.mail {
@@ -341,6 +349,7 @@ impl Play {
         let oracle = Oracle::new(self.kernel.clone(), limits, logs, self.world.tidy);
         let World { kind, size, wild, .. } = self.world;
         let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild)
+            .answers(self.world.answers)
             .panics(Rng::new(self.seed), self.world.panics);
         // A stream of its own, too.
         let rash = Rng::new(self.seed ^ 0x00AB_0127);
@@ -448,11 +457,14 @@ impl Play {
         } else {
             Temper::any(&mut self.rng, total, slow)
         };
-        if tidy
-            && matches!(self.world.kind, Kind::Broadcaster(_))
-            && temper.reads == Reads::AfterSending
-        {
-            // What others are sent comes to it, too: it would stop itself, by design.
+        // More comes to it than it sends: what others are sent, or an answer that fills all room.
+        let much = match self.world.kind {
+            Kind::Broadcaster(_) | Kind::Streamer(_) => true,
+            Kind::Lines(_) => self.world.answers > 0,
+            Kind::Echo(_) | Kind::Random => false,
+        };
+        if tidy && much && temper.reads == Reads::AfterSending {
+            // It would stop itself, by design.
             temper.reads = Reads::All;
         }
         let to: Address = to.parse().expect("it is an address");

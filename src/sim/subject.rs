@@ -22,6 +22,9 @@ use crate::ticks::Tick;
 
 mod letters;
 
+/// A line of the peers, with its end.
+const LINE_MAX: usize = 31;
+
 /// Where a handler may connect to: two servers that answer, one that never does, and nobody.
 pub(super) const OUTSIDE: [&str; 5] =
     ["10.9.0.1:80", "unix:/run/outside", "10.9.0.2:80", "10.9.0.3:80", "unix:/run/nobody"];
@@ -54,6 +57,8 @@ pub(super) struct Subject {
     wild: u32,
     /// Sends its input from where it lies, in pieces.
     in_place: bool,
+    /// So much longer than a line is the answer to it.
+    more: usize,
     /// So many connects more.
     connects: u32,
     /// Periodic timers that were set.
@@ -81,6 +86,7 @@ impl Subject {
         let in_place = rng.chance(500);
         Subject {
             in_place,
+            more: 0,
             oracle,
             kind,
             rng,
@@ -95,6 +101,15 @@ impl Subject {
             rash: None,
             desk: None,
         }
+    }
+
+    /// Answers each line with so many bytes more.
+    pub(super) fn answers(mut self, more: usize) -> Self {
+        if matches!(self.kind, Kind::Lines(_)) {
+            self.more = more;
+            self.oracle.answers(LINE_MAX + more);
+        }
+        self
     }
 
     /// Panics in so many of a thousand callbacks from now on.
@@ -388,34 +403,55 @@ impl Subject {
         }
     }
 
+    /// Whether messages are held back, which they are while too much is owed.
+    fn rests(&mut self, conn: &Conn<'_>, link: u32, input: &Input<'_>) -> bool {
+        let rests = input.is_resting();
+        if conn.is_open() {
+            self.oracle.rests(link, rests);
+        }
+        rests
+    }
+
     /// A line, which must be the first there is.
-    fn line(&mut self, input: &mut Input<'_>) -> Option<Vec<u8>> {
+    fn line(&mut self, conn: &Conn<'_>, link: u32, input: &mut Input<'_>) -> Option<Vec<u8>> {
+        if self.rests(conn, link, input) {
+            if input.line().is_some() {
+                self.oracle.complain(format!("promise 5: #{link} rests and is given a line"));
+            }
+            return None;
+        }
         let there = input.bytes().split_inclusive(|b| *b == b'\n').next();
         let there = there.and_then(|line| line.strip_suffix(b"\n")).map(<[u8]>::to_vec);
-        let line = input.line().map(<[u8]>::to_vec);
-        if line != there {
-            self.oracle.complain(format!("line() is {line:?}, and there is {there:?}"));
+        let told = input.line().map(<[u8]>::to_vec);
+        if told != there {
+            self.oracle.complain(format!("line() is {told:?}, and there is {there:?}"));
         }
-        line
+        told
     }
 
     /// What the random one does with its input. Answers what it consumed, and its last word.
     fn nibble(&mut self, conn: &mut Conn<'_>, link: u32, input: &mut Input<'_>) -> (usize, Word) {
         let before = input.len();
         let mut word = Word::None;
+        // It was not to have more, and has not taken anything since.
+        let mut refused = false;
         for _ in 0..self.rng.within(1, 3) {
             match self.rng.below(8) {
                 0 | 1 => {
-                    word = Word::None;
+                    (word, refused) = (Word::None, false);
                     let all = input.take_all().to_vec();
                     self.send(conn, link, &all);
                 }
                 2 | 3 => {
-                    word = if self.line(input).is_none() { Word::Line } else { Word::None };
+                    refused = input.is_resting();
+                    let none = self.line(conn, link, input).is_none();
+                    word = if none && !refused { Word::Line } else { Word::None };
                 }
                 4 => {
                     let n = self.rng.size(0, before + 4);
+                    refused = self.rests(conn, link, input);
                     match input.take(n) {
+                        None if refused => word = Word::None,
                         None => word = Word::Bytes(n),
                         Some(piece) => {
                             word = Word::None;
@@ -427,14 +463,15 @@ impl Subject {
                     }
                 }
                 5 => {
-                    word = Word::None;
+                    (word, refused) = (Word::None, false);
                     let n = self.rng.size(0, input.len());
                     input.consume(n);
                 }
                 6 => {
                     let n = self.rng.size(0, before + 4);
                     input.wait_for(n);
-                    word = if n > input.len() { Word::Bytes(n) } else { Word::None };
+                    let waits = n > input.len() && !refused;
+                    word = if waits { Word::Bytes(n) } else { Word::None };
                 }
                 _ => {}
             }
@@ -492,8 +529,8 @@ impl Subject {
                     if self.in_place {
                         // Without its end: the pieces are no neighbours.
                         let there = input.bytes();
-                        let Some(taken) = self.line(input) else {
-                            word = Word::Line;
+                        let Some(taken) = self.line(conn, link, input) else {
+                            word = if input.is_resting() { Word::None } else { Word::Line };
                             break;
                         };
                         if conn.is_open() {
@@ -502,20 +539,21 @@ impl Subject {
                         }
                         continue;
                     }
-                    let Some(mut taken) = self.line(input) else {
-                        word = Word::Line;
+                    let Some(mut taken) = self.line(conn, link, input) else {
+                        word = if input.is_resting() { Word::None } else { Word::Line };
                         break;
                     };
+                    taken.resize(taken.len() + self.more, b'.');
                     taken.push(b'\n');
                     self.send(conn, link, &taken);
                 }
             }
             Kind::Broadcaster(more) => {
-                while let Some(mut line) = self.line(input) {
+                while let Some(mut line) = self.line(conn, link, input) {
                     line.resize(line.len() + more, b'.');
                     self.broadcast(conn.cx(), line.into());
                 }
-                word = Word::Line;
+                word = if input.is_resting() { Word::None } else { Word::Line };
             }
             Kind::Streamer(total) => {
                 if input.seen() == 0 && session.left == usize::MAX {

@@ -14,6 +14,7 @@
 
 mod accept_path;
 mod again;
+mod answers;
 mod backpressure;
 mod bounded;
 mod datagrams;

@@ -87,7 +87,12 @@ impl Account<'_> {
                 let (_, kept, word) = ledger.last;
                 kept >= limits.input_max || matches!(word, Word::Bytes(n) if n > limits.input_max)
             }
-            CloseReason::OutputLimit => owed > limits.output_max as u64,
+            CloseReason::OutputLimit => {
+                let fits = |most| limits.output_high + most <= limits.output_max;
+                let naive = self.oracle.naive.is_some_and(fits);
+                unless(naive, "promise 5: its own answers passed the limit, one by one")?;
+                owed > limits.output_max as u64
+            }
             CloseReason::BufferedLimit => self.oracle.is_crowded && self.holds(),
             CloseReason::Reclaimed => {
                 let wait = limits.reclaim_idle.map_or(u64::MAX, nanos);

@@ -112,7 +112,7 @@ impl Oracle {
                 wrong = Some(format!("promise 4: #{link} owes {queued} bytes and is open"));
             }
             let dipped = std::mem::take(&mut net.links[link].dipped);
-            if queued > limits.output_high {
+            if queued >= limits.output_high {
                 ledger.resting = true;
                 ledger.may_drain = true;
                 ledger.crossed = open && !ledger.finishing && !failed;

@@ -49,8 +49,28 @@ impl Oracle {
         let owed = self.owed(link);
         let limits = self.limits.clone();
         let ledger = self.ledger(link);
-        ledger.may_drain |= owed > limits.output_high;
+        ledger.may_drain |= owed >= limits.output_high;
         ledger.above_low |= owed > limits.output_low;
+    }
+
+    /// No answer of the handler is longer, and it asks for no room.
+    pub(in crate::sim) fn answers(&mut self, most: usize) {
+        self.naive = Some(most);
+    }
+
+    /// The input of a call says whether messages are held back.
+    pub(in crate::sim) fn rests(&mut self, link: u32, rests: bool) {
+        let owed = self.owed(link);
+        let (low, high) = (self.limits.output_low, self.limits.output_high);
+        let full_duplex = self.ledger(link).full_duplex;
+        if rests && (owed <= low || full_duplex) {
+            self.complain(format!(
+                "promise 1: #{link} owes {owed} bytes, and messages are held back"
+            ));
+        }
+        if !rests && owed >= high && !full_duplex {
+            self.complain(format!("promise 5: #{link} owes {owed} bytes, and is given messages"));
+        }
     }
 
     pub(in crate::sim) fn wish(&mut self, cx: &Context, link: u32) {
