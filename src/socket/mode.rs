@@ -81,3 +81,32 @@ fn change(path: &Path, _: impl Fn(&Metadata) -> bool, mode: u32) -> io::Result<(
 fn taken_away() -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, "the path was taken away at once")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Trap 53: what stands at the path instead of the socket that was made, a link above all, keeps
+    /// its mode.
+    #[test]
+    fn a_link_that_has_taken_the_paths_place_is_not_followed() {
+        let name = format!("wouldblock-mode-link-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        let (path, precious) = (folder.join("socket"), folder.join("precious"));
+        let bind = |path: &Path| std::os::unix::net::UnixListener::bind(path).unwrap();
+        let (_made, _precious) = (bind(&path), bind(&precious));
+        std::fs::set_permissions(&precious, Permissions::from_mode(0o600)).unwrap();
+        let made = std::fs::symlink_metadata(&path).unwrap().ino();
+        std::fs::rename(&path, folder.join("away")).unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        let error = complete(&path, |found| found.ino() == made, Some(0o666)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        // Nor where the look before was in time, and the change is not.
+        assert!(change(&path, |found| found.ino() == made, 0o666).is_err());
+        let mode = std::fs::metadata(&precious).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
