@@ -154,7 +154,7 @@ impl Oracle {
         let full = cx.core.conns.len() >= self.limits.connections;
         let since = net.accept_failed_at.unwrap_or(0);
         let (now, kept) = (&cx.core.limits, &self.limits);
-        if cx.buffered() <= kept.buffered_max / 2 && now.rest_above != kept.output_high {
+        if cx.buffered() <= kept.buffered_max / 2 && now.rest_at != kept.output_high {
             let what = "promise 5: there is memory again, and who owes little is not read from";
             wrong = Some(what.into());
         }
