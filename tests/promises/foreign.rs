@@ -177,3 +177,70 @@ print("ok" if n == 16 << 20 else n)
     );
     server.end();
 }
+
+/// One command of Redis's protocol at the beginning of `bytes`, if it is complete: its words, and how
+/// long it is.
+fn command(bytes: &[u8]) -> Option<(Vec<&[u8]>, usize)> {
+    let mut at = 0;
+    let mut number = |mark: u8, skip: usize| {
+        let line = bytes.get(at + skip..)?;
+        let end = line.iter().position(|byte| *byte == b'\n')?;
+        assert_eq!(line[0], mark, "it speaks another protocol");
+        let number: usize = str::from_utf8(&line[1..end]).ok()?.trim_end().parse().ok()?;
+        at += skip + end + 1;
+        Some((number, at))
+    };
+    let (count, mut end) = number(b'*', 0)?;
+    let mut skip = 0;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let (len, begin) = number(b'$', skip)?;
+        words.push(bytes.get(begin..begin + len)?);
+        skip = len + 2;
+        end = begin + skip;
+    }
+    (end <= bytes.len()).then_some((words, end))
+}
+
+/// Promise 5: a server that answers in a plain loop, asked for a thousand answers of 10,000 bytes at
+/// once by Redis's own benchmark.
+#[test]
+fn redis_benchmark_gets_large_answers_to_a_thousand_questions_at_once() {
+    if !has("redis-benchmark", "--version") {
+        return;
+    }
+    let mut values = std::collections::HashMap::new();
+    let script = echo().on_data(move |conn, input| {
+        while let Some((words, len)) = command(input.bytes()) {
+            if input.take(len).is_none() {
+                break;
+            }
+            match words[..] {
+                [b"SET", key, value] => {
+                    values.insert(key.to_vec(), value.to_vec());
+                    conn.send(b"+OK\r\n");
+                }
+                [b"GET", key] => {
+                    let value = values.get(key).map_or(&b""[..], |value| value);
+                    conn.send(format!("${}\r\n", value.len()));
+                    conn.send(value);
+                    conn.send(b"\r\n");
+                }
+                _ => conn.send(b"-ERR unknown command\r\n"),
+            }
+        }
+        Ok(())
+    });
+    let server = Server::start(script, Config::default());
+    let output = Command::new("timeout")
+        .args(["60", "redis-benchmark", "-h", "127.0.0.1", "-p", &server.addr.port().to_string()])
+        .args(["-P", "1000", "-d", "10000", "-t", "get,set", "-n", "20000", "-c", "10", "--csv"])
+        .output()
+        .unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains("\"SET\"") && out.contains("\"GET\""), "{out}{err}");
+    let stats = server.end();
+    assert_eq!(stats.closed.output_limit, 0, "{stats:?}");
+}
