@@ -39,7 +39,8 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`read_buffer`](Self::read_buffer) | 256 KiB | the same | the most one read takes; a longer datagram is truncated | larger ones were measured to bring nothing |
 /// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the same | the rest is accepted next turn | less than a millisecond |
 /// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the same | the rest is received next turn | about what one read of a stream costs |
-/// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | the same | one more to send is dropped, the call says `WouldBlock` | as much as the kernel's own buffer |
+/// | [`datagrams_queued`](Self::datagrams_queued) | 256 KiB | the same | of the receiver that most waits for, the newest is dropped | as much as the kernel's own buffer |
+/// | [`datagram_wait`](Self::datagram_wait) | 10 s | the same | a datagram that has waited for so long is dropped | as `connect`: a receiver that is busy comes back, one that is stuck does not |
 /// | [`posts_queued`](Self::posts_queued) | 65,536 | the same | a post is given back as `Full` | one for each connection |
 /// | [`first_byte`](Self::first_byte) | none | 10 s | accepted and silent for so long: ends with `FirstByte` | a lost packet is sent again after 1, 3 and 7 s |
 /// | [`progress_min`](Self::progress_min) | none | 4 KiB in 30 s | owing, and fewer bytes moved in the window: ends with `TooSlow` | a short request takes one packet; 137 bytes a second is less than any modem |
@@ -80,6 +81,7 @@ pub struct Config {
     pub(crate) accepts_per_turn: usize,
     pub(crate) datagrams_per_turn: usize,
     pub(crate) datagrams_queued: usize,
+    pub(crate) datagram_wait: Duration,
     pub(crate) posts_queued: usize,
     pub(crate) first_byte: Option<Duration>,
     pub(crate) progress_min: Option<(usize, Duration)>,
@@ -107,6 +109,7 @@ impl Default for Config {
             accepts_per_turn: 64,
             datagrams_per_turn: 64,
             datagrams_queued: 256 << 10,
+            datagram_wait: Duration::from_secs(10),
             posts_queued: 65_536,
             first_byte: None,
             progress_min: None,
@@ -315,12 +318,22 @@ impl Config {
     }
 
     /// How many bytes of datagrams may wait in one socket to be sent, when the kernel takes no more.
-    /// Each counts with 64 bytes beside its payload, and each receiver that a Unix socket keeps
-    /// waiting with 512. One more is dropped: the newest, and the call that sends it says
-    /// `WouldBlock`. 0: none waits. Default 256 KiB.
+    /// Each counts with 64 bytes beside its payload, and each Unix receiver that is waited for with
+    /// 512. Above, the receiver that most bytes wait for loses the newest of its datagrams, so that one
+    /// that never reads takes nothing away from the others. If that is the very receiver which is sent
+    /// to (or the socket is one of UDP, where all wait together), the call says `WouldBlock`. 0: none
+    /// waits. Default 256 KiB.
     #[must_use]
     pub fn datagrams_queued(mut self, bytes: usize) -> Self {
         self.datagrams_queued = bytes;
+        self
+    }
+
+    /// How long a datagram may wait to be sent: then it is dropped, and counted
+    /// ([`Stats::datagrams_expired`](crate::Stats::datagrams_expired)). Default 10 s.
+    #[must_use]
+    pub fn datagram_wait(mut self, wait: Duration) -> Self {
+        self.datagram_wait = wait;
         self
     }
 
@@ -515,6 +528,7 @@ impl Config {
             accepts_per_turn: self.accepts_per_turn,
             datagrams_per_turn: self.datagrams_per_turn,
             datagrams_queued: self.datagrams_queued,
+            datagram_wait: self.datagram_wait,
             first_byte: self.first_byte,
             progress_min: self.progress_min.filter(|(bytes, _)| *bytes > 0),
             idle: self.idle,
@@ -545,6 +559,7 @@ pub(crate) struct Limits {
     pub(crate) accepts_per_turn: usize,
     pub(crate) datagrams_per_turn: usize,
     pub(crate) datagrams_queued: usize,
+    pub(crate) datagram_wait: Duration,
     pub(crate) first_byte: Option<Duration>,
     pub(crate) progress_min: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
@@ -581,7 +596,7 @@ mod tests {
             assert!(text.contains(&format!("/// | [`{name}`](Self::{name}) | ")), "{name}");
             rows += 1;
         }
-        assert_eq!(rows, 22);
+        assert_eq!(rows, 23);
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! Datagrams: what one socket has received, and what waits in it to be sent.
 //!
 //! A datagram goes out whole or not at all, and what the kernel does not take at once waits in the
-//! [`Outbox`], with a bound; when that is full the newest is dropped. Three kinds of "not now" are
-//! told apart, for what follows each is different:
+//! [`Outbox`], with a bound. What is waited for is a lane: a Unix receiver, or the socket itself. When
+//! the outbox is full, the lane that holds most loses its newest, so a receiver that never reads fills
+//! its share and no more. Nothing waits longer than [`datagram_wait`](crate::Config::datagram_wait).
+//! Three kinds of "not now" are told apart, for what follows each is different:
 //!
 //! * UDP's WouldBlock: our send buffer is full, and the writable edge follows.
-//! * `ENOBUFS`, `ENOMEM`: a shortage of which no event tells the end: a deadline (trap 49).
+//! * `ENOBUFS`, `ENOMEM`: a shortage of which no event tells the end: a deadline (trap 49). It may be
+//!   one datagram's alone (the fragments of a large one do not fit in the send buffer): by UDP what
+//!   is for others is sent past it, and after so many tries it is dropped.
 //! * A Unix receiver's WouldBlock: *its* queue is full. The others are sent past it; what is for it
 //!   keeps its order and is tried again by a deadline that grows. Edges say nothing here: a send
 //!   that fails so makes one of its own (it frees what it had allocated), and would feed itself.
 //!
 //! It decides and counts; the system call is lent to it. Read next: `core/datagram.rs`, which acts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -26,6 +30,10 @@ use crate::readiness::Readiness;
 use crate::stats::Stats;
 use crate::timers::Stamp;
 
+use lane::{Lane, Waiting};
+
+mod lane;
+
 /// What a datagram that waits costs beside its payload.
 const ENTRY: usize = 64;
 /// What a receiver that is waited for costs.
@@ -35,6 +43,12 @@ const RETRY_MIN: Duration = Duration::from_millis(1);
 const RETRY_MAX: Duration = Duration::from_millis(100);
 /// When a shortage of the kernel is tried again.
 const SHORTAGE: Duration = Duration::from_millis(10);
+/// So many times in all, for one datagram.
+const TRIES: u8 = 16;
+/// So many datagrams of UDP that meet a shortage are passed over at a time.
+const PASSED: usize = 8;
+/// One that has been tried so often keeps nobody from leaving.
+const HOPELESS: u8 = 3;
 /// So many are sent to one receiver before it is another's turn.
 const BATCH: usize = 16;
 /// So many receives may fail in a row before the socket rests.
@@ -85,6 +99,8 @@ pub(crate) struct DatagramSocket {
     /// On the run queue.
     pub(crate) queued: bool,
     pub(crate) outbox: Outbox,
+    /// The poll tells when there is room to send.
+    pub(crate) watches_room: bool,
     /// The moment of its entry among the deadlines; `NEVER`: none.
     pub(crate) armed: Stamp,
     /// How many more it receives once shutdown has begun, unless it is found empty before: 0 then.
@@ -97,14 +113,22 @@ pub(crate) struct DatagramSocket {
 
 impl DatagramSocket {
     /// `queue_max`: bytes that may wait to be sent.
-    pub(crate) fn new(bound: Bound, address: Address, queue_max: usize) -> Self {
-        let outbox = Outbox::new(address.ip().is_none(), bound.peer.is_some(), queue_max);
+    /// `wait_max`: how long each may.
+    pub(crate) fn new(
+        bound: Bound,
+        address: Address,
+        queue_max: usize,
+        wait_max: Duration,
+    ) -> Self {
+        let is_connected = bound.peer.is_some();
+        let outbox = Outbox::new(address.ip().is_none(), is_connected, queue_max, wait_max);
         DatagramSocket {
             bound,
             address,
             readiness: Readiness::EMPTY,
             queued: false,
             outbox,
+            watches_room: false,
             armed: Stamp::NEVER,
             last: LAST,
             failures: 0,
@@ -196,30 +220,12 @@ pub(crate) struct Outbox {
     /// What all of it costs, and may cost.
     bytes: usize,
     max: usize,
+    /// How long one may wait.
+    wait_max: Duration,
+    /// So many that meet a shortage are passed over at a time; 1: the order is kept.
+    passing: usize,
     /// Whether ICMP's errors are told by calls that have nothing to do with them: connected UDP.
     is_told_by_icmp: bool,
-}
-
-/// What waits for one thing.
-#[derive(Debug)]
-struct Lane {
-    waiting: VecDeque<Waiting>,
-    /// When it is tried again; `NEVER`: by the edge alone.
-    retry: Stamp,
-    /// How long it waits the next time.
-    wait: Duration,
-    /// It waits for a shortage to end: an edge does not tell that.
-    is_short: bool,
-    /// The flush in which it had its last turn.
-    served: u64,
-}
-
-/// One datagram.
-#[derive(Debug)]
-struct Waiting {
-    /// `None`: to where the socket is connected, or the lane goes.
-    to: Option<Address>,
-    payload: Box<[u8]>,
 }
 
 /// What a send came to.
@@ -233,37 +239,11 @@ enum Answer {
     Refused(io::Error),
 }
 
-impl Lane {
-    /// `served`: the present flush.
-    fn new(served: u64) -> Self {
-        Lane {
-            waiting: VecDeque::new(),
-            retry: Stamp::NEVER,
-            wait: RETRY_MIN,
-            is_short: false,
-            served,
-        }
-    }
-
-    /// Nothing more can be sent now. `by_time`: no edge tells when.
-    fn block(&mut self, is_short: bool, by_time: bool, now: Stamp) {
-        self.is_short = is_short;
-        if is_short {
-            self.retry = now.after(SHORTAGE);
-        } else if by_time {
-            self.retry = now.after(self.wait);
-            self.wait = (self.wait * 2).min(RETRY_MAX);
-        } else {
-            self.retry = Stamp::NEVER;
-        }
-    }
-}
-
 impl Outbox {
     /// `is_unix`: each receiver has a queue of its own in the kernel.
-    pub(crate) fn new(is_unix: bool, is_connected: bool, max: usize) -> Self {
+    pub(crate) fn new(is_unix: bool, is_connected: bool, max: usize, wait_max: Duration) -> Self {
         Outbox {
-            common: Lane::new(0),
+            common: Lane::new(0, 0),
             edge: false,
             by_receiver: is_unix,
             lanes: BTreeMap::new(),
@@ -271,6 +251,8 @@ impl Outbox {
             flushes: 0,
             bytes: 0,
             max,
+            wait_max,
+            passing: if is_unix { 1 } else { PASSED },
             is_told_by_icmp: is_connected && !is_unix,
         }
     }
@@ -279,8 +261,8 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// `WouldBlock`: there is no room in the queue, and the datagram is dropped; else what the
-    /// kernel said.
+    /// `WouldBlock`: what waits for the same thing has its share of the queue already, and the
+    /// datagram is dropped; else what the kernel said.
     pub(crate) fn send(
         &mut self,
         payload: &[u8],
@@ -290,7 +272,7 @@ impl Outbox {
         kernel: impl FnMut(&[u8], Option<&Address>) -> io::Result<()>,
     ) -> io::Result<()> {
         if self.has_waiting_for(to) {
-            return self.queue(payload, to, stats);
+            return self.queue(payload, to, now, stats);
         }
         let is_short = match self.transmit(payload, to, stats, kernel) {
             Answer::Taken => return Ok(()),
@@ -298,11 +280,11 @@ impl Outbox {
             Answer::Full => false,
             Answer::Short => true,
         };
-        self.queue(payload, to, stats)?;
+        self.queue(payload, to, now, stats)?;
         if let Some(to) = to.filter(|_| self.by_receiver) {
             let lane = self.lanes.get_mut(to).expect("just queued there");
             lane.block(is_short, true, now);
-            self.next_lane = self.next_lane.min(lane.retry);
+            self.next_lane = self.next_lane.min(lane.next_try());
         } else {
             self.edge = false;
             self.common.block(is_short, self.by_receiver, now);
@@ -320,8 +302,11 @@ impl Outbox {
     ) {
         let mut left = most;
         if self.is_common_due(now) {
-            let mut lane = std::mem::replace(&mut self.common, Lane::new(0));
+            let mut lane = std::mem::replace(&mut self.common, Lane::new(0, 0));
             let by_time = self.by_receiver;
+            if self.edge && !lane.is_short {
+                lane.retry = now;
+            }
             self.edge = false;
             let batch = left;
             self.flush_lane(&mut lane, None, batch, &mut left, by_time, now, stats, &mut kernel);
@@ -332,7 +317,7 @@ impl Outbox {
         }
         self.flushes += 1;
         // Who has waited longest for a turn comes first.
-        let due = self.lanes.iter().filter(|(_, lane)| lane.retry <= now);
+        let due = self.lanes.iter().filter(|(_, lane)| lane.next_try() <= now);
         let mut due: Vec<_> = due.map(|(to, lane)| (lane.served, to.clone())).collect();
         due.sort_unstable();
         for (_, to) in due {
@@ -348,7 +333,11 @@ impl Outbox {
                 self.lanes.insert(to, lane);
             }
         }
-        self.next_lane = self.lanes.values().map(|lane| lane.retry).min().unwrap_or(Stamp::NEVER);
+        self.find_next_lane();
+    }
+
+    fn find_next_lane(&mut self) {
+        self.next_lane = self.lanes.values().map(Lane::next_try).min().unwrap_or(Stamp::NEVER);
     }
 
     /// Sends of one lane, until it is empty, blocked, or has had its batch.
@@ -364,24 +353,53 @@ impl Outbox {
         stats: &mut Stats,
         kernel: &mut impl FnMut(&[u8], Option<&Address>) -> io::Result<()>,
     ) {
+        while lane.waiting.front().is_some_and(|first| first.until <= now) {
+            self.bytes -= lane.remove(0);
+            stats.datagrams_dropped += 1;
+            stats.datagrams_expired += 1;
+        }
+        if lane.retry > now {
+            return;
+        }
         // Due again at once, if it is its batch that ends it.
         lane.retry = now;
         lane.is_short = false;
+        // Whose datagrams have met a shortage, and so what is for them keeps its order.
+        let mut short: Vec<Option<Address>> = Vec::new();
+        let mut at = 0;
         for _ in 0..batch.min(*left) {
-            let Some(first) = lane.waiting.front() else { return };
+            let Some(one) = lane.waiting.get_mut(at) else { break };
             *left -= 1;
-            match self.transmit(&first.payload, to.or(first.to.as_ref()), stats, &mut *kernel) {
+            if self.passing < usize::MAX && short.contains(&one.to) {
+                at += 1;
+                continue;
+            }
+            match self.transmit(&one.payload, to.or(one.to.as_ref()), stats, &mut *kernel) {
                 Answer::Taken => lane.wait = RETRY_MIN,
                 Answer::Full => return lane.block(false, by_time, now),
-                Answer::Short => return lane.block(true, by_time, now),
+                Answer::Short if one.tries < TRIES => {
+                    one.tries += 1;
+                    short.push(one.to.clone());
+                    at += 1;
+                    if short.len() >= self.passing {
+                        break;
+                    }
+                    continue;
+                }
+                Answer::Short => {
+                    log::debug!("a datagram that met a shortage each time is dropped");
+                    stats.datagrams_dropped += 1;
+                    stats.datagrams_expired += 1;
+                }
                 Answer::Refused(error) => {
                     log::debug!("a datagram that had waited is dropped: {error}");
                     stats.datagrams_dropped += 1;
                 }
             }
-            if let Some(gone) = lane.waiting.pop_front() {
-                self.bytes -= gone.payload.len() + ENTRY;
-            }
+            self.bytes -= lane.remove(at);
+        }
+        if !short.is_empty() {
+            lane.block(true, by_time, now);
         }
     }
 
@@ -398,6 +416,9 @@ impl Outbox {
         self.edge = true;
         self.common.is_short = false;
         self.next_lane = now;
+        if !self.by_receiver {
+            self.passing = usize::MAX;
+        }
         let waiting = |outbox: &Self| {
             let lanes = outbox.lanes.values().map(|lane| lane.waiting.len());
             outbox.common.waiting.len() + lanes.sum::<usize>()
@@ -414,11 +435,22 @@ impl Outbox {
         }
         let dropped = waiting(self);
         stats.datagrams_dropped += dropped as u64;
-        self.common.waiting.clear();
+        self.common = Lane::new(0, 0);
         self.lanes.clear();
         self.next_lane = Stamp::NEVER;
         self.bytes = 0;
         dropped
+    }
+
+    /// Whether it waits for the kernel to say that there is room again.
+    pub(crate) fn waits_for_room(&self, now: Stamp) -> bool {
+        let lane = &self.common;
+        !lane.waiting.is_empty() && !lane.is_short && !self.is_common_due(now)
+    }
+
+    /// The poll cannot be asked to tell that: it is tried by the clock.
+    pub(crate) fn handle_unwatched(&mut self, now: Stamp) {
+        self.common.block(true, true, now);
     }
 
     /// The kernel says that there is room again.
@@ -433,12 +465,26 @@ impl Outbox {
 
     /// When something is to be tried though nothing happens.
     pub(crate) fn next_try(&self) -> Stamp {
-        let common = if self.common.waiting.is_empty() { Stamp::NEVER } else { self.common.retry };
-        common.min(self.next_lane)
+        self.common.next_try().min(self.next_lane)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.common.waiting.is_empty() && self.lanes.is_empty()
+    }
+
+    /// What waits, in order, and for whom if its lane does not tell: for this receiver, where each has a
+    /// lane.
+    #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "asked by the simulator's oracle"))]
+    pub(crate) fn waiting_for(
+        &self,
+        to: Option<&Address>,
+    ) -> impl Iterator<Item = (Option<&Address>, &[u8])> {
+        let lane = match to {
+            Some(to) if self.by_receiver => self.lanes.get(to),
+            _ => Some(&self.common),
+        };
+        let waiting = lane.into_iter().flat_map(|lane| lane.waiting.iter());
+        waiting.map(|one| (one.to.as_ref(), &*one.payload))
     }
 
     /// Whether what waits may wait for ever: for a receiver who does not read.
@@ -446,9 +492,15 @@ impl Outbox {
         self.by_receiver
     }
 
+    /// Whether what waits meets one shortage after another, which may be its own and never end.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let lane = &self.common;
+        lane.is_short && lane.waiting.front().is_some_and(|first| first.tries >= HOPELESS)
+    }
+
     fn is_common_due(&self, now: Stamp) -> bool {
         let lane = &self.common;
-        !lane.waiting.is_empty() && (lane.retry <= now || self.edge && !lane.is_short)
+        !lane.waiting.is_empty() && (lane.next_try() <= now || self.edge && !lane.is_short)
     }
 
     fn has_waiting_for(&self, to: Option<&Address>) -> bool {
@@ -458,25 +510,72 @@ impl Outbox {
         }
     }
 
-    fn queue(&mut self, payload: &[u8], to: Option<&Address>, stats: &mut Stats) -> io::Result<()> {
+    fn queue(
+        &mut self,
+        payload: &[u8],
+        to: Option<&Address>,
+        now: Stamp,
+        stats: &mut Stats,
+    ) -> io::Result<()> {
         let lane = to.filter(|_| self.by_receiver);
         let is_new = lane.is_some_and(|to| !self.lanes.contains_key(to));
-        let cost = payload.len() + ENTRY + if is_new { LANE } else { 0 };
-        if self.bytes.saturating_add(cost) > self.max {
+        let held = match lane {
+            Some(to) => self.lanes.get(to).map_or(LANE, |lane| lane.bytes),
+            None => self.common.bytes,
+        };
+        let cost = payload.len() + ENTRY;
+        if !self.make_room(held + cost, cost + if is_new { LANE } else { 0 }, stats) {
             stats.datagrams_dropped += 1;
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.bytes += cost;
-        let payload = payload.into();
-        match lane {
-            Some(to) => {
-                let served = self.flushes;
-                let lane = self.lanes.entry(to.clone()).or_insert_with(|| Lane::new(served));
-                lane.waiting.push_back(Waiting { to: None, payload });
+        let (until, served) = (now.after(self.wait_max), self.flushes);
+        let lane = match lane {
+            Some(_) if is_new => {
+                self.bytes += LANE;
+                let to = to.expect("a lane is a receiver's").clone();
+                self.lanes.entry(to).or_insert_with(|| Lane::new(LANE, served))
             }
-            None => self.common.waiting.push_back(Waiting { to: to.cloned(), payload }),
-        }
+            Some(to) => self.lanes.get_mut(to).expect("it is not new"),
+            None => &mut self.common,
+        };
+        let to = to.filter(|_| !self.by_receiver).cloned();
+        lane.waiting.push_back(Waiting { to, payload: payload.into(), until, tries: 0 });
+        lane.bytes += cost;
+        self.bytes += cost;
         Ok(())
+    }
+
+    /// Makes room for `cost` bytes more, of a lane that will hold `share` bytes then: the newest go of
+    /// lanes that hold more. Answers whether there is room; if not, none goes.
+    ///
+    /// It looks at each lane, once for each that goes: at most `max / (LANE + ENTRY)` of them.
+    fn make_room(&mut self, share: usize, cost: usize, stats: &mut Stats) -> bool {
+        let wanted = self.bytes.saturating_add(cost);
+        if wanted <= self.max {
+            return true;
+        }
+        let lanes = || std::iter::once(&self.common).chain(self.lanes.values());
+        let above = lanes().map(|lane| lane.bytes.saturating_sub(share)).sum::<usize>();
+        if above < wanted - self.max {
+            return false;
+        }
+        while self.bytes + cost > self.max {
+            let (to, most) = self.lanes.iter().max_by_key(|(_, lane)| lane.bytes).unzip();
+            let of_common = most.is_none_or(|most| most.bytes < self.common.bytes);
+            let to = to.filter(|_| !of_common).cloned();
+            let lane = match &to {
+                Some(to) => self.lanes.get_mut(to).expect("just found there"),
+                None => &mut self.common,
+            };
+            let Some(newest) = lane.waiting.len().checked_sub(1) else { return false };
+            self.bytes -= lane.remove(newest);
+            stats.datagrams_dropped += 1;
+            if let (Some(to), 0) = (to, newest) {
+                self.lanes.remove(&to);
+                self.bytes -= LANE;
+            }
+        }
+        true
     }
 
     /// One send; two, if the first told of another datagram's fate instead (trap 47).

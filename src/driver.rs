@@ -129,29 +129,66 @@ impl Driver {
         self.watch(acceptor.watched(), token, Interest::READABLE)
     }
 
-    /// Watches a datagram socket.
+    /// Watches a datagram socket for what comes: see [`watch_room`](Self::watch_room) for the rest.
     pub(crate) fn register_datagrams(
         &self,
         socket: &mut Datagrams,
         token: Token,
     ) -> io::Result<()> {
-        self.watch(socket.watched(), token, Interest::READABLE | Interest::WRITABLE)
+        self.watch(socket.watched(), token, Interest::READABLE)
     }
 
-    /// After an error event. mio's poll(2) backend takes an error for the end of a socket, and
-    /// forgets it; that of a datagram socket is about one datagram, and others come.
+    /// Has a datagram socket watched for room to send, too, or no longer: the one interest that is not
+    /// asked once for all. Each datagram that leaves frees room, which would be an event, and so a turn
+    /// for nothing; so it is asked only while something waits for it. If there is room by then, the
+    /// event comes at once.
     ///
     /// # Errors
     ///
     /// As the registering of any socket.
-    pub(crate) fn restore_datagrams(&self, socket: &mut Datagrams, token: Token) -> io::Result<()> {
+    pub(crate) fn watch_room(
+        &self,
+        socket: &mut Datagrams,
+        token: Token,
+        wants: bool,
+    ) -> io::Result<()> {
+        let interest =
+            if wants { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        match (&self.0, socket.watched()) {
+            (World::Real(real), Watched::Source(source)) => {
+                real.poll.registry().reregister(source, mio::Token(token.0), interest)
+            }
+            (World::Sim { .. }, Watched::SimDatagrams(socket)) => {
+                socket.watch_room(wants);
+                Ok(())
+            }
+            (World::Real(_) | World::Sim { .. }, _) => Ok(()),
+        }
+    }
+
+    /// After an error event. mio's poll(2) backend takes an error for the end of a socket, and
+    /// forgets it; that of a datagram socket is about one datagram, and others come. `room`: it was
+    /// watched for that, too.
+    ///
+    /// # Errors
+    ///
+    /// As the registering of any socket.
+    pub(crate) fn restore_datagrams(
+        &self,
+        socket: &mut Datagrams,
+        token: Token,
+        room: bool,
+    ) -> io::Result<()> {
         if !cfg!(mio_unsupported_force_poll_poll) {
             return Ok(());
         }
         if let (World::Real(real), Watched::Source(source)) = (&self.0, socket.watched()) {
             // It fails where there is nothing left to take away.
             let _ = real.poll.registry().deregister(source);
-            return self.register_datagrams(socket, token);
+            self.register_datagrams(socket, token)?;
+            if room {
+                return self.watch_room(socket, token, true);
+            }
         }
         Ok(())
     }

@@ -48,9 +48,12 @@ pub struct Stats {
     /// their way when it was connected: dropped, and not counted as received.
     pub datagrams_stray: u64,
     /// Datagrams to send that were lost: there was no room in the queue (the call said
-    /// `WouldBlock`), the kernel refused them when their turn came, or they still waited when their
-    /// socket closed.
+    /// `WouldBlock`, or what another receiver has too much of made room), they had waited for too long,
+    /// the kernel refused them when their turn came, or they still waited when their socket closed.
     pub datagrams_dropped: u64,
+    /// Of these, those that had waited for [`datagram_wait`](crate::Config::datagram_wait), or were
+    /// tried again and again and met a shortage of memory each time (`ENOBUFS`).
+    pub datagrams_expired: u64,
     /// Errors of datagram sockets that were survived: what ICMP told of earlier datagrams (udp(7)),
     /// and failed receives.
     pub datagram_errors: u64,

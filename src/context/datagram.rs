@@ -40,14 +40,15 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// `WouldBlock`: [`datagrams_queued`](crate::Config::datagrams_queued) bytes wait already, and
-    /// this datagram is dropped: the newest, and it is counted
-    /// ([`Stats::datagrams_dropped`](crate::Stats::datagrams_dropped)). `NotFound`: there is no such
+    /// `WouldBlock`: [`datagrams_queued`](crate::Config::datagrams_queued) bytes wait already, the most
+    /// for this very receiver, and this datagram is dropped and counted
+    /// ([`Stats::datagrams_dropped`](crate::Stats::datagrams_dropped)). (If more wait for another
+    /// receiver of a Unix socket, the newest of those is dropped instead.) `NotFound`: there is no such
     /// socket. `InvalidInput`: an address of another family. Otherwise what the kernel says of this
     /// datagram (sendto(2)): it is too long (`EMSGSIZE`; by IPv4 65,507 bytes fit), there is no
     /// route, broadcast is not [allowed](Bind::broadcast), nobody is bound to that Unix path
     /// (`ConnectionRefused`, `NotFound`). What it says of a datagram that waited is counted as
-    /// dropped.
+    /// dropped, and so is one that has waited for [`datagram_wait`](crate::Config::datagram_wait).
     ///
     /// # Examples
     ///

@@ -36,7 +36,8 @@ impl Core {
             return Err(io::Error::other("too many datagram sockets"));
         }
         let address = bound.socket.local_addr()?;
-        let socket = DatagramSocket::new(bound, address, self.limits.datagrams_queued);
+        let (most, wait) = (self.limits.datagrams_queued, self.limits.datagram_wait);
+        let socket = DatagramSocket::new(bound, address, most, wait);
         let (slot, generation) = self.sockets.insert(socket);
         let id = SocketId::new(self.serial, slot, generation);
         let socket = self.sockets.get_mut(slot, generation).expect("just inserted");
@@ -134,6 +135,16 @@ impl Core {
             return;
         }
         let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
+        let wants = socket.outbox.waits_for_room(self.now);
+        if wants != socket.watches_room {
+            match self.driver.watch_room(&mut socket.bound.socket, id.token(), wants) {
+                Ok(()) => socket.watches_room = wants,
+                Err(error) => {
+                    log::debug!("{}: its room cannot be watched: {error}", socket.address);
+                    socket.outbox.handle_unwatched(self.now);
+                }
+            }
+        }
         if socket.is_runnable(self.now) {
             if !socket.queued {
                 socket.queued = true;
@@ -235,7 +246,7 @@ impl Core {
     }
 
     /// In shutdown, when the last connection is gone: closes the sockets that have been read once
-    /// more, and owe nothing that anybody but a receiver keeps them from.
+    /// more, and owe nothing but what may wait for ever: for a receiver, or for a shortage to end.
     #[cold]
     pub(crate) fn leave_sockets(&mut self) {
         if self.conns.len() > 0 {
@@ -244,7 +255,8 @@ impl Core {
         for id in self.socket_ids() {
             let Some(socket) = self.sockets.get(id.slot, id.generation) else { continue };
             let outbox = &socket.outbox;
-            if socket.last == 0 && (outbox.is_empty() || outbox.waits_for_receivers()) {
+            let may_wait = outbox.waits_for_receivers() || outbox.is_stuck();
+            if socket.last == 0 && (outbox.is_empty() || may_wait) {
                 self.close_socket(id);
             }
         }

@@ -82,9 +82,10 @@ impl Core {
                     };
                     let Some(socket) = sockets.get_mut(slot, generation) else { return };
                     socket.handle_event(news);
+                    let room = socket.watches_room;
                     if news.is_error()
                         && let Err(error) =
-                            driver.restore_datagrams(&mut socket.bound.socket, token)
+                            driver.restore_datagrams(&mut socket.bound.socket, token, room)
                     {
                         log::error!("{}: cannot watch it any more: {error}", socket.address);
                     }

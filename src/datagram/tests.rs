@@ -5,6 +5,9 @@ use std::io::ErrorKind;
 
 use super::*;
 
+/// How long a datagram may wait.
+const WAIT: Duration = Duration::from_secs(10);
+
 /// What the kernel answers next; when the script is over it takes all.
 #[derive(Default)]
 struct Kernel {
@@ -14,6 +17,8 @@ struct Kernel {
     calls: usize,
     /// A receiver whose queue is full.
     full: Option<Address>,
+    /// What it never has memory for.
+    impossible: Option<String>,
 }
 
 impl Kernel {
@@ -25,6 +30,9 @@ impl Kernel {
         self.calls += 1;
         if to.is_some() && to == self.full.as_ref() {
             return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.impossible.as_ref().is_some_and(|never| never.as_bytes() == payload) {
+            return code(Errno::NOBUFS);
         }
         self.script.pop_front().unwrap_or(Ok(()))?;
         let to = to.map_or(String::new(), |to| format!("{to} "));
@@ -55,17 +63,17 @@ impl World {
     }
 
     fn udp(script: impl IntoIterator<Item = io::Result<()>>) -> Self {
-        World::new(Outbox::new(false, false, 1 << 20), Kernel::answering(script))
+        World::new(Outbox::new(false, false, 1 << 20, WAIT), Kernel::answering(script))
     }
 
     fn connected(script: impl IntoIterator<Item = io::Result<()>>) -> Self {
-        World::new(Outbox::new(false, true, 1 << 20), Kernel::answering(script))
+        World::new(Outbox::new(false, true, 1 << 20, WAIT), Kernel::answering(script))
     }
 
     /// Where `full` does not read.
     fn unix(full: &str) -> Self {
         let kernel = Kernel { full: Some(Address::unix(full)), ..Kernel::default() };
-        World::new(Outbox::new(true, false, 1 << 20), kernel)
+        World::new(Outbox::new(true, false, 1 << 20, WAIT), kernel)
     }
 
     fn send(&mut self, payload: &str, to: Option<&Address>) -> io::Result<()> {
@@ -111,7 +119,7 @@ fn udp_waits_for_the_edge_and_keeps_the_order() {
     for payload in ["1", "2", "3", "4"] {
         world.send(payload, None).unwrap();
     }
-    assert_eq!((world.kernel.calls, world.outbox.next_try()), (2, Stamp::NEVER));
+    assert_eq!((world.kernel.calls, world.outbox.next_try()), (2, world.now.after(WAIT)));
     assert!(!world.outbox.is_due(world.now));
     // An edge for nothing.
     world.outbox.handle_writable();
@@ -229,6 +237,158 @@ fn the_queue_is_bounded_whatever_is_in_it() {
     world.send("", None).unwrap();
 }
 
+/// Promise 5: who does not read fills its share and no more. The newest of the lane that holds most make
+/// room for those who hold less, and none goes in vain.
+#[test]
+fn a_deaf_receiver_takes_nothing_from_others() {
+    let to = |path: &str| Address::unix(path);
+    let mut world = World::unix("/none");
+    world.outbox.max = 40_000;
+    // All are full.
+    world.kernel.script = (0..10_000).map(|_| full()).collect();
+    let payload = "0123456789".repeat(10);
+    let mut send = |path: &str| {
+        let result = world.send(&payload, Some(&to(path)));
+        assert!(world.outbox.bytes <= 40_000);
+        result
+    };
+    while send("/deaf").is_ok() {}
+    for _ in 0..30 {
+        send("/honest").unwrap();
+    }
+    // Until both hold the same.
+    let more = (0..1000).take_while(|_| send("/honest").is_ok()).count();
+    assert!(more < 100 && send("/deaf").is_err(), "{more}");
+    let held = |world: &World, path: &str| world.outbox.lanes[&to(path)].bytes;
+    let (deaf, honest) = (held(&world, "/deaf"), held(&world, "/honest"));
+    assert!(deaf.abs_diff(honest) <= 164, "{deaf} {honest}");
+    let dropped = world.stats.datagrams_dropped;
+    // One that would hold most by itself pushes out nothing.
+    let large = "x".repeat(30_000);
+    world.send(&large, Some(&to("/third"))).unwrap_err();
+    assert_eq!((held(&world, "/deaf"), held(&world, "/honest")), (deaf, honest));
+    assert_eq!(world.stats.datagrams_dropped, dropped + 1);
+    // The oldest are there, in order; all that is gone is counted.
+    let waiting = world.outbox.waiting_for(Some(&to("/honest"))).count();
+    world.kernel.script.clear();
+    let before = world.kernel.taken.len();
+    world.end();
+    assert!(world.outbox.is_empty() && world.outbox.bytes == 0 && waiting > 30);
+    assert!(world.kernel.taken.len() - before > 60);
+}
+
+/// Promise 4: every byte that is counted is there, and the reverse, whatever happens in whatever order.
+#[test]
+fn what_waits_is_what_is_counted() {
+    let mut rng = crate::kernel::Rng::new(7);
+    for unix in [true, false] {
+        let mut world = World::new(Outbox::new(unix, false, 8_000, WAIT), Kernel::default());
+        for step in 0..20_000 {
+            if rng.chance(600) {
+                world.kernel.script.push_back(if rng.chance(500) {
+                    full()
+                } else {
+                    code(Errno::NOBUFS)
+                });
+            }
+            let receiver = Address::unix(format!("/{}", rng.below(5)));
+            let to = (unix && rng.chance(800)).then_some(&receiver);
+            match rng.below(8) {
+                0 => world.pass(Duration::from_millis(rng.within(0, 200))),
+                1 => world.flush(rng.size(0, 20)),
+                2 => world.outbox.handle_writable(),
+                3 if rng.chance(10) => world.pass(WAIT),
+                _ => drop(world.send(&"x".repeat(rng.size(0, 900)), to)),
+            }
+            let outbox = &world.outbox;
+            let lanes = || std::iter::once(&outbox.common).chain(outbox.lanes.values());
+            for lane in lanes() {
+                let waiting = lane.waiting.iter().map(Waiting::cost).sum::<usize>();
+                let own = if std::ptr::eq(lane, &raw const outbox.common) { 0 } else { LANE };
+                assert_eq!(lane.bytes, waiting + own, "step {step}");
+                assert!(own == 0 || waiting > 0, "step {step}: an empty lane");
+            }
+            assert_eq!(outbox.bytes, lanes().map(|lane| lane.bytes).sum::<usize>());
+            assert!(outbox.bytes <= 8_000);
+        }
+    }
+}
+
+/// Promise 4: nothing waits for ever, whatever it waits for: an edge, a receiver, the end of a shortage.
+#[test]
+fn what_has_waited_for_too_long_is_dropped() {
+    let mut worlds = [World::udp([full()]), World::unix("/full"), World::connected([full()])];
+    worlds[1].send_to("/full", "1");
+    worlds[0].send("1", Some(&"127.0.0.1:9".parse().unwrap())).unwrap();
+    worlds[2].send("1", None).unwrap();
+    for mut world in worlds {
+        let start = world.now;
+        while world.outbox.next_try() < start.after(WAIT) {
+            world.wait();
+        }
+        assert!(!world.outbox.is_empty());
+        world.now = start.after(WAIT);
+        assert!(world.outbox.is_due(world.now));
+        let calls = world.kernel.calls;
+        world.flush(usize::MAX);
+        assert_eq!(world.kernel.calls, calls, "it is not tried again");
+        assert!(world.outbox.is_empty() && world.outbox.bytes == 0);
+        assert_eq!((world.stats.datagrams_dropped, world.stats.datagrams_expired), (1, 1));
+        assert_eq!(world.outbox.next_try(), Stamp::NEVER);
+    }
+}
+
+/// Promise 6, trap 49: by UDP a datagram that meets a shortage each time is passed by what is for others,
+/// and dropped after so many tries; what is for the same receiver keeps its order, and so does a lane of
+/// a Unix socket.
+#[test]
+fn an_impossible_datagram_silences_nobody() {
+    for is_unix in [false, true] {
+        let mut world = World::new(Outbox::new(is_unix, false, 1 << 20, WAIT), Kernel::default());
+        world.kernel.impossible = Some("impossible".into());
+        let [one, other] =
+            if is_unix { ["unix:/1", "unix:/2"] } else { ["10.0.0.1:1", "10.0.0.1:2"] }
+                .map(|to| to.parse::<Address>().unwrap());
+        world.send("impossible", Some(&one)).unwrap();
+        for n in 0..20 {
+            for to in [&one, &other] {
+                world.send(&n.to_string(), Some(to)).unwrap();
+            }
+        }
+        world.wait();
+        let to = |of: &Address| (0..20).map(|n| format!("{of} {n}")).collect::<Vec<_>>();
+        assert_eq!(world.kernel.taken, to(&other));
+        assert!(!world.outbox.is_stuck());
+        let mut tries = 1;
+        while world.stats.datagrams_expired == 0 {
+            world.wait();
+            tries += 1;
+        }
+        assert_eq!(tries, u32::from(TRIES) + 1);
+        while !world.outbox.is_empty() {
+            world.wait();
+        }
+        assert_eq!(world.kernel.taken[20..], to(&one));
+        assert_eq!((world.stats.datagrams_dropped, world.stats.datagrams_out), (1, 40));
+    }
+    // A shutdown does not wait for it.
+    let mut world = World::connected([]);
+    world.kernel.impossible = Some("impossible".into());
+    world.send("impossible", None).unwrap();
+    let waits =
+        (0..100).take_while(|_| !world.outbox.is_stuck() && !world.wait().is_zero()).count();
+    assert_eq!(waits, usize::from(HOPELESS));
+    // At the end all behind them are tried, however many they are.
+    let mut world = World::udp([]);
+    world.kernel.impossible = Some("impossible".into());
+    for _ in 0..30 {
+        world.send("impossible", None).unwrap();
+    }
+    world.send("last", None).unwrap();
+    assert_eq!(world.end(), 30);
+    assert_eq!(world.kernel.taken, ["last"]);
+}
+
 /// Trap 47: what ICMP tells of another datagram is counted, and the send is made all the same; told
 /// twice, it is this one's own.
 #[test]
@@ -316,7 +476,7 @@ fn the_end_tries_all_and_counts_the_rest() {
 #[test]
 fn a_receive_that_always_fails_does_not_spin() {
     let bound = crate::bind::Bind::from("127.0.0.1:0").open().unwrap();
-    let mut socket = DatagramSocket::new(bound, Address::Unnamed, 0);
+    let mut socket = DatagramSocket::new(bound, Address::Unnamed, 0, WAIT);
     let now = Stamp::at(1000);
     assert!(!socket.is_runnable(now));
     socket.handle_event(Readiness::ERROR);

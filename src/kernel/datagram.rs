@@ -54,6 +54,7 @@ pub(crate) enum Deed {
 }
 
 /// A datagram socket: of the process, or of a peer.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Port {
     pub(crate) address: Address,
     /// It receives from there only.
@@ -61,6 +62,8 @@ pub(crate) struct Port {
     pub(crate) open: bool,
     /// The process's.
     pub(super) file: Option<u32>,
+    /// The process is told when there is room to send.
+    wants_room: bool,
     /// The peer's.
     actor: Option<Box<dyn Actor>>,
     stirred: bool,
@@ -176,6 +179,7 @@ impl State {
             connected,
             open: true,
             file,
+            wants_room: false,
             actor,
             stirred: false,
             queue: VecDeque::new(),
@@ -321,6 +325,26 @@ impl State {
             return Err(Errno::AGAIN);
         }
         self.put(number, payload, to)
+    }
+
+    /// The process asks to be told of room to send, or no longer (`EPOLL_CTL_MOD`, which looks at once).
+    pub(super) fn watch_room(&mut self, file: u32, wants: bool) {
+        let port = self.port_of(file);
+        self.mail.port(port).wants_room = wants;
+        if let Some(entry) = &mut self.files[file as usize] {
+            let room = Readiness::WRITABLE;
+            entry.armed = if wants { entry.armed | room } else { entry.armed.without(room) };
+        }
+        if wants {
+            self.edge_now(file);
+        }
+    }
+
+    /// What a poll is told of a socket.
+    pub(super) fn news_of_port(&self, number: u32) -> Readiness {
+        let mask = self.mask_of_port(number);
+        let is_asked = self.mail.ports[number as usize].wants_room;
+        if is_asked { mask } else { mask.without(Readiness::WRITABLE) }
     }
 
     /// What a socket shows to a poll (`datagram_poll`, `unix_dgram_poll`).

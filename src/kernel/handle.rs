@@ -128,6 +128,10 @@ impl Datagrams {
         Ok(())
     }
 
+    pub(crate) fn watch_room(&self, wants: bool) {
+        self.state().watch_room(self.0.file, wants);
+    }
+
     /// Its number among the datagram sockets.
     pub(crate) fn port(&self) -> u32 {
         self.state().port_of(self.0.file)

@@ -317,7 +317,7 @@ impl State {
                     Readiness::EMPTY
                 }
                 Kind::Listener(_) => Readiness::READABLE,
-                Kind::Datagrams(port) => self.mask_of_port(port),
+                Kind::Datagrams(port) => self.news_of_port(port),
             };
             if bits.has(Readiness::URGENT)
                 && !(urgent && self.profile.flags)

@@ -211,6 +211,7 @@ impl Side {
 
     fn new(driver: Driver, mut ours: Datagrams, peer_at: Address, world: World) -> Self {
         driver.register_datagrams(&mut ours, TOKEN).unwrap();
+        driver.watch_room(&mut ours, TOKEN, true).unwrap();
         let own = ours.local_addr().unwrap();
         Side { driver, ours, own, peer_at, world }
     }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::{Oracle, SLACK};
 use crate::address::Address;
 use crate::context::Context;
-use crate::datagram::Datagram;
+use crate::datagram::{Datagram, Outbox};
 use crate::id::SocketId;
 use crate::kernel::{Deed, Packet, State, nanos};
 use crate::socket::Datagrams;
@@ -27,6 +27,8 @@ const RETRY_MAX: u64 = 100_000_000;
 const RETRY_MIN: u64 = 900_000;
 /// So is a kernel without memory.
 const SHORTAGE: u64 = 10_000_000;
+/// A datagram that has met a shortage so often may be dropped.
+const TRIES: u32 = 16;
 /// For how long sockets may keep a shutdown, when nobody else is left.
 const LEAVE: u64 = 1_000_000_000;
 
@@ -37,6 +39,17 @@ struct Letter {
     payload: Arc<[u8]>,
     /// The kernel will not have it.
     refused: bool,
+    /// When it was accepted, and when and how often it met a shortage.
+    since: u64,
+    short_at: Option<u64>,
+    shortages: u32,
+}
+
+impl Letter {
+    /// Whether it may have been dropped by now.
+    fn may_be_gone(&self, now: u64, wait: u64) -> bool {
+        self.refused || self.shortages >= TRIES || now + SLACK >= self.since.saturating_add(wait)
+    }
 }
 
 /// One socket of ours.
@@ -53,6 +66,8 @@ pub(super) struct Desk {
     /// Received and not told, and how much room there was for it.
     due: VecDeque<(Packet, usize)>,
     waiting: VecDeque<Letter>,
+    /// How long one may wait.
+    wait: u64,
     /// When a send was last denied, and how: by receiver, where each has a queue of its own.
     denied: BTreeMap<Option<Address>, (u64, Errno)>,
     /// Received in this turn, and their bytes but for the last one's.
@@ -116,12 +131,13 @@ impl Desk {
                 Deed::Failed(error) => counts.errors += u64::from(error != Errno::INTR),
                 Deed::Sent(to, payload) => {
                     counts.sent += 1;
-                    self.sends(to.as_ref(), &payload)?;
+                    self.sends(now, to.as_ref(), &payload, trying)?;
                     let lane = self.lane(to.as_ref());
                     self.denied.remove(&lane);
                 }
-                Deed::Denied(to, _, Errno::INTR) => {
+                Deed::Denied(to, payload, Errno::INTR) => {
                     // Too many signals are a shortage, too.
+                    self.falls_short(now, to.as_ref(), &payload);
                     let lane = self.lane(to.as_ref());
                     self.denied.insert(lane, (now, Errno::INTR));
                 }
@@ -135,19 +151,107 @@ impl Desk {
         Ok(())
     }
 
-    /// The kernel took one: the first that waits for that receiver.
-    fn sends(&mut self, to: Option<&Address>, payload: &Arc<[u8]>) -> Result<(), String> {
+    /// The kernel took one: the first that waits for that receiver, but for those that were dropped,
+    /// and by UDP for those of others who met a shortage just now.
+    fn sends(
+        &mut self,
+        now: u64,
+        to: Option<&Address>,
+        payload: &Arc<[u8]>,
+        trying: bool,
+    ) -> Result<(), String> {
         let lane = self.lane(to);
-        loop {
-            let first = self.waiting.iter().position(|one| self.lane(one.to.as_ref()) == lane);
-            let letter = first.and_then(|first| self.waiting.remove(first));
-            match letter {
-                Some(one) if one.payload == *payload && one.to.as_ref() == to => return Ok(()),
-                Some(one) if one.refused => {}
-                Some(_) => return Err("promise 2: a datagram overtakes another".into()),
-                None => return Err("promise 2: a datagram is sent that nobody sent".into()),
+        // One that may have been dropped, of several that are the same.
+        let mut gone = None;
+        for at in 0..self.waiting.len() {
+            let one = &self.waiting[at];
+            if self.lane(one.to.as_ref()) != lane {
+                continue;
+            }
+            let may_be_gone = one.may_be_gone(now, self.wait);
+            if one.payload == *payload && one.to.as_ref() == to && !one.refused {
+                if !may_be_gone {
+                    self.waiting.remove(at);
+                    return Ok(());
+                }
+                gone = gone.or(Some(at));
+            }
+            let is_short = |other: &Letter| other.to == one.to && other.short_at == Some(now);
+            let passed = !self.unix
+                && (trying || one.to.as_ref() != to && self.waiting.iter().any(is_short));
+            if !passed && !may_be_gone {
+                break;
             }
         }
+        match gone.and_then(|at| self.waiting.remove(at)) {
+            Some(_) => Ok(()),
+            None => Err("promise 2: a datagram overtakes another, or nobody sent it".into()),
+        }
+    }
+
+    /// The kernel had no memory for one. Answers when that was so before.
+    fn falls_short(&mut self, now: u64, to: Option<&Address>, payload: &Arc<[u8]>) -> Option<u64> {
+        // Of those that are the same, the first that was not tried just now.
+        let is_it = |one: &&mut Letter| {
+            let is_same = one.to.as_ref() == to && one.payload == *payload;
+            is_same && !one.refused && one.short_at != Some(now)
+        };
+        let letter = self.waiting.iter_mut().find(is_it)?;
+        letter.shortages += 1;
+        letter.short_at.replace(now)
+    }
+
+    /// Compares with what waits in truth: what is not there was dropped, with reason. `room`: what may
+    /// have been made room for, and what its lane holds.
+    fn compare(
+        &mut self,
+        now: u64,
+        outbox: &Outbox,
+        room: Option<(Option<&Address>, usize)>,
+    ) -> Result<(), String> {
+        let lanes: std::collections::BTreeSet<_> =
+            self.waiting.iter().map(|one| self.lane(one.to.as_ref())).collect();
+        let held = |lane: Option<&Address>| {
+            outbox.waiting_for(lane).map(|(_, payload)| payload.len() + ENTRY).sum::<usize>()
+        };
+        let mut kept = VecDeque::<Letter>::new();
+        let mut there: BTreeMap<_, VecDeque<_>> = lanes
+            .iter()
+            .map(|lane| (lane.clone(), outbox.waiting_for(lane.as_ref()).collect()))
+            .collect();
+        for one in std::mem::take(&mut self.waiting) {
+            let lane = self.lane(one.to.as_ref());
+            let rest = there.get_mut(&lane).expect("each has its lane");
+            let is_it = |(to, payload): &(Option<&Address>, &[u8])| {
+                **payload == *one.payload && (to.is_none() || *to == one.to.as_ref())
+            };
+            if rest.front().is_some_and(is_it) {
+                rest.pop_front();
+                kept.push_back(one);
+                continue;
+            }
+            // If one is missing of several that are the same, it is the one that had reason to go.
+            let is_gone = |other: &&mut Letter| {
+                let is_same = other.to == one.to && other.payload == one.payload;
+                is_same && other.may_be_gone(now, self.wait)
+            };
+            if let Some(gone) = kept.iter_mut().find(is_gone) {
+                *gone = one;
+                continue;
+            }
+            let made_room = room.is_some_and(|(own, needed)| {
+                lane.as_ref() != own
+                    && held(lane.as_ref()) + one.payload.len() + ENTRY + LANE >= needed
+            });
+            if !one.may_be_gone(now, self.wait) && !made_room {
+                return Err("promise 2: a datagram that waited is dropped without reason".into());
+            }
+        }
+        self.waiting = kept;
+        if there.values().any(|rest| !rest.is_empty()) {
+            return Err("promise 2: what waits is not what was sent, in its order".into());
+        }
+        Ok(())
     }
 
     fn is_denied(
@@ -171,14 +275,17 @@ impl Desk {
             }
             return Ok(());
         }
-        let wait = match error {
-            Errno::NOBUFS => SHORTAGE / 2,
-            // Where it is connected, an edge tells.
-            _ if lane.is_some() => RETRY_MIN,
-            _ => 0,
-        };
         let before = self.denied.insert(lane.clone(), (now, error));
-        let soon = before.is_some_and(|(at, last)| last == error && now < at + wait);
+        let soon = if error == Errno::NOBUFS {
+            // By UDP others may be tried meanwhile.
+            let at = self.falls_short(now, to, payload);
+            let still = before.is_some_and(|(_, last)| last == error);
+            still && at.is_some_and(|at| now < at + SHORTAGE / 2)
+        } else {
+            // Where it is connected, an edge tells.
+            let wait = if lane.is_some() { RETRY_MIN } else { 0 };
+            before.is_some_and(|(at, last)| last == error && now < at + wait)
+        };
         if soon && !trying && self.has_waiting(lane.as_ref()) {
             return Err("promise 6: it is tried again and again, and nothing has changed".into());
         }
@@ -194,7 +301,8 @@ impl Desk {
         if port.error.is_some() {
             return Some("promise 1: what ICMP told lies unread".into());
         }
-        for letter in self.waiting.iter().filter(|letter| !letter.refused) {
+        let waits = |letter: &&Letter| !letter.may_be_gone(net.now, self.wait);
+        for letter in self.waiting.iter().filter(waits) {
             let late = match self.denied.get(&self.lane(letter.to.as_ref())) {
                 Some((at, Errno::NOBUFS | Errno::INTR)) => net.now > at + SHORTAGE + SLACK,
                 Some((at, _)) if self.unix => net.now > at + RETRY_MAX + SLACK,
@@ -221,10 +329,27 @@ impl Oracle {
         let mut net = self.kernel.state();
         let Some(desk) = self.desks.iter_mut().find(|desk| desk.id == id) else { return };
         let read = desk.read(&mut net, &mut self.mail, trying);
-        let bound = desk.cost().0 > self.limits.datagrams_queued;
         let number = desk.port;
         drop(net);
         if let Err(what) = read {
+            self.complain(format!("@{number}: {what}"));
+        }
+    }
+
+    /// Compares what waits in a socket with what was sent to it.
+    fn compare_desk(
+        &mut self,
+        cx: &Context,
+        id: SocketId,
+        room: Option<(Option<&Address>, usize)>,
+    ) {
+        let now = self.kernel.now();
+        let Some(socket) = cx.core.sockets.get(id.slot, id.generation) else { return };
+        let Some(desk) = self.desks.iter_mut().find(|desk| desk.id == id) else { return };
+        let compared = desk.compare(now, &socket.outbox, room);
+        let bound = desk.cost().0 > self.limits.datagrams_queued;
+        let number = desk.port;
+        if let Err(what) = compared {
             self.complain(format!("@{number}: {what}"));
         }
         if bound {
@@ -245,8 +370,10 @@ impl Oracle {
         }
         self.kernel.state().mail.watched = true;
         let unix = cx.socket_addr(id).is_some_and(|at| at.ip().is_none());
+        let wait = nanos(self.limits.datagram_wait);
         self.desks.push(Desk {
             id,
+            wait,
             port,
             unix,
             connected,
@@ -276,11 +403,15 @@ impl Oracle {
         result: io::Result<()>,
     ) {
         let max = self.limits.datagrams_queued;
+        let now = self.kernel.now();
         let Some(desk) = self.desk(id) else { return };
         let number = desk.port;
         let open = desk.open && cx.socket_addr(id).is_some();
         let mut wrong = None;
         let lane = desk.lane(to);
+        let own = desk.waiting.iter().filter(|one| desk.lane(one.to.as_ref()) == lane);
+        let own = own.map(|one| one.payload.len() + ENTRY).sum::<usize>() + payload.len() + ENTRY;
+        let is_full = desk.cost().1 + payload.len() + ENTRY + LANE > max;
         if !desk.has_waiting(lane.as_ref()) {
             // It was tried at once.
             desk.denied.remove(&lane);
@@ -291,11 +422,18 @@ impl Oracle {
                     wrong = Some("a datagram is accepted by a closed socket");
                 }
                 let payload = payload.into();
-                desk.waiting.push_back(Letter { to: to.cloned(), payload, refused: false });
+                desk.waiting.push_back(Letter {
+                    to: to.cloned(),
+                    payload,
+                    refused: false,
+                    since: now,
+                    short_at: None,
+                    shortages: 0,
+                });
                 self.mail.accepted += 1;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if desk.cost().1 + payload.len() + ENTRY + LANE <= max {
+                if !is_full {
                     wrong = Some("a datagram is dropped, and there is room for it");
                 }
                 self.mail.no_room += 1;
@@ -311,6 +449,7 @@ impl Oracle {
             self.complain(format!("@{number}: {wrong}"));
         }
         self.read_desk(id, false);
+        self.compare_desk(cx, id, is_full.then_some((lane.as_ref(), own)));
     }
 
     pub(in crate::sim) fn closes_socket(&mut self, cx: &Context, id: SocketId, answer: bool) {
@@ -372,6 +511,7 @@ impl Oracle {
         for number in 0..self.desks.len() {
             let id = self.desks[number].id;
             self.read_desk(id, false);
+            self.compare_desk(cx, id, None);
             let (per_turn, denies) = (self.limits.datagrams_per_turn, self.denies);
             let shutdown_max = nanos(self.limits.shutdown_max);
             let net = self.kernel.state();
