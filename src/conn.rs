@@ -120,6 +120,10 @@ impl Connection {
         self.heard = now;
         self.taken = now;
         self.flags.clear(Flags::UNOPENED);
+        if limits.progress_min.is_some() && !self.output.is_empty() {
+            // Nothing could be taken before.
+            self.owe_output(now);
+        }
         // What was seen with that event counts: bytes may have come with it.
         self.readiness.merge(Readiness::WRITABLE);
         self.handle_level(self.output.len(), limits);

@@ -706,3 +706,18 @@ fn an_idle_timeout_of_its_own_stands_before_the_one_for_all() {
     conn.set_idle_timeout(None);
     assert_eq!(conn.deadline(&limits), Stamp::NEVER);
 }
+
+/// Promise 4: what was sent while a connect was under way is owed from its end: before, nothing could
+/// be taken.
+#[test]
+fn the_output_of_a_connect_is_judged_from_its_end() {
+    let limits = Config::default().progress_min(50, Duration::from_secs(10)).limits(None);
+    let mut conn = Connection::connecting(START);
+    conn.output.push(b"abc");
+    conn.owe_output(START);
+    conn.handle_connected(later(9), &limits);
+    conn.expire(later(11), &limits);
+    assert_eq!(conn.phase(), Phase::Open);
+    conn.expire(later(19), &limits);
+    assert_eq!(conn.phase(), Phase::Closed);
+}
