@@ -256,7 +256,10 @@ impl Oracle {
         if !stopped && told {
             return Some("promise 1: a reset lies unread".into());
         }
-        if !stopped && incoming.fin_arrived && !ledger.eof {
+        // What there was perhaps no room to answer goes first, however it reads.
+        let held_back =
+            ledger.last.1 > 0 && ledger.last.2 == Word::None && queued > limits.output_low;
+        if !stopped && !held_back && incoming.fin_arrived && !ledger.eof {
             return Some("promise 1: the end lies unread".into());
         }
         if !stopped && ledger.repeat_owed() {
