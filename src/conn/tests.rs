@@ -716,8 +716,8 @@ fn the_output_of_a_connect_is_judged_from_its_end() {
     conn.output.push(b"abc");
     conn.owe_output(START);
     conn.handle_connected(later(9), &limits);
-    conn.expire(later(11), &limits);
+    conn.expire(later(11), later(11), &limits);
     assert_eq!(conn.phase(), Phase::Open);
-    conn.expire(later(19), &limits);
+    conn.expire(later(19), later(19), &limits);
     assert_eq!(conn.phase(), Phase::Closed);
 }
