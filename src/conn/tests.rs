@@ -549,12 +549,12 @@ fn idle_counts_from_the_last_byte_either_way() {
     assert_eq!(conn.deadline(&limits()), later(50));
     {
         let at = later(49);
-        conn.expire(at, at, &limits())
+        conn.expire(at, at, &limits());
     };
     assert_eq!(conn.phase(), Phase::Open);
     {
         let at = later(50);
-        conn.expire(at, at, &limits())
+        conn.expire(at, at, &limits());
     };
     assert_eq!(conn.phase(), Phase::Draining);
     assert!(matches!(conn.reason, Some(CloseReason::Idle)));
@@ -573,7 +573,7 @@ fn owed_output_that_does_not_move_is_a_stall() {
     assert_eq!(conn.deadline(&limits), later(120), "progress is progress");
     {
         let at = later(120);
-        conn.expire(at, at, &limits)
+        conn.expire(at, at, &limits);
     };
     let closed = conn.closed();
     assert!(matches!(closed.reason, CloseReason::WriteStall));
@@ -591,7 +591,7 @@ fn a_linger_that_expires_is_local_and_not_clean() {
     assert!(conn.is_overdue(later(6), &limits()), "however much it sends");
     {
         let at = later(6);
-        conn.expire(at, at, &limits())
+        conn.expire(at, at, &limits());
     };
     let closed = conn.closed();
     assert!(matches!(closed.reason, CloseReason::Local));
@@ -609,7 +609,7 @@ fn a_close_takes_no_longer_than_close_max() {
         seconds += 30;
         {
             let at = later(seconds);
-            conn.expire(at, at, &limits())
+            conn.expire(at, at, &limits());
         };
         if conn.phase() == Phase::Draining {
             conn.readiness.merge(Readiness::WRITABLE);
@@ -676,7 +676,7 @@ fn a_due_timer_ends_nothing() {
     conn.set_timer(Stamp::at(10));
     {
         let at = Stamp::at(10);
-        conn.expire(at, at, &limits())
+        conn.expire(at, at, &limits());
     };
     assert_eq!(conn.phase(), Phase::Open);
 }

@@ -105,8 +105,8 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         // Nor where the look before was in time, and the change is not.
         assert!(change(&path, |found| found.ino() == made, 0o666).is_err());
-        let mode = std::fs::metadata(&precious).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600);
+        let permissions = std::fs::metadata(&precious).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }
