@@ -469,6 +469,25 @@ fn shutdown_now_from_a_callback_ends_everything() {
     drop(clients);
 }
 
+/// Promise 6: so it is from the `on_open` of a client that waits in the backlog when an orderly
+/// shutdown begins: that does not take it back.
+#[test]
+fn shutdown_now_from_the_backlog_is_not_taken_back() {
+    let script = echo().on_open(|conn| {
+        conn.cx().shutdown_now();
+        Ok(())
+    });
+    let config = Config::default().linger(Duration::from_millis(10));
+    let mut reactor = Reactor::with_config(script, config).unwrap();
+    let id = reactor.listen("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(reactor.local_addr(id).unwrap().ip().unwrap()).unwrap();
+    reactor.shutdown();
+    reactor.run().unwrap();
+    let report = reactor.shutdown_report().unwrap();
+    assert_eq!((report.done, report.cut), (0, 1), "it was to be aborted, not to leave in peace");
+    drop(client);
+}
+
 /// Promise 6: a shutdown that was asked for before `run` is not forgotten.
 #[test]
 fn a_shutdown_before_run_ends_the_run() {
