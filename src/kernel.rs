@@ -11,7 +11,8 @@
 //! tells of every byte of room it has (no silly window avoidance); nothing is lost or acknowledged
 //! late on the network; a Unix peer who meets a full backlog comes again after a second, too.
 //!
-//! Time passes where it is waited for, and a little with every poll. What happens later stands on
+//! Time passes where it is waited for, a little with every poll, and while a callback works, if it
+//! says so ([`State::work`]). What happens later stands on
 //! the agenda. Peers are [`Actor`]s: they are called when something happened to their connection.
 //! One lock holds all of it; there is no thread and no real clock, so a seed tells everything.
 //! Read next: `kernel/link.rs`, one connection; then `sim.rs`, the face of it.
@@ -245,12 +246,14 @@ pub(crate) struct Place {
     pub(crate) fin_at: Option<u64>,
     pub(crate) unread_since: Option<u64>,
     pub(crate) moved: Moved,
+    /// When it was accepted, so many others of its address were open here.
+    pub(crate) neighbours: Option<usize>,
     /// For an oracle: how many bytes we are to write in all, and whether a write left as few of
     /// them as the second number, or fewer, since it looked.
     pub(crate) owes: (u64, u64),
     pub(crate) dipped: bool,
     to: Address,
-    from: Address,
+    pub(crate) from: Address,
 }
 
 impl Place {
@@ -311,6 +314,8 @@ pub(crate) struct State {
     pub(crate) polls: [(u64, u64); 2],
     /// Polls that brought something.
     pub(crate) eventful: u64,
+    /// Nanoseconds that callbacks worked in all.
+    pub(crate) worked: u64,
     pub(crate) trace: Trace,
     pub(crate) links: Vec<Place>,
     pub(crate) mail: Mail,
@@ -351,6 +356,7 @@ impl State {
             unwatched: 0,
             polls: [(0, 0); 2],
             eventful: 0,
+            worked: 0,
             trace: Trace::default(),
             links: Vec::new(),
             mail: Mail::new(seed),

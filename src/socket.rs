@@ -366,7 +366,7 @@ impl Acceptor {
             }
             Acceptor::Sim(listener) => {
                 let (stream, peer) = listener.accept()?;
-                Ok((Socket::Sim(stream), peer))
+                Ok((Socket::Sim(stream), name::read(&peer)))
             }
         }
     }

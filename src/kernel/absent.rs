@@ -141,7 +141,7 @@ impl Stream {
 }
 
 impl Listener {
-    pub(crate) fn accept(&self) -> io::Result<(Stream, Address)> {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Vec<u8>)> {
         match *self {}
     }
 

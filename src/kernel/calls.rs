@@ -136,8 +136,17 @@ impl State {
         let link = self.doors[number as usize].backlog.pop_front();
         let link = link.expect("the backlog is not empty");
         let file = self.open_file(Kind::Stream(link))?;
+        let neighbours = self.neighbours(link);
+        self.links[link as usize].neighbours = Some(neighbours);
         self.links[link as usize].file = Some(file);
         Ok((file, link))
+    }
+
+    /// Open connections that came from the same address.
+    fn neighbours(&self, link: u32) -> usize {
+        let Some(from) = self.links[link as usize].from.ip() else { return 0 };
+        let open = self.links.iter().filter(|place| place.file.is_some() && !place.out);
+        open.filter(|place| place.from.ip().is_some_and(|ip| ip.ip() == from.ip())).count()
     }
 
     pub(super) fn read(&mut self, file: u32, buf: &mut [u8]) -> Result<usize, Errno> {

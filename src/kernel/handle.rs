@@ -1,7 +1,11 @@
 //! What the reactor holds of a simulated kernel: streams and listeners, closed when dropped.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::MutexGuard;
+
+use rustix::net::AddressFamily;
 
 use super::link::Transport;
 use super::{Kernel, State};
@@ -153,12 +157,49 @@ impl Kernel {
     }
 }
 
+/// The bytes of a socket address: see unix(7) and ip(7).
+fn raw(address: &Address) -> Vec<u8> {
+    let family = |family: AddressFamily| family.as_raw().to_ne_bytes().to_vec();
+    match address {
+        Address::Ip(SocketAddr::V4(addr)) => {
+            let mut raw = family(AddressFamily::INET);
+            raw.extend(addr.port().to_be_bytes());
+            raw.extend(addr.ip().octets());
+            raw.extend([0; 8]);
+            raw
+        }
+        Address::Ip(SocketAddr::V6(addr)) => {
+            let mut raw = family(AddressFamily::INET6);
+            raw.extend(addr.port().to_be_bytes());
+            raw.extend(addr.flowinfo().to_ne_bytes());
+            raw.extend(addr.ip().octets());
+            raw.extend(addr.scope_id().to_ne_bytes());
+            raw
+        }
+        Address::Unix(path) => {
+            let mut raw = family(AddressFamily::UNIX);
+            raw.extend(path.as_os_str().as_bytes());
+            // A zero byte ends it, where there is room for one.
+            raw.resize(raw.len() + usize::from(raw.len() < 110), 0);
+            raw
+        }
+        Address::Abstract(name) => {
+            let mut raw = family(AddressFamily::UNIX);
+            raw.push(0);
+            raw.extend(name);
+            raw
+        }
+        Address::Unnamed => family(AddressFamily::UNIX),
+    }
+}
+
 /// A simulated listener.
 #[derive(Debug)]
 pub(crate) struct Listener(pub(super) Descriptor);
 
 impl Listener {
-    pub(crate) fn accept(&self) -> io::Result<(Stream, Address)> {
+    /// And the socket address of the peer, as accept(2) tells it.
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Vec<u8>)> {
         let kernel = &self.0.kernel;
         let mut state = kernel.state();
         let (file, address) = state.accept(self.0.file)?;
@@ -166,7 +207,7 @@ impl Listener {
         let flags = state.profile.flags;
         drop(state);
         let descriptor = Descriptor { kernel: kernel.clone(), file };
-        Ok((Stream { descriptor, transport, flags }, address))
+        Ok((Stream { descriptor, transport, flags }, raw(&address)))
     }
 
     pub(crate) fn local_addr(&self) -> Address {

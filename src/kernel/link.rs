@@ -41,8 +41,9 @@ pub(crate) struct Half {
     pub(crate) sent: VecDeque<u8>,
     /// In the receiver's kernel, unread.
     pub(crate) arrived: VecDeque<u8>,
-    /// How many bytes the sender's kernel holds.
+    /// How many bytes the sender's kernel holds, and how many it may come to hold (TCP).
     room: usize,
+    room_max: usize,
     /// How many bytes the receiver's kernel holds.
     window: usize,
     /// Bytes ever written.
@@ -128,6 +129,7 @@ impl Half {
             sent: VecDeque::new(),
             arrived: VecDeque::new(),
             room,
+            room_max: room,
             window,
             written: 0,
             read: 0,
@@ -212,6 +214,13 @@ impl Link {
             transport,
             halves: sizes.map(|(room, window)| Half::new(room, window)),
             ends: [end; 2],
+        }
+    }
+
+    /// From now on the send buffers of TCP grow up to so many bytes.
+    pub(crate) fn grow_to(&mut self, room_max: usize) {
+        for half in &mut self.halves {
+            half.room_max = half.room.max(room_max);
         }
     }
 
@@ -341,6 +350,10 @@ impl Link {
             step.acknowledged = self.transport == Transport::Tcp;
         }
         if n > 0 && self.transport == Transport::Tcp {
+            if half.starved {
+                // `tcp_new_space`: first it grows, and then a larger third of it must be free.
+                half.room = half.room.max(half.room_max.min(2 * half.room));
+            }
             step.space = half.starved && half.is_writable(Transport::Tcp);
         }
         if step.space {

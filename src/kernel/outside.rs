@@ -1,6 +1,9 @@
 //! The peers' side of a simulated world: they set out, read, write and leave.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
@@ -13,6 +16,18 @@ impl State {
     /// A peer sets out for a listener. Answers its number.
     pub(crate) fn connect(&mut self, to: Address, actor: Box<dyn Actor>) -> u32 {
         self.connect_after(to, actor, 0)
+    }
+
+    /// The same, from an address.
+    pub(crate) fn connect_from(
+        &mut self,
+        from: Address,
+        to: Address,
+        actor: Box<dyn Actor>,
+    ) -> u32 {
+        let number = self.connect(to, actor);
+        self.links[number as usize].from = from;
+        number
     }
 
     /// The same, after so many nanoseconds.
@@ -39,14 +54,9 @@ impl State {
             let (room, window) = (size(), size());
             (room, if transport == Transport::Unix { usize::MAX } else { window })
         });
-        let from = match transport {
-            Transport::Tcp => {
-                let [_, a, b, c] = number.to_be_bytes();
-                Address::Ip(([10, a, b, c], 40_000).into())
-            }
-            Transport::Unix => Address::Unnamed,
-        };
-        let link = Link::new(transport, sizes);
+        let from = self.name_of(transport, number);
+        let mut link = Link::new(transport, sizes);
+        link.grow_to(self.profile.buffer_max);
         self.links.push(Place {
             link,
             stage,
@@ -60,12 +70,42 @@ impl State {
             fin_at: None,
             unread_since: None,
             moved: Moved::default(),
+            neighbours: None,
             owes: (0, 0),
             dipped: false,
             to,
             from,
         });
         number
+    }
+
+    /// What the peer's end calls itself.
+    fn name_of(&mut self, transport: Transport, number: u32) -> Address {
+        match transport {
+            Transport::Tcp => {
+                let most = u32::try_from(self.profile.addresses).unwrap_or(u32::MAX);
+                let [_, a, b, c] = number.checked_rem(most).unwrap_or(number).to_be_bytes();
+                let [.., high, low] = number.to_be_bytes();
+                let port = 40_000 + u16::from_be_bytes([high, low]) % 20_000;
+                let port = if most == 0 { 40_000 } else { port };
+                Address::Ip(([10, a, b, c], port).into())
+            }
+            Transport::Unix if self.rng.chance(self.profile.unix_names) => {
+                // `sun_path` has 108 bytes. A path may fill them, without a zero at its end; a name
+                // in the abstract namespace begins with a zero and may have more of them (unix(7)).
+                let whole = self.rng.chance(300);
+                let abstract_name = self.rng.chance(500);
+                let most = if abstract_name { 107 } else { 108 };
+                let len = if whole { most } else { self.rng.size(1, most) };
+                let bytes = (0..len).map(|_| self.rng.next().to_le_bytes()[0]);
+                if abstract_name {
+                    return Address::Abstract(bytes.collect());
+                }
+                let bytes: Vec<u8> = bytes.map(|byte| byte.max(1)).collect();
+                Address::Unix(PathBuf::from(OsString::from_vec(bytes)).into())
+            }
+            Transport::Unix => Address::Unnamed,
+        }
     }
 
     pub(super) fn pair(&mut self, actor: Box<dyn Actor>) -> Result<(u32, u32), Errno> {

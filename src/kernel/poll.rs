@@ -98,6 +98,13 @@ impl State {
         self.now = self.now.max(until);
     }
 
+    /// A callback takes its time: the world goes on meanwhile.
+    pub(crate) fn work(&mut self, span: u64) {
+        self.trace.add(self.now, NOBODY, What::Note("works for", span), Answer::None);
+        self.worked = self.worked.saturating_add(span);
+        self.pass(self.now.saturating_add(span));
+    }
+
     pub(super) fn call_peers(&mut self) {
         loop {
             while let Some(link) = self.stirred.pop_front() {

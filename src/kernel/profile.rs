@@ -22,6 +22,9 @@ use std::ops::RangeInclusive;
 pub struct Profile {
     pub(crate) flags: bool,
     pub(crate) buffer: RangeInclusive<usize>,
+    pub(crate) buffer_max: usize,
+    pub(crate) addresses: usize,
+    pub(crate) unix_names: u32,
     pub(crate) piece: RangeInclusive<usize>,
     pub(crate) latency: RangeInclusive<u64>,
     pub(crate) descriptors: usize,
@@ -61,6 +64,9 @@ impl Profile {
         Profile {
             flags: true,
             buffer: 128 << 10..=128 << 10,
+            buffer_max: 0,
+            addresses: 0,
+            unix_names: 0,
             piece: usize::MAX..=usize::MAX,
             latency: 10..=10,
             descriptors: 1 << 20,
@@ -137,6 +143,33 @@ impl Profile {
     #[must_use]
     pub fn buffer(mut self, bytes: RangeInclusive<usize>) -> Self {
         self.buffer = (*bytes.start()).max(1)..=(*bytes.end()).max(1);
+        self
+    }
+
+    /// How many bytes the send buffer of a TCP socket may come to hold: as Linux does (`tcp_wmem`,
+    /// tcp(7)), it doubles each time that it was full and some of it has gone on its way. It is
+    /// writable again when a third of it is free; a reader that takes kilobytes a second sees to that
+    /// once in minutes when it has come to megabytes. Default 0: it keeps the size of
+    /// [`buffer`](Self::buffer).
+    #[must_use]
+    pub fn buffer_max(mut self, bytes: usize) -> Self {
+        self.buffer_max = bytes;
+        self
+    }
+
+    /// From how many addresses peers come, each from another port, for a handler or a limit that
+    /// goes by them. Default 0: each peer has an address of its own.
+    #[must_use]
+    pub fn addresses(mut self, addresses: usize) -> Self {
+        self.addresses = addresses;
+        self
+    }
+
+    /// How often a peer on a Unix socket has bound a name: a path or one in the abstract namespace,
+    /// of up to as many bytes as there is room for, which need not be text.
+    #[must_use]
+    pub fn unix_names(mut self, per_mille: u32) -> Self {
+        self.unix_names = per_mille;
         self
     }
 

@@ -56,6 +56,8 @@ pub(super) enum Ends {
     Follows,
     /// Resets when so many bytes are sent or read.
     Resets(u64),
+    /// Resets so many nanoseconds after it came, whatever has happened.
+    ResetsLater(u64),
     /// Closes, whatever it has not read, when so many bytes are sent or read.
     Closes(u64),
     /// Does nothing any more when so many bytes are sent or read.
@@ -128,7 +130,7 @@ impl Temper {
     pub(super) fn is_patient(&self) -> bool {
         let stays = match self.ends {
             Ends::Finishes | Ends::FinishesLater(_) | Ends::Follows => true,
-            Ends::Resets(_) | Ends::Closes(_) | Ends::Vanishes(_) => false,
+            Ends::Resets(_) | Ends::ResetsLater(_) | Ends::Closes(_) | Ends::Vanishes(_) => false,
         };
         stays && self.reads != Reads::Never
     }
@@ -299,6 +301,17 @@ impl Client {
                 self.temper.total = 0;
                 self.temper.reads = Reads::Never;
             }
+            Ends::ResetsLater(pause) if !self.over => {
+                let at = *self.end_at.get_or_insert_with(|| {
+                    net.act_after(link, pause);
+                    net.now + pause
+                });
+                if net.now >= at {
+                    net.peer_close(link, true);
+                    self.over = true;
+                    self.log(link, |log| log.finished = true);
+                }
+            }
             Ends::Resets(_) | Ends::Closes(_) | Ends::Vanishes(_) => {}
             Ends::Follows if !self.over => {}
             Ends::FinishesLater(pause) if !self.over => {
@@ -319,7 +332,7 @@ impl Client {
                     self.log(link, |log| log.finished = true);
                 }
             }
-            Ends::Finishes | Ends::FinishesLater(_) | Ends::Follows => {
+            Ends::Finishes | Ends::FinishesLater(_) | Ends::ResetsLater(_) | Ends::Follows => {
                 // It has read the end, or was reset.
                 if net.links[link as usize].link.ends[THERE].open {
                     net.peer_close(link, false);

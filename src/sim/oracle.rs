@@ -234,10 +234,12 @@ pub(super) struct Oracle {
     /// Who waited at the door then, if there was room for all of them.
     at_door: Vec<u32>,
     told_shutdown: bool,
-    /// Timers of the reactor: when each is due, its period (zero: it fires once), and the turn in
-    /// which it was set.
+    /// Timers of the reactor: when each is due, its period (zero: it fires once), and since `on_tick`
+    /// was first told in a turn, in which turn it was set.
     timers: BTreeMap<TimerId, (u64, u64, u64)>,
     turn: u64,
+    /// The last turn in which `on_tick` was told.
+    ticked: u64,
     /// Posts by number, and those of them that were run.
     posted: u64,
     ran: u64,
@@ -298,6 +300,7 @@ impl Oracle {
             told_shutdown: false,
             timers: BTreeMap::new(),
             turn: 0,
+            ticked: u64::MAX,
             posted: 0,
             ran: 0,
             last_run: 0,
@@ -446,6 +449,19 @@ impl Oracle {
         }
         self.opened += 1;
         self.enter(cx, id, link, "on_open", 0);
+        let (from, neighbours) = {
+            let place = &self.kernel.state().links[link as usize];
+            (place.from.clone(), place.neighbours)
+        };
+        if let (Some(neighbours), Some(most)) = (neighbours, self.limits.connections_per_address)
+            && neighbours >= most
+        {
+            self.complain(format!("promise 4: #{link} is one more of {from} than the limit"));
+        }
+        let told = cx.peer_addr(id);
+        if matches!(origin, Origin::Accepted(_)) && told.as_ref() != Some(&from) {
+            self.complain(format!("#{link} comes from {from}, and that is told as {told:?}"));
+        }
         self.in_open = Some(link);
         if self.open_now() > self.limits.connections {
             self.complain("promise 4: more connections than the limit".into());
@@ -605,6 +621,7 @@ impl Oracle {
     /// A timer of the reactor has come.
     pub(super) fn tick(&mut self, tick: Tick) {
         self.callbacks += 1;
+        self.ticked = self.turn;
         let now = self.kernel.now();
         if self.inside {
             self.complain("promise 3: on_tick inside another callback".into());
@@ -614,7 +631,7 @@ impl Oracle {
         };
         let (due, period, set_in) = *timer;
         let missed = now.saturating_sub(due).checked_div(period).unwrap_or(0);
-        timer.0 = due.saturating_add((missed + 1).saturating_mul(period));
+        timer.0 = due.saturating_add((tick.missed.min(missed) + 1).saturating_mul(period));
         if period == 0 {
             self.timers.remove(&tick.timer);
         }

@@ -19,6 +19,10 @@ use crate::sim::oracle::Oracle;
 use crate::sim::subject::{Kind, OUTSIDE, Subject};
 use crate::sim::{Failure, Profile, Quiet, Told, panic_text};
 
+pub(in crate::sim) mod twist;
+
+use twist::{Toil, Twist};
+
 /// Turns of the loop before a schedule that does not come to rest is given up.
 const TURNS_MAX: u64 = 2_000_000;
 /// Turns in a row in which nothing is done before that is called spinning.
@@ -62,6 +66,9 @@ struct World {
     unix: bool,
     /// Datagrams, too.
     mail: Option<Mailing>,
+    /// What it has besides.
+    toil: Option<Toil>,
+    twist: Option<(Twist, Rng)>,
 }
 
 impl World {
@@ -138,6 +145,8 @@ impl World {
             panics: 0,
             unix: rng.chance(200),
             mail: None,
+            toil: None,
+            twist: None,
         };
         world.config = world.limits(rng, bulk);
         world
@@ -309,6 +318,9 @@ impl Play {
         let mut world = World::draw(&mut rng, schedule.peers);
         // A stream of its own: the seeds of old keep the worlds they had.
         world.house(&mut Rng::new(seed ^ 0x0005_E1F1_5000));
+        // Each from a stream of its own: worlds without them are what they were.
+        world.toil = Toil::draw(seed);
+        world.twist = Twist::draw(seed, &mut world, schedule.peers);
         world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
         // A stream of its own, too: the worlds without panics are as they were without this.
         let mut panics = Rng::new(seed ^ 0xBAD_BAD_BAD_BAD);
@@ -325,6 +337,9 @@ impl Play {
         world.mail = Mailing::draw(seed, world.tidy);
         if let Some(mail) = &mut world.mail {
             (world.profile, world.config) = mail.shape(world.profile, world.config);
+        }
+        if world.mail.is_some() {
+            world.toil = None;
         }
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
@@ -350,7 +365,8 @@ impl Play {
         let World { kind, size, wild, .. } = self.world;
         let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild)
             .answers(self.world.answers)
-            .panics(Rng::new(self.seed), self.world.panics);
+            .panics(Rng::new(self.seed), self.world.panics)
+            .toils(&self.kernel, self.world.toil.clone());
         // A stream of its own, too.
         let rash = Rng::new(self.seed ^ 0x00AB_0127);
         let subject = if self.world.tidy { subject } else { subject.rash(rash) };
@@ -461,11 +477,14 @@ impl Play {
         let much = match self.world.kind {
             Kind::Broadcaster(_) | Kind::Streamer(_) => true,
             Kind::Lines(_) => self.world.answers > 0,
-            Kind::Echo(_) | Kind::Random => false,
+            _ => false,
         };
         if tidy && much && temper.reads == Reads::AfterSending {
             // It would stop itself, by design.
             temper.reads = Reads::All;
+        }
+        if let Some((twist, rng)) = &mut self.world.twist {
+            twist.temper(&mut temper, rng, self.world.kind);
         }
         let to: Address = to.parse().expect("it is an address");
         let client = Client::new(temper, self.rng.fork(), to.clone(), self.logs.clone());

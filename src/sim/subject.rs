@@ -5,22 +5,24 @@
 
 use std::io;
 use std::panic::resume_unwind;
-use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::address::Address;
 use crate::close::Closed;
 use crate::context::{Conn, Context};
 use crate::datagram::Datagram;
 use crate::handler::{Handle, Handler};
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
+use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
 use crate::sim::oracle::{Oracle, Word, planned};
+use crate::sim::schedule::twist::Toil;
 use crate::ticks::Tick;
 
 mod letters;
+mod twists;
+mod wander;
 
 /// A line of the peers, with its end.
 const LINE_MAX: usize = 31;
@@ -42,6 +44,19 @@ pub(super) enum Kind {
     Streamer(usize),
     /// Does anything.
     Random,
+    /// Answers the first bytes with so many, all at once, and closes.
+    Burst(usize),
+    /// Sends back what comes, in blocks of so many bytes, and waits for a whole one.
+    Blocks(usize),
+    /// Sends back what comes, but for the last so many bytes.
+    Leaves(usize),
+    /// An echo that holds connections, and lets them go by name after a shutdown has begun.
+    Keeper,
+    /// Passes on what comes to a connection of its own to a server outside, and back; perhaps by way
+    /// of `full_duplex`.
+    Relay(bool),
+    /// Sends a slice of its input, and ends the connection when so many bytes have come at once.
+    Slicer(usize),
 }
 
 /// A handler with an oracle at its door.
@@ -73,6 +88,9 @@ pub(super) struct Subject {
     rash: Option<Rng>,
     /// Datagrams.
     desk: Option<letters::Desk>,
+    /// Callbacks take time.
+    toil: Option<(Kernel, Toil)>,
+    twists: twists::Twists,
 }
 
 /// One connection: its number in the kernel, and what the streamer still has to send.
@@ -100,6 +118,8 @@ impl Subject {
             panics: (Rng::new(0), 0),
             rash: None,
             desk: None,
+            toil: None,
+            twists: twists::Twists::default(),
         }
     }
 
@@ -109,6 +129,12 @@ impl Subject {
             self.more = more;
             self.oracle.answers(LINE_MAX + more);
         }
+        self
+    }
+
+    /// Some callbacks take time from now on.
+    pub(super) fn toils(mut self, kernel: &Kernel, toil: Option<Toil>) -> Self {
+        self.toil = toil.map(|toil| (kernel.clone(), toil));
         self
     }
 
@@ -136,8 +162,10 @@ impl Subject {
         }
     }
 
-    /// Perhaps this callback ends in a panic. `link`: the connection that this ends.
+    /// Perhaps this callback takes time, and perhaps it ends in a panic. `link`: the connection that
+    /// this ends.
     fn may_panic(&mut self, link: Option<u32>) {
+        self.toil();
         let (rng, often) = &mut self.panics;
         if *often > 0 && rng.chance(*often) {
             self.oracle.panics(link);
@@ -183,233 +211,6 @@ impl Subject {
         let n = self.rng.size(0, most);
         let begin = self.rng.next();
         (0..n as u64).map(|at| begin.wrapping_add(at).to_le_bytes()[0]).collect::<Vec<_>>().into()
-    }
-
-    /// Some connection, mostly one that is there.
-    fn someone(&mut self) -> Option<ConnId> {
-        (!self.ids.is_empty()).then(|| *self.rng.pick(&self.ids))
-    }
-
-    /// A few permitted things.
-    fn wander(&mut self, cx: &mut Context, own: Option<(ConnId, u32)>) {
-        self.write_letters(cx);
-        for _ in 0..self.rng.below(4) {
-            // Callbacks that answer each other would go on for ever.
-            if self.patience == 0 {
-                return;
-            }
-            self.patience -= 1;
-            let own_id = own.map(|(id, _)| id);
-            let id = match own_id {
-                Some(id) if self.rng.chance(600) => id,
-                _ => match self.someone() {
-                    Some(id) => id,
-                    None => return,
-                },
-            };
-            let link = Oracle::link_of(cx, id).filter(|_| self.oracle.link_by_id(id).is_some());
-            if self.rng.chance(self.wild) {
-                self.stop(cx, id, link);
-                continue;
-            }
-            match self.rng.below(15) {
-                13 => self.connect(cx),
-                14 => {
-                    let full_duplex = self.rng.chance(500);
-                    if let (true, Some(link)) = (cx.full_duplex(id, full_duplex), link) {
-                        self.oracle.duplex(link, full_duplex);
-                    }
-                }
-                10 => self.time(cx, id, link),
-                11 => self.tick_tock(cx),
-                12 => self.post(id),
-                0..=3 => {
-                    let bytes = self.noise(self.size);
-                    let shared = self.rng.chance(500);
-                    self.send_to(cx, id, &bytes, shared);
-                }
-                4 => {
-                    let bytes = self.noise(self.size / 2);
-                    self.broadcast(cx, bytes);
-                }
-                5 | 6 => {
-                    if let (true, Some(link)) = (cx.want_drain(id), link) {
-                        self.oracle.wish(cx, link);
-                    }
-                }
-                7 => {
-                    if let (true, Some(link)) = (cx.resume(id), link) {
-                        self.oracle.reads(cx, link, true);
-                    }
-                }
-                _ => {
-                    let _ = (cx.room(id), cx.queued(id), cx.peer_addr(id), cx.local_addr(id));
-                }
-            }
-        }
-    }
-
-    /// Sometimes so long that the clock does not reach it: that wait is never over.
-    fn or_never(&mut self, wait: Duration) -> Duration {
-        if !self.is_rash(50) {
-            return wait;
-        }
-        let secs = [u64::MAX / 1_000_000_000 + 1, 1 << 55, 1 << 60, u64::MAX];
-        let rng = self.rash.as_mut().expect("it was asked");
-        Duration::from_secs(*rng.pick(&secs)).saturating_add(wait)
-    }
-
-    /// The timer of a connection, or its idle timeout.
-    fn time(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
-        let wait = Duration::from_micros(self.rng.within(0, 50_000));
-        let wait = self.or_never(wait);
-        match self.rng.below(8) {
-            0..=4 => {
-                if let (true, Some(link)) = (cx.set_timer_of(id, wait), link) {
-                    self.oracle.sets_timer(link, Some(wait));
-                }
-            }
-            5 | 6 => {
-                cx.cancel_timer_of(id);
-                if let Some(link) = link {
-                    self.oracle.sets_timer(link, None);
-                }
-            }
-            _ => {
-                let idle = self.rng.chance(500).then_some(wait.saturating_mul(20));
-                if let (true, Some(link)) = (cx.set_idle_timeout(id, idle), link) {
-                    self.oracle.sets_idle(link, idle);
-                }
-            }
-        }
-    }
-
-    /// A timer of the reactor.
-    fn tick_tock(&mut self, cx: &mut Context) {
-        let wait = Duration::from_millis(self.rng.within(0, 300).saturating_sub(60));
-        let wait = self.or_never(wait);
-        match self.rng.below(4) {
-            0 => {
-                let timer = cx.set_timer(wait);
-                self.oracle.sets_tick(timer, wait, Duration::ZERO);
-            }
-            1 if self.ticking < 3 => {
-                self.ticking += 1;
-                let period = wait.max(Duration::from_millis(20));
-                let timer = cx.set_periodic_timer(period);
-                self.oracle.sets_tick(timer, period, period);
-            }
-            _ => {
-                let n = self.rng.size(0, 100);
-                if let Some(timer) = self.oracle.some_tick(n) {
-                    let answer = cx.cancel_timer(timer);
-                    self.oracle.cancels_tick(timer, answer);
-                }
-            }
-        }
-    }
-
-    /// To one of the servers outside, or to nobody.
-    fn connect(&mut self, cx: &mut Context) {
-        if self.connects == 0 {
-            return;
-        }
-        self.connects -= 1;
-        let to: Address = OUTSIDE[self.rng.size(0, OUTSIDE.len() - 1)].parse().expect("an address");
-        let tag = self.rng.below(1000);
-        if let Ok(id) = cx.connect(to, tag) {
-            self.oracle.connects(cx, id, tag);
-            self.ids.push(id);
-        }
-    }
-
-    /// A closure for later, from the thread itself.
-    fn post(&mut self, id: ConnId) {
-        let Some(handle) = self.handle.clone() else { return };
-        let number = self.oracle.posts();
-        let posted = if self.rng.chance(500) {
-            let run = move |subject: &mut Subject, cx: &mut Context| {
-                subject.oracle.runs(number);
-                subject.wander(cx, None);
-                subject.may_panic(None);
-            };
-            handle.post(run).is_ok()
-        } else {
-            let run = move |subject: &mut Subject, conn: &mut Conn<'_>, session: &mut Session| {
-                subject.oracle.runs(number);
-                subject.oracle.posted(conn.cx(), id, session.link);
-                let own = Some((conn.id(), session.link));
-                subject.wander(conn.cx(), own);
-                subject.may_panic(Some(session.link));
-                let failed = subject.rng.chance(subject.wild / 8);
-                subject.oracle.leave(Some(conn.cx()), session.link, failed);
-                if failed { Err(planned()) } else { Ok(()) }
-            };
-            handle.post_to(id, run).is_ok()
-        };
-        if !posted {
-            self.oracle.refused_post();
-        }
-    }
-
-    /// One of the things that end or stop a connection.
-    fn stop(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
-        let verb = self.rng.below(14);
-        let Some(link) = link else {
-            // Gone: nothing may come of it.
-            let answers = [cx.close(id), cx.abort(id), cx.pause(id), cx.finish(id)];
-            if answers != [false; 4] {
-                self.oracle.complain(format!("{id} is gone, and verbs answer {answers:?}"));
-            }
-            return;
-        };
-        match verb {
-            0 | 1 => {
-                self.oracle.ends(cx, link, false);
-                cx.close(id);
-            }
-            2 => {
-                self.oracle.ends(cx, link, true);
-                cx.abort(id);
-            }
-            3 => {
-                self.oracle.finishes(cx, link);
-                cx.finish(id);
-            }
-            4 => {
-                // A blink.
-                if cx.pause(id) {
-                    self.oracle.reads(cx, link, false);
-                    cx.resume(id);
-                    self.oracle.reads(cx, link, true);
-                }
-            }
-            5..=7 => {
-                if cx.pause(id) {
-                    self.oracle.reads(cx, link, false);
-                }
-            }
-            8..=10 => {
-                if cx.resume(id) {
-                    self.oracle.reads(cx, link, true);
-                }
-            }
-            _ => {
-                let hold = self.rng.chance(400);
-                if cx.hold(id, hold) {
-                    self.oracle.hold(cx, link, hold);
-                }
-            }
-        }
-    }
-
-    /// Whether messages are held back, which they are while too much is owed.
-    fn rests(&mut self, conn: &Conn<'_>, link: u32, input: &Input<'_>) -> bool {
-        let rests = input.is_resting();
-        if conn.is_open() {
-            self.oracle.rests(link, rests);
-        }
-        rests
     }
 
     /// A line, which must be the first there is.
@@ -578,6 +379,12 @@ impl Subject {
                 }
                 return Ok((consumed, word));
             }
+            Kind::Burst(_)
+            | Kind::Blocks(_)
+            | Kind::Leaves(_)
+            | Kind::Keeper
+            | Kind::Relay(_)
+            | Kind::Slicer(_) => word = self.twisted_data(conn, session, input),
         }
         Ok((before - input.len(), word))
     }
@@ -590,6 +397,8 @@ impl Handler for Subject {
         let id = conn.id();
         let link = self.oracle.open(conn.cx(), id, origin);
         self.ids.push(id);
+        self.toil();
+        self.twisted_open(conn, link, origin);
         let mut failed = false;
         if self.kind == Kind::Random {
             self.wander(conn.cx(), Some((id, link)));
@@ -613,6 +422,7 @@ impl Handler for Subject {
     ) -> io::Result<()> {
         let id = conn.id();
         self.oracle.data(conn.cx(), id, session.link, input);
+        self.toil();
         let before = input.len();
         let result = self.serve(conn, session, input);
         let word = result.as_ref().map_or(Word::None, |(_, word)| *word);
@@ -622,7 +432,8 @@ impl Handler for Subject {
         let in_place = match self.kind {
             Kind::Echo(most) => most == usize::MAX,
             Kind::Lines(_) => self.in_place,
-            Kind::Broadcaster(_) | Kind::Streamer(_) | Kind::Random => false,
+            Kind::Blocks(_) | Kind::Slicer(_) => true,
+            _ => false,
         };
         let cx = if in_place { None } else { Some(&*conn.cx()) };
         self.oracle.leave(cx, session.link, result.is_err());
@@ -637,16 +448,23 @@ impl Handler for Subject {
     ) -> io::Result<()> {
         let (id, link) = (conn.id(), session.link);
         self.oracle.eof(conn.cx(), id, link, rest);
+        self.toil();
         match self.kind {
             Kind::Random if self.rng.chance(500) => self.wander(conn.cx(), Some((id, link))),
             Kind::Streamer(_) if session.left != usize::MAX => {}
-            Kind::Echo(_) => {
+            Kind::Relay(_) => self.twisted_eof(conn, link),
+            Kind::Echo(_) | Kind::Blocks(_) | Kind::Leaves(_) | Kind::Keeper => {
                 let rest = rest.take_all().to_vec();
                 self.send(conn, link, &rest);
                 self.oracle.ends(conn.cx(), link, false);
                 conn.close();
             }
-            Kind::Lines(_) | Kind::Broadcaster(_) | Kind::Streamer(_) | Kind::Random => {
+            Kind::Lines(_)
+            | Kind::Broadcaster(_)
+            | Kind::Streamer(_)
+            | Kind::Random
+            | Kind::Burst(_)
+            | Kind::Slicer(_) => {
                 self.oracle.ends(conn.cx(), link, false);
                 conn.close();
             }
@@ -659,10 +477,12 @@ impl Handler for Subject {
     fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
         let (id, link) = (conn.id(), session.link);
         self.oracle.drain(conn.cx(), id, link);
+        self.toil();
         match self.kind {
             Kind::Streamer(_) if session.left != usize::MAX => self.stream(conn, session),
             Kind::Random => self.wander(conn.cx(), Some((id, link))),
-            Kind::Echo(_) | Kind::Lines(_) | Kind::Broadcaster(_) | Kind::Streamer(_) => {}
+            Kind::Relay(_) => self.twisted_drain(conn),
+            _ => {}
         }
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
@@ -685,7 +505,11 @@ impl Handler for Subject {
 
     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
         self.oracle.tick(tick);
-        self.wander(cx, None);
+        self.toil();
+        self.let_go(cx);
+        if self.kind == Kind::Random {
+            self.wander(cx, None);
+        }
         self.may_panic(None);
     }
 
@@ -695,12 +519,18 @@ impl Handler for Subject {
 
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
         self.oracle.connect_failed(id, tag, &error);
-        self.wander(cx, None);
+        self.toil();
+        self.twisted_end(cx, id, false);
+        if self.kind == Kind::Random {
+            self.wander(cx, None);
+        }
         self.may_panic(None);
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {
         self.oracle.close(cx, id, session.link, &closed);
+        self.toil();
+        self.twisted_end(cx, id, closed.clean);
         if self.kind == Kind::Random {
             self.wander(cx, None);
         }
@@ -710,6 +540,8 @@ impl Handler for Subject {
 
     fn on_shutdown(&mut self, cx: &mut Context) {
         self.oracle.shutdown_begins();
+        self.toil();
+        self.twisted_shutdown(cx);
         if self.kind == Kind::Random {
             self.wander(cx, None);
         }

@@ -193,7 +193,9 @@ impl Account<'_> {
 
     /// It is told in time: nothing that a peer does postpones it.
     fn time(&self) -> Verdict {
-        if self.net.profile.stopped > 0 || self.net.profile.events_max < 1024 {
+        // After work that ends with readiness left over, a deadline is acted on one turn later.
+        let net = self.net;
+        if net.profile.stopped > 0 || net.profile.events_max < 1024 || net.worked > 0 {
             return Ok(());
         }
         let limits = &self.oracle.limits;

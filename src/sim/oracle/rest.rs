@@ -175,6 +175,14 @@ impl Oracle {
         }
         // By the end of an idle one there may be another.
         let exact = self.limits.reclaim_idle.is_none();
+        let most = self.limits.connections_per_address.unwrap_or(usize::MAX);
+        let neighbours = net.links.iter().filter_map(|place| place.neighbours);
+        let crowded = neighbours.filter(|neighbours| *neighbours >= most).count() as u64;
+        if cx.stats().refused_address != crowded {
+            let refused = cx.stats().refused_address;
+            wrong =
+                Some(format!("promise 4: {refused} were refused by address, {crowded} were due"));
+        }
         if self.shutdown.is_none() && exact && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
@@ -305,6 +313,7 @@ impl Oracle {
         // A window is judged late by one that was stopped, and the next begins then.
         if let Some((_, window)) = limits.progress_min
             && net.profile.stopped == 0
+            && net.worked == 0
         {
             // The one that was under way, and one in which nothing has moved.
             let long = 2 * window;
@@ -395,8 +404,13 @@ impl Oracle {
         if (stats.bytes_in, stats.bytes_out) != (read, written) {
             wrong = Some(format!("{read} bytes were read, {written} written: {stats:?}"));
         }
+        let most = self.limits.connections_per_address.unwrap_or(usize::MAX);
         let missed = |link: &&u32| self.ledgers.get(**link as usize).is_none_or(Option::is_none);
-        if let Some(link) = self.at_door.iter().find(missed) {
+        let refused = |link: &&u32| {
+            let neighbours = net.links[**link as usize].neighbours;
+            neighbours.is_some_and(|neighbours| neighbours >= most)
+        };
+        if let Some(link) = self.at_door.iter().find(|link| missed(link) && !refused(link)) {
             wrong =
                 Some(format!("#{link} waited at the door when shutdown began, and was not let in"));
         }

@@ -1,0 +1,239 @@
+//! What the random handler does, of all that is permitted.
+
+use std::time::Duration;
+
+use super::{OUTSIDE, Session, Subject};
+use crate::address::Address;
+use crate::context::{Conn, Context};
+use crate::id::ConnId;
+use crate::input::Input;
+use crate::sim::oracle::{Oracle, planned};
+
+impl Subject {
+    /// Some connection, mostly one that is there.
+    fn someone(&mut self) -> Option<ConnId> {
+        (!self.ids.is_empty()).then(|| *self.rng.pick(&self.ids))
+    }
+
+    /// A few permitted things.
+    pub(super) fn wander(&mut self, cx: &mut Context, own: Option<(ConnId, u32)>) {
+        self.write_letters(cx);
+        for _ in 0..self.rng.below(4) {
+            // Callbacks that answer each other would go on for ever.
+            if self.patience == 0 {
+                return;
+            }
+            self.patience -= 1;
+            let own_id = own.map(|(id, _)| id);
+            let id = match own_id {
+                Some(id) if self.rng.chance(600) => id,
+                _ => match self.someone() {
+                    Some(id) => id,
+                    None => return,
+                },
+            };
+            let link = Oracle::link_of(cx, id).filter(|_| self.oracle.link_by_id(id).is_some());
+            if self.rng.chance(self.wild) {
+                self.stop(cx, id, link);
+                continue;
+            }
+            match self.rng.below(15) {
+                13 => self.connect(cx),
+                14 => {
+                    let full_duplex = self.rng.chance(500);
+                    if let (true, Some(link)) = (cx.full_duplex(id, full_duplex), link) {
+                        self.oracle.duplex(link, full_duplex);
+                    }
+                }
+                10 => self.time(cx, id, link),
+                11 => self.tick_tock(cx),
+                12 => self.post(id),
+                0..=3 => {
+                    let bytes = self.noise(self.size);
+                    let shared = self.rng.chance(500);
+                    self.send_to(cx, id, &bytes, shared);
+                }
+                4 => {
+                    let bytes = self.noise(self.size / 2);
+                    self.broadcast(cx, bytes);
+                }
+                5 | 6 => {
+                    if let (true, Some(link)) = (cx.want_drain(id), link) {
+                        self.oracle.wish(cx, link);
+                    }
+                }
+                7 => {
+                    if let (true, Some(link)) = (cx.resume(id), link) {
+                        self.oracle.reads(cx, link, true);
+                    }
+                }
+                _ => {
+                    let _ = (cx.room(id), cx.queued(id), cx.peer_addr(id), cx.local_addr(id));
+                }
+            }
+        }
+    }
+
+    /// Sometimes so long that the clock does not reach it: that wait is never over.
+    fn or_never(&mut self, wait: Duration) -> Duration {
+        if !self.is_rash(50) {
+            return wait;
+        }
+        let secs = [u64::MAX / 1_000_000_000 + 1, 1 << 55, 1 << 60, u64::MAX];
+        let rng = self.rash.as_mut().expect("it was asked");
+        Duration::from_secs(*rng.pick(&secs)).saturating_add(wait)
+    }
+
+    /// The timer of a connection, or its idle timeout.
+    fn time(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
+        let wait = Duration::from_micros(self.rng.within(0, 50_000));
+        let wait = self.or_never(wait);
+        match self.rng.below(8) {
+            0..=4 => {
+                if let (true, Some(link)) = (cx.set_timer_of(id, wait), link) {
+                    self.oracle.sets_timer(link, Some(wait));
+                }
+            }
+            5 | 6 => {
+                cx.cancel_timer_of(id);
+                if let Some(link) = link {
+                    self.oracle.sets_timer(link, None);
+                }
+            }
+            _ => {
+                let idle = self.rng.chance(500).then_some(wait.saturating_mul(20));
+                if let (true, Some(link)) = (cx.set_idle_timeout(id, idle), link) {
+                    self.oracle.sets_idle(link, idle);
+                }
+            }
+        }
+    }
+
+    /// A timer of the reactor.
+    fn tick_tock(&mut self, cx: &mut Context) {
+        let wait = Duration::from_millis(self.rng.within(0, 300).saturating_sub(60));
+        let wait = self.or_never(wait);
+        match self.rng.below(4) {
+            0 => {
+                let timer = cx.set_timer(wait);
+                self.oracle.sets_tick(timer, wait, Duration::ZERO);
+            }
+            1 if self.ticking < 3 => {
+                self.ticking += 1;
+                let period = wait.max(Duration::from_millis(20));
+                let timer = cx.set_periodic_timer(period);
+                self.oracle.sets_tick(timer, period, period);
+            }
+            _ => {
+                let n = self.rng.size(0, 100);
+                if let Some(timer) = self.oracle.some_tick(n) {
+                    let answer = cx.cancel_timer(timer);
+                    self.oracle.cancels_tick(timer, answer);
+                }
+            }
+        }
+    }
+
+    /// To one of the servers outside, or to nobody.
+    fn connect(&mut self, cx: &mut Context) {
+        if self.connects == 0 {
+            return;
+        }
+        self.connects -= 1;
+        let to: Address = OUTSIDE[self.rng.size(0, OUTSIDE.len() - 1)].parse().expect("an address");
+        let tag = self.rng.below(1000);
+        if let Ok(id) = cx.connect(to, tag) {
+            self.oracle.connects(cx, id, tag);
+            self.ids.push(id);
+        }
+    }
+
+    /// A closure for later, from the thread itself.
+    fn post(&mut self, id: ConnId) {
+        let Some(handle) = self.handle.clone() else { return };
+        let number = self.oracle.posts();
+        let posted = if self.rng.chance(500) {
+            let run = move |subject: &mut Subject, cx: &mut Context| {
+                subject.oracle.runs(number);
+                subject.wander(cx, None);
+                subject.may_panic(None);
+            };
+            handle.post(run).is_ok()
+        } else {
+            let run = move |subject: &mut Subject, conn: &mut Conn<'_>, session: &mut Session| {
+                subject.oracle.runs(number);
+                subject.oracle.posted(conn.cx(), id, session.link);
+                let own = Some((conn.id(), session.link));
+                subject.wander(conn.cx(), own);
+                subject.may_panic(Some(session.link));
+                let failed = subject.rng.chance(subject.wild / 8);
+                subject.oracle.leave(Some(conn.cx()), session.link, failed);
+                if failed { Err(planned()) } else { Ok(()) }
+            };
+            handle.post_to(id, run).is_ok()
+        };
+        if !posted {
+            self.oracle.refused_post();
+        }
+    }
+
+    /// One of the things that end or stop a connection.
+    fn stop(&mut self, cx: &mut Context, id: ConnId, link: Option<u32>) {
+        let verb = self.rng.below(14);
+        let Some(link) = link else {
+            // Gone: nothing may come of it.
+            let answers = [cx.close(id), cx.abort(id), cx.pause(id), cx.finish(id)];
+            if answers != [false; 4] {
+                self.oracle.complain(format!("{id} is gone, and verbs answer {answers:?}"));
+            }
+            return;
+        };
+        match verb {
+            0 | 1 => {
+                self.oracle.ends(cx, link, false);
+                cx.close(id);
+            }
+            2 => {
+                self.oracle.ends(cx, link, true);
+                cx.abort(id);
+            }
+            3 => {
+                self.oracle.finishes(cx, link);
+                cx.finish(id);
+            }
+            4 => {
+                // A blink.
+                if cx.pause(id) {
+                    self.oracle.reads(cx, link, false);
+                    cx.resume(id);
+                    self.oracle.reads(cx, link, true);
+                }
+            }
+            5..=7 => {
+                if cx.pause(id) {
+                    self.oracle.reads(cx, link, false);
+                }
+            }
+            8..=10 => {
+                if cx.resume(id) {
+                    self.oracle.reads(cx, link, true);
+                }
+            }
+            _ => {
+                let hold = self.rng.chance(400);
+                if cx.hold(id, hold) {
+                    self.oracle.hold(cx, link, hold);
+                }
+            }
+        }
+    }
+
+    /// Whether messages are held back, which they are while too much is owed.
+    pub(super) fn rests(&mut self, conn: &Conn<'_>, link: u32, input: &Input<'_>) -> bool {
+        let rests = input.is_resting();
+        if conn.is_open() {
+            self.oracle.rests(link, rests);
+        }
+        rests
+    }
+}
