@@ -84,6 +84,44 @@
 //! });
 //! ```
 //!
+//! # Slow peers, slow handlers
+//!
+//! A peer that [reads slowly](Peer::read_slowly) takes something all the while, and the kernel's buffer
+//! stands between it and the reactor. A handler that works makes everybody wait: with a clone of the
+//! [`Sim`] it says for [how long](Sim::work). Here a client reads 16 kB a second, and another is
+//! answered after 3 s of work:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use wouldblock::sim::{Profile, check};
+//! # use wouldblock::{Config, handler_fn};
+//! check(0..5, Profile::calm().buffer_max(1 << 20), |sim| {
+//!     let world = sim.clone();
+//!     let handler = handler_fn(move |conn, input| {
+//!         match input.take_all() {
+//!             b"all" => conn.send(vec![7; 200_000]),
+//!             _ => {
+//!                 world.work(Duration::from_secs(3));
+//!                 conn.send(b"done");
+//!             }
+//!         }
+//!         Ok(())
+//!     });
+//!     let mut reactor = sim.reactor(handler, Config::default())?;
+//!     reactor.listen("10.0.0.1:7777")?;
+//!     let (slow, other) = (sim.connect("10.0.0.1:7777"), sim.connect("10.0.0.1:7777"));
+//!     slow.read_slowly(1600, Duration::from_millis(100));
+//!     slow.send("all");
+//!     slow.expect(vec![7; 200_000]);
+//!     other.wait(Duration::from_secs(1));
+//!     other.send("work");
+//!     other.expect("done");
+//!     sim.run_until_idle(&mut reactor)?;
+//!     assert!(sim.now() > Duration::from_secs(12));
+//!     Ok(())
+//! });
+//! ```
+//!
 //! # Datagrams
 //!
 //! A [`DatagramPeer`] sends to the sockets of the reactor, and answers them. The network loses,
@@ -155,8 +193,8 @@
 //!
 //! Not simulated: broadcast and multicast, names (a listener and a peer give an address, `"IP:PORT"` or `"unix:PATH"`),
 //! socket options ([`Conn::fd`](crate::Conn::fd) answers `None`), other threads (a
-//! [`Handle`](crate::Handle) works, but a wake from another thread comes when it comes), and the time
-//! that a callback takes.
+//! [`Handle`] works, but a wake from another thread comes when it comes). A callback
+//! takes no time, unless it says how much.
 //!
 //! # The crate's own schedules
 //!
@@ -281,6 +319,25 @@ impl Sim {
         Peer::new(self.kernel.clone(), Some(link), script)
     }
 
+    /// A peer that connects to an address, from an address of its own: for a handler, or a limit
+    /// ([`Config::connections_per_address`]), that goes by where a connection comes from. Otherwise
+    /// each peer has an IPv4 address of its own, or on a Unix socket no name.
+    ///
+    /// # Panics
+    ///
+    /// If either is no address, or they are of two families.
+    #[must_use]
+    #[track_caller]
+    pub fn connect_from(&self, from: &str, to: &str) -> Peer {
+        let [from, to] = [from, to]
+            .map(|text| -> Address { text.parse().unwrap_or_else(|error| panic!("{error}")) });
+        assert!(from.ip().is_some() == to.ip().is_some(), "{from} and {to} are of two families");
+        let script = self.script();
+        let actor = peer::Player(Arc::clone(&script));
+        let link = self.kernel.state().connect_from(from, to, Box::new(actor));
+        Peer::new(self.kernel.clone(), Some(link), script)
+    }
+
     /// One end of a connected pair, to be [adopted](Reactor::adopt), and the peer at the other.
     ///
     /// # Errors
@@ -343,6 +400,13 @@ impl Sim {
         let script = Arc::new(Mutex::new(Script::default()));
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&script));
         script
+    }
+
+    /// Lets time pass inside a callback, as if the handler worked for so long: the peers and the
+    /// network go on meanwhile, and the reactor finds out when the callback returns. For a handler that
+    /// has a clone of the `Sim`; outside of callbacks [`advance`](Self::advance) is what a test wants.
+    pub fn work(&self, time: Duration) {
+        self.kernel.state().work(nanos(time));
     }
 
     /// Interrupts the reactor by a signal after so long, if it waits then (signal(7)).

@@ -14,7 +14,7 @@ use crate::kernel::{Actor, Kernel, Stage, State, nanos};
 ///
 /// What it is told to do it does in order, each thing when the one before is done: a send when the
 /// network has taken all of it, an expectation when it has come true. It reads all the while, unless
-/// it is told to [`stop_reading`](Self::stop_reading). Dropping it changes nothing: it goes on, and
+/// it is told to [`stop_reading`](Self::stop_reading) or to [`read_slowly`](Self::read_slowly). Dropping it changes nothing: it goes on, and
 /// stays connected.
 pub struct Peer {
     kernel: Kernel,
@@ -82,12 +82,25 @@ impl Peer {
 
     /// Then stops reading: what is sent to it fills the kernel's buffers.
     pub fn stop_reading(&self) {
-        self.then(Step::Reading(false));
+        self.then(Step::Reading(Reading::Not));
     }
 
-    /// Then reads again.
+    /// Then reads slowly, for as long as it is not told otherwise: at most `bytes`, and the next after
+    /// `period`. With send buffers that grow ([`Profile::buffer_max`](super::Profile::buffer_max)) this
+    /// is the client on a bad line, which takes something all the while and of which the server's kernel
+    /// has no news for minutes.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` or `period` is zero.
+    pub fn read_slowly(&self, bytes: usize, period: Duration) {
+        assert!(bytes > 0 && !period.is_zero(), "a slow reader reads something, after a while");
+        self.then(Step::Reading(Reading::Slowly { bytes, period: nanos(period), next: 0 }));
+    }
+
+    /// Then reads again, all that comes.
     pub fn resume_reading(&self) {
-        self.then(Step::Reading(true));
+        self.then(Step::Reading(Reading::All));
     }
 
     /// Then ends its side (a half-close), and reads on.
@@ -158,9 +171,22 @@ enum Step {
     ExpectReset,
     /// And until when, once it has begun.
     Wait(Duration, Option<u64>),
-    Reading(bool),
+    Reading(Reading),
     Finish,
     Close(bool),
+}
+
+/// How it reads.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    All,
+    Not,
+    /// At most so many bytes, from the moment `next` on; then that is so many nanoseconds later.
+    Slowly {
+        bytes: usize,
+        period: u64,
+        next: u64,
+    },
 }
 
 /// What a peer has to do, and what it met.
@@ -171,7 +197,7 @@ pub(super) struct Script {
     steps: VecDeque<Step>,
     /// Received, and not taken.
     inbox: Vec<u8>,
-    reading: bool,
+    reading: Reading,
     ended: bool,
     reset: bool,
     /// An expectation that did not come true.
@@ -184,7 +210,7 @@ impl Default for Script {
             link: None,
             steps: VecDeque::new(),
             inbox: Vec::new(),
-            reading: true,
+            reading: Reading::All,
             ended: false,
             reset: false,
             complaint: None,
@@ -213,12 +239,23 @@ impl Actor for Player {
 impl Script {
     fn read(&mut self, net: &mut State, link: u32) {
         let mut buf = [0; 4096];
-        while self.reading && !self.ended && !self.reset {
-            match net.peer_read(link, &mut buf) {
+        while !self.ended && !self.reset {
+            let most = match &mut self.reading {
+                Reading::All => buf.len(),
+                Reading::Slowly { bytes, next, .. } if *next <= net.now => (*bytes).min(buf.len()),
+                Reading::Not | Reading::Slowly { .. } => return,
+            };
+            match net.peer_read(link, &mut buf[..most]) {
                 Ok(0) if !net.links[link as usize].link.ends[THERE].cut => self.ended = true,
                 // After the reset was told to a write.
                 Ok(0) => self.reset = true,
-                Ok(n) => self.inbox.extend_from_slice(&buf[..n]),
+                Ok(n) => {
+                    self.inbox.extend_from_slice(&buf[..n]);
+                    if let Reading::Slowly { period, next, .. } = &mut self.reading {
+                        *next = net.now.saturating_add(*period);
+                        net.act_after(link, *period);
+                    }
+                }
                 Err(Errno::AGAIN) => return,
                 Err(_) => self.reset = true,
             }
@@ -275,7 +312,10 @@ impl Script {
                 });
                 return net.now >= until;
             }
-            Step::Reading(reading) => self.reading = *reading,
+            Step::Reading(reading) => {
+                self.reading = *reading;
+                self.read(net, link);
+            }
             Step::Finish => net.peer_finish(link),
             Step::Close(reset) => net.peer_close(link, *reset),
         }
