@@ -275,6 +275,10 @@ impl Desk {
             }
             return Ok(());
         }
+        if error == Errno::AGAIN && lane.is_none() {
+            // An edge will tell of room, and then all are tried again.
+            self.waiting.iter_mut().for_each(|one| one.short_at = None);
+        }
         let before = self.denied.insert(lane.clone(), (now, error));
         let soon = if error == Errno::NOBUFS {
             // By UDP others may be tried meanwhile.
