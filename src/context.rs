@@ -180,12 +180,12 @@ impl Context {
     /// its peer had sent is answered. A paused or [held](Conn::hold) one is waited for. After
     /// [`shutdown_max`](crate::Config::shutdown_max) the rest is aborted.
     pub fn shutdown(&mut self) {
-        self.core.shutdown = self.core.shutdown.max(Shutdown::Asked);
+        self.core.advance_shutdown(Shutdown::Asked);
     }
 
     /// Aborts every connection in the next turn, and ends.
     pub fn shutdown_now(&mut self) {
-        self.core.shutdown = Shutdown::AskedNow;
+        self.core.advance_shutdown(Shutdown::AskedNow);
     }
 
     /// Listens from now on. See [`Listen`].

@@ -68,7 +68,7 @@ pub(crate) enum Ended {
     Connect { tag: u64, error: io::Error },
 }
 
-/// How far shutdown has come. A level: asking again changes nothing.
+/// How far shutdown has come. A level, which never goes back: asking again changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Shutdown {
     #[default]
@@ -79,6 +79,8 @@ pub(crate) enum Shutdown {
     Begun,
     /// Asked to end at once.
     AskedNow,
+    /// Every connection is cut.
+    Ending,
 }
 
 /// Everything but the handler, its sessions and the read buffer.

@@ -155,7 +155,7 @@ impl Core {
     #[inline]
     pub(crate) fn check_leaving(&mut self, due_by: Stamp) {
         if self.leave_by <= due_by {
-            self.shutdown = Shutdown::AskedNow;
+            self.advance_shutdown(Shutdown::AskedNow);
         }
     }
 

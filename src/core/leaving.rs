@@ -3,7 +3,7 @@
 //! When that comes is decided in `reactor/leave.rs`; how one connection leaves, in `conn.rs`
 //! (`may_leave`). Read next: `report.rs`.
 
-use super::{Core, TARGET, Tenant};
+use super::{Core, Shutdown, TARGET, Tenant};
 use crate::close::CloseReason;
 use crate::conn::Phase;
 use crate::id::Token;
@@ -30,6 +30,11 @@ impl Core {
                 self.settle_socket(id);
             }
         }
+    }
+
+    /// Shutdown has come this far, or further: what a callback asked for meanwhile stands.
+    pub(crate) fn advance_shutdown(&mut self, level: Shutdown) {
+        self.shutdown = self.shutdown.max(level);
     }
 
     /// Counts who is there: `done` until it turns out otherwise. Begun once.

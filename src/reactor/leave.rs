@@ -21,12 +21,12 @@ impl<H: Handler> Reactor<H> {
     pub(super) fn obey(&mut self) {
         self.hear_orders();
         match self.cx.core.shutdown {
-            Shutdown::No | Shutdown::Begun => {}
+            Shutdown::No | Shutdown::Begun | Shutdown::Ending => {}
             Shutdown::Asked => self.leave(true),
             Shutdown::AskedNow => {
                 self.inbox.0.posts.end();
                 self.leave(false);
-                self.cx.core.shutdown = Shutdown::Begun;
+                self.cx.core.advance_shutdown(Shutdown::Ending);
                 self.cx.core.cut_all();
             }
         }
@@ -46,9 +46,10 @@ impl<H: Handler> Reactor<H> {
             self.cx.core.close_listener(listener);
         }
         self.state = State::Leaving;
-        // Not if it is to end at once, by now even: that stands until all are cut.
-        if self.cx.core.shutdown == Shutdown::Asked {
-            self.cx.core.shutdown = Shutdown::Begun;
+        if orderly {
+            // Otherwise the order stands until all are cut, whatever `on_shutdown` does. An `on_open`
+            // just now may have given that order.
+            self.cx.core.advance_shutdown(Shutdown::Begun);
         }
         self.cx.core.begin_leaving();
         self.call_aside("on_shutdown", H::on_shutdown);
@@ -99,7 +100,7 @@ impl<H: Handler> Reactor<H> {
         self.state = State::Over;
         self.inbox.0.posts.end();
         // Refuses whatever a callback would open.
-        self.cx.core.shutdown = Shutdown::Begun;
+        self.cx.core.advance_shutdown(Shutdown::Ending);
         self.cx.core.begin_report();
         self.cx.core.cut_all();
         self.cx.core.end_report("gave up");

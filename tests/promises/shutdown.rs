@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wouldblock::{CloseReason, Config, Conn, ConnId, Reactor};
 
@@ -607,4 +607,30 @@ fn verbs_work_through_a_shutdown() {
     let record = server.record.clone();
     server.join();
     assert_eq!(record.closes().len(), 12);
+}
+
+/// Promise 4: an order to end at once, given by the `on_open` of a client that shutdown still lets in,
+/// stands: nothing takes it back, and nobody waits for `shutdown_max`.
+#[test]
+fn an_order_to_end_at_once_from_an_on_open_in_shutdown_stands() {
+    let script = echo().on_open(|conn| {
+        conn.hold(true);
+        conn.cx().shutdown_now();
+        Ok(())
+    });
+    let record = script.record();
+    let config = Config::default().shutdown_max(Duration::from_secs(3600));
+    let mut reactor = Reactor::with_config(script, config).unwrap();
+    let listener = reactor.listen("127.0.0.1:0").unwrap();
+    let addr = reactor.local_addr(listener).unwrap().ip().unwrap();
+    let mut client = connect(addr);
+    reactor.shutdown();
+    // `on_start`, and then the shutdown, which lets the client in before anything is polled.
+    let start = Instant::now();
+    while reactor.turn(Some(Duration::from_millis(1))).unwrap() {
+        assert!(start.elapsed() < DEADLINE, "it goes on");
+    }
+    assert_eq!((record.opens().len(), record.closes().len()), (1, 1));
+    assert_eq!(reactor.shutdown_report().unwrap().cut, 1);
+    assert!(read_until_gone(&mut client).1.is_err());
 }
