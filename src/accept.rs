@@ -21,9 +21,9 @@ use crate::timers::Stamp;
 pub(crate) enum Accepted {
     /// A connection, to be opened.
     Opened(ConnId),
-    /// A connection, and its place was another's, who has ended: after that was told, it is
-    /// [let in](Core::let_in).
-    Reclaimed(Socket, Address),
+    /// A connection in the place of another, which has ended: after that was told, it is
+    /// [let in](Core::let_in_claimed).
+    Reclaimed,
     /// Nobody; the next may be fine.
     Skipped,
     /// Nobody, and no use in trying on.
@@ -88,7 +88,8 @@ impl Core {
                     return Accepted::Skipped;
                 }
                 if full && self.reclaim() {
-                    return Accepted::Reclaimed(socket, peer);
+                    self.claimed = Some((socket, peer));
+                    return Accepted::Reclaimed;
                 }
                 match self.let_in(id, socket, peer) {
                     Ok(conn) => return Accepted::Opened(conn),
@@ -135,6 +136,20 @@ impl Core {
             listener.armed = retry;
         }
         Accepted::Stopped
+    }
+
+    /// Gives the place of the connection that made room to the one that was accepted for it.
+    pub(crate) fn let_in_claimed(&mut self, id: ListenerId) -> Option<ConnId> {
+        let (socket, peer) = self.claimed.take()?;
+        self.let_in(id, socket, peer).ok()
+    }
+
+    /// Resets the accepted socket whose predecessor's end could not be told to the end.
+    pub(crate) fn drop_claimed(&mut self) {
+        if let Some((socket, _)) = self.claimed.take() {
+            self.stats.refused += 1;
+            socket.reset_on_close();
+        }
     }
 
     /// Gives a place to one that was accepted.

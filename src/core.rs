@@ -121,6 +121,10 @@ pub(crate) struct Core {
     pub(crate) rest: Arc<Rest>,
     /// Which datagram socket has its turn.
     pub(crate) serving: Option<SocketId>,
+    /// Which listener has its turn.
+    pub(crate) accepting: Option<ListenerId>,
+    /// An accepted socket that waits until its predecessor's end has been told.
+    pub(crate) claimed: Option<(Socket, Address)>,
     pub(crate) shutdown: Shutdown,
     /// When shutdown has taken too long; `NEVER`: it has not begun.
     pub(crate) leave_by: Stamp,
@@ -176,6 +180,8 @@ impl Core {
             current: None,
             rest: Arc::default(),
             serving: None,
+            accepting: None,
+            claimed: None,
             shutdown: Shutdown::No,
             leave_by: Stamp::NEVER,
             leaving_since: Stamp::NEVER,
@@ -503,8 +509,10 @@ impl Core {
     }
 
     /// After a listener's turn: back on the run queue if there is more to accept.
-    pub(crate) fn end_listener_turn(&mut self, id: ListenerId) {
-        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+    pub(crate) fn end_listener_turn(&mut self) {
+        if let Some(id) = self.accepting.take()
+            && let Some(listener) = self.listeners.get_mut(id.slot, id.generation)
+        {
             listener.queued = listener.is_runnable();
             if listener.queued {
                 self.run.push_back(id.token());
@@ -522,6 +530,11 @@ impl Core {
     }
 
     pub(crate) fn wake_listener(&mut self, id: ListenerId) {
+    /// Begins a listener's turn.
+    pub(crate) fn begin_listener_turn(&mut self, id: ListenerId) {
+        self.accepting = Some(id);
+    }
+
         let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return };
         if listener.resting {
             listener.resting = false;

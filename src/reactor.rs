@@ -417,14 +417,15 @@ impl<H: Handler> Reactor<H> {
 
     /// A batch of accepts. Even a storm of them leaves the turn to others.
     fn serve_listener(&mut self, id: ListenerId) {
+        self.cx.core.begin_listener_turn(id);
         for _ in 0..self.cx.core.limits.accepts_per_turn {
             match self.cx.core.accept(id) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(id)),
-                Accepted::Reclaimed(socket, peer) => {
+                Accepted::Reclaimed => {
                     for _ in 0..self.cx.core.ended_len() {
                         self.tell_ended();
                     }
-                    if let Ok(conn) = self.cx.core.let_in(id, socket, peer) {
+                    if let Some(conn) = self.cx.core.let_in_claimed(id) {
                         self.open(conn, Origin::Accepted(id));
                     }
                 }
@@ -432,7 +433,7 @@ impl<H: Handler> Reactor<H> {
                 Accepted::Stopped => break,
             }
         }
-        self.cx.core.end_listener_turn(id);
+        self.cx.core.end_listener_turn();
     }
 
     fn open(&mut self, id: ConnId, origin: Origin) {

@@ -28,16 +28,21 @@ impl Core {
         log::error!(target: TARGET, "{callback} panicked: {panic}");
     }
 
-    /// If the last turn ended in a panic of a connection's callback, and the caller goes on: ends
-    /// that connection, and forgets what it had not sent yet, which is nobody else's.
+    /// If the last turn ended in a panic of a callback, and the caller goes on: ends the connection
+    /// whose callback it was, if it was one's, and forgets what that had not sent yet, which is no
+    /// other's. Whatever panicked, the turn that it cut short is ended: there may be more to accept
+    /// or to receive, and no edge tells of it again.
     #[inline]
     pub(crate) fn recover(&mut self) {
         if let Some(id) = self.current {
             self.recover_from(id);
         }
         if self.serving.is_some() {
-            // A panic in `on_datagram`: there may be more behind that one.
             self.end_socket_turn();
+        }
+        if self.accepting.is_some() {
+            self.drop_claimed();
+            self.end_listener_turn();
         }
     }
 
@@ -46,12 +51,6 @@ impl Core {
         self.end_expire();
         self.drop_callback(id, io::Error::other("caught outside of the reactor"));
         self.settle(id);
-        // If it was the turn of a listener that the panic cut short, nobody has queued it again.
-        for listener in self.listener_ids() {
-            if !self.run.contains(&listener.token()) {
-                self.end_listener_turn(listener);
-            }
-        }
     }
 
     /// Nothing of the callback goes out that has not gone already: half an answer is worse than a

@@ -26,6 +26,7 @@ impl Core {
         !self.run.is_empty()
             || self.current.is_some()
             || self.serving.is_some()
+            || self.accepting.is_some()
             || self.poll_was_full
             || !self.touched.is_empty()
             || !self.ended.is_empty()

@@ -62,7 +62,7 @@ impl<H: Handler> Reactor<H> {
             match self.cx.core.accept(listener) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
                 // In shutdown nobody makes room for others.
-                Accepted::Skipped | Accepted::Reclaimed(..) => {}
+                Accepted::Skipped | Accepted::Reclaimed => {}
                 Accepted::Stopped => return,
             }
         }

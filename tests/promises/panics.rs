@@ -1,7 +1,7 @@
 //! Trap 66, the two modes of a panic: it goes through, or it ends one connection alone.
 
 use std::any::Any;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -455,4 +455,69 @@ fn an_isolated_panic_in_on_datagram_loses_one_datagram() {
     reactor.run().unwrap();
     assert_eq!(reactor.handler().0, [b"good", b"fine"]);
     assert_eq!(reactor.stats().panics, 2);
+}
+
+/// Promise 6, Trap 66: a panic in the `on_close` of the connection that makes room for another, which
+/// is called inside the listener's turn, leaves a listener that goes on. The client that was to have
+/// the place sees a reset, not an end that looks like an answer.
+#[test]
+fn a_caught_panic_in_the_turn_of_a_listener_leaves_it_listening() {
+    let mut is_armed = true;
+    let script = echo().on_close(move |_, _, closed| {
+        if matches!(closed.reason, CloseReason::Reclaimed) && is_armed {
+            is_armed = false;
+            panic!("as planned");
+        }
+    });
+    let config = Config::default().connections(1).reclaim_idle(Some(Duration::from_millis(1)));
+    let server = serve_and_catch(script, config);
+    let mut first = connect(server.addr);
+    ping(&mut first, b"first");
+    let mut second = connect(server.addr);
+    assert_eq!(read_until_gone(&mut second).1.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    for _ in 0..3 {
+        ping(&mut connect(server.addr), b"another");
+    }
+    server.handle.shutdown();
+    let (panics, stats) = server.join();
+    assert_eq!(panics.len(), 1);
+    assert_eq!((stats.accepted, stats.refused), (4, 1));
+}
+
+/// Promise 2: whoever is owed output when a panic takes the reactor down sees a reset, and so does the
+/// peer whose callback it was: half an answer must not look like a whole one. Who is owed nothing sees
+/// the end.
+#[test]
+fn a_reactor_dropped_by_a_panic_resets_whoever_it_owes_output() {
+    let script = echo().on_data(|conn, input| {
+        match input.take_all() {
+            b"much" => conn.send(vec![1; 3 * MIB]),
+            b"panic" => {
+                conn.send(b"half of");
+                panic!("as planned");
+            }
+            other => conn.send(other),
+        }
+        Ok(())
+    });
+    let (told, tells) = std::sync::mpsc::channel();
+    let server = thread::spawn(move || {
+        let mut reactor = Reactor::new(script).unwrap();
+        let id = reactor.listen("127.0.0.1:0").unwrap();
+        told.send(reactor.local_addr(id).unwrap().ip().unwrap()).unwrap();
+        reactor.run()
+    });
+    let addr = tells.recv_timeout(DEADLINE).unwrap();
+    let (mut owed, mut idle) = (connect_narrow(addr), connect(addr));
+    ping(&mut idle, b"hello");
+    owed.write_all(b"much").unwrap();
+    assert_eq!(read_n(&mut owed, 1), [1]);
+    let mut last = connect(addr);
+    last.write_all(b"panic").unwrap();
+    assert_eq!(read_until_gone(&mut last).1.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let (got, end) = read_until_gone(&mut owed);
+    assert!(got.len() < 3 * MIB - 1);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(read_to_end(&mut idle).is_empty());
+    server.join().unwrap_err();
 }
