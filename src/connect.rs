@@ -51,27 +51,37 @@ impl Core {
         let (now, limits) = (self.now, &self.limits);
         let tenant = self.conns.get_mut(id.slot(), id.generation());
         let Tenant { socket, conn, peer } = tenant?;
-        match socket.finish_connect() {
-            Ok(()) => {
-                conn.handle_connected(now, limits);
-                if self.shutdown != Shutdown::No {
-                    conn.handle_shutdown();
-                }
-                log::debug!("{peer}: open ({id})");
-                let due = conn.deadline(limits);
-                self.deadlines.set(id.token(), conn.armed, due);
-                conn.armed = due;
-                self.stats.connected += 1;
-                self.connecting.remove(&id)
-            }
+        let failure = match socket.finish_connect() {
+            Ok(()) => None,
+            Err(error) if was_connected(&error) => Some(error),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 conn.readiness = Readiness::EMPTY;
-                None
+                return None;
             }
             Err(error) => {
                 conn.fail(error);
-                None
+                return None;
             }
+        };
+        conn.handle_connected(now, limits);
+        if let Some(error) = failure {
+            conn.fail_write(error, now);
         }
+        if self.shutdown != Shutdown::No {
+            conn.handle_shutdown();
+        }
+        log::debug!("{peer}: open ({id})");
+        let due = conn.deadline(limits);
+        self.deadlines.set(id.token(), conn.armed, due);
+        conn.armed = due;
+        self.stats.connected += 1;
+        self.connecting.remove(&id)
     }
+}
+
+/// Whether a socket that failed had been connected before: a connect that is answered by a reset is
+/// refused (`ECONNREFUSED`), and only what is established can be reset, or reset behind its end
+/// (`EPIPE`; `tcp_reset` of Linux). What the peer said before that is still to be read.
+fn was_connected(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }

@@ -179,6 +179,9 @@ pub trait Handler: Sized {
     /// [source](std::error::Error::source). The id is stale already. To try again, connect again,
     /// but not at once and for ever: nothing here waits between two attempts.
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
+    /// A server that accepts, perhaps says something, and resets at once has not made the connect fail:
+    /// `on_open` comes, what it said, and `on_close`.
+    ///
         let _ = (cx, id, tag, error);
     }
 

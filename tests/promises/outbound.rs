@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -740,4 +740,41 @@ fn a_broadcast_leaves_out_who_is_not_open() {
     reactor.shutdown_now();
     reactor.run().unwrap();
     assert_eq!(read_until_gone(&mut peer).0, b"to all");
+}
+
+/// Promises 2 and 3: a server that says a word and resets was connected: its word is shown, and the
+/// end is told by reading. Its reset is met by the first look at the socket, as it comes in one event
+/// with the connect.
+#[test]
+fn the_word_of_a_server_that_resets_at_once_is_not_lost() {
+    let said = |server: &mut TcpStream, word: &[u8], ends: bool| {
+        server.write_all(word).unwrap();
+        if ends {
+            server.shutdown(Shutdown::Write).unwrap();
+        }
+    };
+    for (word, ends) in [(&b"word"[..], false), (b"word", true), (b"", false), (b"", true)] {
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let seen = shown.clone();
+        let script = echo().on_data(move |_, input| {
+            seen.lock().unwrap().extend_from_slice(input.take_all());
+            Ok(())
+        });
+        let record = script.record();
+        let mut reactor = Reactor::new(script).unwrap();
+        let behind = listener();
+        let id = reactor.connect(behind.local_addr().unwrap(), 7).unwrap();
+        let (mut server, _) = behind.accept().unwrap();
+        said(&mut server, word, ends);
+        reset(server);
+        turn_until(&mut reactor, "it is told", || {
+            record.closes().len() + record.failures().len() == 1
+        });
+        let data = if word.is_empty() { "" } else { " data" };
+        assert_eq!(record.story(id), format!("open{data} close"));
+        assert_eq!(*shown.lock().unwrap(), word);
+        let closed = record.wait_close();
+        assert!(matches!(closed.reason, CloseReason::Io(_)), "{closed}");
+        assert_eq!(reactor.stats().connected, 1);
+    }
 }
