@@ -613,6 +613,14 @@ impl Connection {
             && !self.comes_again(limits)
     }
 
+    /// Whether its peer waits for more than the kernel has been given: output is queued, more was to
+    /// follow in `on_drain`, it waits for an answer from elsewhere, or it was to be reset anyway.
+    pub(crate) fn is_owed_more(&self) -> bool {
+        let waits = self.phase == Phase::Open
+            && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
+        waits || !self.output.is_empty() || self.flags.has(Flags::RESET)
+    }
+
     /// Not before it is connected, whatever an event says (trap 44).
     pub(crate) fn wants_flush(&self) -> bool {
         !self.output.is_empty() && self.readiness.is_writable() && self.phase != Phase::Connecting

@@ -30,7 +30,9 @@ use crate::ticks::Tick;
 /// # Panics
 ///
 /// A panic of a callback passes through [`Reactor::run`](crate::Reactor::run); dropping the reactor
-/// frees every descriptor. With [`isolate_panics`](crate::Config::isolate_panics) it ends one
+/// frees every descriptor, with a reset where the peer waits for more than it was given: output is
+/// queued, a drain was asked for, the connection is [held](Conn::hold), or it was its callback that
+/// panicked. On a Unix socket that is but the end, as with [`Conn::abort`]. With [`isolate_panics`](crate::Config::isolate_panics) it ends one
 /// connection and the reactor runs on.
 ///
 /// Who catches a panic that passed through may run on as well: the connection whose callback

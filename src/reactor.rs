@@ -598,7 +598,8 @@ impl<H: Handler> Reactor<H> {
         &mut self.handler
     }
 
-    /// The handler back; whatever is open is closed without a callback.
+    /// The handler back; whatever is open is closed without a callback, with a reset where output is
+    /// owed.
     #[must_use]
     pub fn into_handler(self) -> H {
         self.handler

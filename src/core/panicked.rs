@@ -65,3 +65,20 @@ impl Core {
         }
     }
 }
+
+/// Dropped before its end: by a panic that unwinds, or by an application that stops turning it.
+impl Drop for Core {
+    /// Whoever waits for the rest of an answer sees a reset: an orderly end would say that this was
+    /// all.
+    fn drop(&mut self) {
+        self.drop_claimed();
+        for id in self.connection_ids() {
+            let is_cut_short = self.current == Some(id);
+            if let Some(Tenant { socket, conn, .. }) = self.tenant(id)
+                && (is_cut_short || conn.is_owed_more())
+            {
+                socket.reset_on_close();
+            }
+        }
+    }
+}
