@@ -336,3 +336,26 @@ fn child_log() {
     let loud = lines.iter().filter(|(level, _)| *level <= log::Level::Debug).count();
     assert!(loud < 40, "{loud} lines for five connections: {lines:#?}");
 }
+
+/// Promise 7: what a callback sent before it aborted is counted, a slice of its own input too, which is
+/// kept as nothing but a place in it.
+#[test]
+fn a_slice_of_the_input_sent_before_an_abort_is_counted() {
+    for len in [5, 100, 4096, 50_000] {
+        let script = echo().on_data(move |conn, input| {
+            if input.len() == len {
+                conn.send(input.take_all());
+                conn.abort();
+                conn.send(b"ignored");
+            }
+            Ok(())
+        });
+        let server = Server::start(script, Config::default());
+        let mut client = server.connect();
+        client.write_all(&vec![7; len]).unwrap();
+        let closed = server.record.wait_close();
+        assert!(matches!(closed.reason, CloseReason::Aborted), "{closed}");
+        assert_eq!(closed.unsent, len as u64);
+        server.end();
+    }
+}
