@@ -116,8 +116,10 @@ impl Handler for Client {
     }
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, _session: &mut ()) -> io::Result<()> {
-        if let Some(other) = self.other(conn.id()) {
-            relay::drained(conn, other);
+        match self.other(conn.id()) {
+            Some(there) if self.there == Some(there) => relay::client_drained(conn, there),
+            Some(here) => relay::server_drained(conn, here),
+            None => {}
         }
         Ok(())
     }

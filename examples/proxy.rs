@@ -176,8 +176,13 @@ impl Handler for Proxy {
     }
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, side: &mut Side) -> io::Result<()> {
-        if let Some(other) = side.other() {
-            relay::drained(conn, other);
+        match &*side {
+            Side::Client(pair) => {
+                if let Some(server) = pair.server.get() {
+                    relay::client_drained(conn, server);
+                }
+            }
+            Side::Server(pair) => relay::server_drained(conn, pair.client),
         }
         Ok(())
     }

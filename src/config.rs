@@ -47,7 +47,7 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`idle`](Self::idle) | none | 60 s | no byte moved for so long: ends with `Idle` | what browsers and proxies keep a connection for, about |
 /// | [`connect`](Self::connect) | 10 s | the same | a connect under way for so long has failed | as `first_byte` |
 /// | [`write_stall`](Self::write_stall) | 60 s | 30 s | owed, none taken for so long: ends with `WriteStall` | some retransmissions; a peer that is gone shows in no other way |
-/// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN: the connection is freed, not clean | a round trip, and one retransmission |
+/// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN, or after a reset that a paused handler does not read on to: the connection is freed, not clean | a round trip, and one retransmission |
 /// | [`close_max`](Self::close_max) | 10 min | 60 s | after close: the connection is freed, not clean | the last answer over a slow link: 4 MiB at 7 KiB a second, 1 MiB at 17 |
 /// | [`shutdown_max`](Self::shutdown_max) | 10 s | the same | after shutdown: the rest is aborted | what service managers wait at least |
 /// | [`isolate_panics`](Self::isolate_panics) | no | no | a panic of the handler goes through | a bug should show; who runs on says so |
@@ -402,7 +402,9 @@ impl Config {
         self
     }
 
-    /// How long we wait for the peer's end after our FIN. Default 5 s.
+    /// How long we wait for the peer's end after our FIN; and, where a connection has
+    /// [failed](crate::Conn::has_failed) while its reading is paused, for the handler to resume and
+    /// read what the peer had sent before. Default 5 s.
     #[must_use]
     pub fn linger(mut self, timeout: Duration) -> Self {
         self.linger = timeout;

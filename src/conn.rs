@@ -26,7 +26,10 @@ use crate::readiness::Readiness;
 use crate::timers::Stamp;
 use own::Own;
 
+pub(crate) use look::Look;
+
 mod late;
+mod look;
 mod own;
 mod pace;
 
@@ -271,9 +274,10 @@ impl Connection {
         }
     }
 
-    /// A write failed: nothing can be delivered any more, but what came before is still in the
-    /// kernel and goes to the handler first (trap 42). If that does not read, paused, it has
-    /// `write_stall` to come back to it.
+    /// A write failed, or an event told of an error: nothing can be delivered any more, but what came
+    /// before is still in the kernel and goes to the handler first (trap 42). If that does not read,
+    /// paused, it has `linger` to come back to it. A drain that was owed is told: there is room, for
+    /// nothing.
     pub(crate) fn fail_write(&mut self, error: io::Error, now: Stamp) {
         self.flags.set(Flags::CUT);
         self.reason.get_or_insert(CloseReason::Io(error));
@@ -283,8 +287,12 @@ impl Connection {
                 self.taken = now;
                 self.flags.set(Flags::FAILED);
                 self.flags.clear(Flags::RESTING);
-                self.flags.clear(Flags::HIGH);
-                self.flags.clear(Flags::DRAIN);
+                if self.flags.has(Flags::HIGH) {
+                    self.flags.clear(Flags::HIGH);
+                    if !self.flags.has(Flags::FINISHING) {
+                        self.flags.set(Flags::DRAINED);
+                    }
+                }
                 // In doubt until the read that ends it: what a dead socket still holds has no edge.
                 self.readiness.merge(Readiness::ERROR);
             }
@@ -360,6 +368,7 @@ impl Connection {
     pub(crate) fn resume(&mut self) {
         if self.flags.has(Flags::PAUSED) {
             self.flags.clear(Flags::PAUSED);
+            self.flags.clear(Flags::UNREAD);
             self.flags.set(Flags::RENEWED);
             self.offer_again();
         }
@@ -392,11 +401,14 @@ impl Connection {
         }
     }
 
-    /// The application wants `on_drain`.
-    pub(crate) fn want_drain(&mut self) {
-        if self.takes_sends() {
+    /// The application wants `on_drain`. Returns whether it will come, if `on_close` does not come
+    /// before.
+    pub(crate) fn want_drain(&mut self) -> bool {
+        let takes_sends = self.takes_sends();
+        if takes_sends {
             self.flags.set(Flags::WISHED);
         }
+        takes_sends
     }
 
     /// A wish of this turn is owed from the next one on.
@@ -556,6 +568,14 @@ impl Connection {
         self.shared.load(Ordering::Relaxed)
     }
 
+    /// Whether its peer waits for more than the kernel has been given: output is queued, more was to
+    /// follow in `on_drain`, it waits for an answer from elsewhere, or it was to be reset anyway.
+    pub(crate) fn is_owed_more(&self) -> bool {
+        let waits = self.phase == Phase::Open
+            && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
+        waits || !self.output.is_empty() || self.flags.has(Flags::RESET)
+    }
+
     /// Whether a write failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.flags.has(Flags::FAILED)
@@ -613,14 +633,6 @@ impl Connection {
             && !self.comes_again(limits)
     }
 
-    /// Whether its peer waits for more than the kernel has been given: output is queued, more was to
-    /// follow in `on_drain`, it waits for an answer from elsewhere, or it was to be reset anyway.
-    pub(crate) fn is_owed_more(&self) -> bool {
-        let waits = self.phase == Phase::Open
-            && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
-        waits || !self.output.is_empty() || self.flags.has(Flags::RESET)
-    }
-
     /// Not before it is connected, whatever an event says (trap 44).
     pub(crate) fn wants_flush(&self) -> bool {
         !self.output.is_empty() && self.readiness.is_writable() && self.phase != Phase::Connecting
@@ -668,6 +680,7 @@ impl Connection {
                     || self.wants_flush()
                     || self.wants_eof(limits)
                     || self.wants_drain(limits)
+                    || self.wants_look()
             }
             Phase::Draining => readable || self.wants_flush(),
             Phase::Lingering => readable,

@@ -111,9 +111,12 @@ impl Context {
         self.change(id, |conn, _, _| conn.hold(hold))
     }
 
-    /// Asks for `on_drain`. See [`Conn::want_drain`].
+    /// Asks for `on_drain`. See [`Conn::want_drain`]. Returns whether it comes, if `on_close` does
+    /// not come before: not to a connection that is gone, closing, finished or failed.
     pub fn want_drain(&mut self, id: ConnId) -> bool {
-        self.change(id, |conn, _, _| conn.want_drain())
+        let mut comes = false;
+        self.change(id, |conn, _, _| comes = conn.want_drain());
+        comes
     }
 
     /// Bytes sent that the kernel has not taken. 0 for a connection that is gone.
@@ -139,6 +142,13 @@ impl Context {
     #[must_use]
     pub fn is_open(&self, id: ConnId) -> bool {
         self.core.tenant(id).is_some_and(|tenant| tenant.conn.takes_sends())
+    }
+
+    /// Whether the connection has failed and is kept for what its peer had sent before. See
+    /// [`Conn::has_failed`].
+    #[must_use]
+    pub fn has_failed(&self, id: ConnId) -> bool {
+        self.core.tenant(id).is_some_and(|tenant| tenant.conn.has_failed())
     }
 
     /// The peer's address, as accept told it, or as we connected to it.
@@ -402,8 +412,14 @@ impl<'a> Conn<'a> {
     }
 
     /// Stops reading: no `on_data`, no `on_eof` until [`resume`](Self::resume). The peer is held
-    /// back by TCP once the kernel's buffers are full. Deadlines go on, the idle one included; that
-    /// the peer is gone shows only when reading again, or at a write.
+    /// back by TCP once the kernel's buffers are full. Deadlines go on, the idle one included.
+    ///
+    /// That the peer has ended its side in order shows only when reading again: `on_eof` follows its
+    /// last bytes. That it is gone, by a reset or because a write failed, is told without that: first
+    /// by [`on_drain`](crate::Handler::on_drain) if one is owed, where
+    /// [`has_failed`](Self::has_failed) is true; then by [`on_close`](crate::Handler::on_close), at
+    /// once if nothing is left to read. If something is, the handler has
+    /// [`linger`](crate::Config::linger) to resume and be shown it.
     pub fn pause(&mut self) {
         self.cx.pause(self.id);
     }
@@ -466,7 +482,8 @@ impl<'a> Conn<'a> {
     /// Asks for [`on_drain`](crate::Handler::on_drain), once, in a later turn, when queued output
     /// is at or below [`output_low`](crate::Config::output_low): to send a long answer piece by
     /// piece. It comes without asking after output was at or above
-    /// [`output_high`](crate::Config::output_high).
+    /// [`output_high`](crate::Config::output_high). If the connection fails before, it comes at once,
+    /// or [`on_close`](crate::Handler::on_close) does.
     pub fn want_drain(&mut self) {
         self.cx.want_drain(self.id);
     }
@@ -498,6 +515,14 @@ impl<'a> Conn<'a> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.cx.is_open(self.id)
+    }
+
+    /// Whether the connection has failed (a reset by the peer, a write to one that is gone): nothing
+    /// that is sent arrives any more. What the peer had sent before is still there to be read;
+    /// behind it comes [`on_close`](crate::Handler::on_close). See [`pause`](Self::pause).
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.cx.has_failed(self.id)
     }
 
     /// The descriptor, lent for socket options that have no verb here. `None` where there is none

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::address::Address;
 use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
-use crate::conn::{Connection, News, Phase};
+use crate::conn::{Connection, Look, News, Phase};
 use crate::cork::Cork;
 use crate::crowd::Crowd;
 use crate::datagram::DatagramSocket;
@@ -301,6 +301,7 @@ impl Core {
             return self.take_other_work(id, buffer);
         }
         if !conn.is_reading() {
+            self.look(id);
             return Work::None;
         }
         conn.flags.clear(Flags::RENEWED);
@@ -350,6 +351,25 @@ impl Core {
             return Work::End(Offer::Owned(conn.leftover.take().unwrap_or_else(nothing)));
         }
         Work::None
+    }
+
+    /// Asks the socket of a connection that is not read from, if it may be dead, how it is.
+    #[cold]
+    fn look(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(Tenant { socket, conn, .. }) = self.tenant_mut(id) else { return };
+        if !conn.wants_look() {
+            return;
+        }
+        let look = if conn.has_failed() {
+            Look::Unread(socket.has_unread())
+        } else {
+            match socket.take_error() {
+                Ok(None) => Look::NoError,
+                Ok(Some(error)) | Err(error) => Look::Error(error),
+            }
+        };
+        conn.handle_look(look, now);
     }
 
     /// After close: reads once and forgets what came.
@@ -508,6 +528,11 @@ impl Core {
         self.sockets.recycle();
     }
 
+    /// Begins a listener's turn.
+    pub(crate) fn begin_listener_turn(&mut self, id: ListenerId) {
+        self.accepting = Some(id);
+    }
+
     /// After a listener's turn: back on the run queue if there is more to accept.
     pub(crate) fn end_listener_turn(&mut self) {
         if let Some(id) = self.accepting.take()
@@ -530,11 +555,6 @@ impl Core {
     }
 
     pub(crate) fn wake_listener(&mut self, id: ListenerId) {
-    /// Begins a listener's turn.
-    pub(crate) fn begin_listener_turn(&mut self, id: ListenerId) {
-        self.accepting = Some(id);
-    }
-
         let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return };
         if listener.resting {
             listener.resting = false;

@@ -59,6 +59,9 @@ impl Flags {
     /// The application reads on however much output is queued: it never rests.
     pub(crate) const FULL_DUPLEX: Flags = Flags(1 << 21);
 
+    /// It has failed, is paused, and the kernel or we still hold input to be offered.
+    pub(crate) const UNREAD: Flags = Flags(1 << 22);
+
     /// It is counted among those of its address.
     pub(crate) const COUNTED: Flags = Flags(1 << 24);
     /// It was accepted, and the peer has not said anything yet.

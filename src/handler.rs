@@ -133,7 +133,9 @@ pub trait Handler: Sized {
     }
 
     /// Called when queued output is at or below low, once for each [`Conn::want_drain`] or each
-    /// time output was at high or above.
+    /// time output was at high or above. Also when the connection has failed before it came so far, if
+    /// `on_close` does not come first: nothing is queued any more, what is sent now is ignored, and
+    /// [`Conn::has_failed`] tells.
     ///
     /// # Errors
     ///
@@ -177,13 +179,13 @@ pub trait Handler: Sized {
     /// `close` or the end of the reactor (`ConnectionAborted`). What had been sent is lost. Each
     /// connect that was begun ends in one call, of this or of `on_open`.
     ///
+    /// A server that accepts, perhaps says something, and resets at once has not made the connect fail:
+    /// `on_open` comes, what it said, and `on_close`.
+    ///
     /// `error` says where to and why; the system's own error, with its code, is its
     /// [source](std::error::Error::source). The id is stale already. To try again, connect again,
     /// but not at once and for ever: nothing here waits between two attempts.
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
-    /// A server that accepts, perhaps says something, and resets at once has not made the connect fail:
-    /// `on_open` comes, what it said, and `on_close`.
-    ///
         let _ = (cx, id, tag, error);
     }
 

@@ -72,6 +72,12 @@ impl Readiness {
         self.0 &= !(Self::READABLE.0 | Self::DOUBT.0);
     }
 
+    /// The socket, asked, had no error to tell.
+    #[inline]
+    pub(crate) fn forget_error(&mut self) {
+        self.0 &= !Self::ERROR.0;
+    }
+
     /// A write said WouldBlock, or is proven to say it next.
     #[inline]
     pub(crate) fn forget_writable(&mut self) {

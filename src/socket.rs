@@ -163,6 +163,17 @@ impl Socket {
         }
     }
 
+    /// Whether a read would bring bytes (`MSG_PEEK`, recv(2)). To be asked of a socket that has failed:
+    /// nothing more comes there.
+    pub(crate) fn has_unread(&self) -> bool {
+        let n = match self {
+            Socket::Tcp(stream) => stream.try_io(|| peek(stream)),
+            Socket::Unix(stream) => stream.try_io(|| peek(stream)),
+            Socket::Sim(stream) => return stream.has_unread(),
+        };
+        n.is_ok_and(|n| n > 0)
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Socket::Tcp(stream) => name::own(stream),
@@ -275,6 +286,12 @@ const RECEIVE: RecvFlags = RecvFlags::DONTWAIT;
 #[inline]
 fn receive(socket: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
     let (n, _) = rustix::net::recv(socket, buf, RECEIVE)?;
+    Ok(n)
+}
+
+fn peek(socket: impl AsFd) -> io::Result<usize> {
+    let (n, _) =
+        rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut [0; 1], RecvFlags::PEEK))?;
     Ok(n)
 }
 

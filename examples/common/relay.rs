@@ -32,9 +32,20 @@ pub(crate) fn pass_on_end(conn: &mut Conn<'_>, to: ConnId) {
     conn.cx().finish(to);
 }
 
-/// What was sent is taken: lets the other go on, in `on_drain`.
-pub(crate) fn drained(conn: &mut Conn<'_>, other: ConnId) {
-    conn.cx().resume(other);
+/// What the client was sent is taken: lets the server go on, in `on_drain`. A client that is gone
+/// takes nothing more, and nobody waits for what it had still to say.
+pub(crate) fn client_drained(conn: &mut Conn<'_>, server: ConnId) {
+    if conn.has_failed() {
+        conn.abort();
+    } else {
+        conn.cx().resume(server);
+    }
+}
+
+/// What the server was sent is taken, or a server that is gone takes nothing more: lets the client go
+/// on, in `on_drain`. What the server said before is passed on first.
+pub(crate) fn server_drained(conn: &mut Conn<'_>, client: ConnId) {
+    conn.cx().resume(client);
 }
 
 /// The side that asks is over, and so is the other: in `on_close`.

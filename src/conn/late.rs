@@ -90,8 +90,12 @@ impl Connection {
         }
     }
 
+    /// By when the kernel must have taken some of what is owed; after a failure, by when the handler
+    /// must have read on.
     fn stalls_at(&self, limits: &Limits) -> Stamp {
-        if self.output.is_empty() && !self.flags.has(Flags::FAILED) {
+        if self.flags.has(Flags::FAILED) {
+            self.heard.max(self.taken).after(limits.linger)
+        } else if self.output.is_empty() {
             Stamp::NEVER
         } else {
             self.taken.after(limits.write_stall)

@@ -123,6 +123,10 @@ impl Stream {
         match *self {}
     }
 
+    pub(crate) fn has_unread(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         match *self {}
     }

@@ -7,7 +7,7 @@ use std::sync::MutexGuard;
 
 use rustix::net::AddressFamily;
 
-use super::link::Transport;
+use super::link::{HERE, Transport};
 use super::{Kernel, State};
 use crate::address::Address;
 use crate::id::Token;
@@ -77,6 +77,13 @@ impl Stream {
 
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         self.state().take_error(self.descriptor.file).map(Into::into)
+    }
+
+    /// Whether a read would bring bytes.
+    pub(crate) fn has_unread(&self) -> bool {
+        let state = self.state();
+        let link = state.link_of(self.descriptor.file);
+        state.links[link as usize].link.has_unread(HERE)
     }
 
     pub(crate) fn local_addr(&self) -> Address {

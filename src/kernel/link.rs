@@ -305,6 +305,11 @@ impl Link {
         Ok(taken)
     }
 
+    /// Whether a read at `side` would bring bytes.
+    pub(crate) fn has_unread(&self, side: usize) -> bool {
+        !self.halves[1 - side].arrived.is_empty()
+    }
+
     /// A cut where the next byte written will lie: urgent data, or a descriptor passed along.
     pub(crate) fn mark(&mut self, side: usize, urgent: bool) {
         let half = &mut self.halves[side];

@@ -30,7 +30,7 @@ fn lines(child: &Child, word: &str) -> Vec<String> {
 
 /// Bytes that this end has sent and the other's kernel has not acknowledged, as `/proc/net/tcp` has
 /// them (proc(5)).
-fn unacknowledged(stream: &std::net::TcpStream) -> u64 {
+pub(crate) fn unacknowledged(stream: &std::net::TcpStream) -> u64 {
     let end = |addr: std::io::Result<SocketAddr>| format!(":{:04X} ", addr.unwrap().port());
     let ends = format!("{}0100007F{}", end(stream.local_addr()), end(stream.peer_addr()));
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -334,4 +334,33 @@ fn the_proxy_and_the_client_say_what_is_wrong_in_one_line() {
         assert_eq!(text.trim_end().lines().count(), 1, "{name} {args:?}: {text}");
         assert!(!text.contains("panicked"), "{name} {args:?}: {text}");
     }
+}
+
+/// Promises 4, 5 and 6: clients that fill every buffer between them and the server, and then reset,
+/// are told of although the proxy reads from none of them: their descriptors, and those of their
+/// servers, are given back, and no shutdown waits for them.
+#[test]
+fn clients_that_fill_all_buffers_and_reset_are_forgotten_at_once() {
+    let server = Server::start(echo(), Config::default());
+    let mut proxy = proxy(&server.addr.to_string(), &[]);
+    ping(&mut proxy.connect(), b"hello");
+    wait_until("the first has left", || lines(&proxy, "done: ").len() == 1);
+    let before = proxy.descriptors();
+    let clients: Vec<_> = (0..20).map(|_| fills_all(&proxy)).collect();
+    clients.into_iter().for_each(reset);
+    wait_until("all is given back", || proxy.descriptors() == before);
+    let clients: Vec<_> = (0..3).map(|_| fills_all(&proxy)).collect();
+    proxy.signal(Signal::TERM);
+    clients.into_iter().for_each(reset);
+    assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.stderr());
+    assert!(!proxy.stderr().contains("aborted"), "{}", proxy.stderr());
+    server.end();
+}
+
+/// A client that reads nothing, and has sent all that anybody takes.
+fn fills_all(proxy: &Child) -> std::net::TcpStream {
+    let mut client = connect_narrow(proxy.addr);
+    client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    while client.write(&[7; 64 * KIB]).is_ok() {}
+    client
 }

@@ -301,7 +301,10 @@ impl Oracle {
         {
             return Some("idle for longer than allowed".into());
         }
-        if queued > 0 && is_late(net, ledger.taken_at.max(failed_at), limits.write_stall) {
+        if failed && is_late(net, moved, limits.linger) {
+            return Some("it is dead, and kept for longer than allowed".into());
+        }
+        if queued > 0 && !failed && is_late(net, ledger.taken_at, limits.write_stall) {
             return Some("it stalls for longer than allowed".into());
         }
         if let Some(first_byte) = limits.first_byte
