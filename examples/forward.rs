@@ -108,9 +108,9 @@ impl Handler for Forwarder {
     fn on_close(&mut self, cx: &mut Context, id: ConnId, side: Side, closed: Closed) {
         let Some(other) = self.other.remove(id) else { return };
         match side {
-            _ if closed.clean => false,      // both ends were passed on
-            Side::Client => cx.abort(other), // nobody waits for the server's answer any more
-            Side::Server => cx.close(other), // what the server had said still goes out
+            _ if closed.clean => false,            // both ends were passed on
+            Side::Client => cx.abort(other),       // nobody waits for the server's answer any more
+            Side::Server => cx.close_reset(other), // what the server had said goes out before
         };
     }
 }

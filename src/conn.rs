@@ -32,6 +32,7 @@ mod late;
 mod look;
 mod own;
 mod pace;
+mod reset;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,8 +368,8 @@ impl Connection {
 
     pub(crate) fn resume(&mut self) {
         if self.flags.has(Flags::PAUSED) {
-            self.flags.clear(Flags::PAUSED);
             self.flags.clear(Flags::UNREAD);
+            self.flags.clear(Flags::PAUSED);
             self.flags.set(Flags::RENEWED);
             self.offer_again();
         }
@@ -503,7 +504,11 @@ impl Connection {
             self.close(now, limits);
         }
         let over = match self.phase {
-            Phase::Draining => self.output.is_empty() && self.flags.has(Flags::PEER_ENDED),
+            Phase::Draining => {
+                self.output.is_empty()
+                    && self.flags.has(Flags::PEER_ENDED)
+                    && !self.flags.has(Flags::RESETTING)
+            }
             Phase::Lingering => self.flags.has(Flags::PEER_ENDED),
             Phase::Connecting | Phase::Open | Phase::Closed => false,
         };
@@ -566,14 +571,6 @@ impl Connection {
     /// Whether its descriptor was handed in, or lent out: then to close it may not be the last close.
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.load(Ordering::Relaxed)
-    }
-
-    /// Whether its peer waits for more than the kernel has been given: output is queued, more was to
-    /// follow in `on_drain`, it waits for an answer from elsewhere, or it was to be reset anyway.
-    pub(crate) fn is_owed_more(&self) -> bool {
-        let waits = self.phase == Phase::Open
-            && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
-        waits || !self.output.is_empty() || self.flags.has(Flags::RESET)
     }
 
     /// Whether a write failed.
@@ -642,7 +639,7 @@ impl Connection {
     pub(crate) fn wants_fin(&self) -> bool {
         let wished = match self.phase {
             Phase::Open => self.flags.has(Flags::FINISHING),
-            Phase::Draining => true,
+            Phase::Draining => !self.flags.has(Flags::RESETTING),
             Phase::Connecting | Phase::Lingering | Phase::Closed => false,
         };
         wished

@@ -86,6 +86,12 @@ impl Context {
         self.change(id, Connection::finish)
     }
 
+    /// Flushes what was sent, waits until it has left, and frees the connection with a reset. See
+    /// [`Conn::close_reset`].
+    pub fn close_reset(&mut self, id: ConnId) -> bool {
+        self.change(id, Connection::close_reset)
+    }
+
     /// Frees the connection with a reset; what it owes is lost. See [`Conn::abort`].
     pub fn abort(&mut self, id: ConnId) -> bool {
         self.change(id, |conn, _, _| conn.cut(CloseReason::Aborted))
@@ -398,6 +404,21 @@ impl<'a> Conn<'a> {
         self.cx.close(self.id);
     }
 
+    /// Closes with a reset behind what was sent, in the place of an orderly end: for an answer that
+    /// breaks off half way, which a peer must not take for a whole one. A proxy passes a reset on so.
+    ///
+    /// As [`close`](Self::close) it flushes, reads and discards; then it waits until the peer's
+    /// kernel has acknowledged all of it, since a reset destroys what is on its way, as long as that
+    /// goes on (at most [`write_stall`](crate::Config::write_stall) without a byte of progress, and
+    /// [`close_max`](crate::Config::close_max) in all), and frees the connection with a reset. On
+    /// Linux the peer still reads what had arrived before it sees `ECONNRESET`. Never
+    /// [`clean`](crate::Closed::clean). Where the kernel does not say what was acknowledged
+    /// (`sock_diag(7)`), it waits for [`linger`](crate::Config::linger) instead. On a Unix socket, as
+    /// [`abort`](Self::abort) behind the flush.
+    pub fn close_reset(&mut self) {
+        self.cx.close_reset(self.id);
+    }
+
     /// Half-closes: ends our side after what was sent (our FIN), and reads on. Sends are ignored
     /// from here on. When the peer's end has come too, that is a close.
     pub fn finish(&mut self) {
@@ -405,8 +426,12 @@ impl<'a> Conn<'a> {
     }
 
     /// Aborts: frees the connection with a reset. What the kernel has not taken is lost, and
-    /// counted in [`Closed::unsent`](crate::Closed::unsent). A Unix socket has no reset: its peer
-    /// sees the end, or `ECONNRESET` if it left us bytes unread (unix(7)).
+    /// counted in [`Closed::unsent`](crate::Closed::unsent).
+    ///
+    /// A Unix socket has no reset. Its peer sees `ECONNRESET` if it has sent something that we have
+    /// not read, behind what had arrived there before; otherwise the end, and nothing can be done about
+    /// it on this side (unix(7)). So whoever speaks over Unix sockets should be able to tell a whole
+    /// answer by itself: by its length, or by a mark at its end.
     pub fn abort(&mut self) {
         self.cx.abort(self.id);
     }

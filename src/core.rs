@@ -475,6 +475,9 @@ impl Core {
                 Err(error) => conn.fail_write(error, now),
             }
         }
+        if conn.asks_what_left(now) {
+            conn.handle_unacknowledged(socket.unacknowledged(), now, limits);
+        }
         conn.recount(&mut self.buffered);
         let due = conn.deadline(limits);
         if due < conn.armed {

@@ -62,6 +62,9 @@ impl Flags {
     /// It has failed, is paused, and the kernel or we still hold input to be offered.
     pub(crate) const UNREAD: Flags = Flags(1 << 22);
 
+    /// Closing, with a reset in the place of our FIN.
+    pub(crate) const RESETTING: Flags = Flags(1 << 23);
+
     /// It is counted among those of its address.
     pub(crate) const COUNTED: Flags = Flags(1 << 24);
     /// It was accepted, and the peer has not said anything yet.

@@ -24,6 +24,8 @@ pub(crate) use handed::{Kind, forbid_linger, take_in};
 
 mod datagram;
 mod handed;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod left;
 pub(crate) mod mode;
 pub(crate) mod name;
 
@@ -151,6 +153,21 @@ impl Socket {
             }
             Socket::Unix(_) => {}
             Socket::Sim(stream) => stream.reset_on_close(),
+        }
+    }
+
+    /// Bytes that the kernel took and the peer's has not acknowledged: a reset would destroy them.
+    /// `None`: it does not say. Of a Unix socket the peer has all at once.
+    pub(crate) fn unacknowledged(&self) -> Option<usize> {
+        match self {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Socket::Tcp(stream) => {
+                left::unacknowledged(stream.local_addr().ok()?, stream.peer_addr().ok()?).ok()
+            }
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            Socket::Tcp(_) => None,
+            Socket::Unix(_) => Some(0),
+            Socket::Sim(stream) => Some(stream.unacknowledged()),
         }
     }
 

@@ -315,3 +315,44 @@ fn a_datagram_that_does_not_come_is_told() {
     assert!(failure.what().starts_with(what), "{failure}");
     assert!(failure.trace().contains("a datagram is lost"), "{failure}");
 }
+
+/// Says half of what it should, and lets the peer know.
+struct Half;
+
+impl Handler for Half {
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        input.take_all();
+        conn.send(vec![7; 20_000]);
+        conn.close_reset();
+        Ok(())
+    }
+}
+
+/// Promise 2: a reset behind what was sent destroys none of it, and comes.
+#[test]
+fn a_reset_behind_an_answer_comes_after_the_last_byte() {
+    check(0..100, Profile::everyday(), |sim| {
+        let mut reactor = sim.reactor(Half, Config::default())?;
+        reactor.listen(SERVER)?;
+        let peer = sim.connect(SERVER);
+        peer.send(b"ask");
+        peer.expect(vec![7; 20_000]);
+        peer.expect_reset();
+        // Not until it is idle: no event tells when all has left.
+        sim.advance(&mut reactor, Duration::from_secs(60))?;
+        assert!(peer.is_done(), "no reset came");
+        assert_eq!((reactor.stats().closed.local, reactor.stats().bytes_out), (1, 20_000));
+        Ok(())
+    });
+}

@@ -60,8 +60,9 @@ pub(crate) fn client_ended(cx: &mut Context, server: ConnId, closed: &Closed) {
 /// The side that answers is over, and so is the other: in `on_close`.
 pub(crate) fn server_ended(cx: &mut Context, client: ConnId, closed: &Closed) {
     // However it ended: what it said before that is delivered, even by way of a kernel that has not
-    // sent all of it yet. A reset would throw that away.
+    // sent all of it yet. Behind that the client sees a reset, as if there were no proxy: an end
+    // would make a whole answer of half of one.
     if !closed.clean {
-        cx.close(client);
+        cx.close_reset(client);
     }
 }

@@ -34,6 +34,8 @@ impl Connection {
                 self.end(CloseReason::FirstByte, now, limits);
             }
             Phase::Open if self.paced_at(limits) <= due_by => self.judge(due_by, now, limits),
+            // To ask what has left is all that is due: `Core::settle` does.
+            Phase::Draining if self.is_leaving() && self.closing > due_by => {}
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
             // Or a timer: not ours to act on.
@@ -49,7 +51,7 @@ impl Connection {
                 let given = self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at());
                 given.min(self.first_byte_by(limits)).min(self.paced_at(limits))
             }
-            Phase::Draining => self.stalls_at(limits).min(self.closing),
+            Phase::Draining => self.stalls_at(limits).min(self.closing).min(self.asks_at()),
             Phase::Lingering => self.closing,
             Phase::Closed => Stamp::NEVER,
         }

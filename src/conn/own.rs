@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::pace::Pace;
+use super::reset::Leaving;
 use super::{Connection, Phase};
 use crate::config::Limits;
 use crate::flags::Flags;
@@ -28,6 +29,8 @@ pub(crate) struct Own {
     pub(super) pace: Pace,
     /// Bytes sent that the kernel will never take.
     unsent: u64,
+    /// What has not left yet, before a reset.
+    pub(super) leaving: Option<Leaving>,
 }
 
 /// How long it may be idle.

@@ -123,6 +123,10 @@ impl Stream {
         match *self {}
     }
 
+    pub(crate) fn unacknowledged(&self) -> usize {
+        match *self {}
+    }
+
     pub(crate) fn has_unread(&self) -> bool {
         match *self {}
     }

@@ -79,6 +79,13 @@ impl Stream {
         self.state().take_error(self.descriptor.file).map(Into::into)
     }
 
+    /// Bytes that were written and have not come to the other kernel.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        let state = self.state();
+        let link = state.link_of(self.descriptor.file);
+        state.links[link as usize].link.unacknowledged(HERE)
+    }
+
     /// Whether a read would bring bytes.
     pub(crate) fn has_unread(&self) -> bool {
         let state = self.state();

@@ -305,6 +305,14 @@ impl Link {
         Ok(taken)
     }
 
+    /// Bytes on their way from `side`.
+    pub(crate) fn unacknowledged(&self, side: usize) -> usize {
+        match self.transport {
+            Transport::Tcp => self.halves[side].sent.len(),
+            Transport::Unix => 0,
+        }
+    }
+
     /// Whether a read at `side` would bring bytes.
     pub(crate) fn has_unread(&self, side: usize) -> bool {
         !self.halves[1 - side].arrived.is_empty()

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wouldblock::{CloseReason, Config, Conn, ConnId};
@@ -535,5 +536,55 @@ fn a_peer_that_ended_can_be_answered_later() {
     other.write_all(b"now").unwrap();
     assert_eq!(read_to_end(&mut early), b"late, but here");
     drop((early, other));
+    server.end();
+}
+
+/// Promise 2: `close_reset` delivers all that was sent, to a client that reads late and to one that
+/// still sends, and then it is a reset that they see.
+#[test]
+fn a_reset_behind_what_was_sent_destroys_none_of_it() {
+    let script = echo().on_data(|conn, input| {
+        input.take_all();
+        if conn.is_open() {
+            conn.send(vec![7; 3 * MIB]);
+            conn.close_reset();
+        }
+        Ok(())
+    });
+    let server = Server::start(script, Config::default());
+    for sends in [0, 4 * MIB] {
+        let mut client = server.connect();
+        client.write_all(b"ask").unwrap();
+        client.write_all(&vec![1; sends]).unwrap();
+        client.peek(&mut [0]).unwrap();
+        watch(Duration::from_millis(300));
+        let (got, end) = read_until_gone(&mut client);
+        assert_eq!(got.len(), 3 * MIB);
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+    for (_, closed) in server.record.wait_closes(2) {
+        assert!(matches!(closed.reason, CloseReason::Local), "{closed}");
+        assert_eq!((closed.unsent, closed.clean), (0, false));
+    }
+    server.end();
+}
+
+/// Promise 4: a client that does not take what it was to be given before the reset is not waited for
+/// any longer than for output.
+#[test]
+fn a_reset_behind_what_was_sent_waits_only_for_so_long() {
+    let script = echo().on_data(|conn, input| {
+        input.take_all();
+        // As much as both kernels hold, and no more.
+        conn.send(vec![7; 100 * KIB]);
+        conn.close_reset();
+        Ok(())
+    });
+    let config = Config::default().write_stall(Duration::from_millis(300));
+    let server = Server::start(script, config);
+    let mut client = connect_narrow(server.addr);
+    client.write_all(b"ask").unwrap();
+    let closed = server.record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::Local), "{closed}");
     server.end();
 }

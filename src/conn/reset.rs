@@ -1,0 +1,90 @@
+//! A reset behind the last byte: `close_reset`.
+//!
+//! As a close it flushes, reads and discards; but where that sends our FIN, this waits until the
+//! peer's kernel has acknowledged all that ours took, which a reset would destroy otherwise. No edge
+//! tells of it, so the socket is asked, again and again with longer waits between. Read next:
+//! `late.rs`, which has the deadlines of every close.
+
+use std::time::Duration;
+
+use super::{Connection, Phase};
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::flags::Flags;
+use crate::timers::Stamp;
+
+/// The first wait between two questions, and the longest.
+const WAIT: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What has not left, and when to ask again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    /// Bytes that were not acknowledged when last asked.
+    held: usize,
+    /// When they were last found to be fewer.
+    fell: Stamp,
+    /// When to ask again, and how long to wait then.
+    ask: Stamp,
+    wait: Duration,
+}
+
+impl Connection {
+    /// `close_reset`: a close with a reset in the place of our FIN. Not clean, therefore.
+    pub(crate) fn close_reset(&mut self, now: Stamp, limits: &Limits) {
+        self.close(now, limits);
+        if self.phase == Phase::Draining {
+            self.flags.set(Flags::RESETTING);
+            self.flags.set(Flags::CUT);
+        }
+    }
+
+    /// Whether its peer waits for more than the kernel has been given: output is queued, more was to
+    /// follow in `on_drain`, it waits for an answer from elsewhere, or it was to be reset anyway.
+    pub(crate) fn is_owed_more(&self) -> bool {
+        let waits = self.phase == Phase::Open
+            && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
+        waits || !self.output.is_empty() || self.flags.has(Flags::RESET)
+    }
+
+    /// Whether all is flushed, and a reset is to follow when it has left.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.phase == Phase::Draining && self.flags.has(Flags::RESETTING) && self.output.is_empty()
+    }
+
+    /// When its socket is to be asked what has not left.
+    pub(super) fn asks_at(&self) -> Stamp {
+        let asks =
+            self.own.as_ref().and_then(|own| own.leaving).map_or(Stamp::default(), |it| it.ask);
+        if self.is_leaving() { asks } else { Stamp::NEVER }
+    }
+
+    /// Whether its socket is to be asked now.
+    pub(crate) fn asks_what_left(&self, now: Stamp) -> bool {
+        self.is_leaving() && self.asks_at() <= now
+    }
+
+    /// What has not left is so much; `None`: the kernel does not say. Then it has `linger`.
+    #[cold]
+    pub(crate) fn handle_unacknowledged(
+        &mut self,
+        held: Option<usize>,
+        now: Stamp,
+        limits: &Limits,
+    ) {
+        let first = Leaving { held: usize::MAX, fell: now, ask: now, wait: WAIT };
+        let leaving = self.own().leaving.get_or_insert(first);
+        let most = if held.is_some() { limits.write_stall } else { limits.linger };
+        if let Some(held) = held
+            && held < leaving.held
+        {
+            (leaving.held, leaving.fell) = (held, now);
+        }
+        let over = held == Some(0) || leaving.fell.after(most) <= now;
+        leaving.ask = now.after(leaving.wait);
+        leaving.wait = (leaving.wait * 2).min(WAIT_MAX);
+        if over {
+            self.cut(CloseReason::Local);
+        }
+    }
+}
