@@ -264,17 +264,6 @@ impl Connection {
         self.finish_off();
     }
 
-    /// What the socket says of an event of an error after the peer's end: a read would say the end
-    /// again (Linux, `SOCK_DONE`), and only a write would find out.
-    #[cold]
-    pub(crate) fn handle_error(&mut self, answer: io::Result<Option<io::Error>>) {
-        self.readiness.forget_readable();
-        match answer {
-            Ok(None) => self.end_if_failed(),
-            Ok(Some(error)) | Err(error) => self.fail(error),
-        }
-    }
-
     /// A write failed, or an event told of an error: nothing can be delivered any more, but what came
     /// before is still in the kernel and goes to the handler first (trap 42). If that does not read,
     /// paused, it has `linger` to come back to it. A drain that was owed is told: there is room, for

@@ -23,6 +23,17 @@ pub(crate) enum Look {
 }
 
 impl Connection {
+    /// What the socket says of an event of an error after the peer's end: a read would say the end
+    /// again (Linux, `SOCK_DONE`), and only a write would find out.
+    #[cold]
+    pub(crate) fn handle_error(&mut self, answer: io::Result<Option<io::Error>>) {
+        self.readiness.forget_readable();
+        match answer {
+            Ok(None) => self.end_if_failed(),
+            Ok(Some(error)) | Err(error) => self.fail(error),
+        }
+    }
+
     /// What a look at a connection that is not read from found: the error that its socket has to
     /// tell, if it is not known to have failed; else whether the kernel still holds input.
     #[cold]
