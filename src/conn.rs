@@ -562,11 +562,6 @@ impl Connection {
         self.shared.load(Ordering::Relaxed)
     }
 
-    /// Whether a write failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.flags.has(Flags::FAILED)
-    }
-
     /// Whether what is sent now would be queued or written.
     #[inline]
     pub(crate) fn takes_sends(&self) -> bool {

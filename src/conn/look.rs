@@ -23,6 +23,11 @@ pub(crate) enum Look {
 }
 
 impl Connection {
+    /// Whether a write failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.flags.has(Flags::FAILED)
+    }
+
     /// What the socket says of an event of an error after the peer's end: a read would say the end
     /// again (Linux, `SOCK_DONE`), and only a write would find out.
     #[cold]
