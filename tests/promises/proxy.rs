@@ -364,6 +364,7 @@ fn clients_that_fill_all_buffers_and_reset_are_forgotten_at_once() {
 fn fills_all(proxy: &Child) -> std::net::TcpStream {
     let mut client = connect_narrow(proxy.addr);
     client.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    while client.write(&[7; 64 * KIB]).is_ok() {}
+    let bytes = vec![7; 64 * KIB];
+    while client.write(&bytes).is_ok() {}
     client
 }
