@@ -30,7 +30,7 @@ pub(crate) fn read(raw: &[u8]) -> Address {
     let family = u16::from_ne_bytes(*family);
     // The BSDs have a byte for the length before one for the family.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let family = family[1];
+    let family = u16::from(family[1]);
     match AddressFamily::from_raw(family) {
         AddressFamily::UNIX => read_unix(rest),
         AddressFamily::INET => read_v4(rest).unwrap_or(Address::Unnamed),
