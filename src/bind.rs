@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::listen::{
     NO_PATH, OwnedPath, bind_path, check_only_v6, invalid, path_to_bind, set_buffers,
 };
-use crate::socket::{Datagrams, Group, Kind, OnV4, mode, name, only_own_groups, take_in};
+use crate::socket::{Datagrams, Family, Group, Kind, OnV4, mode, name, only_own_groups, take_in};
 
 /// Where and how to bind a datagram socket.
 ///
@@ -310,7 +310,7 @@ impl Options {
     }
 
     fn take_existing_udp(&self, socket: net::UdpSocket) -> io::Result<Bound> {
-        take_in(&socket, Kind::Datagrams)?;
+        take_in(&socket, Kind::Datagrams, Family::Ip)?;
         let addr = socket.local_addr()?;
         self.check_ip(addr)?;
         let of = SockRef::from(&socket);
@@ -430,7 +430,7 @@ impl Options {
 
     fn take_existing_unix(&self, socket: unix::UnixDatagram) -> io::Result<Bound> {
         self.check_no_path()?;
-        take_in(&socket, Kind::Datagrams)?;
+        take_in(&socket, Kind::Datagrams, Family::Unix)?;
         self.take_unix(socket, None)
     }
 

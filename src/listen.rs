@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::kernel::Kernel;
-use crate::socket::{self, Acceptor, Kind, mode, name, take_in};
+use crate::socket::{self, Acceptor, Family, Kind, mode, name, take_in};
 
 /// How many established connections the kernel keeps until they are accepted (listen(2)). The
 /// kernel brings it down to `net.core.somaxconn`, which is 4096 since Linux 5.4.
@@ -348,7 +348,7 @@ impl Options {
         if self.backlog.is_some() {
             self.listen(&socket)?;
         }
-        let lingers = take_in(&listener, Kind::Listener)?;
+        let lingers = take_in(&listener, Kind::Listener, Family::Ip)?;
         Self::open_tcp(listener, None, Given { lingers, ..Given::default() })
     }
 
@@ -370,7 +370,7 @@ impl Options {
         if self.backlog.is_some() {
             self.listen(&SockRef::from(&listener))?;
         }
-        take_in(&listener, Kind::Listener)?;
+        take_in(&listener, Kind::Listener, Family::Unix)?;
         self.open_unix(listener, None, None)
     }
 

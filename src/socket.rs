@@ -20,7 +20,7 @@ use crate::address::Address;
 use crate::kernel;
 
 pub(crate) use datagram::{Datagrams, Group, OnV4, only_own_groups};
-pub(crate) use handed::{Kind, forbid_linger, take_in};
+pub(crate) use handed::{Family, Kind, forbid_linger, take_in};
 
 mod datagram;
 mod handed;

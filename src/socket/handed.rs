@@ -12,7 +12,7 @@ use rustix::io::FdFlags;
 use rustix::net::{SocketType, sockopt};
 use socket2::SockRef;
 
-use super::{Socket, Stream};
+use super::{Socket, Stream, name};
 
 /// What a socket that is handed in must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +23,29 @@ pub(crate) enum Kind {
     Datagrams,
 }
 
+/// What its type says of its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Ip,
+    Unix,
+}
+
 /// Makes a socket that was handed in non-blocking and closed on exec, as those made here are, and
 /// sees that closing it does not wait. Returns whether it would have waited.
 ///
 /// # Errors
 ///
 /// It is not of this kind, whatever the type it was handed in as says.
-pub(crate) fn take_in(socket: impl AsFd, kind: Kind) -> io::Result<bool> {
+pub(crate) fn take_in(socket: impl AsFd, kind: Kind, family: Family) -> io::Result<bool> {
     let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
+    let is_of_family = name::own(&socket)?.ip().is_some() == (family == Family::Ip);
     let refusal = match kind {
         Kind::Stream | Kind::Listener if !is_stream => "it is not a stream socket",
+        // TCP alone has resets, and proofs by short counts: each must be known for what it is.
+        Kind::Stream | Kind::Listener | Kind::Datagrams if !is_of_family => match family {
+            Family::Ip => "it is not an IP socket",
+            Family::Unix => "it is not a Unix socket",
+        },
         Kind::Listener if !listens(&socket)? => "it does not listen (a `backlog` would make it)",
         Kind::Datagrams if sockopt::socket_type(&socket)? != SocketType::DGRAM => {
             "it is not a datagram socket"
@@ -71,8 +84,9 @@ pub(crate) fn forbid_linger(socket: &SockRef<'_>) -> io::Result<bool> {
 
 impl Stream {
     pub(crate) fn into_socket(self) -> io::Result<Socket> {
+        let family = if matches!(self.0, Socket::Unix(_)) { Family::Unix } else { Family::Ip };
         if let Some(fd) = self.0.fd() {
-            take_in(fd, Kind::Stream)?;
+            take_in(fd, Kind::Stream, family)?;
         }
         Ok(self.0)
     }

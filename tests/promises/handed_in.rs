@@ -130,6 +130,30 @@ fn what_is_not_the_socket_it_should_be_is_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+/// Promise 7, trap 71: what is TCP and what is Unix is told apart, whatever the type says: a short read
+/// proves nothing on the one, and the other can be reset.
+#[test]
+fn what_is_of_another_family_than_its_type_is_refused() {
+    let mut reactor = Reactor::new(echo()).unwrap();
+    let (one, _other) = UnixStream::pair().unwrap();
+    let error = reactor.adopt(TcpStream::from(OwnedFd::from(one)), 1).unwrap_err();
+    assert!(error.to_string().contains("it is not an IP socket"), "{error}");
+    let (one, _other) = tcp_pair();
+    let error = reactor.adopt(UnixStream::from(OwnedFd::from(one)), 1).unwrap_err();
+    assert!(error.to_string().contains("it is not a Unix socket"), "{error}");
+    let error = reactor.listen(UnixListener::from(OwnedFd::from(listener()))).unwrap_err();
+    assert!(error.to_string().contains("it is not a Unix socket"), "{error}");
+    let unix = UnixListener::bind_addr(&abstract_name("family")).unwrap();
+    let error = reactor.listen(TcpListener::from(OwnedFd::from(unix))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let error = reactor.bind_datagram(UnixDatagram::from(OwnedFd::from(udp))).unwrap_err();
+    assert!(error.to_string().contains("it is not a Unix socket"), "{error}");
+    let unix = UnixDatagram::unbound().unwrap();
+    let error = reactor.bind_datagram(UdpSocket::from(OwnedFd::from(unix))).unwrap_err();
+    assert!(error.to_string().contains("it is not an IP socket"), "{error}");
+}
+
 // ---- what is promised of all sockets ------------------------------------------------------------
 
 /// Close-on-exec and non-blocking, whatever they were before: a program that the handler starts
