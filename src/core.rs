@@ -260,17 +260,22 @@ impl Core {
 
     // --- A connection's turn --------------------------------------------------------------------
 
-    /// Begins a connection's turn: flushes what it owes, and tells whether `on_drain` is due.
+    /// Begins a connection's turn: flushes what it owes, and finds its work.
     #[inline]
-    pub(crate) fn begin_turn(&mut self, id: ConnId) -> bool {
-        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
-            return false;
-        };
-        conn.flags.clear(Flags::QUEUED);
-        !conn.is_plain() && self.owes_drain(id)
+    pub(crate) fn begin_turn(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
+        self.find_work(id, buffer, true)
+    }
+
+    /// The work of a turn that has begun.
+    pub(crate) fn take_work(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
+        self.find_work(id, buffer, false)
     }
 
     #[cold]
+    fn begin_otherwise(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
+        if self.owes_drain(id) { Work::Drain } else { self.take_work(id, buffer) }
+    }
+
     fn owes_drain(&mut self, id: ConnId) -> bool {
         if self.tenant(id).is_some_and(|tenant| tenant.conn.wants_flush()) {
             self.flush(id);
@@ -288,15 +293,22 @@ impl Core {
         true
     }
 
-    /// Finds the input for a connection's turn: a repeat if one is due, else one read.
+    /// Finds the input for a connection's turn: a repeat if one is due, else one read. `begins`: the
+    /// turn does. Both in one, since the common path looks the connection up once for both.
     #[inline]
-    pub(crate) fn take_work(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
+    fn find_work(&mut self, id: ConnId, buffer: &mut ReadBuffer, begins: bool) -> Work {
         let now = self.now;
         let limits = &self.limits;
         let Some(Tenant { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
         else {
             return Work::None;
         };
+        if begins {
+            conn.flags.clear(Flags::QUEUED);
+            if !conn.is_plain() {
+                return self.begin_otherwise(id, buffer);
+            }
+        }
         if conn.phase() != Phase::Open {
             return self.take_other_work(id, buffer);
         }
@@ -330,8 +342,7 @@ impl Core {
                 News::Data(n) => {
                     self.stats.bytes_in += n as u64;
                     if conn.leftover.is_none() {
-                        let waited = Wait::Nothing;
-                        return Work::Data(Offer::Shared { before: 0, new: n, waited });
+                        return Work::Read(n);
                     }
                     if limits.progress_min.is_some() {
                         conn.pace_input(n, now);

@@ -12,6 +12,10 @@ use crate::input::{Leftover, ReadBuffer, Wait};
 pub(crate) enum Work {
     /// Nothing.
     None,
+    /// Call `on_drain`, then ask again.
+    Drain,
+    /// Call `on_data` with so many bytes that were read, and nothing before them: the common case.
+    Read(usize),
     /// Call `on_data`.
     Data(Offer),
     /// Call `on_eof`.
@@ -31,6 +35,12 @@ pub(crate) enum Offer {
 }
 
 impl Offer {
+    /// So many bytes in the read buffer, and nothing before them.
+    #[inline]
+    pub(crate) fn read(new: usize) -> Offer {
+        Offer::Shared { before: 0, new, waited: Wait::Nothing }
+    }
+
     #[inline]
     pub(crate) fn window<'a>(&'a self, buffer: &'a ReadBuffer) -> &'a [u8] {
         match self {

@@ -354,13 +354,16 @@ impl<H: Handler> Reactor<H> {
     /// One flush of what is owed, one `on_drain` if due, one read or repeat, one `on_data`, one
     /// flush. What is not exhausted goes to the back of the queue.
     fn serve_connection(&mut self, id: ConnId) {
-        if self.cx.core.begin_turn(id) {
+        let mut work = self.cx.core.begin_turn(id, &mut self.buffer);
+        if matches!(work, Work::Drain) {
             self.call(id, H::on_drain);
+            work = self.cx.core.take_work(id, &mut self.buffer);
         }
-        match self.cx.core.take_work(id, &mut self.buffer) {
-            Work::None => {}
-            Work::Data(offer) => self.call_with_input(id, offer, H::on_data),
-            Work::End(offer) => self.call_with_input(id, offer, H::on_eof),
+        match work {
+            Work::None | Work::Drain => {}
+            Work::Read(n) => self.call_with_input(id, Offer::read(n), H::on_data),
+            Work::Data(offer) => self.call_with_left(id, offer),
+            Work::End(offer) => self.call_at_end(id, offer),
             Work::Connect => {
                 if let Some(tag) = self.cx.core.finish_connect(id) {
                     self.open(id, Origin::Connected(tag));
@@ -387,7 +390,8 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the common path knows what its offer is")]
+    #[inline(always)]
     fn call_with_input(
         &mut self,
         id: ConnId,
@@ -413,6 +417,17 @@ impl<H: Handler> Reactor<H> {
         if consumed < window.len() || matches!(wait, Wait::Bytes(_)) {
             self.cx.core.keep_left(id, offer, &self.buffer, consumed, wait);
         }
+    }
+
+    /// Calls `on_data` with what was left of an earlier call.
+    #[inline(never)]
+    fn call_with_left(&mut self, id: ConnId, offer: Offer) {
+        self.call_with_input(id, offer, H::on_data);
+    }
+
+    #[cold]
+    fn call_at_end(&mut self, id: ConnId, offer: Offer) {
+        self.call_with_input(id, offer, H::on_eof);
     }
 
     /// A batch of accepts. Even a storm of them leaves the turn to others.
