@@ -49,7 +49,7 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`write_stall`](Self::write_stall) | 60 s | 30 s | owed, none taken for so long: ends with `WriteStall` | some retransmissions; a peer that is gone shows in no other way |
 /// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN, or after a reset that a paused handler does not read on to: the connection is freed, not clean | a round trip, and one retransmission |
 /// | [`close_max`](Self::close_max) | 10 min | 60 s | after close: the connection is freed, not clean | the last answer over a slow link: 4 MiB at 7 KiB a second, 1 MiB at 17 |
-/// | [`shutdown_max`](Self::shutdown_max) | 10 s | the same | after shutdown: the rest is aborted | what service managers wait at least |
+/// | [`shutdown_max`](Self::shutdown_max) | 10 s | the same | after shutdown, and after `on_shutdown`: the rest is aborted | what service managers wait at least |
 /// | [`isolate_panics`](Self::isolate_panics) | no | no | a panic of the handler goes through | a bug should show; who runs on says so |
 ///
 /// One connection holds at most `input_max` of input and `output_max` of output, all together at

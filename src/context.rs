@@ -89,6 +89,7 @@ impl Context {
     /// Flushes what was sent, waits until it has left, and frees the connection with a reset. See
     /// [`Conn::close_reset`].
     pub fn close_reset(&mut self, id: ConnId) -> bool {
+        self.core.read_clock();
         self.change(id, Connection::close_reset)
     }
 

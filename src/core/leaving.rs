@@ -14,9 +14,7 @@ impl Core {
     /// Every connection is given one more read, and leaves when it is done. From here on the
     /// reactor has a deadline of its own.
     pub(crate) fn begin_leaving(&mut self) {
-        self.leave_by = self.now.after(self.limits.shutdown_max);
-        // For the poll's timeout.
-        self.deadlines.set(Token::WAKER, Stamp::NEVER, self.leave_by);
+        self.bound_leaving();
         self.begin_report();
         for id in self.connection_ids() {
             if let Some(tenant) = self.tenant_mut(id) {
@@ -30,6 +28,14 @@ impl Core {
                 self.settle_socket(id);
             }
         }
+    }
+
+    /// `shutdown_max` is counted from now.
+    pub(crate) fn bound_leaving(&mut self) {
+        let leave_by = self.now.after(self.limits.shutdown_max);
+        // For the poll's timeout.
+        self.deadlines.set(Token::WAKER, self.leave_by, leave_by);
+        self.leave_by = leave_by;
     }
 
     /// Shutdown has come this far, or further: what a callback asked for meanwhile stands.

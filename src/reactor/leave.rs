@@ -53,6 +53,8 @@ impl<H: Handler> Reactor<H> {
         }
         self.cx.core.begin_leaving();
         self.call_aside("on_shutdown", H::on_shutdown);
+        // What that has sent has its whole time, too.
+        self.cx.core.bound_leaving();
     }
 
     /// Closing a listener resets whoever is in its backlog (trap 25): let them in first. Not more than

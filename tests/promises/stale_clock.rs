@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wouldblock::{CloseReason, Config};
+use wouldblock::{CloseReason, Config, Conn};
 
 use crate::support::*;
 
@@ -154,28 +154,61 @@ fn first_byte_begins_with_the_end_of_on_open() {
     server.end_now();
 }
 
-/// Promise 4: a close that a callback makes after long work, by an error too, has its `close_max`.
+/// Promise 4: a close that a callback makes after long work, in whatever way, has its `close_max`.
 #[test]
 fn close_max_begins_with_the_close() {
-    for by_error in [false, true] {
-        let script = echo().on_data(move |conn, input| {
-            input.take_all();
-            work(1100 * MS);
-            conn.send(vec![7; 4 * MIB]);
-            if by_error {
-                return Err(std::io::Error::other("done"));
-            }
+    type Way = fn(&mut Conn<'_>) -> std::io::Result<()>;
+    let ways: [(bool, Way); 3] = [
+        (true, |_| Err(std::io::Error::other("done"))),
+        (true, |conn| {
             conn.close();
             Ok(())
+        }),
+        (false, |conn| {
+            conn.close_reset();
+            Ok(())
+        }),
+    ];
+    for (in_order, way) in ways {
+        let script = echo().on_data(move |conn, input| {
+            input.take_all();
+            conn.send(vec![7; 16 * MIB]);
+            work(1100 * MS);
+            way(conn)
         });
-        let server = Server::start(script, Config::default().close_max(1000 * MS));
+        let server =
+            Server::start(script, Config::default().close_max(1000 * MS).output_max(32 * MIB));
         let mut client = server.connect();
         client.write_all(b"?").unwrap();
-        read_n(&mut client, 4 * MIB);
-        assert!(read_to_end(&mut client).is_empty());
+        let id = server.record.wait_opens(1)[0];
+        wait_until("it was asked", || server.record.story(id) == "open data");
+        // It begins to read when the loop goes on, well below the limit.
+        watch(1300 * MS);
+        let (got, end) = read_until_gone(&mut client);
+        assert_eq!((got.len(), end.is_ok()), (16 * MIB, in_order));
         drop(client);
         let closed = server.record.wait_close();
-        assert!(closed.unsent == 0 && closed.clean, "{closed:?}");
+        assert!(closed.unsent == 0 && closed.clean == in_order, "{closed:?}");
         server.end();
     }
+}
+
+/// Promise 4: who is said farewell by a slow `on_shutdown` has the whole `shutdown_max` to take it.
+#[test]
+fn shutdown_max_begins_with_the_end_of_on_shutdown() {
+    let script = echo().on_shutdown(|cx| {
+        work(1100 * MS);
+        for id in cx.connections() {
+            cx.send(id, vec![7; 3 * MIB]);
+        }
+    });
+    let server = Server::start(script, Config::default().shutdown_max(1000 * MS));
+    let mut client = connect_narrow(server.addr);
+    ping(&mut client, b"here");
+    server.handle.shutdown();
+    read_n(&mut client, 1);
+    watch(100 * MS);
+    assert_eq!(read_to_end(&mut client).len(), 3 * MIB - 1);
+    drop(client);
+    server.join();
 }
