@@ -161,9 +161,11 @@ impl Socket {
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            Socket::Tcp(stream) => {
-                left::unacknowledged(stream.local_addr().ok()?, stream.peer_addr().ok()?).ok()
-            }
+            Socket::Tcp(stream) => match stream.peer_addr() {
+                Ok(peer) => left::unacknowledged(stream.local_addr().ok()?, peer).ok(),
+                // Nothing leaves a socket that is dead.
+                Err(error) => (error.kind() == io::ErrorKind::NotConnected).then_some(0),
+            },
             #[cfg(not(any(target_os = "linux", target_os = "android")))]
             Socket::Tcp(_) => None,
             Socket::Unix(_) => Some(0),

@@ -44,7 +44,8 @@ impl Connection {
     pub(crate) fn is_owed_more(&self) -> bool {
         let waits = self.phase == Phase::Open
             && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
-        waits || !self.output.is_empty() || self.flags.has(Flags::RESET)
+        let is_reset = self.flags.has(Flags::RESET) || self.flags.has(Flags::RESETTING);
+        waits || is_reset || !self.output.is_empty()
     }
 
     /// Whether all is flushed, and a reset is to follow when it has left.

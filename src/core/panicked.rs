@@ -69,15 +69,18 @@ impl Core {
 /// Dropped before its end: by a panic that unwinds, or by an application that stops turning it.
 impl Drop for Core {
     /// Whoever waits for the rest of an answer sees a reset: an orderly end would say that this was
-    /// all.
+    /// all. All are told now, duplicates of their descriptors or not.
     fn drop(&mut self) {
         self.drop_claimed();
         for id in self.connection_ids() {
             let is_cut_short = self.current == Some(id);
-            if let Some(Tenant { socket, conn, .. }) = self.tenant(id)
-                && (is_cut_short || conn.is_owed_more())
-            {
+            let Some(Tenant { socket, conn, .. }) = self.tenant(id) else { continue };
+            let reset = is_cut_short || conn.is_owed_more();
+            if reset {
                 socket.reset_on_close();
+            }
+            if conn.is_shared() {
+                socket.end_for_all(reset);
             }
         }
     }

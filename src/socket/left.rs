@@ -16,6 +16,9 @@ use rustix::net::{
 const REQUEST: usize = 16 + 56;
 /// Where `idiag_wqueue` lies in the answer: `nlmsghdr`, then `inet_diag_msg`.
 const WAITS: usize = 16 + 4 + 48 + 8;
+/// Where `idiag_state` lies there, and the state of one that listens.
+const STATE: usize = 16 + 1;
+const LISTEN: u8 = 10;
 /// `SOCK_DIAG_BY_FAMILY`, `NLMSG_ERROR`, `NLM_F_REQUEST`, `IPPROTO_TCP`; the families in `sa_family_t`.
 const BY_FAMILY: u16 = 20;
 const ERROR: u16 = 2;
@@ -28,7 +31,9 @@ const INET6: u8 = 10;
 ///
 /// # Errors
 ///
-/// Where the kernel has no `sock_diag(7)`, or does not let this process ask.
+/// Where the kernel has no `sock_diag(7)`, or does not let this process ask. `NotFound`: there is no
+/// such connection, or one that is not found like this: it is bound to a device, or of another network
+/// namespace.
 pub(super) fn unacknowledged(own: SocketAddr, peer: SocketAddr) -> io::Result<usize> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(SOCK_DIAG))?;
@@ -42,9 +47,11 @@ pub(super) fn unacknowledged(own: SocketAddr, peer: SocketAddr) -> io::Result<us
     let kind = answer.get(4..6).and_then(|kind| Some(u16::from_ne_bytes(kind.try_into().ok()?)));
     if kind == Some(ERROR) {
         let code = number(answer, 16).ok_or_else(refused)?.cast_signed();
-        let error = io::Error::from_raw_os_error(code.saturating_neg());
-        // Not in the table any more: nothing leaves a socket that is dead.
-        return if error.kind() == io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
+        return Err(io::Error::from_raw_os_error(code.saturating_neg()));
+    }
+    // The kernel looks for a listener where it finds no connection.
+    if answer.get(STATE) == Some(&LISTEN) {
+        return Err(io::ErrorKind::NotFound.into());
     }
     let waits = number(answer, WAITS).ok_or_else(refused)?;
     Ok(usize::try_from(waits).unwrap_or(usize::MAX))

@@ -534,3 +534,39 @@ fn child_with_handles() {
         assert!(handle.post(|_, _| ()).unwrap_err().is_ended());
     }
 }
+
+// ---- a reactor that is dropped ------------------------------------------------------------------
+
+/// Promises 2 and 4: whoever drops the reactor tells each peer of it, though duplicates live: by a reset
+/// if something is owed, else by the end.
+#[test]
+fn a_reactor_that_is_dropped_tells_the_peers_though_duplicates_live() {
+    for owes in [false, true] {
+        let script = echo().on_open(move |conn| {
+            if owes {
+                conn.send(vec![7; 3 * MIB]);
+            }
+            Ok(())
+        });
+        let record = script.record();
+        let mut reactor = Reactor::new(script).unwrap();
+        let (ours, mut tcp) = tcp_pair();
+        SockRef::from(&ours).set_send_buffer_size(1).unwrap();
+        let (mut unix, our_unix) = UnixStream::pair().unwrap();
+        let kept = (ours.try_clone().unwrap(), our_unix.try_clone().unwrap());
+        reactor.adopt(ours, 0).unwrap();
+        reactor.adopt(our_unix, 1).unwrap();
+        while record.opens().len() < 2 {
+            reactor.turn(Some(Duration::from_millis(1))).unwrap();
+        }
+        drop(reactor);
+        let (got, end) = read_until_gone(&mut tcp);
+        assert!(got.len() < 3 * MIB);
+        assert_eq!(end.is_err(), owes);
+        let mut got = Vec::new();
+        unix.set_read_timeout(Some(DEADLINE)).unwrap();
+        unix.read_to_end(&mut got).unwrap();
+        assert!(got.len() < 3 * MIB);
+        drop(kept);
+    }
+}

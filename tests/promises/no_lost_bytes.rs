@@ -588,3 +588,60 @@ fn a_reset_behind_what_was_sent_waits_only_for_so_long() {
     assert!(matches!(closed.reason, CloseReason::Local), "{closed}");
     server.end();
 }
+
+/// Promise 2: a reactor that is dropped before a reset that was asked for could follow makes it one all
+/// the same: an end would make a whole answer of half of one.
+#[test]
+fn a_reset_behind_what_was_sent_does_not_become_an_end_when_the_reactor_is_dropped() {
+    let script = echo().on_data(|conn, input| {
+        input.take_all();
+        // As much as both kernels hold, and no more.
+        conn.send(vec![7; 100 * KIB]);
+        conn.close_reset();
+        Ok(())
+    });
+    let record = script.record();
+    let mut reactor = wouldblock::Reactor::new(script).unwrap();
+    let listener = reactor.listen("127.0.0.1:0").unwrap();
+    let mut client = connect_narrow(reactor.local_addr(listener).unwrap().ip().unwrap());
+    client.write_all(b"ask").unwrap();
+    while record.opens().is_empty() || record.story(record.opens()[0]) != "open data" {
+        reactor.turn(Some(Duration::from_millis(1))).unwrap();
+    }
+    for _ in 0..3 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(record.closes().is_empty());
+    drop(reactor);
+    let (got, end) = read_until_gone(&mut client);
+    assert!(got.len() <= 100 * KIB);
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// Promise 2: a socket bound to a device is not among those of the kernel's table that are found without
+/// its name: that is not to say that all has left.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_reset_behind_what_was_sent_by_a_socket_bound_to_a_device_destroys_none_of_it() {
+    let script = echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![7; 3 * MIB]);
+        conn.close_reset();
+        Ok(())
+    });
+    let listener = listener();
+    let addr = listener.local_addr().unwrap();
+    let server = Server::start(script, Config::default().linger(Duration::from_secs(1)));
+    let mut client = connect(addr);
+    let (ours, _) = listener.accept().unwrap();
+    socket2::SockRef::from(&ours).bind_device(Some(b"lo")).unwrap();
+    let mut ours = Some(ours);
+    server.handle.post(move |_, cx| drop(cx.adopt(ours.take().unwrap(), 0))).map_err(drop).unwrap();
+    client.write_all(b"ask").unwrap();
+    client.peek(&mut [0]).unwrap();
+    watch(Duration::from_millis(300));
+    let (got, end) = read_until_gone(&mut client);
+    assert_eq!(got.len(), 3 * MIB);
+    assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    server.end();
+}
