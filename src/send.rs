@@ -174,7 +174,7 @@ impl Core {
             // Nobody is ended for bytes that the kernel would have taken.
             if conn.wants_flush() {
                 self.now = self.driver.now();
-                if self.flush(id) > 0 {
+                if self.flush(id) > 0 || self.has_failed(id) {
                     return self.queue(id, piece, skip);
                 }
             }
@@ -204,6 +204,12 @@ impl Core {
         }
         conn.recount(&mut self.buffered);
         self.weigh();
+    }
+
+    /// Whether the flush just now found the peer gone: no limit ends the connection then, and what the
+    /// peer had said before is still to be shown.
+    fn has_failed(&self, id: ConnId) -> bool {
+        self.tenant(id).is_some_and(|tenant| tenant.conn.has_failed())
     }
 
     #[cold]

@@ -261,3 +261,41 @@ fn a_paused_connection_whose_peer_closed_in_order_waits_for_its_handler() {
     assert_eq!(record.story(id), "open data eof close");
     assert!(record.wait_close().clean);
 }
+
+/// Promise 2, Trap 42: another sends to a connection whose peer has reset, more than may be queued. What
+/// the peer had said before is shown all the same: it is the reset that ends it, not the limit.
+#[test]
+fn a_limit_passed_on_the_way_to_a_dead_peer_does_not_hide_what_it_had_said() {
+    let script = echo().on_data(|conn, input| {
+        match input.take_all() {
+            b"much" => conn.send(vec![1; 3 * MIB]),
+            b"more" => {
+                let all = conn.cx().connections();
+                conn.cx().broadcast_to(all, vec![1; 4 * MIB].into());
+            }
+            _ => (),
+        }
+        Ok(())
+    });
+    let record = script.record();
+    let config = Config::default();
+    let mut reactor = wouldblock::Reactor::with_config(script, config).unwrap();
+    let listener = reactor.listen("127.0.0.1:0").unwrap();
+    let addr = reactor.local_addr(listener).unwrap().ip().unwrap();
+    let mut dead = connect_narrow(addr);
+    dead.write_all(b"much").unwrap();
+    turn_until(&mut reactor, "it is owed much", || record.opens().len() == 1);
+    let id = record.opens()[0];
+    turn_until(&mut reactor, "it is owed much", || record.story(id) == "open data");
+    let mut other = connect(addr);
+    turn_until(&mut reactor, "the other is there", || record.opens().len() == 2);
+    // In this order, and in one turn.
+    other.write_all(b"more").unwrap();
+    dead.write_all(b"the last word").unwrap();
+    wait_until("it has arrived", || acknowledged(&dead) && acknowledged(&other));
+    reset(dead);
+    turn_until(&mut reactor, "it is told", || record.closes().iter().any(|(of, _)| *of == id));
+    let closed = record.wait_close_of(id);
+    assert!(is_io(&closed), "{closed}");
+    assert_eq!(record.story(id), "open data drain data close");
+}
