@@ -152,7 +152,7 @@ fn a_drain_that_is_owed_is_told_when_the_connection_dies_and_what_came_before_is
 
 /// Whether the other kernel has all that this end has sent.
 fn acknowledged(stream: &std::net::TcpStream) -> bool {
-    crate::proxy::unacknowledged(stream) == 0
+    unacknowledged(stream) == 0
 }
 
 /// Promises 2 and 4: a dead connection that still has something to show waits for the handler to

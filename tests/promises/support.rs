@@ -962,3 +962,14 @@ pub(crate) mod child {
         pages * 4096
     }
 }
+
+/// Bytes that this end has sent and the other's kernel has not acknowledged, as `/proc/net/tcp` has
+/// them (proc(5)).
+pub(crate) fn unacknowledged(stream: &TcpStream) -> u64 {
+    let end = |addr: io::Result<SocketAddr>| format!(":{:04X} ", addr.unwrap().port());
+    let ends = format!("{}0100007F{}", end(stream.local_addr()), end(stream.peer_addr()));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| line.contains(&ends)).expect("it is in the table");
+    let (queued, _) = line.split_once(&ends).unwrap().1[3..].split_once(':').unwrap();
+    u64::from_str_radix(queued, 16).unwrap()
+}
