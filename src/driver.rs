@@ -196,10 +196,15 @@ impl Driver {
     /// Stops watching a socket. To close it is not enough where a duplicate of its descriptor may
     /// live: epoll goes by the file behind both (epoll(7), question 6; trap 18).
     pub(crate) fn deregister(&self, watched: Watched<'_>) {
-        if let (World::Real(real), Watched::Source(source)) = (&self.0, watched)
-            && let Err(error) = real.poll.registry().deregister(source)
-        {
-            log::debug!("cannot stop watching a socket: {error}");
+        match (&self.0, watched) {
+            (World::Real(real), Watched::Source(source)) => {
+                if let Err(error) = real.poll.registry().deregister(source) {
+                    log::debug!("cannot stop watching a socket: {error}");
+                }
+            }
+            (World::Sim { .. }, Watched::SimStream(stream)) => stream.deregister(),
+            // No duplicates of these are simulated.
+            _ => {}
         }
     }
 

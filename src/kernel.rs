@@ -197,6 +197,8 @@ struct File {
     armed: Readiness,
     /// It is asked about urgent data.
     urgent: bool,
+    /// A duplicate of the descriptor lives, and keeps the file open whatever the process closes.
+    duplicated: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -237,6 +239,8 @@ pub(crate) struct Place {
     retries: u32,
     /// Our end's file, once accepted.
     file: Option<u32>,
+    /// What was that file, and is still open by way of a duplicate: the poll goes by the file.
+    ghost: Option<u32>,
     /// It is we who connect.
     pub(crate) out: bool,
     /// When a call of ours first failed; when we ended our side; since when input lies unread here.
@@ -310,6 +314,8 @@ pub(crate) struct State {
     /// When an accept, or the watching of what was accepted, last failed; and how often the latter.
     pub(crate) accept_failed_at: Option<u64>,
     pub(crate) unwatched: u64,
+    /// Events told of files that the process has closed, and that live on by way of a duplicate.
+    pub(crate) haunted: u64,
     /// When the last two polls began and ended.
     pub(crate) polls: [(u64, u64); 2],
     /// Polls that brought something.
@@ -354,6 +360,7 @@ impl State {
             calls: 0,
             accept_failed_at: None,
             unwatched: 0,
+            haunted: 0,
             polls: [(0, 0); 2],
             eventful: 0,
             worked: 0,
@@ -403,8 +410,15 @@ impl State {
         let both = Readiness::READABLE | Readiness::WRITABLE;
         self.serial += 1;
         let serial = self.serial;
-        let file = File { what, serial, token: None, pending: false, armed: both, urgent: false };
-        let file = Some(file);
+        let file = Some(File {
+            what,
+            serial,
+            token: None,
+            pending: false,
+            armed: both,
+            urgent: false,
+            duplicated: false,
+        });
         // The lowest free number, as open(2) has it.
         let free = self.files.iter().position(Option::is_none);
         let number = free.unwrap_or(self.files.len());

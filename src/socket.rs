@@ -214,7 +214,10 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Some(stream.as_fd()),
             Socket::Unix(stream) => Some(stream.as_fd()),
-            Socket::Sim(_) => None,
+            Socket::Sim(stream) => {
+                stream.lend();
+                None
+            }
         }
     }
 

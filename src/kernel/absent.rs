@@ -123,6 +123,18 @@ impl Stream {
         match *self {}
     }
 
+    pub(crate) fn lend(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn end_for_all(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn deregister(&self) {
+        match *self {}
+    }
+
     pub(crate) fn unacknowledged(&self) -> usize {
         match *self {}
     }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::link::{HERE, THERE, Transport};
 use super::trace::{Answer, NOBODY, What};
-use super::{Door, Event, Kind, Nobody, Stage, State};
+use super::{Door, Event, File, Kind, Nobody, Stage, State};
 use crate::address::Address;
 use crate::id::Token;
 use crate::readiness::Readiness;
@@ -262,6 +262,17 @@ impl State {
     }
 
     pub(super) fn close(&mut self, file: u32) {
+        let entry = self.files[file as usize].as_ref();
+        if let Some(File { what: Kind::Stream(link), duplicated: true, .. }) = entry {
+            let link = *link;
+            if self.links[link as usize].link.ends[HERE].open {
+                // Not the last close of the file: the peer is told nothing, and the poll goes on.
+                self.open -= 1;
+                let place = &mut self.links[link as usize];
+                (place.file, place.ghost) = (None, place.file);
+                return self.answer(link, What::Close, Ok(0));
+            }
+        }
         let Some(closed) = self.files[file as usize].take() else { return };
         self.open -= 1;
         // What it had to tell dies with it, and is not told to who gets its number.
@@ -276,7 +287,9 @@ impl State {
             Kind::Stream(link) => {
                 self.links[link as usize].file = None;
                 self.answer(link, What::Close, Ok(0));
-                self.after_close(link, HERE);
+                if self.links[link as usize].link.ends[HERE].open {
+                    self.after_close(link, HERE);
+                }
             }
             Kind::Datagrams(port) => self.close_port(port),
             Kind::Listener(door) => {
@@ -290,6 +303,32 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The handler is lent a descriptor: a duplicate of it may stay behind.
+    pub(super) fn lend(&mut self, file: u32) {
+        let duplicated = self.rng.chance(self.profile.duplicates);
+        if let Some(entry) = &mut self.files[file as usize] {
+            entry.duplicated |= duplicated;
+        }
+    }
+
+    /// Ends a connection for every owner of its file: `shutdown(2)` of both sides, or the reset of
+    /// `connect(2)` to nowhere. What the peer sees is what it sees of a close.
+    pub(super) fn end_for_all(&mut self, file: u32) {
+        let link = self.link_of(file);
+        if self.links[link as usize].link.ends[HERE].open {
+            self.after_close(link, HERE);
+        }
+    }
+
+    /// The poll is to tell no more of a file (`epoll_ctl(2)`).
+    pub(super) fn deregister(&mut self, file: u32) {
+        if let Some(entry) = &mut self.files[file as usize] {
+            entry.token = None;
+            entry.pending = false;
+        }
+        self.edges.retain(|pending| *pending != file);
     }
 
     /// Whether the kernel will watch another file (`epoll_ctl(2)`).

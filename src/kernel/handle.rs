@@ -79,6 +79,19 @@ impl Stream {
         self.state().take_error(self.descriptor.file).map(Into::into)
     }
 
+    /// Its descriptor is lent to the handler.
+    pub(crate) fn lend(&self) {
+        self.state().lend(self.descriptor.file);
+    }
+
+    pub(crate) fn end_for_all(&self) {
+        self.state().end_for_all(self.descriptor.file);
+    }
+
+    pub(crate) fn deregister(&self) {
+        self.state().deregister(self.descriptor.file);
+    }
+
     /// Bytes that were written and have not come to the other kernel.
     pub(crate) fn unacknowledged(&self) -> usize {
         let state = self.state();

@@ -64,6 +64,7 @@ impl State {
             stirred: false,
             retries: 0,
             file: None,
+            ghost: None,
             out: false,
             failed_at: None,
             failed_after: 0,

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
-use super::{Answers, Event, File, Horizon, Kind, SYN_RETRIES, SYN_RETRY, Stage, State};
+use super::{Answers, Event, File, Horizon, Kind, Place, SYN_RETRIES, SYN_RETRY, Stage, State};
 use crate::id::Token;
 use crate::readiness::Readiness;
 
@@ -251,7 +251,9 @@ impl State {
     pub(super) fn tell(&mut self, link: u32, side: usize) {
         if side == THERE {
             self.stir(link);
-        } else if let Some(file) = self.links[link as usize].file {
+        } else if let Place { file: Some(file), .. } | Place { ghost: Some(file), .. } =
+            self.links[link as usize]
+        {
             self.edge(file);
         }
     }
@@ -344,6 +346,11 @@ impl State {
             }
             if bits == Readiness::EMPTY {
                 continue;
+            }
+            if let Kind::Stream(link) = what
+                && self.links[link as usize].ghost == Some(file)
+            {
+                self.haunted += 1;
             }
             let halves = [bits.common(Readiness::WRITABLE), bits.without(Readiness::WRITABLE)];
             let both = !halves.contains(&Readiness::EMPTY) && events.len() + 2 <= most;

@@ -25,6 +25,7 @@ pub struct Profile {
     pub(crate) buffer_max: usize,
     pub(crate) addresses: usize,
     pub(crate) unix_names: u32,
+    pub(crate) duplicates: u32,
     pub(crate) piece: RangeInclusive<usize>,
     pub(crate) latency: RangeInclusive<u64>,
     pub(crate) descriptors: usize,
@@ -67,6 +68,7 @@ impl Profile {
             buffer_max: 0,
             addresses: 0,
             unix_names: 0,
+            duplicates: 0,
             piece: usize::MAX..=usize::MAX,
             latency: 10..=10,
             descriptors: 1 << 20,
@@ -170,6 +172,14 @@ impl Profile {
     #[must_use]
     pub fn unix_names(mut self, per_mille: u32) -> Self {
         self.unix_names = per_mille;
+        self
+    }
+
+    /// How often a duplicate of the descriptor that a handler is lent ([`Conn::fd`](crate::Conn::fd))
+    /// stays behind, with another process, and lives longer than the connection.
+    #[must_use]
+    pub fn duplicates(mut self, per_mille: u32) -> Self {
+        self.duplicates = per_mille;
         self
     }
 

@@ -68,10 +68,20 @@ struct World {
     mail: Option<Mailing>,
     /// What it has besides.
     toil: Option<Toil>,
+    /// The handler asks for the descriptors of its connections; duplicates of them may live on.
+    lends: bool,
     twist: Option<(Twist, Rng)>,
 }
 
 impl World {
+    /// In some worlds the handler keeps duplicates of its connections' descriptors.
+    fn lend(&mut self, rng: &mut Rng) {
+        if rng.chance(60) {
+            self.lends = true;
+            self.profile = self.profile.clone().duplicates(*rng.pick(&[300, 1000]));
+        }
+    }
+
     fn draw(rng: &mut Rng, peers: Option<usize>) -> World {
         let tidy = rng.chance(400);
         let bulk = peers.is_none() && rng.chance(40);
@@ -146,6 +156,7 @@ impl World {
             unix: rng.chance(200),
             mail: None,
             toil: None,
+            lends: false,
             twist: None,
         };
         world.config = world.limits(rng, bulk);
@@ -321,6 +332,7 @@ impl Play {
         // Each from a stream of its own: worlds without them are what they were.
         world.toil = Toil::draw(seed);
         world.twist = Twist::draw(seed, &mut world, schedule.peers);
+        world.lend(&mut Rng::new(seed ^ 0xD0_0B1E));
         world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
         // A stream of its own, too: the worlds without panics are as they were without this.
         let mut panics = Rng::new(seed ^ 0xBAD_BAD_BAD_BAD);
@@ -366,6 +378,7 @@ impl Play {
         let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild)
             .answers(self.world.answers)
             .panics(Rng::new(self.seed), self.world.panics)
+            .lends(self.world.lends)
             .toils(&self.kernel, self.world.toil.clone());
         // A stream of its own, too.
         let rash = Rng::new(self.seed ^ 0x00AB_0127);

@@ -90,6 +90,8 @@ pub(super) struct Subject {
     desk: Option<letters::Desk>,
     /// Callbacks take time.
     toil: Option<(Kernel, Toil)>,
+    /// It asks for the descriptors of its connections.
+    lends: bool,
     twists: twists::Twists,
 }
 
@@ -119,6 +121,7 @@ impl Subject {
             rash: None,
             desk: None,
             toil: None,
+            lends: false,
             twists: twists::Twists::default(),
         }
     }
@@ -135,6 +138,11 @@ impl Subject {
     /// Some callbacks take time from now on.
     pub(super) fn toils(mut self, kernel: &Kernel, toil: Option<Toil>) -> Self {
         self.toil = toil.map(|toil| (kernel.clone(), toil));
+        self
+    }
+
+    pub(super) fn lends(mut self, lends: bool) -> Self {
+        self.lends = lends;
         self
     }
 
@@ -398,6 +406,10 @@ impl Handler for Subject {
         let link = self.oracle.open(conn.cx(), id, origin);
         self.ids.push(id);
         self.toil();
+        if self.lends {
+            // There is none here; that it was asked for is what counts.
+            let _ = conn.fd();
+        }
         self.twisted_open(conn, link, origin);
         let mut failed = false;
         if self.kind == Kind::Random {

@@ -105,7 +105,7 @@ impl Socket {
                 let _ = stream.shutdown(Shutdown::Both);
             }
             Socket::Unix(stream) => drop(stream.shutdown(Shutdown::Both)),
-            Socket::Sim(_) => {}
+            Socket::Sim(stream) => stream.end_for_all(),
         }
     }
 }
