@@ -314,7 +314,7 @@ pub(crate) struct State {
     /// When an accept, or the watching of what was accepted, last failed; and how often the latter.
     pub(crate) accept_failed_at: Option<u64>,
     pub(crate) unwatched: u64,
-    /// Events told of files that the process has closed, and that live on by way of a duplicate.
+    /// Files that the process closed and that the poll still tells of, by way of a duplicate.
     pub(crate) haunted: u64,
     /// When the last two polls began and ended.
     pub(crate) polls: [(u64, u64); 2],

@@ -263,8 +263,9 @@ impl State {
 
     pub(super) fn close(&mut self, file: u32) {
         let entry = self.files[file as usize].as_ref();
-        if let Some(File { what: Kind::Stream(link), duplicated: true, .. }) = entry {
+        if let Some(File { what: Kind::Stream(link), duplicated: true, token, .. }) = entry {
             let link = *link;
+            self.haunted += u64::from(token.is_some());
             if self.links[link as usize].link.ends[HERE].open {
                 // Not the last close of the file: the peer is told nothing, and the poll goes on.
                 self.open -= 1;

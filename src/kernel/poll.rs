@@ -347,11 +347,6 @@ impl State {
             if bits == Readiness::EMPTY {
                 continue;
             }
-            if let Kind::Stream(link) = what
-                && self.links[link as usize].ghost == Some(file)
-            {
-                self.haunted += 1;
-            }
             let halves = [bits.common(Readiness::WRITABLE), bits.without(Readiness::WRITABLE)];
             let both = !halves.contains(&Readiness::EMPTY) && events.len() + 2 <= most;
             if both && self.rng.chance(self.profile.split) {

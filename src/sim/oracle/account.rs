@@ -47,6 +47,7 @@ impl Account<'_> {
         let more = perhaps && self.closed.unsent < self.owed;
         unless(self.closed.unsent != self.owed && !more, "unsent is another")?;
         unless(self.place.file_is_open(), "the descriptor is not freed")?;
+        unless(self.place.link.ends[HERE].open, "a duplicate lives, and the peer is told nothing")?;
         self.reason()?;
         self.clean()?;
         self.time()?;

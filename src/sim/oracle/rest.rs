@@ -184,7 +184,9 @@ impl Oracle {
                 Some(format!("promise 4: {refused} were refused by address, {crowded} were due"));
         }
         if net.haunted > 0 {
-            wrong = Some("trap 18: an event was told of a connection that is closed".into());
+            wrong = Some(
+                "trap 18: a connection is closed and still watched, by way of a duplicate".into(),
+            );
         }
         if self.shutdown.is_none() && exact && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
