@@ -257,7 +257,8 @@ impl Outbox {
         }
     }
 
-    /// Sends, or queues behind what waits for the same thing. `kernel` is the system call.
+    /// Sends, or queues behind what waits for the same thing. `kernel` is the system call. `clock` is
+    /// read if it has to wait: it waits from there on, however long the callback has run.
     ///
     /// # Errors
     ///
@@ -267,12 +268,12 @@ impl Outbox {
         &mut self,
         payload: &[u8],
         to: Option<&Address>,
-        now: Stamp,
+        clock: impl FnOnce() -> Stamp,
         stats: &mut Stats,
         kernel: impl FnMut(&[u8], Option<&Address>) -> io::Result<()>,
     ) -> io::Result<()> {
         if self.has_waiting_for(to) {
-            return self.queue(payload, to, now, stats);
+            return self.queue(payload, to, clock(), stats);
         }
         let is_short = match self.transmit(payload, to, stats, kernel) {
             Answer::Taken => return Ok(()),
@@ -280,6 +281,7 @@ impl Outbox {
             Answer::Full => false,
             Answer::Short => true,
         };
+        let now = clock();
         self.queue(payload, to, now, stats)?;
         if let Some(to) = to.filter(|_| self.by_receiver) {
             let lane = self.lanes.get_mut(to).expect("just queued there");
@@ -472,19 +474,19 @@ impl Outbox {
         self.common.waiting.is_empty() && self.lanes.is_empty()
     }
 
-    /// What waits, in order, and for whom if its lane does not tell: for this receiver, where each has a
-    /// lane.
+    /// What waits, in order: for whom if its lane does not tell, and until when. For this receiver,
+    /// where each has a lane.
     #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "asked by the simulator's oracle"))]
     pub(crate) fn waiting_for(
         &self,
         to: Option<&Address>,
-    ) -> impl Iterator<Item = (Option<&Address>, &[u8])> {
+    ) -> impl Iterator<Item = (Option<&Address>, &[u8], Stamp)> {
         let lane = match to {
             Some(to) if self.by_receiver => self.lanes.get(to),
             _ => Some(&self.common),
         };
         let waiting = lane.into_iter().flat_map(|lane| lane.waiting.iter());
-        waiting.map(|one| (one.to.as_ref(), &*one.payload))
+        waiting.map(|one| (one.to.as_ref(), &*one.payload, one.until))
     }
 
     /// Whether what waits may wait for ever: for a receiver who does not read.

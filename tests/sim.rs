@@ -302,6 +302,57 @@ fn each_datagram_is_answered_where_none_is_lost() {
     }
 }
 
+/// Works for so long at each datagram, then sends it on twice.
+struct Forwarder {
+    sim: Sim,
+    work: Duration,
+    to: Address,
+}
+
+impl Handler for Forwarder {
+    type Session = ();
+
+    fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
+        self.sim.work(self.work);
+        for _ in 0..2 {
+            cx.send_to(datagram.socket, &self.to, datagram.payload).unwrap();
+        }
+    }
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Promise 2: `datagram_wait` is counted from the send, however long the callback has run by then: what
+/// waits is tried again, and not dropped for the time that the handler took.
+#[test]
+fn a_datagram_waits_from_its_send_on() {
+    const MS: Duration = Duration::from_millis(1);
+    check(0..20, Profile::calm().mailbox(1..=1), |sim| {
+        let peer = sim.bind("unix:/run/peer");
+        let (sim_too, to) = (sim.clone(), peer.addr());
+        let handler = Forwarder { sim: sim_too, work: 200 * MS, to };
+        let config = Config::default().datagram_wait(100 * MS);
+        let mut reactor = sim.reactor(handler, config)?;
+        reactor.bind_datagram("unix:/run/server")?;
+        peer.stop_reading();
+        peer.send_to("unix:/run/server", "twice");
+        peer.wait(220 * MS);
+        peer.resume_reading();
+        peer.expect("twice");
+        peer.expect("twice");
+        sim.advance(&mut reactor, 400 * MS)?;
+        assert_eq!(reactor.stats().datagrams_dropped, 0);
+        assert!(peer.is_done());
+        Ok(())
+    });
+}
+
 #[test]
 fn a_datagram_that_does_not_come_is_told() {
     let sim = Sim::new(1, Profile::calm().lost(1000));

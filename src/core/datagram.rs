@@ -186,10 +186,11 @@ impl Core {
         if let Some(to) = to {
             check_family(&socket.address, to)?;
         }
-        let kernel = &socket.bound.socket;
-        let sent = socket.outbox.send(payload, to, self.now, &mut self.stats, |payload, to| {
-            kernel.send_to(payload, to)
-        });
+        let (kernel, driver) = (&socket.bound.socket, &self.driver);
+        let clock = || driver.now();
+        let sent = socket
+            .outbox
+            .send(payload, to, clock, &mut self.stats, |payload, to| kernel.send_to(payload, to));
         if !socket.outbox.is_empty() {
             self.settle_socket(id);
         }

@@ -77,10 +77,14 @@ impl World {
     }
 
     fn send(&mut self, payload: &str, to: Option<&Address>) -> io::Result<()> {
-        let kernel = &mut self.kernel;
-        self.outbox.send(payload.as_bytes(), to, self.now, &mut self.stats, |payload, to| {
-            kernel.call(payload, to)
-        })
+        let (kernel, now) = (&mut self.kernel, self.now);
+        self.outbox.send(
+            payload.as_bytes(),
+            to,
+            || now,
+            &mut self.stats,
+            |payload, to| kernel.call(payload, to),
+        )
     }
 
     fn send_to(&mut self, path: &str, payload: &str) {

@@ -84,8 +84,8 @@ pub(crate) struct Port {
     short_until: u64,
     /// When a send was last told so.
     pub(crate) short_at: u64,
-    /// Kept only if somebody [watches](Mail::watched).
-    pub(crate) deeds: Vec<Deed>,
+    /// With the moment of each. Kept only if somebody [watches](Mail::watched).
+    pub(crate) deeds: Vec<(u64, Deed)>,
 }
 
 /// All datagram sockets of a world, and what is between them.
@@ -211,7 +211,8 @@ impl State {
 
     fn do_deed(&mut self, port: u32, deed: impl FnOnce() -> Deed) {
         if self.mail.watched {
-            self.mail.port(port).deeds.push(deed());
+            let now = self.now;
+            self.mail.port(port).deeds.push((now, deed()));
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! All of it is drawn from a stream of its own, so that a world without datagrams is what it was.
 
+use std::time::Duration;
+
 use rustix::io::Errno;
 
 use crate::address::Address;
@@ -24,6 +26,8 @@ pub(super) struct Mailing {
     peers: usize,
     letters: u64,
     longest: usize,
+    /// How long a datagram of ours may wait, if not as long as by default.
+    wait: Option<Duration>,
     /// The peers' sockets.
     ports: Vec<u32>,
 }
@@ -32,7 +36,11 @@ impl Mailing {
     /// Some worlds have none.
     pub(super) fn draw(seed: u64, tidy: bool) -> Option<Self> {
         let mut rng = Rng::new(seed ^ 0x0DA7_A62A_07E5_8DBF);
+        let mut waits = Rng::new(seed ^ 0x0DA7_A62A_0000_3A17);
+        let most = *waits.pick(&[0, 50, 3000]);
+        let wait = (most > 0).then(|| Duration::from_millis(waits.within(1, most)));
         rng.chance(300).then(|| Mailing {
+            wait,
             tidy,
             unix: rng.chance(600),
             peers: rng.size(1, 4),
@@ -65,7 +73,10 @@ impl Mailing {
             3000,
             256 << 10,
         ]));
-        (profile, config)
+        match self.wait {
+            Some(wait) => (profile, config.datagram_wait(wait)),
+            None => (profile, config),
+        }
     }
 
     /// Peers bind their sockets. Answers where.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::rest::is_late;
 use super::{Oracle, SLACK};
 use crate::address::Address;
 use crate::context::Context;
@@ -18,6 +19,7 @@ use crate::datagram::{Datagram, Outbox};
 use crate::id::SocketId;
 use crate::kernel::{Deed, Packet, State, nanos};
 use crate::socket::Datagrams;
+use crate::timers::Stamp;
 
 /// What a datagram that waits costs beside its payload, and a receiver that keeps some waiting.
 const ENTRY: usize = 64;
@@ -46,9 +48,14 @@ struct Letter {
 }
 
 impl Letter {
+    /// Until when it may wait.
+    fn until(&self, wait: u64) -> u64 {
+        self.since.saturating_add(wait)
+    }
+
     /// Whether it may have been dropped by now.
     fn may_be_gone(&self, now: u64, wait: u64) -> bool {
-        self.refused || self.shortages >= TRIES || now + SLACK >= self.since.saturating_add(wait)
+        self.refused || self.shortages >= TRIES || now >= self.until(wait)
     }
 }
 
@@ -112,8 +119,7 @@ impl Desk {
 
     /// Goes through what the kernel wrote down. `trying`: a last try, which waits for nothing.
     fn read(&mut self, net: &mut State, counts: &mut Counts, trying: bool) -> Result<(), String> {
-        let now = net.now;
-        for deed in std::mem::take(&mut net.mail.ports[self.port as usize].deeds) {
+        for (now, deed) in std::mem::take(&mut net.mail.ports[self.port as usize].deeds) {
             match deed {
                 Deed::Received(packet, room) => {
                     counts.received += 1;
@@ -189,14 +195,29 @@ impl Desk {
         }
     }
 
+    /// Of those that are the same, the first that was there to be tried.
+    fn find(
+        &mut self,
+        now: u64,
+        to: Option<&Address>,
+        payload: &Arc<[u8]>,
+        is_meant: impl Fn(&Letter) -> bool,
+    ) -> Option<&mut Letter> {
+        let wait = self.wait;
+        let is_it = |one: &Letter| {
+            let is_same = one.to.as_ref() == to && one.payload == *payload;
+            is_same && !one.refused && is_meant(one)
+        };
+        let in_time = |one: &Letter| is_it(one) && one.until(wait) > now;
+        let at = self.waiting.iter().position(in_time);
+        let at = at.or_else(|| self.waiting.iter().position(is_it))?;
+        self.waiting.get_mut(at)
+    }
+
     /// The kernel had no memory for one. Answers when that was so before.
     fn falls_short(&mut self, now: u64, to: Option<&Address>, payload: &Arc<[u8]>) -> Option<u64> {
-        // Of those that are the same, the first that was not tried just now.
-        let is_it = |one: &&mut Letter| {
-            let is_same = one.to.as_ref() == to && one.payload == *payload;
-            is_same && !one.refused && one.short_at != Some(now)
-        };
-        let letter = self.waiting.iter_mut().find(is_it)?;
+        // That was not tried just now.
+        let letter = self.find(now, to, payload, |one| one.short_at != Some(now))?;
         letter.shortages += 1;
         letter.short_at.replace(now)
     }
@@ -212,28 +233,32 @@ impl Desk {
         let lanes: std::collections::BTreeSet<_> =
             self.waiting.iter().map(|one| self.lane(one.to.as_ref())).collect();
         let held = |lane: Option<&Address>| {
-            outbox.waiting_for(lane).map(|(_, payload)| payload.len() + ENTRY).sum::<usize>()
+            outbox.waiting_for(lane).map(|(_, payload, _)| payload.len() + ENTRY).sum::<usize>()
         };
         let mut kept = VecDeque::<Letter>::new();
         let mut there: BTreeMap<_, VecDeque<_>> = lanes
             .iter()
             .map(|lane| (lane.clone(), outbox.waiting_for(lane.as_ref()).collect()))
             .collect();
-        for one in std::mem::take(&mut self.waiting) {
+        for one in std::mem::take(&mut self.waiting).into_iter().filter(|one| !one.refused) {
             let lane = self.lane(one.to.as_ref());
             let rest = there.get_mut(&lane).expect("each has its lane");
-            let is_it = |(to, payload): &(Option<&Address>, &[u8])| {
-                **payload == *one.payload && (to.is_none() || *to == one.to.as_ref())
+            let until = Stamp::at(one.until(self.wait));
+            // Of several that are the same, the moment tells which it is.
+            let is_it = |(to, payload, its): &(Option<&Address>, &[u8], Stamp)| {
+                let is_same = **payload == *one.payload && *its == until;
+                is_same && (to.is_none() || *to == one.to.as_ref())
             };
             if rest.front().is_some_and(is_it) {
                 rest.pop_front();
                 kept.push_back(one);
                 continue;
             }
-            // If one is missing of several that are the same, it is the one that had reason to go.
+            // If one is missing of several that are the same to the moment, it is the one that had
+            // reason to go.
             let is_gone = |other: &&mut Letter| {
                 let is_same = other.to == one.to && other.payload == one.payload;
-                is_same && other.may_be_gone(now, self.wait)
+                is_same && other.since == one.since && other.may_be_gone(now, self.wait)
             };
             if let Some(gone) = kept.iter_mut().find(is_gone) {
                 *gone = one;
@@ -264,12 +289,8 @@ impl Desk {
     ) -> Result<(), String> {
         let lane = self.lane(to);
         if error != Errno::AGAIN && error != Errno::NOBUFS {
-            let mut letters = self.waiting.iter_mut();
             let by_icmp = self.connected && !self.unix && error == Errno::CONNREFUSED;
-            let is_it = |one: &&mut Letter| {
-                !one.refused && one.to.as_ref() == to && one.payload == *payload
-            };
-            let first = letters.find(is_it);
+            let first = self.find(now, to, payload, |_| true);
             if let (Some(letter), false) = (first, by_icmp) {
                 letter.refused = true;
             }
@@ -304,6 +325,10 @@ impl Desk {
         }
         if port.error.is_some() {
             return Some("promise 1: what ICMP told lies unread".into());
+        }
+        let wait = Duration::from_nanos(self.wait);
+        if self.waiting.iter().any(|letter| is_late(net, letter.since, wait)) {
+            return Some("promise 4: a datagram waits for longer than allowed".into());
         }
         let waits = |letter: &&Letter| !letter.may_be_gone(net.now, self.wait);
         for letter in self.waiting.iter().filter(waits) {
@@ -393,8 +418,9 @@ impl Oracle {
     }
 
     /// It is about to send.
-    pub(in crate::sim) fn before_letter(&mut self, id: SocketId) {
+    pub(in crate::sim) fn before_letter(&mut self, cx: &Context, id: SocketId) {
         self.read_desk(id, false);
+        self.compare_desk(cx, id, None);
     }
 
     /// It has sent.
@@ -589,9 +615,11 @@ impl Oracle {
         if let Some(desk) = self.desks.iter().find(|desk| desk.open) {
             return Some(format!("@{} is open", desk.port));
         }
-        let stopped = self.kernel.state().profile.stopped > 0;
+        let net = self.kernel.state();
+        let busy = net.profile.stopped > 0 || net.worked > 0;
+        drop(net);
         let late = self.mail.alone.is_some_and(|until| now > until);
-        if late && !stopped && !self.desks.is_empty() {
+        if late && !busy && !self.desks.is_empty() {
             return Some("shutdown waited for nobody but datagram sockets".into());
         }
         self.miscounted(cx, true)

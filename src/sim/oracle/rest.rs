@@ -18,7 +18,7 @@ const LEFT: usize = 16 << 10;
 const PASS: Duration = Duration::from_millis(1010);
 
 /// At rest: whether it was due when the last poll began, and some time before, or that slept past it.
-fn is_late(net: &State, from: u64, wait: Duration) -> bool {
+pub(super) fn is_late(net: &State, from: u64, wait: Duration) -> bool {
     let due = from.saturating_add(nanos(wait));
     let [_, poll] = net.polls;
     poll.0 > due.saturating_add(SLACK) || slept_past(poll, due)

@@ -35,7 +35,7 @@ impl Subject {
     }
 
     fn write(&mut self, cx: &mut Context, id: SocketId, to: Option<&Address>, payload: &[u8]) {
-        self.oracle.before_letter(id);
+        self.oracle.before_letter(cx, id);
         let result = match to {
             Some(to) => cx.send_to(id, to, payload),
             None => cx.send_datagram(id, payload),
@@ -65,7 +65,7 @@ impl Subject {
         if let (true, Some(desk)) = (closes, &mut self.desk)
             && desk.rng.chance(20)
         {
-            self.oracle.before_letter(id);
+            self.oracle.before_letter(cx, id);
             let answer = cx.close_socket(id);
             self.oracle.closes_socket(cx, id, answer);
         }
@@ -79,6 +79,7 @@ impl Subject {
 
     pub(super) fn read_letter(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
         self.oracle.datagram(cx, datagram);
+        self.toil();
         let answers = match (&mut self.desk, self.kind) {
             (Some(desk), Kind::Random) => desk.rng.below(4),
             _ => 1,
