@@ -252,7 +252,9 @@ impl Account<'_> {
             let open = ledger.left.is_none_or(|left| left == self.net.now);
             let quiet = self.net.now > ledger.moved.saturating_add(100_000_000);
             let excuse = asleep || due || ledger.stopped || self.owed > 0;
-            let later = ledger.wished || ledger.may_drain || self.net.profile.stopped > 0;
+            // Or callbacks, of which one turn may have many, worked for all that time.
+            let busy = self.net.profile.stopped > 0 || self.net.worked > 0;
+            let later = ledger.wished || ledger.may_drain || busy;
             let idle = open && quiet && !excuse && !later;
             return unless(idle, "shutdown had nothing to wait for");
         }
