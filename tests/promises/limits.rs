@@ -573,7 +573,12 @@ fn no_siege_drives_a_server_beyond_its_worst_case() {
             true
         });
         let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_until("some are closed for what they hold", || ask_ended(&mut probe) >= 5);
+            // A siege needs long to hold so much; the longer, the busier the machine is otherwise.
+            let began = std::time::Instant::now();
+            while ask_ended(&mut probe) < 5 {
+                assert!(began.elapsed() < 6 * DEADLINE, "none is closed for what it holds");
+                watch(MS);
+            }
         }));
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         asked.unwrap();
