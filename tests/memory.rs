@@ -90,7 +90,8 @@ struct Siege {
 impl Siege {
     fn new(name: &str, piece: usize, is_shared: bool, held_each: usize) -> Siege {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(4096);
-        let count = usize::try_from(descriptors / 2 - 64).unwrap().min(1200);
+        // Five of these run at once, and a connection has two ends.
+        let count = usize::try_from(descriptors / 10 - 16).unwrap().min(1200);
         let config = Config::default()
             .connections(count)
             .input_max(64 * KIB)
