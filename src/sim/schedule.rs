@@ -332,6 +332,11 @@ impl Play {
         // Each from a stream of its own: worlds without them are what they were.
         world.toil = Toil::draw(seed);
         world.twist = Twist::draw(seed, &mut world, schedule.peers);
+        if world.tidy && world.toil.is_some() {
+            // A peer that reads when it has sent all may come to that late, since callbacks work.
+            let long = Duration::from_secs(3600);
+            world.config = world.config.write_stall(long).close_max(long);
+        }
         world.lend(&mut Rng::new(seed ^ 0xD0_0B1E));
         world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
         // A stream of its own, too: the worlds without panics are as they were without this.
