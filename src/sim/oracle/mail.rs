@@ -240,7 +240,7 @@ impl Desk {
             .iter()
             .map(|lane| (lane.clone(), outbox.waiting_for(lane.as_ref()).collect()))
             .collect();
-        for one in std::mem::take(&mut self.waiting).into_iter().filter(|one| !one.refused) {
+        for mut one in std::mem::take(&mut self.waiting).into_iter().filter(|one| !one.refused) {
             let lane = self.lane(one.to.as_ref());
             let rest = there.get_mut(&lane).expect("each has its lane");
             let until = Stamp::at(one.until(self.wait));
@@ -251,6 +251,8 @@ impl Desk {
             };
             if rest.front().is_some_and(is_it) {
                 rest.pop_front();
+                // It is still there, however often it was tried: the next shortage may end it.
+                one.shortages = one.shortages.min(TRIES - 1);
                 kept.push_back(one);
                 continue;
             }
