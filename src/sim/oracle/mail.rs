@@ -29,8 +29,10 @@ const RETRY_MAX: u64 = 100_000_000;
 const RETRY_MIN: u64 = 900_000;
 /// So is a kernel without memory.
 const SHORTAGE: u64 = 10_000_000;
-/// A datagram that has met a shortage so often may be dropped.
-const TRIES: u32 = 16;
+/// A datagram that waits and meets a shortage so often is dropped.
+const TRIES: u32 = 17;
+/// A send that is interrupted so often in a row is not repeated.
+const INTERRUPTED: u32 = 17;
 /// For how long sockets may keep a shutdown, when nobody else is left.
 const LEAVE: u64 = 1_000_000_000;
 
@@ -77,6 +79,8 @@ pub(super) struct Desk {
     wait: u64,
     /// When a send was last denied, and how: by receiver, where each has a queue of its own.
     denied: BTreeMap<Option<Address>, (u64, Errno)>,
+    /// So many sends in a row were interrupted.
+    interrupted: u32,
     /// Received in this turn, and their bytes but for the last one's.
     in_turn: (usize, usize, usize),
     /// What lay there when shutdown began, and what was received since.
@@ -136,18 +140,24 @@ impl Desk {
                 }
                 Deed::Failed(error) => counts.errors += u64::from(error != Errno::INTR),
                 Deed::Sent(to, payload) => {
+                    self.interrupted = 0;
                     counts.sent += 1;
                     self.sends(now, to.as_ref(), &payload, trying)?;
                     let lane = self.lane(to.as_ref());
                     self.denied.remove(&lane);
                 }
                 Deed::Denied(to, payload, Errno::INTR) => {
-                    // Too many signals are a shortage, too.
-                    self.falls_short(now, to.as_ref(), &payload);
+                    self.interrupted += 1;
+                    if self.interrupted == INTERRUPTED {
+                        // Too many signals are a shortage, too.
+                        self.interrupted = 0;
+                        self.falls_short(now, to.as_ref(), &payload);
+                    }
                     let lane = self.lane(to.as_ref());
                     self.denied.insert(lane, (now, Errno::INTR));
                 }
                 Deed::Denied(to, payload, error) => {
+                    self.interrupted = 0;
                     self.is_denied(now, to.as_ref(), &payload, error, trying)?;
                     let icmp = self.connected && !self.unix && error == Errno::CONNREFUSED;
                     counts.errors += u64::from(icmp);
@@ -240,7 +250,7 @@ impl Desk {
             .iter()
             .map(|lane| (lane.clone(), outbox.waiting_for(lane.as_ref()).collect()))
             .collect();
-        for mut one in std::mem::take(&mut self.waiting).into_iter().filter(|one| !one.refused) {
+        for one in std::mem::take(&mut self.waiting).into_iter().filter(|one| !one.refused) {
             let lane = self.lane(one.to.as_ref());
             let rest = there.get_mut(&lane).expect("each has its lane");
             let until = Stamp::at(one.until(self.wait));
@@ -251,8 +261,6 @@ impl Desk {
             };
             if rest.front().is_some_and(is_it) {
                 rest.pop_front();
-                // It is still there, however often it was tried: the next shortage may end it.
-                one.shortages = one.shortages.min(TRIES - 1);
                 kept.push_back(one);
                 continue;
             }
@@ -413,6 +421,7 @@ impl Oracle {
             due: VecDeque::new(),
             waiting: VecDeque::new(),
             denied: BTreeMap::new(),
+            interrupted: 0,
             in_turn: (0, 0, 0),
             at_shutdown: 0,
             since: 0,
@@ -444,8 +453,8 @@ impl Oracle {
         let own = desk.waiting.iter().filter(|one| desk.lane(one.to.as_ref()) == lane);
         let own = own.map(|one| one.payload.len() + ENTRY).sum::<usize>() + payload.len() + ENTRY;
         let is_full = desk.cost().1 + payload.len() + ENTRY + LANE > max;
-        if !desk.has_waiting(lane.as_ref()) {
-            // It was tried at once.
+        let at_once = !desk.has_waiting(lane.as_ref());
+        if at_once {
             desk.denied.remove(&lane);
         }
         match result {
@@ -481,6 +490,13 @@ impl Oracle {
             self.complain(format!("@{number}: {wrong}"));
         }
         self.read_desk(id, false);
+        if let Some(letter) = self.desk(id).and_then(|desk| desk.waiting.back_mut())
+            && at_once
+            && letter.since == now
+        {
+            // What it met before it waited is not counted.
+            letter.shortages = 0;
+        }
         self.compare_desk(cx, id, is_full.then_some((lane.as_ref(), own)));
     }
 
