@@ -44,10 +44,10 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`posts_queued`](Self::posts_queued) | 65,536 | the same | a post is given back as `Full` | one for each connection |
 /// | [`first_byte`](Self::first_byte) | none | 10 s | accepted and silent for so long: ends with `FirstByte` | a lost packet is sent again after 1, 3 and 7 s |
 /// | [`progress_min`](Self::progress_min) | none | 4 KiB in 30 s | owing, and fewer bytes moved in the window: ends with `TooSlow` | a short request takes one packet; 137 bytes a second is less than any modem |
-/// | [`idle`](Self::idle) | none | 60 s | no byte moved for so long: ends with `Idle` | what browsers and proxies keep a connection for, about |
+/// | [`idle`](Self::idle) | none | 60 s | nothing owed, no byte moved for so long: ends with `Idle` | what browsers and proxies keep a connection for, about |
 /// | [`connect`](Self::connect) | 10 s | the same | a connect under way for so long has failed | as `first_byte` |
-/// | [`write_stall`](Self::write_stall) | 60 s | 30 s | owed, none taken for so long: ends with `WriteStall` | some retransmissions; a peer that is gone shows in no other way |
-/// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN, or after a reset that a paused handler does not read on to: the connection is freed, not clean | a round trip, and one retransmission |
+/// | [`write_stall`](Self::write_stall) | 2 min | 30 s | owed, none taken for so long, nor when asked once more: ends with `WriteStall` | a peer's kernel makes room in steps: over loopback 64 KiB, which takes one that reads 1 KiB a second a minute |
+/// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN, and what went before it, or after a reset that a paused handler does not read on to: the connection is freed, not clean | a round trip, and one retransmission |
 /// | [`close_max`](Self::close_max) | 10 min | 60 s | after close: the connection is freed, not clean | the last answer over a slow link: 4 MiB at 7 KiB a second, 1 MiB at 17 |
 /// | [`shutdown_max`](Self::shutdown_max) | 10 s | the same | after shutdown, and after `on_shutdown`: the rest is aborted | what service managers wait at least |
 /// | [`isolate_panics`](Self::isolate_panics) | no | no | a panic of the handler goes through | a bug should show; who runs on says so |
@@ -115,7 +115,7 @@ impl Default for Config {
             progress_min: None,
             idle: None,
             connect: Duration::from_secs(10),
-            write_stall: Duration::from_secs(60),
+            write_stall: Duration::from_secs(120),
             linger: Duration::from_secs(5),
             close_max: Duration::from_secs(600),
             shutdown_max: Duration::from_secs(10),
@@ -365,7 +365,7 @@ impl Config {
     /// that is longer than the window needs so many bytes in each, and a short one must be complete
     /// within the window. A window in which the application paused or [held](crate::Conn::hold) the
     /// connection, or the library let it rest, is not counted: a handler that leaves input because
-    /// *it* waits for something says so in this way; after it, counting begins with the next byte. And
+    /// *it* waits for something says so in this way; the next window counts again. And
     /// *an answer*: output that is queued, until the kernel has taken all. Who owes nothing may be
     /// silent: that is for [`idle`](Self::idle). Input that is consumed as it comes is no debt,
     /// however slow.
@@ -379,8 +379,12 @@ impl Config {
         self
     }
 
-    /// How long an open connection may go without a byte read or taken by the kernel, paused or
-    /// not; a connection may have [one of its own](crate::Conn::set_idle_timeout). Default: no limit.
+    /// How long an open connection that is owed nothing may go without a byte read or taken by the
+    /// kernel, paused or not. What the kernel has taken and the peer has not (above 4 KiB) is still owed:
+    /// while that becomes less, the connection is not idle. The kernel says so on Linux, where the process
+    /// may ask it (`sock_diag(7)`; a service that is allowed only some address families may not, without
+    /// `AF_NETLINK`). What is queued has [`write_stall`](Self::write_stall) instead. A connection may have
+    /// [one of its own](crate::Conn::set_idle_timeout). Default: no limit.
     #[must_use]
     pub fn idle(mut self, timeout: Option<Duration>) -> Self {
         self.idle = timeout;
@@ -395,7 +399,18 @@ impl Config {
         self
     }
 
-    /// How long output may be owed without the kernel taking a byte of it. Default 60 s.
+    /// How long output may be owed without the kernel taking a byte of it. Default 2 min.
+    ///
+    /// Before it acts on this, or on [`progress_min`](Self::progress_min), the library offers what is owed
+    /// once more: the kernel tells of room only when a third of its buffer is free, which may be megabytes.
+    /// So whoever reads steadily is served for as long as it does, as long as its kernel shows it in time:
+    /// that makes room for more when a sixteenth of its receive buffer is free, or as much as one segment
+    /// (`tcp_rmem`, tcp(7)). Over loopback that is about 64 KiB, 70 s for one that reads 1 kB a second, and
+    /// on a Unix socket 36 KiB; for one that has read fast before, with a buffer that has grown, 300 KiB
+    /// and more.
+    ///
+    /// It also bounds for how long [`idle`](Self::idle), [`reclaim_idle`](Self::reclaim_idle) and
+    /// [`linger`](Self::linger) wait for bytes that the kernel has taken and the peer does not read.
     #[must_use]
     pub fn write_stall(mut self, timeout: Duration) -> Self {
         self.write_stall = timeout;
@@ -404,7 +419,8 @@ impl Config {
 
     /// How long we wait for the peer's end after our FIN; and, where a connection has
     /// [failed](crate::Conn::has_failed) while its reading is paused, for the handler to resume and
-    /// read what the peer had sent before. Default 5 s.
+    /// read what the peer had sent before. While the kernel still delivers what was sent before our FIN,
+    /// as for [`idle`](Self::idle), that counts from then; `close_max` is the bound. Default 5 s.
     #[must_use]
     pub fn linger(mut self, timeout: Duration) -> Self {
         self.linger = timeout;

@@ -28,7 +28,7 @@ use own::Own;
 
 pub(crate) use look::Look;
 
-mod late;
+pub(crate) mod late;
 mod look;
 mod own;
 mod pace;
@@ -74,9 +74,10 @@ pub(crate) struct Connection {
     own: Option<Box<Own>>,
     /// When a byte was last read.
     heard: Stamp,
-    /// When the kernel last took a byte, or when output came to be owed after there was none.
+    /// When the kernel last took a byte, or was found to deliver what it had taken; or when output came
+    /// to be owed after there was none; or our FIN went.
     taken: Stamp,
-    /// By when the close must be over: `close_max` from close, or `linger` from our FIN.
+    /// By when the close must be over: `close_max` from close.
     closing: Stamp,
     /// The moment of its entry among the deadlines; `NEVER`: none.
     pub(crate) armed: Stamp,
@@ -507,11 +508,11 @@ impl Connection {
     }
 
     /// Our FIN is out, now or since `finish`.
-    pub(crate) fn handle_fin_sent(&mut self, now: Stamp, limits: &Limits) {
+    pub(crate) fn handle_fin_sent(&mut self, now: Stamp) {
         self.flags.set(Flags::FIN_SENT);
         if self.phase == Phase::Draining {
             self.phase = Phase::Lingering;
-            self.closing = self.closing.min(now.after(limits.linger));
+            self.taken = now;
         }
     }
 

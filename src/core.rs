@@ -285,12 +285,13 @@ impl Core {
         let Some(Tenant { conn, .. }) = tenant else { return false };
         // Too much may be buffered since it was last looked at.
         conn.handle_level(conn.output.len(), limits);
-        if !conn.wants_drain(limits) {
-            return false;
+        let due = conn.wants_drain(limits);
+        if due {
+            conn.flags.clear(Flags::DRAINED);
+            conn.flags.clear(Flags::WANTS_DRAIN);
         }
-        conn.flags.clear(Flags::DRAINED);
-        conn.flags.clear(Flags::WANTS_DRAIN);
-        true
+        self.arm_paced(id);
+        due
     }
 
     /// Finds the input for a connection's turn: a repeat if one is due, else one read. `begins`: the
@@ -451,6 +452,8 @@ impl Core {
         }
         conn.recount(&mut self.buffered);
         self.weigh();
+        // It owes less, or nothing: another deadline may come first now.
+        self.arm(id);
         n
     }
 
@@ -482,7 +485,7 @@ impl Core {
         conn.settle(now, limits);
         if conn.wants_fin() {
             match socket.shutdown_write() {
-                Ok(()) => conn.handle_fin_sent(now, limits),
+                Ok(()) => conn.handle_fin_sent(now),
                 Err(error) => conn.fail_write(error, now),
             }
         }
@@ -520,6 +523,7 @@ impl Core {
                 if conn.wants_flush() {
                     self.flush(id);
                 }
+                self.arm_paced(id);
                 self.settle(id);
             }
         }

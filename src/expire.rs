@@ -8,9 +8,11 @@
 use std::time::Duration;
 
 use crate::conn::Phase;
+use crate::conn::late::Doubt;
 use crate::core::{Core, Shutdown, Tenant};
 use crate::flags::Flags;
 use crate::id::{ConnId, Target};
+use crate::readiness::Readiness;
 use crate::ticks::{Tick, TimerId};
 use crate::timers::{INSTANT, Stamp};
 
@@ -74,6 +76,15 @@ impl Core {
         }
     }
 
+    /// Where slowness has a limit: a window of time may count again, now that reading does not rest,
+    /// or that the connection is resumed or no longer held.
+    #[inline]
+    pub(crate) fn arm_paced(&mut self, id: ConnId) {
+        if self.limits.progress_min.is_some() {
+            self.arm(id);
+        }
+    }
+
     // --- Acting ---------------------------------------------------------------------------------
 
     /// Acts on the deadlines that were due by `due_by`, until it comes to a timer of a connection:
@@ -109,29 +120,72 @@ impl Core {
 
     /// Answers whether its timer has come.
     fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
-        let (now, limits) = (self.now, &self.limits);
+        let limits = &self.limits;
         let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return false;
         };
         let armed = std::mem::replace(&mut conn.armed, Stamp::NEVER);
         if conn.flags.has(Flags::QUEUED)
+            && conn.deadline(limits) <= due_by
             && !conn.is_overdue(due_by, limits)
-            && !conn.is_timer_overdue(due_by)
+            && !conn.was_put_off_enough(due_by)
         {
-            conn.put_off(due_by);
+            conn.put_off();
             self.postponed.push((id, armed));
             return false;
         }
+        conn.end_put_off();
         // The timer first: it may send what keeps the connection from being idle.
         let rings = conn.take_timer(due_by);
         if rings {
             self.arm(id);
         } else {
+            if self.ask_kernel(id, due_by) {
+                // What the peer had sent before comes first: it is looked at again after a read.
+                self.settle(id);
+                self.arm(id);
+                return false;
+            }
+            let (now, limits) = (self.now, &self.limits);
+            let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+                return false;
+            };
             conn.expire(due_by, now, limits);
             self.arm(id);
             self.settle(id);
         }
         rings
+    }
+
+    /// Before a verdict: whatever its last word was, the kernel may take some of what is owed, or may
+    /// have delivered some of what it took. Either is progress of the peer. Returns whether it was
+    /// found that a write fails.
+    fn ask_kernel(&mut self, id: ConnId, due_by: Stamp) -> bool {
+        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+            return false;
+        };
+        match conn.doubt(due_by, &self.limits) {
+            Doubt::Nothing => false,
+            Doubt::Room => {
+                conn.readiness.merge(Readiness::WRITABLE);
+                self.flush(id);
+                self.tenant(id).is_some_and(|tenant| tenant.conn.has_failed())
+            }
+            Doubt::Undelivered => {
+                self.ask_undelivered(id);
+                false
+            }
+        }
+    }
+
+    /// Asks how much of what the kernel has taken the peer has not.
+    pub(crate) fn ask_undelivered(&mut self, id: ConnId) {
+        let (now, limits) = (self.now, &self.limits);
+        if let Some(Tenant { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
+            && let Some(bytes) = socket.undelivered()
+        {
+            conn.handle_undelivered(bytes, now, limits);
+        }
     }
 
     /// After the last of the batch: those that were postponed are looked at next turn.

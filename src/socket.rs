@@ -29,6 +29,18 @@ mod left;
 pub(crate) mod mode;
 pub(crate) mod name;
 
+/// No other kernel has `sock_diag(7)`.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod left {
+    pub(super) fn unacknowledged<S>(_: &S) -> Option<usize> {
+        None
+    }
+
+    pub(super) fn unread<S>(_: &S) -> Option<usize> {
+        None
+    }
+}
+
 /// Whether short counts may be proofs at all. mio's poll(2) backend re-arms a socket only after its
 /// own type met WouldBlock (trap 3), and kqueue's flags were not tried.
 const EPOLL: bool = cfg!(all(
@@ -160,16 +172,20 @@ impl Socket {
     /// `None`: it does not say. Of a Unix socket the peer has all at once.
     pub(crate) fn unacknowledged(&self) -> Option<usize> {
         match self {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            Socket::Tcp(stream) => match stream.peer_addr() {
-                Ok(peer) => left::unacknowledged(stream.local_addr().ok()?, peer).ok(),
-                // Nothing leaves a socket that is dead.
-                Err(error) => (error.kind() == io::ErrorKind::NotConnected).then_some(0),
-            },
-            #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            Socket::Tcp(_) => None,
+            Socket::Tcp(stream) => left::unacknowledged(stream),
             Socket::Unix(_) => Some(0),
             Socket::Sim(stream) => Some(stream.unacknowledged()),
+        }
+    }
+
+    /// What the kernel still holds of what it took: as it becomes less, the peer takes it. On TCP the
+    /// bytes that the peer's kernel has not acknowledged; on a Unix socket the memory of those that the
+    /// peer has not read. `None`: it does not say.
+    pub(crate) fn undelivered(&self) -> Option<usize> {
+        match self {
+            Socket::Tcp(_) => self.unacknowledged(),
+            Socket::Unix(stream) => left::unread(stream),
+            Socket::Sim(stream) => Some(stream.undelivered()),
         }
     }
 

@@ -12,6 +12,16 @@ use crate::config::Limits;
 use crate::flags::Flags;
 use crate::timers::Stamp;
 
+/// What only the kernel knows, when a deadline has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    Nothing,
+    /// Whether it would take some of what is owed.
+    Room,
+    /// How much of what it has taken the peer has not.
+    Undelivered,
+}
+
 impl Connection {
     /// Acts on the deadlines that have come by `due_by`. What begins with that is counted from `now`:
     /// callbacks may lie between the two.
@@ -43,6 +53,25 @@ impl Connection {
         }
     }
 
+    /// What is to be asked of the kernel before a deadline that has come is acted on. It tells of room
+    /// only when a third of its buffer is free, which may be megabytes; and what it has taken is not
+    /// with the peer yet.
+    pub(crate) fn doubt(&self, due_by: Stamp, limits: &Limits) -> Doubt {
+        if self.deadline(limits) > due_by {
+            return Doubt::Nothing;
+        }
+        match self.phase {
+            Phase::Open | Phase::Draining if !self.output.is_empty() => Doubt::Room,
+            Phase::Open if self.idles_at(limits) <= due_by => Doubt::Undelivered,
+            Phase::Lingering if self.closing > due_by => Doubt::Undelivered,
+            Phase::Connecting
+            | Phase::Open
+            | Phase::Draining
+            | Phase::Lingering
+            | Phase::Closed => Doubt::Nothing,
+        }
+    }
+
     /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
@@ -52,7 +81,7 @@ impl Connection {
                 given.min(self.first_byte_by(limits)).min(self.paced_at(limits))
             }
             Phase::Draining => self.stalls_at(limits).min(self.closing).min(self.asks_at()),
-            Phase::Lingering => self.closing,
+            Phase::Lingering => self.lingers_until(limits).min(self.closing),
             Phase::Closed => Stamp::NEVER,
         }
     }

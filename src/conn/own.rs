@@ -13,24 +13,43 @@ use crate::config::Limits;
 use crate::flags::Flags;
 use crate::timers::Stamp;
 
-/// How many turns a timer is put off while its connection has something to read: what the kernel
+/// How many turns a deadline is put off while its connection has something to read: what the kernel
 /// held when it came due is served by then, and a peer that never stops sending does not stop it.
 const PUT_OFF_MAX: u8 = 64;
+
+/// The kernel holding no more than this is no sign that the peer reads slowly: a small answer, or our
+/// FIN, that a peer which has vanished does not acknowledge takes as much (with what the kernel needs
+/// to keep it).
+const REST: usize = 4 << 10;
+/// The kernel is not asked more often, however short the timeouts are.
+const ASK: Duration = Duration::from_millis(50);
 
 /// What few connections have.
 #[derive(Debug, Default)]
 pub(crate) struct Own {
     /// When `on_timer` is due, if a timer is set.
     timer: Option<Stamp>,
-    /// So many turns it was put off.
+    /// The number of turns in a row in which a deadline was due and was put off.
     put_off: u8,
     idle: Idle,
     /// How fast the peer is while it owes us the rest of something, or we owe it something.
     pub(super) pace: Pace,
+    /// What the kernel was found to hold when all was quiet.
+    undelivered: Option<Undelivered>,
     /// Bytes sent that the kernel will never take.
     unsent: u64,
     /// What has not left yet, before a reset.
     pub(super) leaving: Option<Leaving>,
+}
+
+/// What the kernel had taken and the peer had not, when that was last asked.
+#[derive(Clone, Copy, Debug)]
+struct Undelivered {
+    bytes: usize,
+    /// When it was last seen to have become less; before that, when it was first asked.
+    since: Stamp,
+    /// When it was last asked. If bytes were taken after that, the rest is out of date.
+    asked: Stamp,
 }
 
 /// How long it may be idle.
@@ -50,9 +69,7 @@ impl Connection {
 
     /// Sets the timer, or sets it anew.
     pub(crate) fn set_timer(&mut self, due: Stamp) {
-        let own = self.own();
-        own.timer = Some(due);
-        own.put_off = 0;
+        self.own().timer = Some(due);
     }
 
     /// Answers whether a timer was set.
@@ -72,6 +89,35 @@ impl Connection {
         }
     }
 
+    /// The kernel holds so much, and has nothing more of ours to take. As long as that becomes less,
+    /// the peer reads, and as to time that is as good as a byte taken now; if it does not become less for
+    /// `write_stall`, then no more.
+    pub(crate) fn handle_undelivered(&mut self, bytes: usize, now: Stamp, limits: &Limits) {
+        let known = self.own.as_ref().and_then(|own| own.undelivered);
+        let known = known.filter(|known| known.asked == self.taken);
+        if bytes <= REST {
+            if known.is_some() {
+                // All of it went since it was last asked.
+                self.own().undelivered = None;
+                self.taken = now;
+            }
+            return;
+        }
+        let since = match known {
+            Some(known) if bytes >= known.bytes => known.since,
+            _ => now,
+        };
+        if since.after(limits.write_stall) > now {
+            self.own().undelivered = Some(Undelivered { bytes, since, asked: now });
+            self.taken = now;
+        }
+    }
+
+    /// Whether the kernel was found to hold something when it was last asked.
+    pub(super) fn is_delivering(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.undelivered.is_some())
+    }
+
     /// How many bytes were lost.
     pub(crate) fn unsent(&self) -> u64 {
         self.own.as_ref().map_or(0, |own| own.unsent)
@@ -82,18 +128,25 @@ impl Connection {
         self.phase == Phase::Open && self.timer_at() <= now && self.cancel_timer()
     }
 
-    /// Its timer may be due: it waits for another turn.
-    pub(crate) fn put_off(&mut self, now: Stamp) {
-        if self.timer_at() <= now {
-            let own = self.own();
-            own.put_off = own.put_off.saturating_add(1);
+    /// A deadline is due: it waits for another turn.
+    pub(crate) fn put_off(&mut self) {
+        let own = self.own();
+        own.put_off = own.put_off.saturating_add(1);
+    }
+
+    /// The deadlines that were put off are acted on, or have moved.
+    pub(crate) fn end_put_off(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.put_off = 0;
         }
     }
 
-    /// Whether a timer is due that was put off long enough.
-    pub(crate) fn is_timer_overdue(&self, now: Stamp) -> bool {
+    /// Whether what is due by `now` was put off often enough. That what a call left is offered again, and
+    /// that what is left of a failed connection is read, comes to an end: only a timer does not wait.
+    pub(crate) fn was_put_off_enough(&self, now: Stamp) -> bool {
         let put_off = self.own.as_ref().map_or(0, |own| own.put_off);
-        put_off >= PUT_OFF_MAX && self.timer_at() <= now
+        let comes_to_an_end = self.flags.has(Flags::OFFER) || self.flags.has(Flags::FAILED);
+        put_off >= PUT_OFF_MAX && (!comes_to_an_end || self.timer_at() <= now)
     }
 
     /// When `on_timer` is due.
@@ -101,13 +154,29 @@ impl Connection {
         self.own.as_ref().and_then(|own| own.timer).unwrap_or(Stamp::NEVER)
     }
 
-    /// When it has been idle for too long.
+    /// When it has been idle for too long. One that is owed output is not idle: that is for
+    /// `write_stall`.
     pub(crate) fn idles_at(&self, limits: &Limits) -> Stamp {
+        if !self.output.is_empty() {
+            return Stamp::NEVER;
+        }
         let timeout = match self.own.as_ref().map_or(Idle::AsAll, |own| own.idle) {
             Idle::AsAll => limits.idle,
             Idle::Own(timeout) => timeout,
         };
-        timeout.map_or(Stamp::NEVER, |timeout| self.heard.max(self.taken).after(timeout))
+        timeout.map_or(Stamp::NEVER, |timeout| {
+            self.heard.max(self.taken).after(self.asked_again_after(timeout))
+        })
+    }
+
+    /// When its linger is over: counted from our FIN, or from when the kernel was last found to deliver
+    /// what was before it.
+    pub(super) fn lingers_until(&self, limits: &Limits) -> Stamp {
+        self.taken.after(self.asked_again_after(limits.linger))
+    }
+
+    fn asked_again_after(&self, timeout: Duration) -> Duration {
+        if self.is_delivering() { timeout.max(ASK) } else { timeout }
     }
 
     /// Whether the handler may be called for it: open, and its `on_open` was called.

@@ -20,8 +20,8 @@ pub(crate) struct Pace {
     input: Option<Window>,
     /// Queued output. Stale when nothing is queued.
     output: Option<Window>,
-    /// In the present window there was a time in which input was not read from, or waited for
-    /// somebody else.
+    /// In the present window of input there was a time in which the connection was not read from, or
+    /// was held.
     stood: bool,
 }
 
@@ -96,7 +96,9 @@ impl Connection {
             return Stamp::NEVER;
         };
         let end = |window: Option<Window>| window.map_or(Stamp::NEVER, |w| w.since.after(wait));
-        let input = if self.owes_input() { end(own.pace.input) } else { Stamp::NEVER };
+        // While it stands there is nothing to judge; what ends that sees that this is asked again.
+        let counts = self.owes_input() && !self.stands_still();
+        let input = if counts { end(own.pace.input) } else { Stamp::NEVER };
         let output = if self.output.is_empty() { Stamp::NEVER } else { end(own.pace.output) };
         input.min(output)
     }
@@ -119,9 +121,9 @@ impl Connection {
         let mut input = false;
         if owed && let Some(window) = pace.input.filter(is_over) {
             input = window.bytes < least && !pace.stood;
-            // While it stands there is nothing to judge: the next byte begins a window.
-            pace.input = if stands { None } else { Some(Window::from(now)) };
-            pace.stood = false;
+            // A window in which it stands is not judged, from its beginning or later.
+            pace.input = Some(Window::from(now));
+            pace.stood = stands;
         }
         let mut output = false;
         if owing && let Some(window) = pace.output.filter(is_over) {

@@ -223,7 +223,7 @@ fn walk(conn: &mut Connection, mut script: Script) -> Closed {
             return conn.closed();
         }
         if conn.wants_fin() {
-            conn.handle_fin_sent(START, &limits());
+            conn.handle_fin_sent(START);
         } else if conn.wants_flush() {
             conn.flush(&mut script, START, true);
         } else if conn.wants_read() {
@@ -343,7 +343,7 @@ fn finish_ends_our_side_and_reads_on_until_the_peer_ends() {
     assert!(!conn.takes_sends() && conn.is_reading() && !conn.wants_fin());
     flush(&mut conn, true, &[Step::Take(5)]);
     assert!(conn.wants_fin());
-    conn.handle_fin_sent(START, &limits());
+    conn.handle_fin_sent(START);
     assert!(!conn.wants_fin());
     assert_eq!(read(&mut conn, 4, true, &[Step::Give(b"more")]), News::Data(4));
     read(&mut conn, 9, true, &[Step::End]);
@@ -392,7 +392,7 @@ fn idle_counts_from_the_last_byte_either_way() {
 
 #[test]
 fn owed_output_that_does_not_move_is_a_stall() {
-    let limits = Limits { idle: None, ..limits() };
+    let limits = Limits { idle: None, write_stall: Duration::from_secs(60), ..limits() };
     let mut conn = Connection::new(START);
     assert_eq!(conn.deadline(&limits), Stamp::NEVER);
     conn.handle_owed(later(10));
@@ -416,7 +416,7 @@ fn a_linger_that_expires_is_local_and_not_clean() {
     let mut conn = readable();
     conn.close(START, &limits());
     conn.settle(START, &limits());
-    conn.handle_fin_sent(later(1), &limits());
+    conn.handle_fin_sent(later(1));
     assert_eq!(conn.deadline(&limits()), later(6));
     assert!(conn.is_overdue(later(6), &limits()), "however much it sends");
     {
@@ -516,14 +516,17 @@ fn a_due_timer_ends_nothing() {
 fn a_timer_is_put_off_only_so_often() {
     let mut conn = Connection::new(START);
     conn.set_timer(Stamp::at(10));
-    conn.put_off(Stamp::at(9));
+    conn.flags.set(Flags::OFFER);
     for _ in 0..64 {
-        assert!(!conn.is_timer_overdue(Stamp::at(20)));
-        conn.put_off(Stamp::at(20));
+        assert!(!conn.was_put_off_enough(Stamp::at(20)));
+        conn.put_off();
     }
-    assert!(conn.is_timer_overdue(Stamp::at(20)));
-    conn.set_timer(Stamp::at(15));
-    assert!(!conn.is_timer_overdue(Stamp::at(20)), "set again, it begins again");
+    assert!(conn.was_put_off_enough(Stamp::at(20)));
+    assert!(!conn.was_put_off_enough(Stamp::at(9)), "another deadline waits for what is offered");
+    conn.flags.clear(Flags::OFFER);
+    assert!(conn.was_put_off_enough(Stamp::at(9)), "but not for a peer that talks on");
+    conn.end_put_off();
+    assert!(!conn.was_put_off_enough(Stamp::at(20)), "it begins again");
 }
 
 #[test]

@@ -38,7 +38,10 @@ impl Core {
         loop {
             while let Some(&(moved, id)) = self.idlers.batch.last() {
                 if self.idle_since(id, least) == Some(moved) {
-                    return true;
+                    self.ask_undelivered(id);
+                    if self.idle_since(id, least) == Some(moved) {
+                        return true;
+                    }
                 }
                 self.idlers.batch.pop();
             }

@@ -139,6 +139,10 @@ impl Stream {
         match *self {}
     }
 
+    pub(crate) fn undelivered(&self) -> usize {
+        match *self {}
+    }
+
     pub(crate) fn has_unread(&self) -> bool {
         match *self {}
     }

@@ -255,6 +255,11 @@ impl State {
         error
     }
 
+    /// What a sender's kernel holds: see `Link::undelivered`.
+    pub(super) fn undelivered(&self, file: u32) -> usize {
+        self.links[self.link_of(file) as usize].link.undelivered(HERE)
+    }
+
     pub(super) fn reset_on_close(&mut self, file: u32) {
         let link = self.link_of(file);
         let place = &mut self.links[link as usize];

@@ -75,6 +75,12 @@ impl Stream {
         self.state().reset_on_close(self.descriptor.file);
     }
 
+    /// How much the kernel holds of what was written, until the peer's has it, or on a Unix socket the
+    /// peer itself.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.state().undelivered(self.descriptor.file)
+    }
+
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         self.state().take_error(self.descriptor.file).map(Into::into)
     }

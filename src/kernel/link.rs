@@ -509,6 +509,11 @@ impl Link {
         mask
     }
 
+    /// Bytes that `side` has written and that its kernel still keeps.
+    pub(crate) fn undelivered(&self, side: usize) -> usize {
+        if self.ends[side].dead { 0 } else { self.halves[side].charged(self.transport) }
+    }
+
     /// How much of a write `side`'s kernel would take now.
     pub(crate) fn room(&self, side: usize) -> usize {
         if self.ends[side].dead { 0 } else { self.halves[side].free(self.transport) }

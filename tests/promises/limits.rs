@@ -23,7 +23,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wouldblock::{CloseReason, Config, Listen};
 
@@ -717,5 +717,34 @@ fn a_turn_accepts_no_more_than_it_may() {
     let most = turns.iter().map(|turn| turns.iter().filter(|t| *t == turn).count()).max();
     assert_eq!(most, Some(3), "{turns:?}");
     drop(clients);
+    server.end();
+}
+
+/// Promise 4: one that keeps talking, and is always on the run queue for that, is held to `progress_min` by what
+/// it takes all the same.
+#[test]
+fn one_that_talks_on_is_judged_all_the_same() {
+    let mut first = true;
+    let script = echo()
+        .on_open(|conn| {
+            narrow_sending(conn);
+            Ok(())
+        })
+        .on_data(move |conn, input| {
+            input.take_all();
+            if std::mem::take(&mut first) {
+                // The kernels between take some of it, and less is left than makes reading rest.
+                conn.send(vec![7; 60 * KIB]);
+            }
+            Ok(())
+        });
+    let server = Server::start(script, Config::default().progress_min(4 * KIB, 400 * MS));
+    let mut client = connect_narrow(server.addr);
+    let start = Instant::now();
+    while client.write_all(b"talk").is_ok() {
+        assert!(start.elapsed() < DEADLINE, "it is never judged");
+    }
+    let closed = server.record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::TooSlow), "{closed:?}");
     server.end();
 }

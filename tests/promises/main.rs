@@ -40,6 +40,7 @@ mod proxy;
 mod python_page;
 mod report;
 mod shutdown;
+mod slow_readers;
 mod stale_clock;
 mod streams;
 mod support;

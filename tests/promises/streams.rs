@@ -128,7 +128,7 @@ fn a_unix_peer_that_shuts_both_halves_unread_is_gone_at_once() {
     wait_until("the kernel is full", || rustix::io::ioctl_fionread(&client).unwrap() > 0);
     crate::support::watch(std::time::Duration::from_millis(50));
     client.shutdown(Shutdown::Both).unwrap();
-    // `write_stall` is a minute, and so longer than anybody waits here.
+    // `write_stall` is two minutes, and so longer than anybody waits here.
     let closed = server.record.wait_close_of(id);
     assert!(matches!(closed.reason, wouldblock::CloseReason::Io(_)), "{closed}");
     assert!(closed.unsent > 0);

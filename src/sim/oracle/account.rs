@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rest::comes_late;
+use super::rest::{comes_late, holds_much};
 use super::{Cause, Ledger, Oracle, Word};
 use crate::close::{CloseReason, Closed};
 use crate::kernel::link::{HERE, THERE, Transport};
@@ -203,7 +203,7 @@ impl Account<'_> {
         let late =
             |from: Option<u64>, wait| from.is_some_and(|from| comes_late(self.net, from, wait));
         let fin_at = self.place.fin_at.max(self.ledger.left);
-        let lingered = self.ledger.lingered && late(fin_at, limits.linger);
+        let lingered = self.ledger.lingered && !holds_much(self.net) && late(fin_at, limits.linger);
         unless(lingered, "it lingered for longer than allowed")?;
         let closed = late(self.ledger.left, limits.close_max);
         unless(closed, "its close took longer than allowed")

@@ -17,6 +17,11 @@ const LEFT: usize = 16 << 10;
 /// Between two looks for who is idle.
 const PASS: Duration = Duration::from_millis(1010);
 
+/// Whether the kernel takes so much that its delivering is waited for: see `Core::ask_kernel`.
+pub(super) fn holds_much(net: &State) -> bool {
+    *net.profile.buffer.end() > 4 << 10
+}
+
 /// At rest: whether it was due when the last poll began, and some time before, or that slept past it.
 pub(super) fn is_late(net: &State, from: u64, wait: Duration) -> bool {
     let due = from.saturating_add(nanos(wait));
@@ -301,7 +306,10 @@ impl Oracle {
         if ledger.timer.is_some_and(|due| is_late(net, due, Duration::ZERO)) {
             return Some("its timer has come, and on_timer was not told".into());
         }
+        // What is owed has `write_stall`, and what the kernel holds may be delivered all the while.
         if let Some(idle) = ledger.idle.or(limits.idle)
+            && queued == 0
+            && !holds_much(net)
             && is_late(net, moved, idle)
         {
             return Some("idle for longer than allowed".into());
@@ -355,7 +363,8 @@ impl Oracle {
             return Some("promise 1: both sides have ended, and it is not freed".into());
         }
         let fin_at = place.fin_at.max(ledger.left).filter(|_| place.link.halves[HERE].fin);
-        if queued == 0 && fin_at.is_some_and(|at| is_late(net, at, limits.linger)) {
+        let lingers = queued == 0 && !holds_much(net);
+        if lingers && fin_at.is_some_and(|at| is_late(net, at, limits.linger)) {
             return Some("it lingers for longer than allowed".into());
         }
         if queued == 0 && !place.link.halves[HERE].fin {

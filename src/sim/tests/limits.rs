@@ -164,7 +164,7 @@ fn who_takes_nothing_is_found_to_the_moment() {
     // The kernels between us take some 3000 bytes.
     let slow = Config::default().progress_min(5000, 40 * SECOND);
     for (config, wait, why) in [
-        (Config::default(), 60 * SECOND, "write stall timeout"),
+        (Config::default(), 120 * SECOND, "write stall timeout"),
         (slow.clone(), 40 * SECOND, "too slow"),
         (slow.write_stall(30 * SECOND), 30 * SECOND, "write stall timeout"),
     ] {
