@@ -226,6 +226,9 @@ pub(crate) struct Moved {
     pub(crate) read: u64,
     /// A write of ours took some.
     pub(crate) written: u64,
+    /// Our kernel came to hold less of it, and so much it held then.
+    pub(crate) delivered: u64,
+    pub(crate) held: usize,
 }
 
 /// A connection, its peer, and where they stand.
@@ -263,6 +266,15 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn file_is_open(&self) -> bool {
         self.file.is_some()
+    }
+
+    /// Writes down what our kernel holds now, after a write of ours or what may have made it less.
+    fn note_held(&mut self, now: u64) {
+        let held = self.link.undelivered(link::HERE);
+        if held < self.moved.held {
+            self.moved.delivered = now;
+        }
+        self.moved.held = held;
     }
 }
 

@@ -21,8 +21,10 @@ const PUT_OFF_MAX: u8 = 64;
 /// FIN, that a peer which has vanished does not acknowledge takes as much (with what the kernel needs
 /// to keep it).
 const REST: usize = 4 << 10;
-/// The kernel is not asked more often, however short the timeouts are.
+/// The kernel is not asked more often, however short the timeouts are; nor more often than when it has
+/// taken this much longer to deliver: an eighth.
 const ASK: Duration = Duration::from_millis(50);
+const ASK_SHARE: u32 = 8;
 
 /// What few connections have.
 #[derive(Debug, Default)]
@@ -46,7 +48,8 @@ pub(crate) struct Own {
 #[derive(Clone, Copy, Debug)]
 struct Undelivered {
     bytes: usize,
-    /// When it was last seen to have become less; before that, when it was first asked.
+    /// When it was first asked, and when it was last seen to have become less.
+    first: Stamp,
     since: Stamp,
     /// When it was last asked. If bytes were taken after that, the rest is out of date.
     asked: Stamp,
@@ -103,19 +106,15 @@ impl Connection {
             }
             return;
         }
+        let first = known.map_or(now, |known| known.first);
         let since = match known {
             Some(known) if bytes >= known.bytes => known.since,
             _ => now,
         };
         if since.after(limits.write_stall) > now {
-            self.own().undelivered = Some(Undelivered { bytes, since, asked: now });
+            self.own().undelivered = Some(Undelivered { bytes, first, since, asked: now });
             self.taken = now;
         }
-    }
-
-    /// Whether the kernel was found to hold something when it was last asked.
-    pub(super) fn is_delivering(&self) -> bool {
-        self.own.as_ref().is_some_and(|own| own.undelivered.is_some())
     }
 
     /// How many bytes were lost.
@@ -176,7 +175,10 @@ impl Connection {
     }
 
     fn asked_again_after(&self, timeout: Duration) -> Duration {
-        if self.is_delivering() { timeout.max(ASK) } else { timeout }
+        let known = self.own.as_ref().and_then(|own| own.undelivered);
+        known.map_or(timeout, |known| {
+            timeout.max(ASK).max(known.first.until(known.asked) / ASK_SHARE)
+        })
     }
 
     /// Whether the handler may be called for it: open, and its `on_open` was called.

@@ -198,6 +198,7 @@ impl State {
             Ok(n) if n > 0 => {
                 let place = &mut self.links[link as usize];
                 place.moved.written = self.now;
+                place.note_held(self.now);
                 let (sent, low) = place.owes;
                 place.dipped |= sent.saturating_sub(place.link.halves[HERE].written) <= low;
                 self.send_on(link, HERE);

@@ -134,7 +134,9 @@ impl State {
 
     /// Reads at the peer's end into `buf`.
     pub(crate) fn peer_read(&mut self, link: u32, buf: &mut [u8]) -> Result<usize, Errno> {
-        let result = self.links[link as usize].link.read(THERE, buf);
+        let place = &mut self.links[link as usize];
+        let result = place.link.read(THERE, buf);
+        place.note_held(self.now);
         if let Ok(n) = result
             && n > 0
         {

@@ -145,6 +145,7 @@ impl State {
         let place = &mut self.links[link as usize];
         place.link.halves[side].due = false;
         let step = place.link.carry(side, most);
+        place.note_held(self.now);
         if step.refused {
             // RFC 9293, 3.10.7.1: what comes to no connection is answered by a reset.
             place.link.halves[side].sent.clear();

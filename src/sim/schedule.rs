@@ -26,7 +26,9 @@ use twist::{Toil, Twist};
 /// Turns of the loop before a schedule that does not come to rest is given up.
 const TURNS_MAX: u64 = 2_000_000;
 /// Turns in a row in which nothing is done before that is called spinning.
-const QUIET_TURNS: u32 = 64;
+const QUIET_TURNS: u32 = 256;
+/// How long the peers go on after the end of the reactor.
+const LATER: Duration = Duration::from_secs(24 * 3600);
 
 /// What a schedule that held came to.
 #[derive(Clone, Debug)]
@@ -428,7 +430,7 @@ impl Play {
         self.run(&mut reactor, Horizon::Never)?;
         let ended = self.kernel.now();
         // What is under way arrives, so that the peers know how it ended.
-        let later = self.kernel.now() + 3_600_000_000_000;
+        let later = self.kernel.now() + nanos(LATER);
         self.kernel.state().pass(later);
         let Reactor { handler, cx, .. } = &mut reactor;
         handler.oracle.at_end(cx, ended);

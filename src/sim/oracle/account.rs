@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::rest::{comes_late, holds_much};
+use super::rest::{REST, comes_late, holds_much};
 use super::{Cause, Ledger, Oracle, Word};
 use crate::close::{CloseReason, Closed};
 use crate::kernel::link::{HERE, THERE, Transport};
-use crate::kernel::{Place, State, nanos};
+use crate::kernel::{Moved, Place, State, nanos};
 
 /// An account, and what is known of the connection that it is about.
 struct Account<'a> {
@@ -68,6 +68,19 @@ impl Account<'_> {
         self.owed + unshown + left as u64 > 0 || matches!(word, Word::Bytes(_))
     }
 
+    /// What had moved when it ended.
+    fn moved(&self) -> Moved {
+        self.ledger.moved_then.unwrap_or(self.place.moved)
+    }
+
+    /// Whether the peer took some of what our kernel still holds, less than `wait` before the end.
+    fn read_within(&self, wait: u64) -> bool {
+        let left = self.ledger.left.unwrap_or(self.net.now);
+        let moved = self.moved();
+        let after = moved.delivered > left.saturating_sub(wait) && moved.delivered < left;
+        moved.held > REST && after && !self.failed && !self.oracle.denies
+    }
+
     fn by_io(&self) -> bool {
         matches!(self.closed.reason, CloseReason::Io(_))
     }
@@ -125,10 +138,17 @@ impl Account<'_> {
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);
                 unless(told && unread, "idle, while input lay unread")?;
+                unless(self.read_within(wait), "promise 2: idle, while the peer read")?;
                 left >= due
             }
             CloseReason::WriteStall => {
                 let due = ledger.taken(self.place).saturating_add(nanos(limits.write_stall));
+                // It was offered once more: where the kernel had room again, it took some, but for signals.
+                let moved = self.moved();
+                let had_room = moved.delivered > moved.written && moved.delivered < left;
+                let denies = self.oracle.denies || self.net.profile.interrupted > 0;
+                let cut = had_room && !denies && !self.failed;
+                unless(cut, "promise 2: a write stall, while the peer read")?;
                 owed > 0 && left >= due
             }
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),

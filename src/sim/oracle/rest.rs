@@ -17,9 +17,12 @@ const LEFT: usize = 16 << 10;
 /// Between two looks for who is idle.
 const PASS: Duration = Duration::from_millis(1010);
 
+/// Of what the kernel holds, so much is no sign of a peer that reads slowly.
+pub(super) const REST: usize = 4 << 10;
+
 /// Whether the kernel takes so much that its delivering is waited for: see `Core::ask_kernel`.
 pub(super) fn holds_much(net: &State) -> bool {
-    *net.profile.buffer.end() > 4 << 10
+    net.profile.buffer_max.max(*net.profile.buffer.end()) > REST
 }
 
 /// At rest: whether it was due when the last poll began, and some time before, or that slept past it.

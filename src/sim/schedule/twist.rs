@@ -13,7 +13,7 @@ use crate::sim::subject::Kind;
 /// How often a world has each, in a thousand.
 const TOIL: u32 = 100;
 const TWISTS: [(Twist, u64); 8] = [
-    (Twist::Slow, 0),
+    (Twist::Slow, 40),
     (Twist::Flood, 20),
     (Twist::Blocks, 40),
     (Twist::Crowd, 30),
@@ -101,10 +101,14 @@ impl Twist {
                 let grown = rng.size(most, 120_000);
                 let profile = world.profile.clone();
                 world.profile = profile.buffer(1..=most).buffer_max(grown).piece(1..=20_000);
-                world.config = config.output_max(total + 100_000);
-                if !world.tidy {
-                    world.config = world.config.clone().linger(ms(rng, 1, 20_000));
-                }
+                let config = config.output_max(total + 100_000);
+                world.config = if world.tidy {
+                    // A few bytes in each period, which may be two seconds: hours.
+                    let day = Duration::from_secs(24 * 3600);
+                    config.write_stall(day).linger(day).close_max(day).shutdown_max(day)
+                } else {
+                    config.linger(ms(rng, 1, 20_000))
+                };
             }
             Twist::Flood => {
                 world.tidy = false;
