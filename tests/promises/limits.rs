@@ -587,7 +587,8 @@ fn no_siege_drives_a_server_beyond_its_worst_case() {
     let most = besieged().worst_case_bytes();
     println!("{} of {} KiB at most", used / KIB, most / KIB);
     assert!(used <= most, "{used} bytes, {most} at most");
-    assert!(used > 12 * MIB, "{used} bytes are no siege");
+    // A busy machine's kernel keeps more of it; without a siege the server takes one megabyte.
+    assert!(used > 8 * MIB, "{used} bytes are no siege");
     server.end();
 }
 
