@@ -6,7 +6,7 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::str::FromStr;
@@ -64,9 +64,35 @@ impl Address {
         Address::Abstract(name.as_ref().into())
     }
 
-    /// The IP address and port, if this is one.
+    /// The IP address, without the port. `None` for a Unix socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::Address;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let address: Address = "127.0.0.1:6666".parse()?;
+    /// assert!(address.ip().is_some_and(|ip| ip.is_loopback()));
+    /// assert_eq!(address.port(), Some(6666));
+    /// assert_eq!(Address::unix("/run/server.sock").ip(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn ip(&self) -> Option<SocketAddr> {
+    pub fn ip(&self) -> Option<IpAddr> {
+        Some(self.socket_addr()?.ip())
+    }
+
+    /// The port. `None` for a Unix socket.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        Some(self.socket_addr()?.port())
+    }
+
+    /// The IP address and port. `None` for a Unix socket.
+    #[must_use]
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Address::Ip(addr) => Some(*addr),
             Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => None,
@@ -167,7 +193,7 @@ impl ToSocketAddrs for Address {
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
         let not_ip =
             || io::Error::new(io::ErrorKind::InvalidInput, format!("{self} is no IP address"));
-        Ok(Some(self.ip().ok_or_else(not_ip)?).into_iter())
+        Ok(Some(self.socket_addr().ok_or_else(not_ip)?).into_iter())
     }
 }
 
@@ -232,7 +258,9 @@ mod tests {
         for text in ["127.0.0.1:6666", "[::1]:80"] {
             let addr: SocketAddr = text.parse().unwrap();
             assert_eq!(Address::from(addr).to_string(), text);
-            assert_eq!(Address::from(addr).ip(), Some(addr));
+            let address = Address::from(addr);
+            assert_eq!(address.socket_addr(), Some(addr));
+            assert_eq!((address.ip(), address.port()), (Some(addr.ip()), Some(addr.port())));
         }
         for text in ["127.0.0.1:6666", "[::1]:80", "unix:/run/a.sock", "unix:a", "unix:@name"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
@@ -244,7 +272,7 @@ mod tests {
         let path = Address::Unix(Path::new("/run/a.sock").into());
         assert_eq!(path.to_string(), "unix:/run/a.sock");
         assert_eq!(Address::Abstract(b"a\0b"[..].into()).to_string(), "unix:@a\\x00b");
-        assert_eq!(path.ip(), None);
+        assert_eq!((path.ip(), path.port(), path.socket_addr()), (None, None, None));
         // A peer may have it (unix(7)): a zero byte and nothing behind it.
         assert_eq!("unix:@".parse::<Address>().unwrap(), Address::abstract_name(""));
         assert_eq!("unix:(unnamed)".parse::<Address>().unwrap(), Address::Unnamed);

@@ -358,7 +358,7 @@ impl Options {
         }
         if let Some(peer) = &self.connect {
             let named = |error| cannot_connect_to(peer, error);
-            let peer = match peer.ip() {
+            let peer = match peer.socket_addr() {
                 Some(addr) if addr.is_ipv4() == is_v4 => addr,
                 _ => return Err(named(invalid("it is of another family than the socket"))),
             };

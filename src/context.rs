@@ -595,7 +595,7 @@ impl<'a> Conn<'a> {
     /// }
     /// # let mut reactor = Reactor::new(Impatient)?;
     /// # let listener = reactor.listen("127.0.0.1:0")?;
-    /// # let addr = reactor.local_addr(listener)?.ip().expect("TCP");
+    /// # let addr = reactor.local_addr(listener)?.socket_addr().expect("TCP");
     /// # let client = std::net::TcpStream::connect(addr)?;
     /// # drop(client);
     /// # reactor.run()?;

@@ -24,7 +24,7 @@ const NAT64: &[u8] = &[0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl Place {
     fn of(peer: &Address) -> Option<Place> {
-        Some(match peer.ip()?.ip().to_canonical() {
+        Some(match peer.ip()?.to_canonical() {
             IpAddr::V4(ip) => Place::V4(ip.octets()),
             IpAddr::V6(ip) => {
                 let octets = ip.octets();

@@ -610,12 +610,7 @@ impl Outbox {
 
 /// Of IPv6 the scope is not looked at: for one peer it may be told in two ways.
 fn is_same(one: &Address, other: &Address) -> bool {
-    match (one, other) {
-        (Address::Ip(one), Address::Ip(other)) => {
-            one.ip() == other.ip() && one.port() == other.port()
-        }
-        (one, other) => one == other,
-    }
+    one == other || one.ip().is_some() && (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 /// Nothing is wrong with the datagram, and no event says when to try again.

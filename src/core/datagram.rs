@@ -276,11 +276,8 @@ fn gone() -> io::Error {
 
 /// Linux would send to IPv4 from a socket of IPv6, others not; nobody from one kind to another.
 fn check_family(own: &Address, to: &Address) -> io::Result<()> {
-    let is_same = match (own, to) {
-        (Address::Ip(own), Address::Ip(to)) => own.is_ipv4() == to.is_ipv4(),
-        (Address::Ip(_), _) | (_, Address::Ip(_) | Address::Unnamed) => false,
-        (_, Address::Unix(_) | Address::Abstract(_)) => true,
-    };
+    let is_v4 = |address: &Address| address.ip().map(|ip| ip.is_ipv4());
+    let is_same = is_v4(own) == is_v4(to) && *to != Address::Unnamed;
     if is_same {
         return Ok(());
     }

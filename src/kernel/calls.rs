@@ -146,7 +146,7 @@ impl State {
     fn neighbours(&self, link: u32) -> usize {
         let Some(from) = self.links[link as usize].from.ip() else { return 0 };
         let open = self.links.iter().filter(|place| place.file.is_some() && !place.out);
-        open.filter(|place| place.from.ip().is_some_and(|ip| ip.ip() == from.ip())).count()
+        open.filter(|place| place.from.ip() == Some(from)).count()
     }
 
     pub(super) fn read(&mut self, file: u32, buf: &mut [u8]) -> Result<usize, Errno> {

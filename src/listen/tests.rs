@@ -14,7 +14,7 @@ fn open(listen: impl Into<Listen>) -> io::Result<(Acceptor, Option<OwnedPath>)> 
 /// An accepted socket and its client.
 fn accepted(listen: impl Into<Listen>) -> (crate::socket::Socket, net::TcpStream) {
     let (acceptor, _) = open(listen).unwrap();
-    let addr = acceptor.local_addr().unwrap().ip().unwrap();
+    let addr = acceptor.local_addr().unwrap().socket_addr().unwrap();
     let client = net::TcpStream::connect(addr).unwrap();
     (acceptor.accept().unwrap().0, client)
 }
@@ -56,7 +56,7 @@ fn the_first_address_that_binds_is_taken() {
     let busy = taken.local_addr().unwrap();
     let free = "127.0.0.1:0".parse().unwrap();
     let Opened { acceptor, .. } = options.bind_first([busy, free].into_iter()).unwrap();
-    assert_ne!(acceptor.local_addr().unwrap().ip(), Some(busy));
+    assert_ne!(acceptor.local_addr().unwrap().socket_addr(), Some(busy));
     let error = options.bind_first([busy].into_iter()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(options.bind_first(std::iter::empty()).is_err());
@@ -95,7 +95,7 @@ fn an_accepted_socket_inherits_the_sizes_of_the_kernels_buffers() {
 #[test]
 fn the_backlog_is_the_one_that_was_asked_for() {
     let (acceptor, _) = open(Listen::from("127.0.0.1:0").backlog(3)).unwrap();
-    let addr: SockAddr = acceptor.local_addr().unwrap().ip().unwrap().into();
+    let addr: SockAddr = acceptor.local_addr().unwrap().socket_addr().unwrap().into();
     let clients: Vec<_> = (0..8)
         .map(|_| {
             let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -124,7 +124,7 @@ fn the_backlog_is_the_one_that_was_asked_for() {
 fn an_ipv6_listener_takes_ipv4_along_or_leaves_it_as_it_is_told() {
     for only_v6 in [true, false] {
         let (acceptor, _) = open(Listen::from("[::]:0").only_v6(only_v6)).unwrap();
-        let port = acceptor.local_addr().unwrap().ip().unwrap().port();
+        let port = acceptor.local_addr().unwrap().port().unwrap();
         assert_eq!(net::TcpStream::connect(("127.0.0.1", port)).is_ok(), !only_v6);
         assert!(net::TcpStream::connect(("::1", port)).is_ok());
     }
@@ -134,7 +134,7 @@ fn an_ipv6_listener_takes_ipv4_along_or_leaves_it_as_it_is_told() {
 #[test]
 fn a_port_is_shared_by_those_who_say_so() {
     let (first, _) = open(Listen::from("127.0.0.1:0").reuse_port(true)).unwrap();
-    let addr = first.local_addr().unwrap().ip().unwrap();
+    let addr = first.local_addr().unwrap().socket_addr().unwrap();
     assert!(open(Listen::from(addr).reuse_port(true)).is_ok());
     assert_eq!(open(addr).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     let error = open(Listen::from("unix:/tmp/x").reuse_port(true)).unwrap_err();

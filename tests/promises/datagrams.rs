@@ -43,9 +43,9 @@ fn every_size_comes_back_whole_by_every_kind_of_socket() {
     for len in [0, 1, 1400, LARGEST, 0, 2] {
         let sent = random(len as u64, len);
         for (client, at) in clients.iter().zip(&office.addrs) {
-            client.send_to(&sent, at.ip().unwrap()).unwrap();
+            client.send_to(&sent, at.socket_addr().unwrap()).unwrap();
             let (n, by) = client.recv_from(&mut buf).unwrap();
-            assert!(buf[..n] == sent && by == at.ip().unwrap(), "{n} bytes by {by}");
+            assert!(buf[..n] == sent && by == at.socket_addr().unwrap(), "{n} bytes by {by}");
         }
         unix.send_to(&sent, &name).unwrap();
         let (n, by) = unix.recv_from(&mut buf).unwrap();
@@ -173,9 +173,9 @@ fn an_answer_comes_from_the_address_that_was_asked() {
     let office = Office::open(echo(), ["127.0.0.1:0".into(), "127.0.0.2:0".into()]);
     let client = client("0.0.0.0:0");
     for at in &office.addrs {
-        client.send_to(b"who?", at.ip().unwrap()).unwrap();
+        client.send_to(b"who?", at.socket_addr().unwrap()).unwrap();
         let (_, by) = client.recv_from(&mut [0; 9]).unwrap();
-        assert_eq!(by, at.ip().unwrap());
+        assert_eq!(by, at.socket_addr().unwrap());
     }
     office.end();
 }
@@ -209,7 +209,7 @@ fn a_burst_beyond_the_budget_is_delivered_with_no_further_edge() {
     let id = reactor.bind_datagram(bind).unwrap();
     let client = client("127.0.0.1:0");
     for n in 0..200_u8 {
-        client.send_to(&[n], reactor.socket_addr(id).unwrap().ip().unwrap()).unwrap();
+        client.send_to(&[n], reactor.socket_addr(id).unwrap().socket_addr().unwrap()).unwrap();
     }
     let mut got: Vec<u8> = Vec::new();
     let mut turns = 0;
@@ -233,7 +233,9 @@ fn large_datagrams_leave_the_turn_to_others_sooner() {
     let id = reactor.bind_datagram(Bind::from("127.0.0.1:0").recv_buffer(4 << 20)).unwrap();
     let client = client("127.0.0.1:0");
     for _ in 0..10 {
-        client.send_to(&random(1, 20_000), reactor.socket_addr(id).unwrap().ip().unwrap()).unwrap();
+        client
+            .send_to(&random(1, 20_000), reactor.socket_addr(id).unwrap().socket_addr().unwrap())
+            .unwrap();
     }
     reactor.turn(Some(DEADLINE)).unwrap();
     assert_eq!(letters.try_iter().count(), 4, "four are more than 64 KiB");
@@ -249,7 +251,7 @@ fn a_flooded_socket_starves_nobody() {
     let flooded = reactor.bind_datagram(Bind::from("127.0.0.1:0").recv_buffer(1 << 20)).unwrap();
     let small = reactor.bind_datagram("127.0.0.1:0").unwrap();
     let stream = reactor.listen("127.0.0.1:0").unwrap();
-    let at = |reactor: &Reactor<Mail>, id| reactor.socket_addr(id).unwrap().ip().unwrap();
+    let at = |reactor: &Reactor<Mail>, id| reactor.socket_addr(id).unwrap().socket_addr().unwrap();
     let (noisy, client) = (client("127.0.0.1:0"), client("127.0.0.1:0"));
     let mut tcp = TcpStream::connect(reactor.local_addr(stream).unwrap()).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -321,7 +323,7 @@ fn what_came_before_shutdown_is_answered() {
     let clients = [client("127.0.0.1:0"), client("[::1]:0")];
     for (id, client) in ids.iter().zip(&clients) {
         for n in 0..100 {
-            client.send_to(&[n], reactor.socket_addr(*id).unwrap().ip().unwrap()).unwrap();
+            client.send_to(&[n], reactor.socket_addr(*id).unwrap().socket_addr().unwrap()).unwrap();
         }
     }
     reactor.shutdown();
@@ -581,7 +583,9 @@ fn a_panic_in_the_callback_loses_one_datagram() {
     let id = reactor.bind_datagram("127.0.0.1:0").unwrap();
     let client = client("127.0.0.1:0");
     for what in ["bad", "good", "bad", "fine"] {
-        client.send_to(what.as_bytes(), reactor.socket_addr(id).unwrap().ip().unwrap()).unwrap();
+        client
+            .send_to(what.as_bytes(), reactor.socket_addr(id).unwrap().socket_addr().unwrap())
+            .unwrap();
     }
     for _ in 0..2 {
         let turn = std::panic::AssertUnwindSafe(|| {

@@ -68,7 +68,7 @@ fn a_session_lives_as_long_as_its_connection() {
     let (sessions, ended) = mpsc::channel();
     let mut reactor = Reactor::new(Keeper(sessions)).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
     let handle = reactor.handle();
     let client = thread::spawn(move || {
         let mut clients: Vec<_> = (0..5).map(|_| connect(addr)).collect();
@@ -103,7 +103,7 @@ fn a_closure_serves() {
     });
     let mut reactor = Reactor::new(handler).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
     let client = thread::spawn(move || {
         let mut client = connect(addr);
         ping(&mut client, b"one function");
@@ -671,7 +671,7 @@ fn child_panics() {
             .on_shutdown(move |_| panics("shutdown"));
         let mut reactor = Reactor::new(script).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+        let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
         let client = thread::spawn(move || {
             // The server may be gone at any moment.
             let Ok(idle) = TcpStream::connect(addr) else { return };
@@ -714,7 +714,8 @@ fn a_caught_panic_ends_its_connection_and_no_other() {
     let thread = std::thread::spawn(move || {
         let mut reactor = Reactor::new(script).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        told.send((reactor.local_addr(id).unwrap().ip().unwrap(), reactor.handle())).unwrap();
+        told.send((reactor.local_addr(id).unwrap().socket_addr().unwrap(), reactor.handle()))
+            .unwrap();
         let mut panics = 0;
         loop {
             match catch_unwind(AssertUnwindSafe(|| reactor.run())) {

@@ -281,7 +281,7 @@ fn a_limit_passed_on_the_way_to_a_dead_peer_does_not_hide_what_it_had_said() {
     let config = Config::default();
     let mut reactor = wouldblock::Reactor::with_config(script, config).unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(listener).unwrap().ip().unwrap();
+    let addr = reactor.local_addr(listener).unwrap().socket_addr().unwrap();
     let mut dead = connect_narrow(addr);
     dead.write_all(b"much").unwrap();
     turn_until(&mut reactor, "it is owed much", || record.opens().len() == 1);

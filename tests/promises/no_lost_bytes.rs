@@ -603,7 +603,7 @@ fn a_reset_behind_what_was_sent_does_not_become_an_end_when_the_reactor_is_dropp
     let record = script.record();
     let mut reactor = wouldblock::Reactor::new(script).unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let mut client = connect_narrow(reactor.local_addr(listener).unwrap().ip().unwrap());
+    let mut client = connect_narrow(reactor.local_addr(listener).unwrap().socket_addr().unwrap());
     client.write_all(b"ask").unwrap();
     while record.opens().is_empty() || record.story(record.opens()[0]) != "open data" {
         reactor.turn(Some(Duration::from_millis(1))).unwrap();

@@ -247,7 +247,8 @@ fn serve_and_catch(script: Script, config: Config) -> Caught {
     let thread = thread::spawn(move || {
         let mut reactor = Reactor::with_config(script, config).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        told.send((reactor.local_addr(id).unwrap().ip().unwrap(), reactor.handle())).unwrap();
+        told.send((reactor.local_addr(id).unwrap().socket_addr().unwrap(), reactor.handle()))
+            .unwrap();
         let mut panics = Vec::new();
         loop {
             match catch_unwind(AssertUnwindSafe(|| reactor.run())) {
@@ -447,7 +448,7 @@ fn an_isolated_panic_in_on_datagram_loses_one_datagram() {
     let config = Config::default().isolate_panics(true);
     let mut reactor = Reactor::with_config(Mail(Vec::new()), config).unwrap();
     let id = reactor.bind_datagram("127.0.0.1:0").unwrap();
-    let to = reactor.socket_addr(id).unwrap().ip().unwrap();
+    let to = reactor.socket_addr(id).unwrap().socket_addr().unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for what in ["bad", "good", "bad", "fine"] {
         client.send_to(what.as_bytes(), to).unwrap();
@@ -504,7 +505,7 @@ fn a_reactor_dropped_by_a_panic_resets_whoever_it_owes_output() {
     let server = thread::spawn(move || {
         let mut reactor = Reactor::new(script).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        told.send(reactor.local_addr(id).unwrap().ip().unwrap()).unwrap();
+        told.send(reactor.local_addr(id).unwrap().socket_addr().unwrap()).unwrap();
         reactor.run()
     });
     let addr = tells.recv_timeout(DEADLINE).unwrap();

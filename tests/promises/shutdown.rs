@@ -480,7 +480,8 @@ fn shutdown_now_from_the_backlog_is_not_taken_back() {
     let config = Config::default().linger(Duration::from_millis(10));
     let mut reactor = Reactor::with_config(script, config).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let client = TcpStream::connect(reactor.local_addr(id).unwrap().ip().unwrap()).unwrap();
+    let client =
+        TcpStream::connect(reactor.local_addr(id).unwrap().socket_addr().unwrap()).unwrap();
     reactor.shutdown();
     reactor.run().unwrap();
     let report = reactor.shutdown_report().unwrap();
@@ -494,7 +495,7 @@ fn a_shutdown_before_run_ends_the_run() {
     for now in [false, true] {
         let mut reactor = Reactor::new(echo()).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+        let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
         let handle = reactor.handle();
         if now {
             handle.shutdown_now();
@@ -622,7 +623,7 @@ fn an_order_to_end_at_once_from_an_on_open_in_shutdown_stands() {
     let config = Config::default().shutdown_max(Duration::from_secs(3600));
     let mut reactor = Reactor::with_config(script, config).unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(listener).unwrap().ip().unwrap();
+    let addr = reactor.local_addr(listener).unwrap().socket_addr().unwrap();
     let mut client = connect(addr);
     reactor.shutdown();
     // `on_start`, and then the shutdown, which lets the client in before anything is polled.

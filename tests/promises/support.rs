@@ -408,7 +408,7 @@ impl Server {
             let mut reactor = Reactor::with_config(script, config).unwrap();
             prepare(&mut reactor);
             let id = reactor.listen(listen).unwrap();
-            let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+            let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
             ready.send((addr, reactor.handle())).unwrap();
             let result = reactor.run();
             (result, reactor.stats().clone())

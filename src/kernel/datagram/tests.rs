@@ -140,7 +140,7 @@ fn abstract_addr(address: &Address) -> UnixAddr {
 impl Other {
     fn send_to(&self, payload: &[u8], to: &Address) -> io::Result<()> {
         match self {
-            Other::Udp(socket) => socket.send_to(payload, to.ip().unwrap()).map(drop),
+            Other::Udp(socket) => socket.send_to(payload, to.socket_addr().unwrap()).map(drop),
             Other::Unix(socket) => socket.send_to_addr(payload, &abstract_addr(to)).map(drop),
         }
     }
@@ -194,7 +194,7 @@ impl Side {
         let ours = match ours {
             Other::Udp(socket) => {
                 if is_connected(sort) {
-                    socket.connect(peer_at.ip().unwrap()).unwrap();
+                    socket.connect(peer_at.socket_addr().unwrap()).unwrap();
                 }
                 Datagrams::udp(socket)
             }

@@ -337,9 +337,9 @@ impl Side {
     /// Until our end is acknowledged, which is an edge and may take 40 ms (tcp(7), `TCP_QUICKACK`).
     fn await_acknowledgement(&self) {
         let (World::Real { .. }, Some(ours)) = (&self.world, &self.ours) else { return };
-        let ports = [ours.local_addr(), ours.peer_addr()].map(|addr| addr.ok()?.ip());
+        let ports = [ours.local_addr(), ours.peer_addr()].map(|addr| addr.ok()?.port());
         let [Some(own), Some(peer)] = ports else { return };
-        let row = format!(":{:04X} 0100007F:{:04X} ", own.port(), peer.port());
+        let row = format!(":{:04X} 0100007F:{:04X} ", own, peer);
         for _ in 0..PATIENCE {
             let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
             let state = table.split_once(&row).map(|(_, rest)| &rest[..2]);

@@ -142,7 +142,7 @@ impl Office {
 
     /// Where a UDP socket is bound.
     pub(super) fn addr(&self, n: usize) -> SocketAddr {
-        self.addrs[n].ip().unwrap()
+        self.addrs[n].socket_addr().unwrap()
     }
 
     /// Has something done on the server's thread.
@@ -161,7 +161,7 @@ impl Office {
     pub(super) fn listen(&self) -> SocketAddr {
         self.ask(|cx| {
             let id = cx.listen("127.0.0.1:0").unwrap();
-            cx.listener_addr(id).unwrap().ip().unwrap()
+            cx.listener_addr(id).unwrap().socket_addr().unwrap()
         })
     }
 

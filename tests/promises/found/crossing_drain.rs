@@ -26,7 +26,7 @@ fn output_that_others_brought_above_high_is_followed_by_a_drain() {
     let record = script.record();
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
     let (mut one, mut two) = (connect(addr), connect(addr));
     two.write_all(b"I am the second").unwrap();
     for _ in 0..20 {

@@ -32,7 +32,7 @@ fn what_is_left_is_offered_again_if_the_flush_after_the_call_brings_output_down(
     });
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().ip().unwrap();
+    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
     let (mut one, mut two) = (connect(addr), connect(addr));
     two.write_all(b"I am the second").unwrap();
     for _ in 0..20 {
