@@ -339,7 +339,7 @@ impl Side {
         let (World::Real { .. }, Some(ours)) = (&self.world, &self.ours) else { return };
         let ports = [ours.local_addr(), ours.peer_addr()].map(|addr| addr.ok()?.port());
         let [Some(own), Some(peer)] = ports else { return };
-        let row = format!(":{:04X} 0100007F:{:04X} ", own, peer);
+        let row = format!(":{own:04X} 0100007F:{peer:04X} ");
         for _ in 0..PATIENCE {
             let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
             let state = table.split_once(&row).map(|(_, rest)| &rest[..2]);
