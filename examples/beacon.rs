@@ -20,8 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use wouldblock::{
-    Bind, Conn, Context, Datagram, Handle, Handler, Input, Interface, Origin, Reactor, SocketId,
-    Tick,
+    Bind, Conn, Context, Datagram, Handler, Input, Interface, Origin, Reactor, SocketId, Tick,
 };
 
 /// So many times in a row somebody may be silent and is still there.
@@ -115,7 +114,7 @@ impl Handler for Beacon {
     // There are no connections here: we listen for none.
     type Session = ();
 
-    fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         self.sockets = Some(self.bind(cx)?);
         common::say(format_args!("listening on {}", self.group));
         cx.set_periodic_timer(self.every);

@@ -76,7 +76,7 @@ impl Client {
 impl Handler for Client {
     type Session = ();
 
-    fn on_start(&mut self, cx: &mut Context, _: wouldblock::Handle<Self>) -> io::Result<()> {
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         self.connect(cx, 0, None);
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use wouldblock::{Config, Conn, Context, Handle, Handler, Input, Origin, Reactor, Tick, TimerId};
+use wouldblock::{Config, Conn, Context, Handler, Input, Origin, Reactor, Tick, TimerId};
 
 /// Counts down for each client: send a number and see. `stop` stops it, `quit` ends.
 #[derive(clap::Parser)]
@@ -71,7 +71,7 @@ impl Countdown {
 impl Handler for Countdown {
     type Session = Counter;
 
-    fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         self.clock = Some(cx.set_periodic_timer(self.news));
         Ok(())
     }

@@ -102,13 +102,14 @@ pub trait Handler: Sized {
         input: &mut Input<'_>,
     ) -> io::Result<()>;
 
-    /// Called once, in the first turn, before anything else.
+    /// Called once, in the first turn, before anything else. A handler that is to have a [`Handle`] is
+    /// given it when it is made: [`Reactor::build`](crate::Reactor::build).
     ///
     /// # Errors
     ///
     /// Ends the reactor: [`Reactor::run`](crate::Reactor::run) returns it.
-    fn on_start(&mut self, cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
-        let _ = (cx, handle);
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
+        let _ = cx;
         Ok(())
     }
 

@@ -304,8 +304,7 @@ impl<H: Handler> Reactor<H> {
 
     fn start(&mut self) -> io::Result<()> {
         self.state = State::Running;
-        let handle = self.handle();
-        let started = self.handler.on_start(&mut self.cx, handle);
+        let started = self.handler.on_start(&mut self.cx);
         started.inspect_err(|_| self.give_up())
     }
 

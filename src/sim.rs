@@ -153,7 +153,7 @@
 //!     type Session = ();
 //! #   fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> { Ok(()) }
 //! #   fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> { Ok(()) }
-//!     fn on_start(&mut self, cx: &mut Context, _: wouldblock::Handle<Self>) -> io::Result<()> {
+//!     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
 //!         self.from = Some(cx.bind_datagram("10.0.0.1:0")?);
 //!         self.ask(cx);
 //!         Ok(())

@@ -14,9 +14,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
 use socket2::SockRef;
-use wouldblock::{
-    Closed, Config, Conn, ConnId, ConnMap, Context, Handle, Handler, Input, Origin, Reactor,
-};
+use wouldblock::{Closed, Config, Conn, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor};
 
 const KIB: usize = 1024;
 /// What each peer leaves unread.
@@ -274,7 +272,7 @@ struct Maker(fn(&mut Context));
 impl Handler for Maker {
     type Session = ();
 
-    fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         (self.0)(cx);
         Ok(())
     }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use wouldblock::sim::{Failure, Profile, Sim, check};
 use wouldblock::{
-    Address, Config, Conn, ConnId, Context, Datagram, Handle, Handler, Input, Origin, SocketId,
-    Tick, TimerId,
+    Address, Config, Conn, ConnId, Context, Datagram, Handler, Input, Origin, SocketId, Tick,
+    TimerId,
 };
 
 const SERVER: &str = "10.0.0.1:7777";
@@ -177,7 +177,7 @@ impl Courier {
 impl Handler for Courier {
     type Session = ();
 
-    fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         self.socket = Some(cx.bind_datagram("10.0.0.1:0")?);
         self.send(cx);
         Ok(())

@@ -28,7 +28,7 @@ impl Context {
     /// ```
     /// use std::io;
     /// use std::time::Duration;
-    /// use wouldblock::{Conn, Context, Handle, Handler, Input, Origin, Reactor, Tick, TimerId};
+    /// use wouldblock::{Conn, Context, Handler, Input, Origin, Reactor, Tick, TimerId};
     ///
     /// struct Impatient {
     ///     end: Option<TimerId>,
@@ -37,7 +37,7 @@ impl Context {
     /// impl Handler for Impatient {
     ///     type Session = ();
     ///
-    ///     fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+    ///     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
     ///         self.end = Some(cx.set_timer(Duration::from_millis(10)));
     ///         Ok(())
     ///     }

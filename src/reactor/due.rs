@@ -102,9 +102,7 @@ mod tests {
     use super::*;
     use crate::kernel::Rng;
     use crate::sim::{Profile, check};
-    use crate::{
-        Closed, Config, Conn, ConnId, Context, Handle, Input, Origin, Reactor, Tick, TimerId,
-    };
+    use crate::{Closed, Config, Conn, ConnId, Context, Handle, Input, Origin, Tick, TimerId};
     use std::collections::BTreeMap;
     use std::io;
     use std::time::Duration;
@@ -118,7 +116,7 @@ mod tests {
         open: BTreeMap<ConnId, Option<Duration>>,
         /// When each timer of the reactor is due, and its period: zero, one-shot.
         ticks: BTreeMap<TimerId, (Duration, Duration)>,
-        handle: Option<Handle<Chance>>,
+        handle: Handle<Chance>,
         /// Posts to connections, posts to the reactor; and how many of each were run.
         posted: (u64, u64),
         ran: (u64, u64),
@@ -181,9 +179,8 @@ mod tests {
         }
 
         fn post(&mut self, id: ConnId) {
-            let handle = self.handle.as_ref().expect("on_start came first");
             self.posted.0 += 1;
-            let posted = handle.post_to(id, move |chance, conn, session| {
+            let posted = self.handle.post_to(id, move |chance, conn, session| {
                 assert_eq!((conn.id(), *session), (id, id));
                 chance.ran.0 += 1;
                 chance.act(conn.cx());
@@ -191,7 +188,7 @@ mod tests {
             });
             posted.expect("the queue is long");
             self.posted.1 += 1;
-            let posted = handle.post(|chance, cx| {
+            let posted = self.handle.post(|chance, cx| {
                 chance.ran.1 += 1;
                 chance.act(cx);
             });
@@ -201,11 +198,6 @@ mod tests {
 
     impl Handler for Chance {
         type Session = ConnId;
-
-        fn on_start(&mut self, _cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
-            self.handle = Some(handle);
-            Ok(())
-        }
 
         fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<ConnId> {
             self.open.insert(conn.id(), None);
@@ -260,16 +252,16 @@ mod tests {
     #[test]
     fn timers_and_posts_set_by_chance_come_when_they_should() {
         check(0..400, Profile::rough().interrupted(2), |sim| {
-            let chance = Chance {
+            let make = |handle| Chance {
                 rng: Rng::new(sim.seed()),
                 open: BTreeMap::new(),
                 ticks: BTreeMap::new(),
-                handle: None,
+                handle,
                 posted: (0, 0),
                 ran: (0, 0),
                 is_ending: false,
             };
-            let mut reactor: Reactor<Chance> = sim.reactor(chance, Config::default())?;
+            let mut reactor = sim.build(Config::default(), make)?;
             reactor.listen("10.0.0.1:7777")?;
             for _ in 0..4 {
                 let peer = sim.connect("10.0.0.1:7777");
@@ -307,7 +299,7 @@ mod tests {
     impl Handler for Periods {
         type Session = ();
 
-        fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+        fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
             self.set = cx.now();
             self.timer = Some(cx.set_periodic_timer(MS * 10));
             Ok(())
@@ -358,7 +350,7 @@ mod tests {
     impl Handler for Many {
         type Session = ();
 
-        fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+        fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
             for _ in 0..3 * 1024 {
                 cx.set_timer(MS);
             }
@@ -399,7 +391,7 @@ mod tests {
     impl Handler for Chain {
         type Session = ();
 
-        fn on_start(&mut self, cx: &mut Context, _handle: Handle<Self>) -> io::Result<()> {
+        fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
             cx.set_timer(MS);
             Ok(())
         }

@@ -379,15 +379,18 @@ impl Play {
         let logs = self.logs.clone();
         let oracle = Oracle::new(self.kernel.clone(), limits, logs, self.world.tidy);
         let World { kind, size, wild, .. } = self.world;
-        let subject = Subject::new(oracle, kind, self.rng.fork(), size, wild)
-            .answers(self.world.answers)
-            .panics(Rng::new(self.seed), self.world.panics)
-            .lends(self.world.lends)
-            .toils(&self.kernel, self.world.toil.clone());
-        // A stream of its own, too.
-        let rash = Rng::new(self.seed ^ 0x00AB_0127);
-        let subject = if self.world.tidy { subject } else { subject.rash(rash) };
-        let mut reactor = Reactor::with_driver(subject, &self.world.config, driver)
+        let rng = self.rng.fork();
+        let make = |handle| {
+            let subject = Subject::new(handle, oracle, kind, rng, size, wild)
+                .answers(self.world.answers)
+                .panics(Rng::new(self.seed), self.world.panics)
+                .lends(self.world.lends)
+                .toils(&self.kernel, self.world.toil.clone());
+            // A stream of its own, too.
+            let rash = Rng::new(self.seed ^ 0x00AB_0127);
+            if self.world.tidy { subject } else { subject.rash(rash) }
+        };
+        let mut reactor = Reactor::build_with_driver(&self.world.config, driver, make)
             .map_err(|error| error.to_string())?;
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
         self.outside();

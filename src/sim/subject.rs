@@ -78,7 +78,7 @@ pub(super) struct Subject {
     connects: u32,
     /// Periodic timers that were set.
     ticking: u32,
-    handle: Option<Handle<Subject>>,
+    handle: Handle<Subject>,
     /// So many things more.
     patience: u32,
     /// In which callback it panics, and how often in a thousand of them.
@@ -102,7 +102,14 @@ pub(super) struct Session {
 }
 
 impl Subject {
-    pub(super) fn new(oracle: Oracle, kind: Kind, mut rng: Rng, size: usize, wild: u32) -> Self {
+    pub(super) fn new(
+        handle: Handle<Subject>,
+        oracle: Oracle,
+        kind: Kind,
+        mut rng: Rng,
+        size: usize,
+        wild: u32,
+    ) -> Self {
         let in_place = rng.chance(500);
         Subject {
             in_place,
@@ -115,7 +122,7 @@ impl Subject {
             wild,
             connects: 12,
             ticking: 0,
-            handle: None,
+            handle,
             patience: 2000,
             panics: (Rng::new(0), 0),
             rash: None,
@@ -498,11 +505,6 @@ impl Handler for Subject {
         }
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
-        Ok(())
-    }
-
-    fn on_start(&mut self, _cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
-        self.handle = Some(handle);
         Ok(())
     }
 

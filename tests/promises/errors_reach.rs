@@ -17,7 +17,7 @@ use crate::support::*;
 /// Promise 7: `on_start` may refuse; `run` says why.
 #[test]
 fn an_error_from_on_start_is_returned() {
-    let script = echo().on_start(|_, _| Err(io::Error::other("no database")));
+    let script = echo().on_start(|_| Err(io::Error::other("no database")));
     let record = script.record();
     let mut reactor = Reactor::new(script).unwrap();
     reactor.listen("127.0.0.1:0").unwrap();
@@ -25,12 +25,12 @@ fn an_error_from_on_start_is_returned() {
     assert!(matches!(record.events()[..], [Event::Start]), "{:?}", record.events());
 }
 
-/// Promise 7: `on_start` comes once, in the first turn, with a handle that works.
+/// Promise 7: `on_start` comes once, in the first turn, and may end it all.
 #[test]
-fn on_start_comes_once_and_its_handle_works() {
-    let script = echo().on_start(|cx, handle| {
+fn on_start_comes_once_and_before_anything_else() {
+    let script = echo().on_start(|cx| {
         assert!(cx.connections().is_empty());
-        handle.shutdown();
+        cx.shutdown();
         Ok(())
     });
     let record = script.record();

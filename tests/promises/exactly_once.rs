@@ -641,7 +641,7 @@ fn child_panics() {
         let before = child::own_descriptors();
         let panics = move |here: &str| assert_ne!(here, callback, "as planned");
         let script = echo()
-            .on_start(move |_, _| {
+            .on_start(move |_| {
                 panics("start");
                 Ok(())
             })

@@ -141,7 +141,7 @@ fn timers_come_in_time_and_without_a_spin() {
     let (tell, told) = mpsc::channel();
     let mut left = 5;
     let script = echo()
-        .on_start(|cx, _| {
+        .on_start(|cx| {
             for n in 1..=5 {
                 cx.set_timer(MS * 7 * n);
             }

@@ -245,7 +245,7 @@ fn timers_reach_a_host_in_which_nothing_else_happens() {
     for (how, is_eager) in EACH.map(|how| (how, false)).into_iter().chain([(How::Edge, true)]) {
         let (tell, told) = mpsc::channel();
         let script = echo()
-            .on_start(|cx, _| {
+            .on_start(|cx| {
                 for n in 1..=5 {
                     cx.set_timer(MS * 7 * n);
                 }

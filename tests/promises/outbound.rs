@@ -42,7 +42,7 @@ fn starting(
     start: impl FnOnce(&mut Context) + Send + 'static,
 ) -> Reactor<Script> {
     let mut start = Some(start);
-    let script = script.on_start(move |cx, _| {
+    let script = script.on_start(move |cx| {
         start.take().expect("on_start comes once")(cx);
         Ok(())
     });

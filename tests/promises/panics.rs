@@ -64,7 +64,7 @@ fn script(bomb: &Bomb, nobody: Address) -> Script {
     let (start, open, data, eof, drain, timer) = (b(), b(), b(), b(), b(), b());
     let (close, tick, failed, shutdown) = (b(), b(), b(), b());
     echo()
-        .on_start(move |cx, _| {
+        .on_start(move |cx| {
             cx.set_periodic_timer(Duration::from_millis(5));
             start.pass("start");
             Ok(())
@@ -300,7 +300,7 @@ fn a_crowd_that_makes_it_panic_starves_nobody() {
     let ticks = Arc::new(AtomicUsize::new(0));
     let counted = ticks.clone();
     let script = echo()
-        .on_start(|cx, _| {
+        .on_start(|cx| {
             cx.set_periodic_timer(Duration::from_millis(2));
             Ok(())
         })
@@ -346,7 +346,7 @@ fn a_crowd_that_makes_it_panic_starves_nobody() {
 /// Promise 6: a panic in `on_start` is not isolated: a server whose start failed has not started.
 #[test]
 fn a_panic_in_on_start_is_never_isolated() {
-    let script = echo().on_start(|_, _| panic!("as planned"));
+    let script = echo().on_start(|_| panic!("as planned"));
     let config = Config::default().isolate_panics(true);
     let mut reactor = Reactor::with_config(script, config).unwrap();
     let panic = catch_unwind(AssertUnwindSafe(|| reactor.run())).unwrap_err();
@@ -403,7 +403,7 @@ fn a_panic_while_it_gives_up_keeps_no_other_callback_from_coming() {
     let told = Arc::new(AtomicUsize::new(0));
     let counted = told.clone();
     let script = echo()
-        .on_start(move |cx, _| {
+        .on_start(move |cx| {
             for tag in 0..3 {
                 cx.connect(to, tag)?;
             }

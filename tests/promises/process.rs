@@ -94,7 +94,7 @@ fn child_without_descriptors() {
     log_to_stderr();
     child::limit_descriptors(100);
     let mut taken = Vec::new();
-    let script = telling_accept_errors().on_start(move |_, _| {
+    let script = telling_accept_errors().on_start(move |_| {
         // The program's own files take all but ten.
         while child::own_descriptors() < 90 {
             taken.push(std::fs::File::open("/dev/null")?);

@@ -136,7 +136,7 @@ fn a_shutdown_at_once_tells_whom_it_cut() {
 fn a_connect_under_way_is_told_as_cut() {
     let silent = Silent::new();
     let to = silent.addr;
-    let script = script().on_start(move |cx, _| cx.connect(to, 7).map(drop));
+    let script = script().on_start(move |cx| cx.connect(to, 7).map(drop));
     let config = Config::default().shutdown_max(Duration::from_millis(200));
     let server = serve(script, config);
     server.handle.shutdown();
@@ -152,7 +152,7 @@ fn a_connect_under_way_is_told_as_cut() {
 #[test]
 fn a_shutdown_before_the_first_turn_lets_on_start_listen() {
     for now in [false, true] {
-        let script = echo().on_start(|cx, _| cx.listen("127.0.0.1:0").map(drop));
+        let script = echo().on_start(|cx| cx.listen("127.0.0.1:0").map(drop));
         let record = script.record();
         let mut reactor = Reactor::new(script).unwrap();
         if now {
@@ -178,7 +178,7 @@ fn an_error_at_the_start_tells_whom_it_cut() {
     let listener = listener();
     let client = connect(listener.local_addr().unwrap());
     let accepted = listener.accept().unwrap().0;
-    let script = script().on_start(move |cx, _| {
+    let script = script().on_start(move |cx| {
         cx.adopt(accepted.try_clone()?, 0)?;
         Err(std::io::Error::other("as planned"))
     });

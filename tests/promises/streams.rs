@@ -24,7 +24,7 @@ fn path(test: &str) -> PathBuf {
 fn serve(path: &std::path::Path, script: crate::support::Script) -> Server {
     let name = format!("unix:{}", path.display());
     let (told, tells) = std::sync::mpsc::channel();
-    let script = script.on_start(move |cx, _| {
+    let script = script.on_start(move |cx| {
         cx.listen(&name)?;
         // That the path is there would not do: it is bound a moment before it listens.
         told.send(()).unwrap();
@@ -186,7 +186,7 @@ fn ipv4_ipv6_and_unix_are_served_side_by_side() {
     let path = path("three");
     let name = format!("unix:{}", path.display());
     let (told, tells) = std::sync::mpsc::channel();
-    let script = echo().on_start(move |cx, _| {
+    let script = echo().on_start(move |cx| {
         cx.listen(&name)?;
         // Which port it is shows at the first client, who is told by the one of IPv4.
         let v6 = std::net::TcpListener::bind("[::1]:0")?;
@@ -223,7 +223,7 @@ fn an_adopted_stream_is_served_like_an_accepted_one() {
             opened.send((Some(conn.id()), conn.peer_addr())).unwrap();
             Ok(())
         })
-        .on_start(move |cx, _| {
+        .on_start(move |cx| {
             let (unix, tcp) = streams.take().unwrap();
             for id in [cx.adopt(unix, 7)?, cx.adopt(tcp, 8)?] {
                 assert!(cx.send(id, b"early "), "what is sent before on_open goes out");

@@ -156,7 +156,7 @@ impl Record {
 
 // ---- the handler ----------------------------------------------------------------------------
 
-type OnStart = dyn FnMut(&mut Context, Handle<Script>) -> io::Result<()> + Send;
+type OnStart = dyn FnMut(&mut Context) -> io::Result<()> + Send;
 type OnConn = dyn FnMut(&mut Conn<'_>) -> io::Result<()> + Send;
 type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send;
 type OnTick = dyn FnMut(&mut Context, Tick) + Send;
@@ -197,7 +197,7 @@ impl Session {
 pub(crate) fn echo() -> Script {
     Script {
         record: Record::default(),
-        start: Box::new(|_, _| Ok(())),
+        start: Box::new(|_| Ok(())),
         open: Box::new(|_| Ok(())),
         data: Box::new(|conn, input| {
             conn.send(input.take_all());
@@ -219,7 +219,7 @@ pub(crate) fn echo() -> Script {
 impl Script {
     pub(crate) fn on_start(
         mut self,
-        f: impl FnMut(&mut Context, Handle<Script>) -> io::Result<()> + Send + 'static,
+        f: impl FnMut(&mut Context) -> io::Result<()> + Send + 'static,
     ) -> Self {
         self.start = Box::new(f);
         self
@@ -299,9 +299,9 @@ impl Script {
 impl Handler for Script {
     type Session = Session;
 
-    fn on_start(&mut self, cx: &mut Context, handle: Handle<Self>) -> io::Result<()> {
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         self.record.push(Event::Start);
-        (self.start)(cx, handle)
+        (self.start)(cx)
     }
 
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {

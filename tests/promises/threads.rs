@@ -463,28 +463,24 @@ fn a_shutdown_waits_for_the_answer_of_a_thread() {
     let (set, given) = mpsc::channel::<Handle<Script>>();
     let (go, goes) = mpsc::channel::<()>();
     let goes = Arc::new(Mutex::new(goes));
-    let script = echo()
-        .on_start(move |_, handle| {
-            set.send(handle).unwrap();
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            input.take_all();
-            conn.hold(true);
-            let handle = handle.get_or_insert_with(|| given.recv().unwrap()).clone();
-            let (id, goes) = (conn.id(), Arc::clone(&goes));
-            thread::spawn(move || {
-                goes.lock().unwrap().recv_timeout(DEADLINE).unwrap();
-                let answer = |_: &mut Script, conn: &mut Conn<'_>, _: &mut Session| {
-                    conn.send("the answer");
-                    conn.hold(false);
-                    Ok(())
-                };
-                handle.post_to(id, answer).unwrap();
-            });
-            Ok(())
+    let script = echo().on_data(move |conn, input| {
+        input.take_all();
+        conn.hold(true);
+        let handle = handle.get_or_insert_with(|| given.recv().unwrap()).clone();
+        let (id, goes) = (conn.id(), Arc::clone(&goes));
+        thread::spawn(move || {
+            goes.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+            let answer = |_: &mut Script, conn: &mut Conn<'_>, _: &mut Session| {
+                conn.send("the answer");
+                conn.hold(false);
+                Ok(())
+            };
+            handle.post_to(id, answer).unwrap();
         });
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
+    set.send(server.handle.clone()).unwrap();
     let mut client = server.connect();
     client.write_all(b"?").unwrap();
     wait_until("it was asked", || {

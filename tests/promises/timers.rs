@@ -41,7 +41,7 @@ fn timers_come_in_order_and_never_early() {
     let (sets, checks) = (Arc::clone(&set), Arc::clone(&set));
     let mut left = 0;
     let script = echo()
-        .on_start(move |cx, _| {
+        .on_start(move |cx| {
             let mut chance = Chance::new(7);
             for _ in 0..200 {
                 let wait = Duration::from_micros(1 + chance.below(30_000) as u64);
@@ -81,7 +81,7 @@ fn timers_come_in_order_and_never_early() {
 #[test]
 fn a_timer_of_half_a_millisecond_costs_few_polls() {
     let script = echo()
-        .on_start(|cx, _| {
+        .on_start(|cx| {
             cx.set_timer(MS / 2);
             Ok(())
         })
@@ -100,7 +100,7 @@ fn a_periodic_timer_keeps_its_phase_and_tells_what_it_missed() {
     let mut periods = 0;
     let mut calls = 0;
     let script = echo()
-        .on_start(move |cx, _| {
+        .on_start(move |cx| {
             // Before the timer is set, so that no period can seem early.
             *begins.lock().unwrap() = cx.now();
             cx.set_periodic_timer(PERIOD);
@@ -133,7 +133,7 @@ fn a_timer_that_its_neighbour_cancels_does_not_fire() {
     let timers: Arc<Mutex<Vec<TimerId>>> = Arc::default();
     let sets = Arc::clone(&timers);
     let script = echo()
-        .on_start(move |cx, _| {
+        .on_start(move |cx| {
             let waits = [5, 6, 7].map(|wait| cx.set_timer(MS * wait));
             sets.lock().unwrap().extend(waits);
             cx.set_timer(MS * 50);
@@ -359,7 +359,7 @@ fn a_flood_does_not_stop_the_floods_timer() {
 #[test]
 fn timers_that_are_always_due_starve_nobody() {
     let script = echo()
-        .on_start(|cx, _| {
+        .on_start(|cx| {
             for _ in 0..100 {
                 cx.set_timer(Duration::ZERO);
             }
@@ -391,7 +391,7 @@ fn timers_that_are_always_due_starve_nobody() {
 #[test]
 fn a_pending_or_cancelled_timer_does_not_spin() {
     let script = echo()
-        .on_start(|cx, _| {
+        .on_start(|cx| {
             let hour = Duration::from_secs(3600);
             cx.set_timer(hour);
             cx.set_periodic_timer(hour);

@@ -217,14 +217,14 @@ impl Subject {
     }
 
     fn let_go_later(&mut self, cx: &mut Context) {
-        if let (true, Some(handle)) = (self.rng.chance(300), self.handle.clone()) {
+        if self.rng.chance(300) {
             let number = self.oracle.posts();
             let run = move |subject: &mut Subject, cx: &mut Context| {
                 subject.oracle.runs(number);
                 subject.let_go(cx);
                 subject.may_panic(None);
             };
-            if handle.post(run).is_ok() {
+            if self.handle.post(run).is_ok() {
                 return;
             }
             self.oracle.refused_post();

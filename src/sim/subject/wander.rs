@@ -150,7 +150,7 @@ impl Subject {
 
     /// A closure for later, from the thread itself.
     fn post(&mut self, id: ConnId) {
-        let Some(handle) = self.handle.clone() else { return };
+        let handle = self.handle.clone();
         let number = self.oracle.posts();
         let posted = if self.rng.chance(500) {
             let run = move |subject: &mut Subject, cx: &mut Context| {
