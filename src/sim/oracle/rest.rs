@@ -299,7 +299,8 @@ impl Oracle {
         }
         let low = queued <= limits.output_low;
         let failed = tenant.conn.has_failed();
-        if low && !failed && ledger.wish && !ledger.finishing {
+        // One that has failed will not be written to: there `on_drain` comes at once, or `on_close`.
+        if (low || failed) && ledger.wish && !ledger.finishing {
             return Some("promise 5: a wished-for on_drain was not told".into());
         }
         if low && !failed && ledger.crossed && !ledger.finishing {
