@@ -6,6 +6,7 @@
 //! is forbidden by a numbered promise, which the complaint names.
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -92,6 +93,9 @@ pub(super) struct Ledger {
     came_down: bool,
     /// The last call reached `input_max`.
     must_end: bool,
+    /// What it is to be shown next, as far as that was made, and from where on.
+    expected: VecDeque<u8>,
+    expected_from: u64,
     /// `on_drain` was wished for, in this turn, and before it.
     wished: bool,
     wish: bool,
@@ -158,6 +162,8 @@ impl Ledger {
             above_low: false,
             came_down: false,
             must_end: false,
+            expected: VecDeque::new(),
+            expected_from: 0,
             wished: false,
             wish: false,
             may_wish: false,
@@ -485,8 +491,20 @@ impl Oracle {
         let begin = ledger.consumed;
         let wanted = usize::try_from(ledger.shown - begin).unwrap_or(0);
         ledger.shown = ledger.shown.max(begin + window.len() as u64);
-        let wrong = (begin..).zip(window).find(|(at, b)| byte(link, *at) != **b);
-        if let Some((at, _)) = wrong {
+        // Each byte is made once, however often what is left is shown.
+        let expected = &mut ledger.expected;
+        let gone = usize::try_from(begin - ledger.expected_from).unwrap_or(usize::MAX);
+        expected.drain(..gone.min(expected.len()));
+        ledger.expected_from = begin;
+        let made = begin + expected.len() as u64..begin + window.len() as u64;
+        expected.extend(made.map(|at| byte(link, at)));
+        let (front, back) = expected.as_slices();
+        let split = front.len().min(window.len());
+        let is_wrong =
+            window[..split] != front[..split] || window[split..] != back[..window.len() - split];
+        if is_wrong {
+            let differs = |(had, is): (&u8, &u8)| had != is;
+            let at = begin + expected.iter().zip(window).position(differs).unwrap_or(0) as u64;
             self.complain(format!("promise 2: #{link} is shown another byte at {at}"));
         }
         if begin + window.len() as u64 != read {
