@@ -7,21 +7,21 @@ use std::fmt;
 use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::net as unix;
+use std::path::Path;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::kernel::Kernel;
-use crate::listen::{
-    NO_PATH, OwnedPath, bind_path, check_only_v6, invalid, path_to_bind, set_buffers,
-};
+use crate::listen::{OwnedPath, bind_path, path_to_bind};
+use crate::options::{SocketOptions, for_bound_sockets, for_every_socket, invalid};
 use crate::socket::{Datagrams, Family, Group, Kind, OnV4, mode, name, only_own_groups, take_in};
 
 /// Where and how to bind a datagram socket.
 ///
 /// Where: `"host:port"` (UDP, udp(7)), `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a
-/// [`SocketAddr`], a [`std::net::UdpSocket`], a [`std::os::unix::net::UnixDatagram`]; or
-/// [nowhere](Self::unnamed_unix). What begins with `unix:` is read as an [`Address`] is.
+/// [`SocketAddr`], an [`Address`], a [`std::net::UdpSocket`], a [`std::os::unix::net::UnixDatagram`];
+/// or [nowhere](Self::unnamed_unix). What begins with `unix:` is read as an [`Address`] is.
 ///
 /// A name may resolve to several addresses; the first that binds is taken
 /// ([`Reactor::socket_addr`](crate::Reactor::socket_addr) says which). Resolving blocks. Port 0 asks
@@ -87,18 +87,14 @@ struct Options {
     multicast_interface: Option<Interface>,
     multicast_ttl: Option<u8>,
     multicast_loop: Option<bool>,
-    only_v6: Option<bool>,
     reuse_address: bool,
-    reuse_port: bool,
-    recv_buffer: Option<usize>,
-    send_buffer: Option<usize>,
-    mode: Option<u32>,
+    socket: SocketOptions,
 }
 
 enum Target {
+    /// Text, which may be a name.
     Name(String),
-    Addr(SocketAddr),
-    Unnamed,
+    At(Address),
     Udp(net::UdpSocket),
     Unix(unix::UnixDatagram),
 }
@@ -109,7 +105,7 @@ impl Bind {
     /// that is to be answered, bind a name.
     #[must_use]
     pub fn unnamed_unix() -> Self {
-        Target::Unnamed.into()
+        Address::Unnamed.into()
     }
 
     /// Connects the socket to one peer (connect(2)): it receives from nobody else (what others had sent
@@ -170,16 +166,6 @@ impl Bind {
         self
     }
 
-    /// Whether an IPv6 socket leaves IPv4 alone (`IPV6_V6ONLY`, ipv6(7)). Default: as the system has
-    /// it; on Linux it does not, and IPv4 peers show as `[::ffff:a.b.c.d]`. If true, IPv4 addresses of
-    /// a name are left out, and a target of another family is refused; so is an existing socket of
-    /// IPv6 that has it otherwise, since that is decided before a socket is bound.
-    #[must_use]
-    pub fn only_v6(mut self, only_v6: bool) -> Self {
-        self.options.only_v6 = Some(only_v6);
-        self
-    }
-
     /// Lets several sockets be bound to one address and port (`SO_REUSEADDR`, socket(7)): for those
     /// who hear one multicast group, each of whom gets a copy. Not for anything else: of unicast the
     /// last to bind gets all on Linux, and anybody may take it away. Refused for Unix sockets.
@@ -189,77 +175,39 @@ impl Bind {
         self.options.reuse_address = reuse_address;
         self
     }
+}
 
-    /// Lets several sockets of one user be bound to one address and port, over which Linux spreads
-    /// what comes, by peer (`SO_REUSEPORT`, socket(7)). Refused for Unix sockets. Default: no.
-    #[must_use]
-    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
-        self.options.reuse_port = reuse_port;
-        self
-    }
+for_every_socket!(Bind, options.socket);
+for_bound_sockets!(Bind, options.socket);
 
-    /// The size in bytes of the kernel's receive buffer (`SO_RCVBUF`, socket(7); Linux doubles it,
-    /// and bounds it by `net.core.rmem_max`). What comes when it is full is lost, and nobody is
-    /// told. Default: the system's.
-    #[must_use]
-    pub fn recv_buffer(mut self, bytes: usize) -> Self {
-        self.options.recv_buffer = Some(bytes);
-        self
-    }
-
-    /// The size in bytes of the kernel's send buffer (`SO_SNDBUF`, socket(7); Linux doubles it, and
-    /// bounds it by `net.core.wmem_max`). On a Unix socket it bounds what all receivers together
-    /// have not read yet (unix(7)). Default: the system's.
-    #[must_use]
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.options.send_buffer = Some(bytes);
-        self
-    }
-
-    /// Who may send to a Unix path: its mode, as [`Listen::mode`](crate::Listen::mode) has it; a path
-    /// that is bound receives at once, and on Linux never under more than this mode. Default: what the
-    /// process's umask leaves of 0o777.
-    #[must_use]
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.options.mode = Some(mode);
-        self
-    }
-
+impl Bind {
     /// Opens the socket.
     pub(crate) fn open(self) -> io::Result<Bound> {
         let Bind { target, options } = self;
-        let context = |at: &dyn fmt::Display, error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot bind {at}: {error}"))
-        };
-        match target {
-            Target::Name(name) if name.starts_with("unix:") => {
-                { name.parse::<Address>().and_then(|at| options.bind_unix(&at)) }
-                    .map_err(|error| context(&name, error))
-            }
+        let (at, bound) = match target {
             Target::Name(name) => {
-                { name.to_socket_addrs().and_then(|addrs| options.bind_first(addrs)) }
-                    .map_err(|error| context(&name, error))
+                let bound = options.open_name(&name);
+                (name, bound)
             }
-            Target::Addr(addr) => options.bind(addr).map_err(|error| context(&addr, error)),
-            Target::Unnamed => options.unnamed().map_err(|error| context(&Address::Unnamed, error)),
-            Target::Udp(socket) => options.take_existing_udp(socket).map_err(cannot_take),
-            Target::Unix(socket) => options.take_existing_unix(socket).map_err(cannot_take),
-        }
+            Target::At(address) => (address.to_string(), options.open_at(&address)),
+            Target::Udp(socket) => return options.take_existing_udp(socket).map_err(cannot_take),
+            Target::Unix(socket) => return options.take_existing_unix(socket).map_err(cannot_take),
+        };
+        bound.map_err(|error| io::Error::new(error.kind(), format!("cannot bind {at}: {error}")))
     }
 
     /// Opens it on a simulated kernel. Nothing is looked up there: a name is an address or a path.
     pub(crate) fn open_simulated(self, kernel: &Kernel) -> io::Result<Bound> {
         let address = match self.target {
             Target::Name(name) => name.parse()?,
-            Target::Addr(addr) => Address::Ip(addr),
-            Target::Unnamed => Address::Unnamed,
+            Target::At(address) => address,
             Target::Udp(_) | Target::Unix(_) => {
                 return Err(invalid("a socket of the machine's kernel, in a simulation"));
             }
         };
         match &address {
-            Address::Ip(addr) => self.options.check_ip(*addr)?,
-            Address::Unix(_) => self.options.check_unix()?,
+            Address::Ip(addr) => self.options.socket.check_ip(*addr)?,
+            Address::Unix(_) => self.options.check_path()?,
             Address::Abstract(_) | Address::Unnamed => self.options.check_no_path()?,
         }
         let peer = self.options.connect;
@@ -280,31 +228,42 @@ pub(crate) struct Bound {
 }
 
 impl Options {
+    fn open_name(&self, name: &str) -> io::Result<Bound> {
+        if name.starts_with("unix:") {
+            return self.open_at(&name.parse()?);
+        }
+        self.bind_first(name.to_socket_addrs()?)
+    }
+
+    fn open_at(&self, address: &Address) -> io::Result<Bound> {
+        match address {
+            Address::Ip(addr) => self.bind(*addr),
+            Address::Unix(path) => self.bind_path(path),
+            Address::Abstract(_) => self.bind_abstract(address),
+            Address::Unnamed => self.unnamed(),
+        }
+    }
+
     fn bind_first(&self, addrs: impl Iterator<Item = SocketAddr>) -> io::Result<Bound> {
         let mut last = None;
-        let left_out = |addr: &SocketAddr| self.only_v6 == Some(true) && addr.is_ipv4();
+        let left_out = |addr: &SocketAddr| self.socket.only_v6 == Some(true) && addr.is_ipv4();
         for addr in addrs.filter(|addr| !left_out(addr)) {
             match self.bind(addr) {
                 Ok(bound) => return Ok(bound),
                 Err(error) => last = Some(error),
             }
         }
-        let of_v6 = if self.only_v6 == Some(true) { " of IPv6" } else { "" };
+        let of_v6 = if self.socket.only_v6 == Some(true) { " of IPv6" } else { "" };
         Err(last.unwrap_or_else(|| invalid(&format!("the name has no address{of_v6}"))))
     }
 
     fn bind(&self, addr: SocketAddr) -> io::Result<Bound> {
-        self.check_ip(addr)?;
+        self.socket.check_ip(addr)?;
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if self.reuse_address {
             socket.set_reuse_address(true)?;
         }
-        if self.reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        if let (Some(only_v6), SocketAddr::V6(_)) = (self.only_v6, addr) {
-            socket.set_only_v6(only_v6)?;
-        }
+        self.socket.set_unbound(&SockRef::from(&socket), addr)?;
         socket.bind(&addr.into())?;
         self.take_udp(socket.into())
     }
@@ -312,35 +271,21 @@ impl Options {
     fn take_existing_udp(&self, socket: net::UdpSocket) -> io::Result<Bound> {
         take_in(&socket, Kind::Datagrams, Family::Ip)?;
         let addr = socket.local_addr()?;
-        self.check_ip(addr)?;
+        self.socket.check_ip(addr)?;
         let of = SockRef::from(&socket);
-        check_only_v6(&of, addr, self.only_v6)?;
         // Of use for those that are bound after it.
         if self.reuse_address {
             of.set_reuse_address(true)?;
         }
-        if self.reuse_port {
-            of.set_reuse_port(true)?;
-        }
+        self.socket.set_existing(&of, addr)?;
         self.take_udp(socket)
-    }
-
-    /// Refuses what a UDP socket has not.
-    fn check_ip(&self, addr: SocketAddr) -> io::Result<()> {
-        if self.mode.is_some() {
-            return Err(invalid(NO_PATH));
-        }
-        if self.only_v6 == Some(true) && addr.is_ipv4() {
-            return Err(invalid("an address of IPv4 is never for IPv6 only"));
-        }
-        Ok(())
     }
 
     fn take_udp(&self, socket: net::UdpSocket) -> io::Result<Bound> {
         socket.set_nonblocking(true)?;
         let is_v4 = socket.local_addr()?.is_ipv4();
         let of = SockRef::from(&socket);
-        set_buffers(&of, self.recv_buffer, self.send_buffer)?;
+        self.socket.set_buffers(&of)?;
         if let Some(broadcast) = self.broadcast {
             of.set_broadcast(broadcast)?;
         }
@@ -373,48 +318,44 @@ impl Options {
         self.take_unix(unix::UnixDatagram::unbound()?, None)
     }
 
-    fn bind_unix(&self, at: &Address) -> io::Result<Bound> {
-        self.check_unix()?;
-        let path = match at {
-            Address::Unix(path) => path,
-            Address::Abstract(_) => {
-                self.check_no_path()?;
-                let addr = name::unix(at)?;
-                let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-                rustix::net::bind(&socket, &addr)?;
-                return self.take_unix(socket.into(), None);
-            }
-            Address::Unnamed | Address::Ip(_) => return self.unnamed(),
-        };
+    fn bind_abstract(&self, at: &Address) -> io::Result<Bound> {
+        self.check_no_path()?;
+        let addr = name::unix(at)?;
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+        rustix::net::bind(&socket, &addr)?;
+        self.take_unix(socket.into(), None)
+    }
+
+    fn bind_path(&self, path: &Path) -> io::Result<Bound> {
+        self.check_path()?;
         let (path, addr) = path_to_bind(path)?;
         let socket = bind_path(&path, &addr, || {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
             // A path that is bound receives at once: nobody slips in under another mode (trap 53).
-            mode::prepare(&socket, self.mode)?;
+            mode::prepare(&socket, self.socket.mode)?;
             Ok(socket)
         })?;
         let owned = OwnedPath::new(path)?;
-        mode::complete(&owned.path, |found| owned.is(found), self.mode)?;
+        mode::complete(&owned.path, |found| owned.is(found), self.socket.mode)?;
         self.take_unix(socket.into(), Some(owned))
     }
 
-    /// Refuses what a Unix socket has not that is bound to no path here.
-    fn check_no_path(&self) -> io::Result<()> {
-        if self.mode.is_some() {
-            return Err(invalid(NO_PATH));
-        }
+    fn check_path(&self) -> io::Result<()> {
+        self.socket.check_unix()?;
+        mode::check(self.socket.mode)?;
         self.check_unix()
     }
 
-    /// Refuses what a Unix socket has not.
+    fn check_no_path(&self) -> io::Result<()> {
+        self.socket.check_no_path()?;
+        self.check_unix()
+    }
+
+    /// Refuses what a Unix socket has not, of what datagram sockets alone have.
     fn check_unix(&self) -> io::Result<()> {
-        if self.reuse_address || self.reuse_port {
-            return Err(invalid("a Unix path has no port to reuse"));
+        if self.reuse_address {
+            return Err(invalid("a Unix socket has no address to reuse"));
         }
-        if self.only_v6 == Some(true) {
-            return Err(invalid("a Unix socket is never for IPv6 only"));
-        }
-        mode::check(self.mode)?;
         if self.broadcast == Some(true) {
             return Err(invalid("a Unix socket has no broadcast"));
         }
@@ -436,7 +377,7 @@ impl Options {
 
     fn take_unix(&self, socket: unix::UnixDatagram, path: Option<OwnedPath>) -> io::Result<Bound> {
         socket.set_nonblocking(true)?;
-        set_buffers(&SockRef::from(&socket), self.recv_buffer, self.send_buffer)?;
+        self.socket.set_buffers(&SockRef::from(&socket))?;
         if let Some(peer) = &self.connect {
             let named = |error| cannot_connect_to(peer, error);
             let addr = name::unix(peer).map_err(named)?;
@@ -549,7 +490,13 @@ impl From<&String> for Bind {
 
 impl From<SocketAddr> for Bind {
     fn from(addr: SocketAddr) -> Self {
-        Target::Addr(addr).into()
+        Target::At(addr.into()).into()
+    }
+}
+
+impl From<Address> for Bind {
+    fn from(address: Address) -> Self {
+        Target::At(address).into()
     }
 }
 
@@ -569,8 +516,7 @@ impl fmt::Debug for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target: &dyn fmt::Debug = match &self.target {
             Target::Name(name) => name,
-            Target::Addr(addr) => addr,
-            Target::Unnamed => &Address::Unnamed,
+            Target::At(address) => address,
             Target::Udp(socket) => socket,
             Target::Unix(socket) => socket,
         };

@@ -17,6 +17,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::address::Address;
 use crate::kernel::Kernel;
+use crate::options::{
+    Keepalive, SocketOptions, for_bound_sockets, for_every_socket, for_streams, invalid,
+};
 use crate::socket::{self, Acceptor, Family, Kind, mode, name, take_in};
 
 /// How many established connections the kernel keeps until they are accepted (listen(2)). The
@@ -27,14 +30,12 @@ const PATH_MAX: usize = 107;
 const NAMELESS: &str = "a server without a name is not found";
 /// So many connections, at least, are taken to wait at an existing listener, whose backlog is not known.
 const BACKLOG_UNKNOWN: usize = 65_536;
-/// Why a mode is refused.
-pub(crate) const NO_PATH: &str = "a mode belongs to a Unix path that is bound here";
 
 /// Where and how to listen.
 ///
 /// Where: `"host:port"`, `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a
-/// [`SocketAddr`], a [`std::net::TcpListener`], or a [`std::os::unix::net::UnixListener`]. What
-/// begins with `unix:` is read as an [`Address`] is.
+/// [`SocketAddr`], an [`Address`], a [`std::net::TcpListener`], or a
+/// [`std::os::unix::net::UnixListener`]. What begins with `unix:` is read as an [`Address`] is.
 ///
 /// A name may resolve to several addresses; the first that binds is taken, as `std` does
 /// ([`Reactor::local_addr`](crate::Reactor::local_addr) says which). Resolving blocks. Port 0 asks
@@ -74,22 +75,17 @@ pub struct Listen {
     options: Options,
 }
 
-/// `None`: as the system, or an existing listener, has it.
 #[derive(Clone, Debug, Default)]
 struct Options {
+    /// `None`: 4096, or what an existing listener has.
     backlog: Option<u32>,
-    nodelay: Option<bool>,
-    keepalive: Option<bool>,
-    only_v6: Option<bool>,
-    reuse_port: bool,
-    recv_buffer: Option<usize>,
-    send_buffer: Option<usize>,
-    mode: Option<u32>,
+    socket: SocketOptions,
 }
 
 enum Target {
+    /// Text, which may be a name.
     Name(String),
-    Addr(SocketAddr),
+    At(Address),
     Tcp(net::TcpListener),
     Unix(unix::UnixListener),
 }
@@ -107,118 +103,44 @@ impl Listen {
         self.options.backlog = Some(connections);
         self
     }
+}
 
-    /// Whether accepted connections send small segments at once (`TCP_NODELAY`, tcp(7)).
-    /// Default: yes, and of an existing listener as it has it, which is no unless somebody said so. A
-    /// Unix socket knows no other way.
-    #[must_use]
-    pub fn nodelay(mut self, nodelay: bool) -> Self {
-        self.options.nodelay = Some(nodelay);
-        self
-    }
+for_every_socket!(Listen, options.socket);
+for_streams!(Listen, options.socket);
+for_bound_sockets!(Listen, options.socket);
 
-    /// Whether the kernel probes peers that have gone silent (`SO_KEEPALIVE`, tcp(7)), after two
-    /// hours unless the system says otherwise. Default: yes, and of an existing listener as it has it.
-    /// On a Unix socket there is nothing to probe: the end of a peer is always told.
-    #[must_use]
-    pub fn keepalive(mut self, keepalive: bool) -> Self {
-        self.options.keepalive = Some(keepalive);
-        self
-    }
-
-    /// Whether an IPv6 listener leaves IPv4 alone (`IPV6_V6ONLY`, ipv6(7)). Default: as the system
-    /// has it; on Linux it does not. If true, IPv4 addresses of a name are left out, and a target of
-    /// another family is refused; so is an existing listener of IPv6 that has it otherwise, since that
-    /// is decided before a socket is bound.
-    #[must_use]
-    pub fn only_v6(mut self, only_v6: bool) -> Self {
-        self.options.only_v6 = Some(only_v6);
-        self
-    }
-
-    /// Lets several sockets listen on one port, each with its own backlog (`SO_REUSEPORT`,
-    /// socket(7)). Closing one resets who waits in its backlog. Linux spreads connections over
-    /// them; the BSDs and macOS do not. Refused for Unix sockets. Default: no.
-    #[must_use]
-    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
-        self.options.reuse_port = reuse_port;
-        self
-    }
-
-    /// The size in bytes of the kernel's receive buffer of accepted connections (`SO_RCVBUF`,
-    /// socket(7); Linux doubles it and stops tuning it). Default: the system's. On Unix sockets Linux
-    /// makes no use of it: what a peer may send ahead is bounded by its own send buffer (unix(7)).
-    #[must_use]
-    pub fn recv_buffer(mut self, bytes: usize) -> Self {
-        self.options.recv_buffer = Some(bytes);
-        self
-    }
-
-    /// The size in bytes of the kernel's send buffer of accepted connections (`SO_SNDBUF`,
-    /// socket(7); Linux doubles it and stops tuning it). Default: the system's.
-    #[must_use]
-    pub fn send_buffer(mut self, bytes: usize) -> Self {
-        self.options.send_buffer = Some(bytes);
-        self
-    }
-
-    /// Who may connect to a Unix path: its mode, set before the first client can. Default: what
-    /// the process's umask leaves of 0o777. Refused where no path is bound here: for TCP, an abstract
-    /// name, an existing listener.
-    ///
-    /// On Linux the path is made with this mode less the umask; what that takes away is given back
-    /// to the very file, by way of `/proc` (proc(5)), and never through a symbolic link. Not
-    /// guaranteed: that somebody who may write to the folder does not put another file in its place.
-    #[must_use]
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.options.mode = Some(mode);
-        self
-    }
-
+impl Listen {
     /// Opens the listening socket.
     pub(crate) fn open(self) -> io::Result<Opened> {
         let Listen { target, options } = self;
-        match target {
+        let (at, opened) = match target {
             Target::Name(name) => {
-                let context = |error: io::Error| {
-                    io::Error::new(error.kind(), format!("cannot listen on {name}: {error}"))
-                };
-                if name.starts_with("unix:") {
-                    let at = name.parse::<Address>();
-                    return at.and_then(|at| options.bind_unix(&at)).map_err(context);
-                }
-                let addrs = name.to_socket_addrs().map_err(context)?;
-                options.bind_first(addrs).map_err(context)
+                let opened = options.open_name(&name);
+                (name, opened)
             }
-            Target::Addr(addr) => {
-                let context = |error: io::Error| {
-                    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
-                };
-                options.bind(addr).map_err(context)
-            }
-            Target::Tcp(listener) => options.take_tcp(listener).map_err(cannot_take),
-            Target::Unix(listener) => options.take_unix(listener).map_err(cannot_take),
-        }
+            Target::At(address) => (address.to_string(), options.open_at(&address)),
+            Target::Tcp(listener) => return options.take_tcp(listener).map_err(cannot_take),
+            Target::Unix(listener) => return options.take_unix(listener).map_err(cannot_take),
+        };
+        opened.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {at}: {error}"))
+        })
     }
-}
 
-impl Listen {
     /// Opens it on a simulated kernel. Nothing is looked up there: a name is an address or a path.
     pub(crate) fn open_simulated(self, kernel: &Kernel) -> io::Result<Opened> {
         let address = match self.target {
-            Target::Name(name) => match name.parse()? {
-                Address::Unnamed => return Err(invalid(NAMELESS)),
-                address => address,
-            },
-            Target::Addr(addr) => Address::Ip(addr),
+            Target::Name(name) => name.parse()?,
+            Target::At(address) => address,
             Target::Tcp(_) | Target::Unix(_) => {
                 return Err(invalid("a listener of the machine's kernel, in a simulation"));
             }
         };
         match &address {
-            Address::Ip(addr) => self.options.check_ip(*addr)?,
-            Address::Unix(_) => self.options.check_unix()?,
-            Address::Abstract(_) | Address::Unnamed => self.options.check_abstract()?,
+            Address::Ip(addr) => self.options.socket.check_ip(*addr)?,
+            Address::Unix(_) => self.options.check_path()?,
+            Address::Abstract(_) => self.options.socket.check_no_path()?,
+            Address::Unnamed => return Err(invalid(NAMELESS)),
         }
         let backlog = self.options.backlog().unsigned_abs() as usize;
         let acceptor = Acceptor::Sim(kernel.listen(address, backlog)?);
@@ -242,8 +164,8 @@ pub(crate) struct Opened {
 /// What accepted sockets do not inherit, or inherit and must not keep.
 #[derive(Debug, Default)]
 struct Given {
-    recv_buffer: Option<usize>,
-    send_buffer: Option<usize>,
+    /// On Unix sockets: nothing is inherited there.
+    buffers: Option<SocketOptions>,
     /// Those accepted by the kernel before the listener was handed in may linger.
     lingers: bool,
 }
@@ -252,8 +174,7 @@ impl Opened {
     /// Accepts one connection: as [`Acceptor::accept`], with the options that it does not inherit.
     pub(crate) fn accept(&self) -> io::Result<(socket::Socket, Address)> {
         let (accepted, peer) = self.acceptor.accept()?;
-        let Given { recv_buffer, send_buffer, lingers } = self.given;
-        if lingers || recv_buffer.is_some() || send_buffer.is_some() {
+        if self.given.lingers || self.given.buffers.is_some() {
             self.given.give(&accepted);
         }
         Ok((accepted, peer))
@@ -282,7 +203,7 @@ impl Given {
     fn give(&self, accepted: &socket::Socket) {
         let Some(fd) = accepted.fd() else { return };
         let accepted = SockRef::from(&fd);
-        let given = set_buffers(&accepted, self.recv_buffer, self.send_buffer);
+        let given = self.buffers.as_ref().map_or(Ok(()), |given| given.set_buffers(&accepted));
         let cleared = socket::forbid_linger(&accepted);
         // The peer may have left already.
         if let Err(error) = given.and(cleared) {
@@ -297,33 +218,44 @@ fn somaxconn() -> Option<usize> {
 }
 
 impl Options {
+    fn open_name(&self, name: &str) -> io::Result<Opened> {
+        if name.starts_with("unix:") {
+            return self.open_at(&name.parse()?);
+        }
+        self.bind_first(name.to_socket_addrs()?)
+    }
+
+    fn open_at(&self, address: &Address) -> io::Result<Opened> {
+        match address {
+            Address::Ip(addr) => self.bind(*addr),
+            Address::Unix(path) => self.bind_path(path),
+            Address::Abstract(_) => self.bind_abstract(address),
+            Address::Unnamed => Err(invalid(NAMELESS)),
+        }
+    }
+
     fn bind_first(&self, addrs: impl Iterator<Item = SocketAddr>) -> io::Result<Opened> {
         let mut last = None;
-        let left_out = |addr: &SocketAddr| self.only_v6 == Some(true) && addr.is_ipv4();
+        let left_out = |addr: &SocketAddr| self.socket.only_v6 == Some(true) && addr.is_ipv4();
         for addr in addrs.filter(|addr| !left_out(addr)) {
             match self.bind(addr) {
                 Ok(opened) => return Ok(opened),
                 Err(error) => last = Some(error),
             }
         }
-        let of_v6 = if self.only_v6 == Some(true) { " of IPv6" } else { "" };
+        let of_v6 = if self.socket.only_v6 == Some(true) { " of IPv6" } else { "" };
         Err(last.unwrap_or_else(|| invalid(&format!("the name has no address{of_v6}"))))
     }
 
     fn bind(&self, addr: SocketAddr) -> io::Result<Opened> {
-        self.check_ip(addr)?;
+        self.socket.check_ip(addr)?;
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        if self.reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        if let (Some(only_v6), SocketAddr::V6(_)) = (self.only_v6, addr) {
-            socket.set_only_v6(only_v6)?;
-        }
+        let of = SockRef::from(&socket);
+        self.socket.set_unbound(&of, addr)?;
         // Before listen: the window that TCP offers is agreed on with the first segment.
-        set_buffers(&SockRef::from(&socket), self.recv_buffer, self.send_buffer)?;
-        socket.set_tcp_nodelay(self.nodelay.unwrap_or(true))?;
-        socket.set_keepalive(self.keepalive.unwrap_or(true))?;
+        self.socket.set_buffers(&of)?;
+        self.socket.set_tcp(&of, Some(true))?;
         socket.bind(&addr.into())?;
         self.listen(&socket)?;
         Self::open_tcp(socket.into(), Some(self.granted()), Given::default())
@@ -332,19 +264,11 @@ impl Options {
     /// Takes over an existing listener, and sets what was asked for.
     fn take_tcp(&self, listener: net::TcpListener) -> io::Result<Opened> {
         let addr = listener.local_addr()?;
-        self.check_ip(addr)?;
+        self.socket.check_ip(addr)?;
         let socket = SockRef::from(&listener);
-        check_only_v6(&socket, addr, self.only_v6)?;
-        if self.reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        set_buffers(&socket, self.recv_buffer, self.send_buffer)?;
-        if let Some(nodelay) = self.nodelay {
-            socket.set_tcp_nodelay(nodelay)?;
-        }
-        if let Some(keepalive) = self.keepalive {
-            socket.set_keepalive(keepalive)?;
-        }
+        self.socket.set_existing(&socket, addr)?;
+        self.socket.set_buffers(&socket)?;
+        self.socket.set_tcp(&socket, None)?;
         if self.backlog.is_some() {
             self.listen(&socket)?;
         }
@@ -366,7 +290,7 @@ impl Options {
 
     /// Takes over an existing listener, and sets what was asked for.
     fn take_unix(&self, listener: unix::UnixListener) -> io::Result<Opened> {
-        self.check_abstract()?;
+        self.socket.check_no_path()?;
         if self.backlog.is_some() {
             self.listen(&SockRef::from(&listener))?;
         }
@@ -381,65 +305,37 @@ impl Options {
         backlog: Option<usize>,
     ) -> io::Result<Opened> {
         listener.set_nonblocking(true)?;
-        // Nothing is inherited from a Unix listener.
-        let Options { recv_buffer, send_buffer, .. } = *self;
-        let given = Given { recv_buffer, send_buffer, lingers: false };
+        let SocketOptions { recv_buffer, send_buffer, .. } = self.socket;
+        let buffers = recv_buffer.or(send_buffer).map(|_| self.socket.clone());
+        let given = Given { buffers, lingers: false };
         Ok(Opened { path, acceptor: Acceptor::unix(listener), backlog, given })
     }
 
-    /// Refuses what a TCP listener has not.
-    fn check_ip(&self, addr: SocketAddr) -> io::Result<()> {
-        if self.mode.is_some() {
-            return Err(invalid(NO_PATH));
-        }
-        if self.only_v6 == Some(true) && addr.is_ipv4() {
-            return Err(invalid("an address of IPv4 is never for IPv6 only"));
-        }
-        Ok(())
+    fn check_path(&self) -> io::Result<()> {
+        self.socket.check_unix()?;
+        mode::check(self.socket.mode)
     }
 
-    /// Refuses what a Unix listener has not.
-    fn check_unix(&self) -> io::Result<()> {
-        if self.reuse_port {
-            return Err(invalid("a Unix path has no port to reuse"));
-        }
-        if self.only_v6 == Some(true) {
-            return Err(invalid("a Unix path is never for IPv6 only"));
-        }
-        mode::check(self.mode)
+    fn bind_abstract(&self, at: &Address) -> io::Result<Opened> {
+        self.socket.check_no_path()?;
+        let addr = name::unix(at)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        rustix::net::bind(&socket, &addr)?;
+        self.listen(&socket)?;
+        self.open_unix(socket.into(), None, Some(self.granted()))
     }
 
-    /// Refuses what an abstract name or an existing listener has not.
-    fn check_abstract(&self) -> io::Result<()> {
-        if self.mode.is_some() {
-            return Err(invalid(NO_PATH));
-        }
-        self.check_unix()
-    }
-
-    fn bind_unix(&self, at: &Address) -> io::Result<Opened> {
-        self.check_unix()?;
-        let path = match at {
-            Address::Unix(path) => path,
-            Address::Abstract(_) => {
-                self.check_abstract()?;
-                let addr = name::unix(at)?;
-                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-                rustix::net::bind(&socket, &addr)?;
-                self.listen(&socket)?;
-                return self.open_unix(socket.into(), None, Some(self.granted()));
-            }
-            Address::Unnamed | Address::Ip(_) => return Err(invalid(NAMELESS)),
-        };
+    fn bind_path(&self, path: &Path) -> io::Result<Opened> {
+        self.check_path()?;
         let (path, addr) = path_to_bind(path)?;
         let socket = bind_path(&path, &addr, || {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            mode::prepare(&socket, self.mode)?;
+            mode::prepare(&socket, self.socket.mode)?;
             Ok(socket)
         })?;
         let owned = OwnedPath::new(path)?;
         // Nobody can connect before listen, so nobody slips in under another mode (trap 53).
-        mode::complete(&owned.path, |found| owned.is(found), self.mode)?;
+        mode::complete(&owned.path, |found| owned.is(found), self.socket.mode)?;
         self.listen(&socket)?;
         self.open_unix(socket.into(), Some(owned), Some(self.granted()))
     }
@@ -459,42 +355,8 @@ impl Options {
     }
 }
 
-/// Sets the sizes of the kernel's buffers, in bytes; none is larger than its kernel can say.
-pub(crate) fn set_buffers(
-    socket: &SockRef<'_>,
-    recv: Option<usize>,
-    send: Option<usize>,
-) -> io::Result<()> {
-    let most = |bytes: usize| bytes.min(i32::MAX as usize);
-    if let Some(bytes) = recv {
-        socket.set_recv_buffer_size(most(bytes))?;
-    }
-    if let Some(bytes) = send {
-        socket.set_send_buffer_size(most(bytes))?;
-    }
-    Ok(())
-}
-
-/// Refuses to change what is decided when a socket is bound, and is of consequence.
-pub(crate) fn check_only_v6(
-    socket: &SockRef<'_>,
-    addr: SocketAddr,
-    wanted: Option<bool>,
-) -> io::Result<()> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    let matters = addr.is_ipv6() && (wanted || addr.ip().is_unspecified());
-    if matters && socket.only_v6()? != wanted {
-        return Err(invalid("whether it is for IPv6 only is decided before a socket is bound"));
-    }
-    Ok(())
-}
-
 fn cannot_take(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on an existing socket: {error}"))
-}
-
-pub(crate) fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
 fn in_use(what: &str) -> io::Error {
@@ -620,7 +482,13 @@ impl From<&String> for Listen {
 
 impl From<SocketAddr> for Listen {
     fn from(addr: SocketAddr) -> Self {
-        Target::Addr(addr).into()
+        Target::At(addr.into()).into()
+    }
+}
+
+impl From<Address> for Listen {
+    fn from(address: Address) -> Self {
+        Target::At(address).into()
     }
 }
 
@@ -640,7 +508,7 @@ impl fmt::Debug for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target: &dyn fmt::Debug = match &self.target {
             Target::Name(name) => name,
-            Target::Addr(addr) => addr,
+            Target::At(address) => address,
             Target::Tcp(listener) => listener,
             Target::Unix(listener) => listener,
         };

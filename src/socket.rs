@@ -461,6 +461,21 @@ fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, Address)> {
     Ok((stream, name::told(peer)))
 }
 
+/// Binds a socket to a network device (`SO_BINDTODEVICE`, socket(7)).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn bind_device(socket: &SockRef<'_>, device: &str) -> io::Result<()> {
+    // The kernel takes an empty name for none, and cuts one that is too long (`IFNAMSIZ`).
+    if device.is_empty() || device.len() > 15 || device.contains('\0') {
+        let what = "no name of a device: it has 1 to 15 bytes other than 0";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    socket.bind_device(Some(device.as_bytes()))
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn bind_device(_: &SockRef<'_>, _: &str) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "to bind to a device is Linux's"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,10 +12,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, from the street up. A file imports only from floors below its own.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: [&[&str]; 16] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["kernel"],
     &["socket", "input", "output", "slots", "timers", "stats", "report", "post", "crowd"],
+    &["options"],
     &["listen", "heap"],
     &["ticks", "bind"],
     &["conn", "listener", "driver", "cork", "frame", "datagram"],

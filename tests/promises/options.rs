@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use socket2::SockRef;
-use wouldblock::{Address, Bind, Config, Interface, Listen, Reactor};
+use wouldblock::{Address, Bind, Config, Interface, Keepalive, Listen, Reactor};
 
 use crate::support::*;
 
@@ -80,13 +80,17 @@ fn each_option_of_listen_is_honoured_or_refused_by_each_target() {
             UnixListener::bind(path).unwrap().into(),
         ]
     };
-    let options: [(&str, OfListen); 17] = [
+    let options: [(&str, OfListen); 24] = [
         ("backlog(0)", |listen| listen.backlog(0)),
         ("backlog(MAX)", |listen| listen.backlog(u32::MAX)),
         ("nodelay(true)", |listen| listen.nodelay(true)),
         ("nodelay(false)", |listen| listen.nodelay(false)),
         ("keepalive(true)", |listen| listen.keepalive(true)),
         ("keepalive(false)", |listen| listen.keepalive(false)),
+        ("keepalive(1ms)", |listen| listen.keepalive(Keepalive::after(MILLISECOND).probes(127))),
+        ("keepalive(0s)", |listen| listen.keepalive(Keepalive::after(Duration::ZERO))),
+        ("every(MAX)", |listen| listen.keepalive(Keepalive::from(true).every(Duration::MAX))),
+        ("probes(0)", |listen| listen.keepalive(Keepalive::from(true).probes(0))),
         ("only_v6(true)", |listen| listen.only_v6(true)),
         ("only_v6(false)", |listen| listen.only_v6(false)),
         ("reuse_port(true)", |listen| listen.reuse_port(true)),
@@ -95,6 +99,9 @@ fn each_option_of_listen_is_honoured_or_refused_by_each_target() {
         ("recv_buffer(MAX)", |listen| listen.recv_buffer(usize::MAX)),
         ("send_buffer(0)", |listen| listen.send_buffer(0)),
         ("send_buffer(MAX)", |listen| listen.send_buffer(usize::MAX)),
+        ("device(lo)", |listen| listen.device("lo")),
+        ("device()", |listen| listen.device("")),
+        ("device(16 bytes)", |listen| listen.device("0123456789abcdef")),
         ("mode(0)", |listen| listen.mode(0)),
         ("mode(0o7777)", |listen| listen.mode(0o7777)),
         ("mode(0o10000)", |listen| listen.mode(0o10000)),
@@ -119,6 +126,10 @@ fn each_option_of_listen_is_honoured_or_refused_by_each_target() {
         nodelay(false)     +  +  +  +  +    +  +  +  +
         keepalive(true)    +  +  +  +  +    +  +  +  +
         keepalive(false)   +  +  +  +  +    +  +  +  +
+        keepalive(1ms)     +  +  +  +  +    +  +  +  +
+        keepalive(0s)      -  -  -  -  -    -  -  -  -
+        every(MAX)         -  -  -  -  -    -  -  -  -
+        probes(0)          -  -  -  -  -    -  -  -  -
         only_v6(true)      -  -  +  -  -    -  +  -  -
         only_v6(false)     +  +  +  +  +    +  +  +  +
         reuse_port(true)   +  +  +  -  -    +  +  +  -
@@ -127,6 +138,9 @@ fn each_option_of_listen_is_honoured_or_refused_by_each_target() {
         recv_buffer(MAX)   +  +  +  +  +    +  +  +  +
         send_buffer(0)     +  +  +  +  +    +  +  +  +
         send_buffer(MAX)   +  +  +  +  +    +  +  +  +
+        device(lo)         +  +  +  -  -    +  +  +  -
+        device()           -  -  -  -  -    -  -  -  -
+        device(16 bytes)   -  -  -  -  -    -  -  -  -
         mode(0)            -  -  -  +  -    -  -  -  -
         mode(0o7777)       -  -  -  +  -    -  -  -  -
         mode(0o10000)      -  -  -  -  -    -  -  -  -
@@ -156,7 +170,7 @@ fn each_option_of_bind_is_honoured_or_refused_by_each_target() {
             UnixDatagram::bind(path).unwrap().into(),
         ]
     };
-    let options: [(&str, OfBind); 23] = [
+    let options: [(&str, OfBind); 24] = [
         ("connect(v4)", |bind| bind.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))),
         ("connect(v6)", |bind| bind.connect(SocketAddr::from((Ipv6Addr::LOCALHOST, 9)))),
         ("connect(nowhere)", |bind| bind.connect(Address::Unnamed)),
@@ -177,6 +191,7 @@ fn each_option_of_bind_is_honoured_or_refused_by_each_target() {
         ("recv_buffer(MAX)", |bind| bind.recv_buffer(usize::MAX)),
         ("send_buffer(0)", |bind| bind.send_buffer(0)),
         ("send_buffer(MAX)", |bind| bind.send_buffer(usize::MAX)),
+        ("device(lo)", |bind| bind.device("lo")),
         ("mode(0)", |bind| bind.mode(0)),
         ("mode(0o7777)", |bind| bind.mode(0o7777)),
         ("mode(0o10000)", |bind| bind.mode(0o10000)),
@@ -215,12 +230,15 @@ fn each_option_of_bind_is_honoured_or_refused_by_each_target() {
         recv_buffer(MAX)     +  +  +  +  +    +  +  +  +
         send_buffer(0)       +  +  +  +  +    +  +  +  +
         send_buffer(MAX)     +  +  +  +  +    +  +  +  +
+        device(lo)           +  +  -  -  -    +  +  +  -
         mode(0)              -  -  +  -  -    -  -  -  -
         mode(0o7777)         -  -  +  -  -    -  -  -  -
         mode(0o10000)        -  -  -  -  -    -  -  -  -
         ",
     );
 }
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 const LOOPBACK: Interface = Interface::Address(Ipv4Addr::LOCALHOST);
 
@@ -252,6 +270,52 @@ fn an_existing_listener_keeps_its_options_unless_they_are_set() {
         drop(client);
         server.end();
     }
+}
+
+/// The times of keepalive, of a listener that is made here and of one that exists, are those of its
+/// connections, in whole seconds.
+#[test]
+fn accepted_connections_have_the_keepalive_times_of_their_listener() {
+    let times = Keepalive::after(Duration::from_millis(41_500)).every(7 * SECOND).probes(5);
+    for target in [Listen::from("127.0.0.1:0"), listener().into()] {
+        let (told, tells) = mpsc::channel();
+        let script = echo().on_open(move |conn| {
+            let fd = conn.fd().unwrap();
+            let socket = SockRef::from(&fd);
+            told.send(keepalive_of(&socket)).unwrap();
+            Ok(())
+        });
+        let server = Server::start_on(target.keepalive(times), script, Config::default());
+        let client = server.connect();
+        let expected = (true, 42 * SECOND, 7 * SECOND, 5);
+        assert_eq!(tells.recv_timeout(DEADLINE).unwrap(), expected);
+        drop(client);
+        server.end();
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn keepalive_of(socket: &SockRef<'_>) -> (bool, Duration, Duration, u32) {
+    (
+        socket.keepalive().unwrap(),
+        socket.tcp_keepalive_time().unwrap(),
+        socket.tcp_keepalive_interval().unwrap(),
+        socket.tcp_keepalive_retries().unwrap(),
+    )
+}
+
+/// Promise 7: what is bound to a device is bound to that one, and a device that is not there is named.
+#[test]
+fn a_device_is_the_one_that_was_asked_for_or_the_error_names_it() {
+    let mut reactor = Reactor::new(echo()).unwrap();
+    let existing = listener();
+    let duplicate = existing.try_clone().unwrap();
+    reactor.listen(Listen::from(existing).device("lo")).unwrap();
+    assert_eq!(SockRef::from(&duplicate).device().unwrap().as_deref(), Some(&b"lo"[..]));
+    let error = reactor.listen(Listen::from("127.0.0.1:0").device("nowhere0")).unwrap_err();
+    let told = "cannot listen on 127.0.0.1:0: device \"nowhere0\": No such device";
+    assert!(error.to_string().starts_with(told), "{error}");
 }
 
 /// Where the kernel hands nothing down from listener to connection, it is done here.
