@@ -17,13 +17,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
+use wouldblock::bytes::Bytes;
 use wouldblock::{Conn, Handler, Input, Origin, Reactor};
 
 /// An echo server inside another loop: what you type goes to every client.

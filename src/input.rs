@@ -6,6 +6,7 @@
 //! come on top. Read next: `core.rs`, which decides when a window is offered.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Leftovers up to this size are put before the next read instead of the read behind them.
@@ -48,7 +49,6 @@ impl Rest {
 }
 
 /// Of no connection: it never rests.
-#[cfg(any(test, fuzzing))]
 pub(crate) static AWAKE: Rest = Rest(AtomicBool::new(false));
 
 /// The input of one call: bytes not consumed yet.
@@ -102,7 +102,8 @@ pub struct Input<'a> {
     /// The delimiter of this name does not lie in the window before this place.
     searched: (u64, usize),
     wait: Wait,
-    rest: &'a Rest,
+    /// None at the end: nothing is offered again, so nothing is held back.
+    rest: Option<&'a Rest>,
 }
 
 /// No delimiter has this name.
@@ -117,7 +118,13 @@ impl<'a> Input<'a> {
             Wait::Delimiter(name) => (0, (name, seen)),
             Wait::Nothing | Wait::Bytes(_) | Wait::NotNow => (0, NO_DELIMITER),
         };
+        let rest = Some(rest);
         Input { window, consumed: 0, seen, scanned, searched, wait: Wait::Nothing, rest }
+    }
+
+    /// The peer has ended its side.
+    pub(crate) fn end(&mut self) {
+        self.rest = None;
     }
 
     /// How much was consumed, and the last word.
@@ -231,13 +238,52 @@ impl<'a> Input<'a> {
     #[inline]
     #[must_use]
     pub fn is_resting(&self) -> bool {
-        self.rest.is_noted()
+        self.rest.is_some_and(Rest::is_noted)
+    }
+
+    /// Whether nothing comes behind these bytes: the peer has ended its side (this is the input of
+    /// [`on_eof`](crate::Handler::on_eof)), or it was made with
+    /// `Input::from`.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// The bytes as a reader, which consumes them: for parsers that take an [`io::Read`].
+    ///
+    /// Where all is consumed, a read returns `Ok(0)` only if the input [is final](Self::is_final); else
+    /// it fails with [`WouldBlock`](io::ErrorKind::WouldBlock), since more may come. `read_exact` is all
+    /// or nothing: where too few bytes are left it consumes none, and fails with `WouldBlock`, or with
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) at the end. What was read before is consumed
+    /// all the same: a parser that makes several reads for one message needs to know that all of it is
+    /// there, or to read from `Input::from(input.bytes())` and have as much [consumed](Self::consume) when
+    /// it succeeds. As [`bytes`](Self::bytes), it is not held back while the connection rests.
+    ///
+    /// `Input` itself is no `io::Read`: its `bytes` and `take` would mean those of that trait wherever the
+    /// trait is in scope.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Read};
+    /// use wouldblock::Input;
+    ///
+    /// let mut input = Input::from(b"\x02\x00rest");
+    /// let mut number = [0; 2];
+    /// input.reader().read_exact(&mut number)?;
+    /// assert_eq!(u16::from_le_bytes(number), 2);
+    /// let error = input.reader().read_exact(&mut [0; 5]).unwrap_err();
+    /// assert_eq!((error.kind(), input.bytes()), (ErrorKind::UnexpectedEof, &b"rest"[..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn reader(&mut self) -> impl io::Read {
+        Reader(self)
     }
 
     /// Whether no message is to be had now; then the call comes again.
     #[inline]
     pub(crate) fn refuses(&mut self) -> bool {
-        let refuses = self.rest.is_noted();
+        let refuses = self.is_resting();
         if refuses {
             self.wait = Wait::NotNow;
         }
@@ -267,6 +313,62 @@ impl<'a> Input<'a> {
     pub(crate) fn wait_for_delimiter(&mut self, name: u64) {
         self.searched = (name, self.window.len());
         self.wait = Wait::Delimiter(name);
+    }
+}
+
+/// Bytes as the input of a call, all of it: for a unit test of a function that takes an [`Input`].
+/// Nothing comes behind them ([`Input::is_final`]).
+///
+/// # Examples
+///
+/// ```
+/// use wouldblock::Input;
+///
+/// /// The first word, consumed.
+/// fn word<'a>(input: &mut Input<'a>) -> Option<&'a [u8]> {
+///     let len = input.bytes().iter().position(|byte| *byte == b' ')?;
+///     let word = &input.bytes()[..len];
+///     input.consume(len + 1);
+///     Some(word)
+/// }
+///
+/// let mut input = Input::from("one two");
+/// assert_eq!(word(&mut input), Some(&b"one"[..]));
+/// assert_eq!(word(&mut input), None);
+/// assert_eq!(input.bytes(), b"two");
+/// ```
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Input<'a> {
+    fn from(bytes: &'a T) -> Self {
+        let mut input = Input::new(bytes.as_ref(), 0, Wait::Nothing, &AWAKE);
+        input.end();
+        input
+    }
+}
+
+/// What [`Input::reader`] returns.
+struct Reader<'r, 'a>(&'r mut Input<'a>);
+
+impl Reader<'_, '_> {
+    fn short(&self) -> io::ErrorKind {
+        if self.0.is_final() { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::WouldBlock }
+    }
+}
+
+impl io::Read for Reader<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = buf.len().min(self.0.len());
+        if n == 0 && !buf.is_empty() && !self.0.is_final() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.read_exact(&mut buf[..n])?;
+        Ok(n)
+    }
+
+    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        let bytes = self.0.bytes().get(..buf.len()).ok_or_else(|| self.short())?;
+        buf.copy_from_slice(bytes);
+        self.0.consume(bytes.len());
+        Ok(())
     }
 }
 
@@ -391,6 +493,8 @@ impl Leftover {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use allocation_counter::measure;
 
     use super::*;
@@ -422,6 +526,29 @@ mod tests {
         rest.note(true);
         assert_eq!(input.take_all(), b"thr");
         assert_eq!(input.finish(), (11, Wait::Nothing));
+    }
+
+    /// Promise 5, Trap 1: a reader that finds nothing says that more may come, and says "the end" only
+    /// where it is one.
+    #[test]
+    fn a_reader_ends_only_where_the_input_does() {
+        let mut buf = [0; 4];
+        let mut open = input(b"abcdef");
+        assert_eq!(open.reader().read(&mut buf).unwrap(), 4);
+        let kind = open.reader().read_exact(&mut buf).unwrap_err().kind();
+        assert_eq!((kind, open.bytes()), (io::ErrorKind::WouldBlock, &b"ef"[..]));
+        assert_eq!(open.reader().read(&mut buf).unwrap(), 2);
+        assert_eq!(open.reader().read(&mut []).unwrap(), 0);
+        let kind = open.reader().read(&mut buf).unwrap_err().kind();
+        assert_eq!((kind, open.is_final()), (io::ErrorKind::WouldBlock, false));
+        open.end();
+        assert_eq!(open.reader().read(&mut buf).unwrap(), 0);
+        let mut made = Input::from("ab");
+        let kind = made.reader().read_exact(&mut buf).unwrap_err().kind();
+        assert_eq!((kind, made.bytes()), (io::ErrorKind::UnexpectedEof, &b"ab"[..]));
+        let mut all = Vec::new();
+        assert_eq!(made.reader().read_to_end(&mut all).unwrap(), 2);
+        assert_eq!((all, made.finish()), (b"ab".to_vec(), (2, Wait::Nothing)));
     }
 
     #[test]

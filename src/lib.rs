@@ -235,6 +235,9 @@ mod stats;
 mod ticks;
 mod timers;
 
+/// The crate of [`Bytes`](bytes::Bytes), which [`Conn::send_shared`] and [`Context::broadcast`] take.
+pub use bytes;
+
 pub use crate::address::Address;
 pub use crate::attempt::{Attempt, attempt};
 pub use crate::bind::{Bind, Interface};

@@ -426,7 +426,10 @@ impl<H: Handler> Reactor<H> {
 
     #[cold]
     fn call_at_end(&mut self, id: ConnId, offer: Offer) {
-        self.call_with_input(id, offer, H::on_eof);
+        self.call_with_input(id, offer, |handler, conn, session, input| {
+            input.end();
+            handler.on_eof(conn, session, input)
+        });
     }
 
     /// A batch of accepts. Even a storm of them leaves the turn to others.
