@@ -7,12 +7,15 @@
 //!
 //! | boundary | decoder |
 //! |---|---|
-//! | a delimiter: `\n`, `\r\n`, any bytes | [`Delimited`] |
+//! | the end of a line: `\n` or `\r\n` | [`Lines`] |
+//! | a delimiter: `\r\n`, a zero, any bytes | [`Delimited`] |
 //! | a length before it: 1 to 8 bytes, either order, counting itself or not | [`LengthPrefixed`] |
 //! | a length before it: a varint, as protobuf streams have it | [`Varint`] |
 //! | none: all messages have one size | [`Fixed`] |
 //!
-//! For lines of text without a maximum of their own there is [`Input::line`].
+//! For lines of text without a maximum of their own there is [`Input::line`]. A decoder of your own
+//! implements [`Decode`]. [`framed`](crate::framed) runs the loop over any of them, and calls a handler
+//! with each message.
 //!
 //! # Examples
 //!
@@ -95,10 +98,12 @@ use std::io;
 
 use crate::input::Input;
 
+mod decode;
 mod delimited;
 mod length;
 
-pub use self::delimited::Delimited;
+pub use self::decode::{Decode, MessageError};
+pub use self::delimited::{Delimited, Lines};
 pub use self::length::{LengthPrefixed, Varint};
 
 /// The largest payload unless `max` says otherwise: many fit into the default of `input_max`.

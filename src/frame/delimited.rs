@@ -2,7 +2,8 @@
 //!
 //! The search itself is `memchr`'s, linear whatever the delimiter. What is done here is to begin it
 //! where the last call's ended, and to know when a delimiter can no longer come in time. A
-//! delimiter inside a payload has no escape here; the encoder refuses it. Read next: `length.rs`.
+//! delimiter inside a payload has no escape here; the encoder refuses it. [`Lines`] takes two
+//! spellings of one. Read next: `length.rs`.
 
 use std::io;
 
@@ -35,16 +36,7 @@ use crate::input::Input;
 /// }
 /// ```
 ///
-/// Lines from peers that may send `\n` or `\r\n`, with a maximum:
-///
-/// ```
-/// # use wouldblock::Input;
-/// # use wouldblock::frame::{Delimited, FrameError};
-/// fn line<'a>(input: &mut Input<'a>) -> Result<Option<&'a [u8]>, FrameError> {
-///     let line = Delimited::new(b"\n").max(1024).next(input)?;
-///     Ok(line.map(|line| line.strip_suffix(b"\r").unwrap_or(line)))
-/// }
-/// ```
+/// Lines from peers that may send `\n` or `\r\n` are [`Lines`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delimited<'d> {
     /// Not empty.
@@ -191,6 +183,71 @@ impl<'d> Delimited<'d> {
     }
 }
 
+/// Lines: frames that end with `\n` or with `\r\n`, whichever the peer sends.
+///
+/// The end is not part of what is answered; a line may be empty.
+///
+/// # Examples
+///
+/// ```
+/// # use std::io;
+/// use wouldblock::frame::Lines;
+/// # use wouldblock::{Conn, Input};
+///
+/// const LINES: Lines = Lines::new().max(1000);
+///
+/// fn on_data(conn: &mut Conn<'_>, input: &mut Input<'_>) -> io::Result<()> {
+///     while let Some(line) = LINES.next(input)? {
+///         conn.send(if line == b"PING" { "PONG\n" } else { "ERR\n" });
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lines(Delimited<'static>);
+
+impl Lines {
+    /// Lines of at most 64 KiB.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "no decoder of this module has a default")]
+    pub const fn new() -> Self {
+        Lines(Delimited::new(b"\n"))
+    }
+
+    /// Sets the most bytes a line may have before its `\n`: a `\r` there counts. See
+    /// [limits](super#limits).
+    #[must_use]
+    pub const fn max(self, bytes: usize) -> Self {
+        Lines(self.0.max(bytes))
+    }
+
+    /// Consumes one line with its end, and returns it without; `None` if it is not complete, or while
+    /// the connection [rests](Input::is_resting). See [`Delimited::next`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoDelimiter`](FrameError::NoDelimiter) as soon as a line is certain to be longer than the
+    /// maximum. Nothing is consumed then.
+    pub fn next<'a>(&self, input: &mut Input<'a>) -> Result<Option<&'a [u8]>, FrameError> {
+        let line = self.0.next(input)?;
+        Ok(line.map(|line| line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// Writes `line` and `\n`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), with nothing written, if it is longer than the
+    /// maximum, has a `\n` in it, or a `\r` at its end, which its reader would take for a part of the
+    /// line's end; else as `out` does.
+    pub fn encode(&self, line: &[u8], out: &mut (impl io::Write + ?Sized)) -> io::Result<()> {
+        if line.ends_with(b"\r") {
+            return Err(refused("a line with a carriage return at its end".into()));
+        }
+        self.0.encode(line, out)
+    }
+}
+
 /// A short name for a delimiter: up to 7 bytes, the delimiter itself. Never 0.
 ///
 /// Longer ones are hashed (FNV-1a). Two of the same name could be mistaken for each other only by a
@@ -231,6 +288,22 @@ mod tests {
         assert_eq!(next(frames, &mut input), None);
         assert_eq!(input.bytes(), b"three\nfour\r");
         assert_eq!(input.finish(), (13, Wait::Delimiter(frames.name)));
+    }
+
+    #[test]
+    fn a_line_ends_either_way_and_its_encoder_refuses_what_would_be_read_as_another() {
+        let lines = Lines::new().max(4);
+        let mut input = input(b"one\r\n\ntwo\nfive\nfour\r\n");
+        for line in [&b"one"[..], b"", b"two", b"five"] {
+            assert_eq!(lines.next(&mut input), Ok(Some(line)));
+        }
+        assert_eq!(lines.next(&mut input), Err(FrameError::NoDelimiter { max: 4 }));
+        let mut out = Vec::new();
+        for line in [&b"a\r"[..], b"a\nb", b"12345"] {
+            assert!(lines.encode(line, &mut out).is_err());
+        }
+        lines.encode(b"a\rb", &mut out).unwrap();
+        assert_eq!(out, b"a\rb\n");
     }
 
     /// Trap 70: what was searched is not searched again, whatever lies there. The work is counted
