@@ -543,6 +543,16 @@ impl<'a> Conn<'a> {
         self.cx.is_open(self.id)
     }
 
+    /// Whether the next message may be handed out: not closing, paused or resting.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.cx.core.tenant(self.id).is_some_and(|tenant| tenant.conn.is_reading())
+    }
+
+    /// Whether callbacks come: not closing.
+    pub(crate) fn is_served(&self) -> bool {
+        self.cx.core.tenant(self.id).is_some_and(|tenant| tenant.conn.is_served())
+    }
+
     /// Whether the connection has failed (a reset by the peer, a write to one that is gone): nothing
     /// that is sent arrives any more. What the peer had sent before is still there to be read;
     /// behind it comes [`on_close`](crate::Handler::on_close). See [`pause`](Self::pause).

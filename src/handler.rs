@@ -92,6 +92,9 @@ pub trait Handler: Sized {
     /// rests: queued output has reached [`output_high`](crate::Config::output_high) and has not come
     /// down to [`output_low`](crate::Config::output_low).
     ///
+    /// A handler of [`Messages`](crate::Messages) has none: [`framed`](crate::framed) calls it with
+    /// messages. Without either, it fails with [`Unsupported`](io::ErrorKind::Unsupported).
+    ///
     /// # Errors
     ///
     /// Flushes what was sent, then closes.
@@ -100,7 +103,11 @@ pub trait Handler: Sized {
         conn: &mut Conn<'_>,
         session: &mut Self::Session,
         input: &mut Input<'_>,
-    ) -> io::Result<()>;
+    ) -> io::Result<()> {
+        let _ = (conn, session, input);
+        let why = "bytes came, and the handler has no on_data; one of Messages needs framed(..) around it";
+        Err(io::Error::new(io::ErrorKind::Unsupported, why))
+    }
 
     /// Called once, in the first turn, before anything else. A handler that is to have a [`Handle`] is
     /// given it when it is made: [`Reactor::build`](crate::Reactor::build).

@@ -203,6 +203,7 @@ mod driver;
 mod expire;
 mod flags;
 pub mod frame;
+mod framed;
 #[cfg(any(test, all(fuzzing, feature = "sim")))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -245,6 +246,7 @@ pub use crate::close::{CloseReason, Closed};
 pub use crate::config::Config;
 pub use crate::context::{Conn, Context};
 pub use crate::datagram::Datagram;
+pub use crate::framed::{Framed, FramedSession, Messages, framed};
 pub use crate::handler::{Handle, Handler, HandlerFn, handler_fn};
 pub use crate::id::{ConnId, ListenerId, Origin, SocketId};
 pub use crate::input::Input;

@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 16] = [
     &["send", "accept", "expire", "connect"],
     &["context"],
     &["handler"],
-    &["reactor"],
+    &["framed", "reactor"],
     &["sim"],
     &["guide", "fuzz"],
     &["lib"],
@@ -44,6 +44,9 @@ const WAITING: [(u32, &str); 4] = [
     (3, "held by running these very tests with --cfg mio_unsupported_force_poll_poll, see .ci/run"),
     (19, "a fork needs unsafe: documented, not tested"),
 ];
+
+/// Where a wrapper of handlers passes on what it is called with.
+const WRAPPERS: [(&str, &str); 1] = [("src/framed.rs", " Handler for Framed<D, H> {")];
 
 /// A file is read in one sitting. The tests at its foot count for half.
 const LINES_MAX: usize = 700;
@@ -240,8 +243,8 @@ fn only_the_driver_reads_the_clock() {
 /// Only floors 5 and up know what a handler is.
 #[test]
 fn only_the_upper_floors_name_the_handler() {
-    only_in(&["handler", "reactor", "sim", "lib"], "H");
-    only_in(&["handler", "reactor", "sim", "fuzz", "lib"], "Session");
+    only_in(&["handler", "framed", "reactor", "sim", "lib"], "H");
+    only_in(&["handler", "framed", "reactor", "sim", "fuzz", "lib"], "Session");
 }
 
 /// A platform's `cfg` stands in two files, and in the refusal at the street door.
@@ -284,6 +287,24 @@ fn nothing_is_unsafe() {
         manifest.contains("unsafe_code = \"forbid\"") && lib.contains("#![forbid(unsafe_code)]"),
         "unsafe code is to be forbidden in both places"
     );
+}
+
+/// Promise 7: a callback that a wrapper does not pass on would have its default, and nobody would notice.
+#[test]
+fn a_handler_that_wraps_another_passes_every_callback_on() {
+    let callbacks = |text: &str, begin: &str| -> BTreeSet<String> {
+        let (_, block) = text.split_once(begin).unwrap_or_else(|| panic!("no {begin:?}"));
+        let (block, _) = block.split_once("\n}\n").unwrap();
+        let names = block.split("\n    fn ").skip(1);
+        names.map(|rest| rest.split(['(', '<']).next().unwrap().to_owned()).collect()
+    };
+    let handler = fs::read_to_string(root().join("src/handler.rs")).unwrap();
+    let all = callbacks(&handler, "pub trait Handler: Sized {");
+    assert!(all.len() >= 11 && all.contains("on_shutdown"), "{all:?}");
+    for (file, begin) in WRAPPERS {
+        let wrapper = fs::read_to_string(root().join(file)).unwrap();
+        assert_eq!(callbacks(&wrapper, begin), all, "{file}");
+    }
 }
 
 /// A file is read in one sitting.

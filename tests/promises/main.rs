@@ -23,6 +23,7 @@ mod errors_reach;
 mod exactly_once;
 mod foreign;
 mod found;
+mod framed;
 mod gone;
 mod handed_in;
 #[cfg(not(mio_unsupported_force_poll_poll))]
