@@ -124,6 +124,6 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 
     let listener = reactor.listen(&arguments.listen)?;
-    common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+    common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     reactor.run()
 }

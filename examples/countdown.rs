@@ -183,6 +183,6 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
     let listener = reactor.listen(&arguments.listen)?;
-    common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+    common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     reactor.run()
 }

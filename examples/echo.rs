@@ -101,7 +101,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         listeners.push(reactor.listen(address)?);
     }
     for listener in listeners {
-        common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+        common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     }
 
     reactor.run()?;

@@ -13,7 +13,7 @@ use wouldblock::{
 
 struct Forwarder {
     to: Vec<Address>, // all addresses of the server's name, to be tried in this order
-    other: ConnMap<ConnId>, // of each connection the one that it is coupled with
+    pairs: ConnMap<ConnId>, // of each connection the one that it is coupled with
 }
 
 impl Forwarder {
@@ -22,14 +22,22 @@ impl Forwarder {
         for (nth, to) in (0..).zip(&self.to).filter(|(n, _)| *n >= nth) {
             match cx.connect(to.clone(), nth) {
                 Ok(server) => {
-                    self.other.insert(server, client);
-                    self.other.insert(client, server);
+                    self.pairs.insert(server, client);
+                    self.pairs.insert(client, server);
                     return;
                 }
                 Err(error) => complain(&error),
             }
         }
-        cx.abort(client); // none is left: a reset says "nobody is here"
+        if let Some(mut client) = cx.conn(client) {
+            client.abort(); // none is left: a reset says "nobody is here"
+        }
+    }
+
+    /// The connection that this one is coupled with, if it is still there.
+    fn other<'a>(&self, conn: &'a mut Conn<'_>) -> Option<Conn<'a>> {
+        let other = *self.pairs.get(conn.id())?;
+        conn.cx().conn(other)
     }
 }
 
@@ -50,8 +58,8 @@ impl Handler for Forwarder {
         conn.hold(true); // a shutdown lets it go on to its end
         let me = conn.id();
         if let Origin::Connected(_) = origin {
-            if let Some(client) = self.other.get(me) {
-                conn.cx().resume(*client); // somebody hears it now
+            if let Some(mut client) = self.other(conn) {
+                client.resume(); // its server hears it now
             }
             return Ok(Side::Server);
         }
@@ -62,8 +70,8 @@ impl Handler for Forwarder {
 
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, nth: u64, error: io::Error) {
         complain(&error); // "cannot connect to 127.0.0.1:6666: Connection refused …"
-        if let Some(client) = self.other.remove(id)
-            && cx.is_open(client)
+        if let Some(client) = self.pairs.remove(id)
+            && cx.conn(client).is_some_and(|client| client.is_open())
         {
             self.connect(cx, client, nth + 1);
         }
@@ -75,11 +83,9 @@ impl Handler for Forwarder {
         _side: &mut Side,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        if let Some(&other) = self.other.get(conn.id()) {
-            let bytes = input.take_all();
-            let cx = conn.cx();
-            cx.send(other, bytes);
-            if cx.room(other) == 0 && cx.want_drain(other) {
+        if let Some(mut other) = self.other(conn) {
+            other.send(input.take_all());
+            if other.room() == 0 && other.want_drain() {
                 conn.pause(); // the other side is slow: read no more until it has caught up
             }
         }
@@ -87,8 +93,8 @@ impl Handler for Forwarder {
     }
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, _side: &mut Side) -> io::Result<()> {
-        if let Some(&other) = self.other.get(conn.id()) {
-            conn.cx().resume(other); // caught up
+        if let Some(mut other) = self.other(conn) {
+            other.resume(); // caught up
         }
         Ok(())
     }
@@ -99,19 +105,20 @@ impl Handler for Forwarder {
         _side: &mut Side,
         _rest: &mut Input<'_>,
     ) -> io::Result<()> {
-        if let Some(&other) = self.other.get(conn.id()) {
-            conn.cx().finish(other); // shutdown(SHUT_WR) there; answers still come back
+        if let Some(mut other) = self.other(conn) {
+            other.finish(); // shutdown(SHUT_WR) there; answers still come back
         }
         Ok(())
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, side: Side, closed: Closed) {
-        let Some(other) = self.other.remove(id) else { return };
+        let other = self.pairs.remove(id);
+        let Some(mut other) = other.and_then(|other| cx.conn(other)) else { return };
         match side {
-            _ if closed.clean => false,            // both ends were passed on
-            Side::Client => cx.abort(other),       // nobody waits for the server's answer any more
-            Side::Server => cx.close_reset(other), // what the server had said goes out before
-        };
+            _ if closed.clean => {}              // both ends were passed on
+            Side::Client => other.abort(),       // nobody waits for the server's answer any more
+            Side::Server => other.close_reset(), // what the server had said goes out before
+        }
     }
 }
 
@@ -155,11 +162,11 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     for address in &arguments.to {
         to.extend(common::resolve(address)?);
     }
-    let mut reactor = Reactor::new(Forwarder { to, other: ConnMap::new() })?;
+    let mut reactor = Reactor::new(Forwarder { to, pairs: ConnMap::new() })?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 
     let listener = reactor.listen(&arguments.listen)?;
-    common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+    common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     reactor.run()
 }

@@ -47,7 +47,7 @@ impl Handler for Hello {
         // TCP knows bytes, not messages: we take what came first for one, as the classic does. A
         // protocol would say where its messages end; see `Input::line` and `Input::take`.
         let message = input.take_all();
-        log::info!("{} says {}", conn.peer_addr(), common::quote(message));
+        log::info!("{} says {}", conn.peer_addr()?, common::quote(message));
         conn.send("hello, i am the server");
         // Flushes the answer first, then waits for the client's end without making us wait.
         conn.close();
@@ -76,6 +76,6 @@ fn serve(address: &str) -> io::Result<()> {
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 
     let listener = reactor.listen(address)?;
-    common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+    common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     reactor.run()
 }

@@ -107,7 +107,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         // A file and /dev/null are never waited for (epoll_ctl(2), EPERM): nothing is typed there.
         log::info!("stdin is not listened to: {error}");
     }
-    common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+    common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
 
     let mut events = Vec::with_capacity(16);
     loop {

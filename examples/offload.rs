@@ -123,7 +123,9 @@ impl Offload {
         // All of them: whoever finds a place takes it, the others come back here in their order. One
         // that was left behind for a client with nothing to ask would be nobody's.
         for id in self.waiting.drain(..) {
-            cx.resume(id);
+            if let Some(mut conn) = cx.conn(id) {
+                conn.resume();
+            }
         }
     }
 }
@@ -257,7 +259,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     }
 
     let listener = reactor.listen(&arguments.listen)?;
-    common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+    common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     reactor.run()?;
     // Who still computes does it for nobody: the program's end is theirs.
     common::say(format_args!("served {} connections", reactor.stats().accepted));

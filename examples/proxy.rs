@@ -118,7 +118,9 @@ impl Proxy {
             log::warn!("{}: refused: {why}", pair.name);
         }
         // A reset: "there is nothing here", where an end would say "that was all".
-        cx.abort(pair.client);
+        if let Some(mut client) = cx.conn(pair.client) {
+            client.abort();
+        }
     }
 }
 
@@ -130,7 +132,7 @@ impl Handler for Proxy {
         if !matches!(origin, Origin::Connected(_)) {
             let pair = Rc::new(Pair {
                 client: conn.id(),
-                name: conn.peer_addr(),
+                name: conn.peer_addr()?,
                 server: Cell::new(None),
                 since: Instant::now(),
                 up: Cell::new(0),
@@ -145,7 +147,9 @@ impl Handler for Proxy {
         }
         let pair = self.connecting.remove(&conn.id());
         let pair = pair.ok_or_else(|| io::Error::other("its client is gone"))?;
-        conn.cx().resume(pair.client);
+        if let Some(mut client) = conn.cx().conn(pair.client) {
+            client.resume();
+        }
         Ok(Side::Server(pair))
     }
 
@@ -190,7 +194,7 @@ impl Handler for Proxy {
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, nth: u64, error: io::Error) {
         // Not if its client has gone, and so ended the connect.
         if let Some(pair) = self.connecting.remove(&id)
-            && cx.is_open(pair.client)
+            && cx.conn(pair.client).is_some_and(|client| client.is_open())
         {
             let next = usize::try_from(nth).unwrap_or(usize::MAX).saturating_add(1);
             self.connect(cx, pair, next, Some(error));
@@ -224,7 +228,9 @@ impl Handler for Proxy {
 
     fn on_shutdown(&mut self, cx: &mut Context) {
         for pair in self.waiting.drain(..) {
-            cx.abort(pair.client);
+            if let Some(mut client) = cx.conn(pair.client) {
+                client.abort();
+            }
         }
     }
 }
@@ -233,7 +239,7 @@ impl Proxy {
     /// There may be a place now.
     fn let_one_in(&mut self, cx: &mut Context) {
         while let Some(pair) = self.waiting.pop_front() {
-            if cx.is_open(pair.client) {
+            if cx.conn(pair.client).is_some_and(|client| client.is_open()) {
                 return self.connect(cx, pair, 0, None);
             }
         }
@@ -276,7 +282,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         listeners.push(reactor.listen(address)?);
     }
     for listener in listeners {
-        common::say(format_args!("listening on {}", reactor.local_addr(listener)?));
+        common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     }
 
     reactor.run()?;

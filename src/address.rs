@@ -183,7 +183,7 @@ fn no_escape(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
-/// So that a client connects to what [`Reactor::local_addr`](crate::Reactor::local_addr) answered.
+/// So that a client connects to what [`Reactor::listener_addr`](crate::Reactor::listener_addr) answered.
 impl ToSocketAddrs for Address {
     type Iter = std::option::IntoIter<SocketAddr>;
 

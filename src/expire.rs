@@ -22,18 +22,17 @@ const PERIOD_MIN: Duration = Duration::from_millis(1);
 impl Core {
     // --- Setting --------------------------------------------------------------------------------
 
-    /// Sets a connection's timer. Answers whether it is there and open.
-    pub(crate) fn set_timer(&mut self, id: ConnId, wait: Duration) -> bool {
+    /// Sets a connection's timer, if it is open.
+    pub(crate) fn set_timer(&mut self, id: ConnId, wait: Duration) {
         // Counted from now, not from the last look at the clock: never early.
         self.read_clock();
         let due = self.now.after(wait.max(INSTANT));
-        let Some(tenant) = self.tenant_mut(id) else { return false };
-        if !tenant.conn.is_served() {
-            return false;
+        if let Some(tenant) = self.tenant_mut(id)
+            && tenant.conn.is_served()
+        {
+            tenant.conn.set_timer(due);
+            self.arm(id);
         }
-        tenant.conn.set_timer(due);
-        self.arm(id);
-        true
     }
 
     /// Answers whether there was a timer to cancel.
@@ -41,15 +40,14 @@ impl Core {
         self.tenant_mut(id).is_some_and(|tenant| tenant.conn.cancel_timer())
     }
 
-    /// Answers whether the connection is there and open.
-    pub(crate) fn set_idle_timeout(&mut self, id: ConnId, timeout: Option<Duration>) -> bool {
-        let Some(tenant) = self.tenant_mut(id) else { return false };
-        if tenant.conn.phase() != Phase::Open {
-            return false;
+    /// Sets a connection's idle timeout, if it is open.
+    pub(crate) fn set_idle_timeout(&mut self, id: ConnId, timeout: Option<Duration>) {
+        if let Some(tenant) = self.tenant_mut(id)
+            && tenant.conn.phase() == Phase::Open
+        {
+            tenant.conn.set_idle_timeout(timeout);
+            self.arm(id);
         }
-        tenant.conn.set_idle_timeout(timeout);
-        self.arm(id);
-        true
     }
 
     /// Sets a timer of the reactor; `period`: zero for one-shot.

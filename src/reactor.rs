@@ -225,26 +225,22 @@ impl<H: Handler> Reactor<H> {
         self.cx.close_socket(socket)
     }
 
-    /// Where a datagram socket is bound: which of a name's addresses, and which port was given for
-    /// port 0.
+    /// Where a datagram socket is bound: as [`Context::socket_addr`].
     ///
     /// # Errors
     ///
-    /// `NotFound` if the socket is closed.
+    /// As [`Context::socket_addr`].
     pub fn socket_addr(&self, socket: SocketId) -> io::Result<Address> {
-        let addr = self.cx.core.socket_addr(socket).cloned();
-        addr.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the socket is closed"))
+        self.cx.socket_addr(socket)
     }
 
-    /// Where a listener listens: which of a name's addresses was bound, and which port was given
-    /// for port 0.
+    /// Where a listener listens: as [`Context::listener_addr`].
     ///
     /// # Errors
     ///
-    /// `NotFound` if the listener is closed.
-    pub fn local_addr(&self, id: ListenerId) -> io::Result<Address> {
-        let addr = self.cx.core.listener_addr(id).cloned();
-        addr.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the listener is closed"))
+    /// As [`Context::listener_addr`].
+    pub fn listener_addr(&self, id: ListenerId) -> io::Result<Address> {
+        self.cx.listener_addr(id)
     }
 
     /// Serves until shutdown is complete, idle or not: a [`Handle`] may still bring work.

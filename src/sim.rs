@@ -310,7 +310,7 @@ impl Sim {
         self.connect_to(to)
     }
 
-    /// A peer that connects to an address, such as [`Reactor::local_addr`] answers.
+    /// A peer that connects to an address, such as [`Reactor::listener_addr`] answers.
     #[must_use]
     pub fn connect_to(&self, to: Address) -> Peer {
         let script = self.script();

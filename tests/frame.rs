@@ -75,7 +75,7 @@ fn serve(framing: Framing, pieces: &[&[u8]]) -> (Vec<u8>, CloseReason, u64) {
     let config = Config::default().input_max(2000);
     let mut reactor = Reactor::with_config(Echo { framing, ends }, config).unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(listener).unwrap();
+    let addr = reactor.listener_addr(listener).unwrap();
     let addr = addr.socket_addr().expect("a TCP listener has an IP address");
     let handle = reactor.handle();
     let server = thread::spawn(move || reactor.run().unwrap());

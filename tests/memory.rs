@@ -133,7 +133,8 @@ impl Siege {
                 let posted = reactor.handle().post(|handler, cx| {
                     handler.buffered = cx.buffered();
                     let last = handler.ids.last();
-                    handler.queued = last.map_or(0, |id| cx.queued(*id));
+                    let last = last.and_then(|id| cx.conn(*id));
+                    handler.queued = last.map_or(0, |conn| conn.queued());
                 });
                 posted.unwrap();
                 assert!(reactor.turn(Some(Duration::ZERO)).unwrap());

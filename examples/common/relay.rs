@@ -19,17 +19,20 @@ pub(crate) fn couple(conn: &mut Conn<'_>) {
 pub(crate) fn pass_on(conn: &mut Conn<'_>, to: ConnId, input: &mut Input<'_>) -> u64 {
     let bytes = input.take_all();
     let n = bytes.len() as u64;
-    let cx = conn.cx();
-    cx.send(to, bytes);
-    if cx.room(to) == 0 && cx.want_drain(to) {
-        conn.pause();
+    if let Some(mut to) = conn.cx().conn(to) {
+        to.send(bytes);
+        if to.room() == 0 && to.want_drain() {
+            conn.pause();
+        }
     }
     n
 }
 
 /// Passes on the peer's end, behind all that was passed on before it: `on_eof`. It may still read.
 pub(crate) fn pass_on_end(conn: &mut Conn<'_>, to: ConnId) {
-    conn.cx().finish(to);
+    if let Some(mut to) = conn.cx().conn(to) {
+        to.finish();
+    }
 }
 
 /// What the client was sent is taken: lets the server go on, in `on_drain`. A client that is gone
@@ -37,23 +40,27 @@ pub(crate) fn pass_on_end(conn: &mut Conn<'_>, to: ConnId) {
 pub(crate) fn client_drained(conn: &mut Conn<'_>, server: ConnId) {
     if conn.has_failed() {
         conn.abort();
-    } else {
-        conn.cx().resume(server);
+    } else if let Some(mut server) = conn.cx().conn(server) {
+        server.resume();
     }
 }
 
 /// What the server was sent is taken, or a server that is gone takes nothing more: lets the client go
 /// on, in `on_drain`. What the server said before is passed on first.
 pub(crate) fn server_drained(conn: &mut Conn<'_>, client: ConnId) {
-    conn.cx().resume(client);
+    if let Some(mut client) = conn.cx().conn(client) {
+        client.resume();
+    }
 }
 
 /// The side that asks is over, and so is the other: in `on_close`.
 pub(crate) fn client_ended(cx: &mut Context, server: ConnId, closed: &Closed) {
     // After a clean end both ends were passed on, and what is still owed goes out by itself. After
     // any other nobody waits for an answer, and the server may stop working at it.
-    if !closed.clean {
-        cx.abort(server);
+    if !closed.clean
+        && let Some(mut server) = cx.conn(server)
+    {
+        server.abort();
     }
 }
 
@@ -62,7 +69,9 @@ pub(crate) fn server_ended(cx: &mut Context, client: ConnId, closed: &Closed) {
     // However it ended: what it said before that is delivered, even by way of a kernel that has not
     // sent all of it yet. Behind that the client sees a reset, as if there were no proxy: an end
     // would make a whole answer of half of one.
-    if !closed.clean {
-        cx.close_reset(client);
+    if !closed.clean
+        && let Some(mut client) = cx.conn(client)
+    {
+        client.close_reset();
     }
 }

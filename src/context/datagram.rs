@@ -96,10 +96,15 @@ impl Context {
         self.core.socket_ids()
     }
 
-    /// Where a datagram socket is bound. `None` if it is closed.
-    #[must_use]
-    pub fn socket_addr(&self, socket: SocketId) -> Option<Address> {
-        self.core.socket_addr(socket).cloned()
+    /// Where a datagram socket is bound: which of a name's addresses, and which port was given for
+    /// port 0.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it is closed.
+    pub fn socket_addr(&self, socket: SocketId) -> io::Result<Address> {
+        let addr = self.core.socket_addr(socket).cloned();
+        addr.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the socket is closed"))
     }
 
     /// The descriptor of a datagram socket, for socket options. `None` if it is closed, or of a

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::{Conn, Context};
-use crate::id::ConnId;
 use crate::ticks::TimerId;
 
 impl Context {
@@ -92,23 +91,6 @@ impl Context {
         self.core.ticks.cancel(timer)
     }
 
-    /// Sets the timer of a connection. See [`Conn::set_timer`]. Answers whether it is there, open,
-    /// and its `on_open` was called.
-    pub fn set_timer_of(&mut self, id: ConnId, wait: Duration) -> bool {
-        self.core.set_timer(id, wait)
-    }
-
-    /// Cancels the timer of a connection. See [`Conn::cancel_timer`]. Answers whether one was set.
-    pub fn cancel_timer_of(&mut self, id: ConnId) -> bool {
-        self.core.cancel_timer(id)
-    }
-
-    /// Sets the idle timeout of a connection. See [`Conn::set_idle_timeout`]. Answers whether it is
-    /// there and open.
-    pub fn set_idle_timeout(&mut self, id: ConnId, timeout: Option<Duration>) -> bool {
-        self.core.set_idle_timeout(id, timeout)
-    }
-
     /// What the reactor's clock says: the time since the reactor was made.
     ///
     /// Monotonic (`CLOCK_MONOTONIC`, `clock_gettime(2)`): it does not follow changes of the wall
@@ -139,7 +121,7 @@ impl Conn<'_> {
     ///
     /// Never early, and never at all if `wait` is beyond the clock's 584 years. As with every deadline, what the peer had sent by then comes first: while the
     /// connection still has something to read, its timer waits, but not for more than 64 turns.
-    /// Ignored after `close`. It does not keep the connection through a shutdown; [`hold`](Self::hold)
+    /// Ignored before `on_open` and after `close`. It does not keep the connection through a shutdown; [`hold`](Self::hold)
     /// does.
     ///
     /// # Examples
@@ -193,7 +175,8 @@ impl Conn<'_> {
 
     /// Sets how long this connection may go without a byte read or taken by the kernel, instead of
     /// [`Config::idle`](crate::Config::idle); `None`: for as long as it likes. Counted from the last
-    /// such byte, not from this call. Ignored after [`close`](Self::close).
+    /// such byte, not from this call. Ignored while a connect is under way, and after
+    /// [`close`](Self::close).
     ///
     /// # Examples
     ///

@@ -160,19 +160,19 @@ mod tests {
                     let Some(id) = self.some_connection() else { return };
                     match action {
                         3..=5 => {
-                            assert!(cx.set_timer_of(id, wait));
+                            cx.conn(id).unwrap().set_timer(wait);
                             self.open.insert(id, Some(due));
                         }
                         6 => {
                             let was_set = self.open.insert(id, None).flatten().is_some();
-                            assert_eq!(cx.cancel_timer_of(id), was_set);
+                            assert_eq!(cx.conn(id).unwrap().cancel_timer(), was_set);
                         }
                         7 if self.rng.size(0, 199) == 0 => {
-                            cx.close(id);
+                            cx.conn(id).unwrap().close();
                             self.open.remove(&id);
                         }
                         8 => self.post(id),
-                        _ => drop(cx.send(id, b"x")),
+                        _ => cx.conn(id).unwrap().send(b"x"),
                     }
                 }
             }

@@ -37,7 +37,7 @@ fn giving_up_comes_to_an_end_whatever_on_close_does() {
     std::thread::spawn(move || {
         let mut reactor = Reactor::new(ListensAgain).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+        let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
         let mut client = std::net::TcpStream::connect(addr).unwrap();
         client.write_all(b"hello").unwrap();
         while reactor.stats().accepted == 0 {
@@ -77,7 +77,7 @@ fn a_caught_panic_queues_no_listener_twice() {
 
     let mut reactor = Reactor::with_config(Panics, Config::default().connections(2)).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let mut one = std::net::TcpStream::connect(addr).unwrap();
     while reactor.stats().accepted == 0 {
         reactor.turn(Some(Duration::from_millis(10))).unwrap();

@@ -422,8 +422,8 @@ impl Oracle {
         let rests = if self.is_crowded { limits.output_low + 1 } else { limits.output_high };
         ledger.may_drain |= queued >= rests;
         ledger.above_low |= queued > limits.output_low;
-        let open = ledger.cause.is_none() && cx.is_open(ledger.id);
-        let said = cx.queued(ledger.id);
+        let open = ledger.cause.is_none() && Self::takes_sends(cx, ledger.id);
+        let said = cx.core.queued(ledger.id);
         if open && said != queued {
             self.complain(format!("promise 2: #{link} owes {queued} bytes, queued() says {said}"));
         }
@@ -464,7 +464,7 @@ impl Oracle {
         {
             self.complain(format!("promise 4: #{link} is one more of {from} than the limit"));
         }
-        let told = cx.peer_addr(id);
+        let told = cx.core.tenant(id).map(|tenant| tenant.peer.clone());
         if matches!(origin, Origin::Accepted(_)) && told.as_ref() != Some(&from) {
             self.complain(format!("#{link} comes from {from}, and that is told as {told:?}"));
         }
@@ -684,14 +684,14 @@ impl Oracle {
         self.last_run = number;
     }
 
-    pub(super) fn close(&mut self, cx: &Context, id: ConnId, link: u32, closed: &Closed) {
+    pub(super) fn close(&mut self, cx: &mut Context, id: ConnId, link: u32, closed: &Closed) {
         self.note(link, "on_close", usize::try_from(closed.unsent).unwrap_or(usize::MAX));
         self.callbacks += 1;
         self.closed += 1;
         if self.inside {
             self.complain(format!("promise 3: on_close of #{link} inside another callback"));
         }
-        if cx.is_open(id) || cx.queued(id) > 0 || cx.peer_addr(id).is_some() {
+        if cx.conn(id).is_some() {
             self.complain(format!("promise 3: the id of #{link} is not stale in on_close"));
         }
         let ledger = self.ledger(link);

@@ -201,13 +201,14 @@ impl Subject {
 
     /// Sends to whomever.
     fn send_to(&mut self, cx: &mut Context, id: ConnId, bytes: &Bytes, shared: bool) {
-        let open = cx.is_open(id);
-        let link = Oracle::link_of(cx, id);
-        let accepted = if shared { cx.send_shared(id, bytes.clone()) } else { cx.send(id, bytes) };
-        if accepted != open {
-            self.oracle.complain(format!("send({id}) answers {accepted}, is_open() {open}"));
+        let Some(mut conn) = cx.conn(id) else { return };
+        let open = conn.is_open();
+        if shared {
+            conn.send_shared(bytes.clone());
+        } else {
+            conn.send(bytes);
         }
-        if let (true, Some(link)) = (accepted, link) {
+        if let (true, Some(link)) = (open, Oracle::link_of(cx, id)) {
             self.oracle.sent(cx, link, bytes);
         }
     }
@@ -561,4 +562,9 @@ impl Handler for Subject {
         }
         self.may_panic(None);
     }
+}
+
+/// Does something to a connection. Returns whether it is there.
+fn act<'a>(cx: &'a mut Context, id: ConnId, verb: impl FnOnce(&mut Conn<'a>)) -> bool {
+    cx.conn(id).map(|mut conn| verb(&mut conn)).is_some()
 }

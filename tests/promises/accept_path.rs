@@ -44,7 +44,7 @@ fn child_backlog() {
     }
     let mut reactor = Reactor::new(echo()).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let room = (child::room_for_pairs() * 2).min(somaxconn.trim().parse().unwrap());
     // The reactor does not run: every one of them stays in the backlog.
@@ -104,9 +104,9 @@ fn a_connection_knows_both_its_addresses() {
     let tell = told.clone();
     let script = echo().on_open(move |conn| {
         let id = conn.id();
-        let (peer, local) = (conn.peer_addr(), conn.local_addr()?);
-        assert_eq!(conn.cx().peer_addr(id), Some(peer.clone()));
-        assert_eq!(conn.cx().local_addr(id), Some(local.clone()));
+        let (peer, local) = (conn.peer_addr()?, conn.local_addr()?);
+        assert_eq!(conn.cx().conn(id).unwrap().peer_addr()?, peer);
+        assert_eq!(conn.cx().conn(id).unwrap().local_addr()?, local);
         *tell.lock().unwrap() = Some((peer, local));
         Ok(())
     });
@@ -165,7 +165,7 @@ fn serve_at(places: Vec<Listen>) -> Vec<SocketAddr> {
     let ids: Vec<ListenerId> =
         places.into_iter().map(|place| reactor.listen(place).unwrap()).collect();
     let addrs: Vec<_> =
-        ids.iter().map(|id| reactor.local_addr(*id).unwrap().socket_addr().unwrap()).collect();
+        ids.iter().map(|id| reactor.listener_addr(*id).unwrap().socket_addr().unwrap()).collect();
     let (handle, told) = (reactor.handle(), addrs.clone());
     let clients = thread::spawn(move || {
         for addr in told {
@@ -243,7 +243,7 @@ fn the_origin_names_the_listener() {
     let mut reactor = Reactor::new(Porter(origins.clone())).unwrap();
     let front = reactor.listen("127.0.0.1:0").unwrap();
     let back = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = |id| reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = |id| reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let (front_addr, back_addr) = (addr(front), addr(back));
     let handle = reactor.handle();
     let client = thread::spawn(move || {

@@ -185,7 +185,7 @@ fn a_pause_holds_the_repeats_and_resume_brings_them() {
             conn.pause();
         } else {
             conn.send(input.take_all());
-            conn.cx().resume(first);
+            conn.cx().conn(first).unwrap().resume();
         }
         Ok(())
     });
@@ -221,7 +221,7 @@ fn resume_offers_what_was_left_unless_it_waits() {
                 conn.pause();
             } else {
                 conn.send(input.take_all());
-                conn.cx().resume(first);
+                conn.cx().conn(first).unwrap().resume();
             }
             Ok(())
         });

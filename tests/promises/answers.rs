@@ -237,7 +237,7 @@ const DOORS: [(&str, Door); 6] = [
     }),
     ("send by id", |conn, answer| {
         let id = conn.id();
-        assert!(conn.cx().send(id, answer));
+        conn.cx().conn(id).unwrap().send(answer);
         Ok(())
     }),
     ("broadcast", |conn, answer| {

@@ -270,7 +270,7 @@ fn a_paused_connection_hears_nothing() {
         .on_data(move |conn, input| {
             let paused = first.lock().unwrap().unwrap();
             if input.bytes() == b"resume" {
-                conn.cx().resume(paused);
+                conn.cx().conn(paused).unwrap().resume();
             } else {
                 let answer = [input.take_all(), b" heard"].concat();
                 conn.send(answer);

@@ -165,7 +165,7 @@ fn only_the_idle_are_closed_as_idle() {
     // The first that comes is told what the others say, and says nothing.
     let script = echo().on_data(|conn, input| {
         let first = conn.cx().connections()[0];
-        conn.cx().send(first, input.take_all());
+        conn.cx().conn(first).unwrap().send(input.take_all());
         Ok(())
     });
     let config = Config::default()

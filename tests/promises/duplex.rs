@@ -94,7 +94,7 @@ fn full_duplex_may_be_switched_at_any_time() {
             if conn.id() == first {
                 count.fetch_add(bytes.len(), Ordering::Relaxed);
             } else {
-                assert!(conn.cx().full_duplex(first, bytes == b"on"));
+                conn.cx().conn(first).unwrap().full_duplex(bytes == b"on");
                 conn.send(b"ok");
             }
             Ok(())
@@ -184,22 +184,22 @@ fn relay(to: SocketAddr, peak: &Arc<AtomicUsize>) -> Script {
         })
         .on_data(move |conn, input| {
             let to = data(conn.id());
-            conn.cx().send(to, input.take_all());
-            peak.fetch_max(conn.cx().queued(to), Ordering::Relaxed);
-            if conn.cx().room(to) == 0 {
+            let mut to = conn.cx().conn(to).unwrap();
+            to.send(input.take_all());
+            peak.fetch_max(to.queued(), Ordering::Relaxed);
+            if to.room() == 0 && to.want_drain() {
                 conn.pause();
-                conn.cx().want_drain(to);
             }
             Ok(())
         })
         .on_eof(move |conn, _| {
             let to = eof(conn.id());
-            conn.cx().finish(to);
+            conn.cx().conn(to).unwrap().finish();
             Ok(())
         })
         .on_drain(move |conn| {
             let from = drain(conn.id());
-            conn.cx().resume(from);
+            conn.cx().conn(from).unwrap().resume();
             Ok(())
         })
 }

@@ -130,7 +130,7 @@ fn consuming_more_than_there_is_panics() {
     });
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let mut client = connect(reactor.local_addr(id).unwrap().socket_addr().unwrap());
+    let mut client = connect(reactor.listener_addr(id).unwrap().socket_addr().unwrap());
     client.write_all(b"?").unwrap();
     let run = std::panic::AssertUnwindSafe(|| reactor.run());
     assert!(std::panic::catch_unwind(run).is_err());

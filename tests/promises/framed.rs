@@ -151,7 +151,7 @@ fn serve<H: Handler + Send + 'static>(handler: H, config: Config) -> Serving<H> 
     let thread = thread::spawn(move || {
         let mut reactor = Reactor::with_config(handler, config).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+        let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
         ready.send((addr, reactor.handle())).unwrap();
         reactor.run().unwrap();
         reactor.stats().closed.handler

@@ -121,14 +121,17 @@ fn a_drain_that_is_owed_is_told_when_the_connection_dies_and_what_came_before_is
                     conn.pause();
                     conn.send(vec![1; 16 * MIB]);
                     let id = conn.id();
-                    assert!(!asks || conn.cx().want_drain(id));
+                    assert!(!asks || conn.cx().conn(id).is_some_and(|mut conn| conn.want_drain()));
                 }
                 Ok(())
             })
             .on_drain(|conn| {
                 assert!(conn.has_failed() && !conn.is_open());
                 let id = conn.id();
-                assert!(!conn.cx().want_drain(id), "a promise that cannot be kept");
+                assert!(
+                    !conn.cx().conn(id).is_some_and(|mut conn| conn.want_drain()),
+                    "a promise that cannot be kept"
+                );
                 conn.resume();
                 Ok(())
             });
@@ -256,7 +259,7 @@ fn a_paused_connection_whose_peer_closed_in_order_waits_for_its_handler() {
     }
     let id = record.opens()[0];
     assert_eq!(record.story(id), "open");
-    reactor.handle().post(move |_, cx| assert!(cx.resume(id))).map_err(drop).unwrap();
+    reactor.handle().post(move |_, cx| cx.conn(id).unwrap().resume()).map_err(drop).unwrap();
     turn_until(&mut reactor, "it is told", || record.closes().len() == 1);
     assert_eq!(record.story(id), "open data eof close");
     assert!(record.wait_close().clean);
@@ -281,7 +284,7 @@ fn a_limit_passed_on_the_way_to_a_dead_peer_does_not_hide_what_it_had_said() {
     let config = Config::default();
     let mut reactor = wouldblock::Reactor::with_config(script, config).unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(listener).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(listener).unwrap().socket_addr().unwrap();
     let mut dead = connect_narrow(addr);
     dead.write_all(b"much").unwrap();
     turn_until(&mut reactor, "it is owed much", || record.opens().len() == 1);

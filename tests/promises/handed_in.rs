@@ -384,7 +384,7 @@ fn a_closed_connection_whose_duplicate_lives_does_not_wake_the_reactor() {
     let mut reactor =
         Reactor::with_config(script, Config::default().linger(Duration::ZERO)).unwrap();
     let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(listener).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(listener).unwrap().socket_addr().unwrap();
     let (mut one, mut other) = UnixStream::pair().unwrap();
     let also = one.try_clone().unwrap();
     reactor.adopt(one.try_clone().unwrap(), 1).unwrap();

@@ -54,7 +54,7 @@ fn block_on<T: Send + 'static>(all: impl Future<Output = T> + Send + 'static) ->
 fn reactor(script: Script, config: Config) -> (Reactor<Script>, SocketAddr) {
     let mut reactor = Reactor::with_config(script, config).unwrap();
     let id = reactor.listen(deep_listener(4096)).unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     (reactor, addr)
 }
 

@@ -144,16 +144,16 @@ fn a_byte_over_buffered_max_ends_who_holds_most() {
             let mut opened = conn.cx().connections();
             opened.sort();
             let (a, b) = (opened[0], opened[1]);
-            conn.cx().send(a, vec![0; 2 * MIB]);
-            conn.cx().send(b, vec![0; MIB]);
+            conn.cx().conn(a).unwrap().send(vec![0; 2 * MIB]);
+            conn.cx().conn(b).unwrap().send(vec![0; MIB]);
             // Behind what is queued nothing is written before the callback ends.
             let room = MAX - conn.cx().buffered();
-            conn.cx().send(b, vec![0; room - MIB]);
-            conn.cx().send(a, vec![0; MIB]);
+            conn.cx().conn(b).unwrap().send(vec![0; room - MIB]);
+            conn.cx().conn(a).unwrap().send(vec![0; MIB]);
             let full = conn.cx().buffered() == MAX;
-            let both = conn.cx().is_open(a) && conn.cx().is_open(b);
-            conn.cx().send(b, b"x");
-            let one = !conn.cx().is_open(a) && conn.cx().is_open(b);
+            let both = [a, b].map(|id| conn.cx().conn(id).is_some()) == [true, true];
+            conn.cx().conn(b).unwrap().send(b"x");
+            let one = [a, b].map(|id| conn.cx().conn(id).is_some()) == [false, true];
             let less = conn.cx().buffered() <= MAX / 8 * 7;
             conn.send([full, both, one, less].map(u8::from));
             Ok(())
@@ -186,9 +186,9 @@ fn near_buffered_max_those_who_owe_rest() {
             let mut ids = conn.cx().connections();
             ids.sort();
             match input.take_all() {
-                b"a" => drop(conn.cx().send(ids[0], vec![0; MIB])),
-                b"b" => drop(conn.cx().send(ids[1], vec![0; 3 * MIB])),
-                b"end" => drop(conn.cx().abort(ids[1])),
+                b"a" => conn.cx().conn(ids[0]).unwrap().send(vec![0; MIB]),
+                b"b" => conn.cx().conn(ids[1]).unwrap().send(vec![0; 3 * MIB]),
+                b"end" => conn.cx().conn(ids[1]).unwrap().abort(),
                 _ => {}
             }
             Ok(())
@@ -677,11 +677,11 @@ fn a_queue_of_output_max_stands_and_a_byte_more_ends_it() {
                 return Ok(());
             }
             let other = conn.cx().connections().into_iter().min().unwrap();
-            let room = MAX - conn.cx().queued(other);
-            conn.cx().send(other, vec![2; room]);
-            let stands = conn.cx().queued(other) == MAX && conn.cx().is_open(other);
-            conn.cx().send(other, b"x");
-            let over = !conn.cx().is_open(other);
+            let mut other = conn.cx().conn(other).unwrap();
+            other.send(vec![2; MAX - other.queued()]);
+            let stands = other.queued() == MAX && other.is_open();
+            other.send(b"x");
+            let over = !other.is_open();
             conn.send([u8::from(stands), u8::from(over)]);
             Ok(())
         });

@@ -17,6 +17,7 @@ mod again;
 mod answers;
 mod backpressure;
 mod bounded;
+mod by_name;
 mod datagrams;
 mod duplex;
 mod errors_reach;

@@ -120,7 +120,7 @@ fn resume_serves_what_came_while_paused() {
             Some(id) if id == conn.id() => conn.send(input.take_all()),
             Some(id) => {
                 input.take_all();
-                assert!(conn.cx().resume(id));
+                conn.cx().conn(id).unwrap().resume();
             }
         }
         Ok(())
@@ -151,7 +151,7 @@ fn resume_finds_an_end_that_came_while_paused() {
                 conn.pause();
                 conn.send(b"paused");
             }
-            Some(id) => assert!(conn.cx().resume(id)),
+            Some(id) => conn.cx().conn(id).unwrap().resume(),
         }
         Ok(())
     });
@@ -374,7 +374,7 @@ fn a_deadline_is_waited_for_in_few_turns_and_never_early() {
 fn a_host_loop_drives_the_reactor_turn_by_turn() {
     let mut reactor = wouldblock::Reactor::new(echo()).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     assert!(reactor.turn(Some(Duration::ZERO)).unwrap());
     let client = thread::spawn(move || {
         let mut client = connect(addr);
@@ -395,7 +395,7 @@ fn next_timeout_knows_deadlines_and_work() {
     let config = Config::default().idle(Some(Duration::from_secs(3600)));
     let mut reactor = wouldblock::Reactor::with_config(echo(), config).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let client = connect(addr);
     while reactor.stats().accepted == 0 {
         assert!(reactor.turn(Some(Duration::from_millis(1))).unwrap());
@@ -417,7 +417,7 @@ fn next_timeout_knows_deadlines_and_work() {
 fn the_reactor_can_be_watched_by_its_descriptor() {
     let mut reactor = wouldblock::Reactor::new(echo()).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let client = thread::spawn(move || {
         let mut client = connect(addr);
         ping(&mut client, b"seen from outside");

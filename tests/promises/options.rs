@@ -436,7 +436,7 @@ fn each_limit_at_each_extreme_works_or_is_refused_by_name() {
 /// Echoes one message over TCP, one datagram, and a posted closure.
 fn serve_once(mut reactor: Reactor<Script>, name: &str, n: usize) {
     let listener = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(listener).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(listener).unwrap().socket_addr().unwrap();
     let socket = reactor.bind_datagram("127.0.0.1:0").unwrap();
     let to = reactor.socket_addr(socket).unwrap().socket_addr().unwrap();
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"?", to).unwrap();

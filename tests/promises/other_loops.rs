@@ -122,7 +122,7 @@ impl Host {
 fn reactor(script: Script, config: Config) -> (Reactor<Script>, SocketAddr) {
     let mut reactor = Reactor::with_config(script, config).unwrap();
     let id = reactor.listen(deep_listener(4096)).unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     (reactor, addr)
 }
 
@@ -478,7 +478,7 @@ fn two_reactors_in_one_loop_are_each_others_clients() {
                 let whom = [at_other, at_one][n % 2];
                 let id = reactors[n % 2].connect(whom, n as u64).unwrap();
                 let handle = reactors[n % 2].handle();
-                handle.post(move |_, cx| assert!(cx.send(id, 1u32.to_be_bytes()))).unwrap();
+                handle.post(move |_, cx| cx.conn(id).unwrap().send(1u32.to_be_bytes())).unwrap();
                 id
             })
             .collect();
@@ -521,12 +521,11 @@ fn a_name_of_one_reactor_means_nobody_to_another() {
     let mut clients = [connect(at_one), connect(at_other)];
     host.serve(&mut reactors, |_, of| of.iter().all(|of| of.stats().accepted == 1));
     let [id, _] = records.each_ref().map(|record| record.opens()[0]);
-    let (tell, told) = mpsc::channel();
-    let wrong = tell.clone();
-    reactors[1].handle().post(move |_, cx| wrong.send(cx.send(id, "lost")).unwrap()).unwrap();
+    let (wrong, told) = mpsc::channel();
+    reactors[1].handle().post(move |_, cx| wrong.send(cx.conn(id).is_some()).unwrap()).unwrap();
     host.serve(&mut reactors, |_, of| of[1].stats().posts == 1);
     assert_eq!(told.try_recv(), Ok(false));
-    reactors[0].handle().post(move |_, cx| tell.send(cx.send(id, "told")).unwrap()).unwrap();
+    reactors[0].handle().post(move |_, cx| cx.conn(id).unwrap().send("told")).unwrap();
     host.serve(&mut reactors, |_, of| of[0].stats().bytes_out == 4);
     assert_eq!(read_n(&mut clients[0], 4), b"told");
     clients[1].set_nonblocking(true).unwrap();

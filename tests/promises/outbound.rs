@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use wouldblock::{Address, CloseReason, Config, ConnId, Context, Origin, Reactor};
+use wouldblock::{Address, CloseReason, Config, Conn, ConnId, Context, Origin, Reactor};
 
 use crate::support::*;
 
@@ -104,12 +104,13 @@ fn what_is_sent_early_goes_out_first_and_once() {
         let record = script.record();
         let mut reactor = starting(script, Config::default(), move |cx| {
             let id = cx.connect(to.clone(), 7).unwrap();
-            assert!(cx.send(id, &sent[..10]));
-            assert!(cx.send(id, &sent[10..]));
-            assert_eq!(cx.queued(id), sent.len());
-            assert!(cx.is_open(id), "it takes what is sent");
+            let mut conn = cx.conn(id).expect("a connect under way is there");
+            conn.send(&sent[..10]);
+            conn.send(&sent[10..]);
+            assert_eq!(conn.queued(), sent.len());
+            assert!(conn.is_open(), "it takes what is sent");
+            assert_eq!(conn.peer_addr().unwrap(), to);
             assert_eq!(cx.connections(), [], "and is none of the open ones yet");
-            assert_eq!(cx.peer_addr(id), Some(to));
         });
         let peer = peer();
         let got = joined(&mut reactor, peer);
@@ -144,12 +145,12 @@ fn a_refused_connect_is_told_once_with_its_address_and_code() {
     let stale = Arc::clone(&ids);
     let script = echo().on_connect_failed(move |cx, id, _| {
         assert_eq!(stale.lock().unwrap()[..], [id]);
-        assert!(!cx.is_open(id) && !cx.send(id, b"too late") && !cx.abort(id));
+        assert!(cx.conn(id).is_none());
     });
     let record = script.record();
     let mut reactor = starting(script, Config::default(), move |cx| {
         let id = cx.connect(to, 7).unwrap();
-        cx.send(id, b"to nobody");
+        cx.conn(id).unwrap().send(b"to nobody");
         ids.lock().unwrap().push(id);
     });
     turn_until(&mut reactor, "it has failed", || !record.failures().is_empty());
@@ -256,9 +257,9 @@ fn what_fails_at_once_is_an_error_and_no_callback() {
 /// of `on_connect_failed`; what had been sent goes nowhere.
 #[test]
 fn a_cancelled_connect_is_told_once_and_sends_nothing() {
-    type Verb = fn(&mut Context, ConnId) -> bool;
+    type Verb = fn(&mut Conn<'_>);
     let verbs: [(Verb, &str); 2] =
-        [(Context::abort, "aborted here"), (Context::close, "closed here")];
+        [(|conn| conn.abort(), "aborted here"), (|conn| conn.close(), "closed here")];
     for (verb, word) in verbs {
         for at_once in [true, false] {
             let silent = Silent::new();
@@ -269,18 +270,18 @@ fn a_cancelled_connect_is_told_once_and_sends_nothing() {
             let script = echo().on_data(move |conn, input| {
                 input.take_all();
                 let id: ConnId = begun.lock().unwrap().expect("it was begun");
-                assert!(verb(conn.cx(), id), "it is there to be cancelled");
+                verb(&mut conn.cx().conn(id).expect("it is there to be cancelled"));
                 Ok(())
             });
             let record = script.record();
             let mut reactor = starting(script, Config::default(), move |cx| {
                 cx.adopt(ours, 1).unwrap();
                 let id = cx.connect(to, 2).unwrap();
-                cx.send(id, b"nobody is to read this");
+                cx.conn(id).unwrap().send(b"nobody is to read this");
                 *told.lock().unwrap() = Some(id);
                 if at_once {
-                    verb(cx, id);
-                    assert!(!cx.is_open(id));
+                    verb(&mut cx.conn(id).unwrap());
+                    assert!(cx.conn(id).is_none());
                 }
             });
             reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -329,7 +330,7 @@ fn pausing_and_finishing_work_before_it_is_connected() {
         } else {
             input.take_all();
             *is_resumed.lock().unwrap() = true;
-            conn.cx().resume(begun);
+            conn.cx().conn(begun).unwrap().resume();
         }
         Ok(())
     });
@@ -337,10 +338,11 @@ fn pausing_and_finishing_work_before_it_is_connected() {
     let mut reactor = starting(script, Config::default(), move |cx| {
         cx.adopt(ours, 1).unwrap();
         let id = cx.connect(to, 2).unwrap();
-        cx.pause(id);
-        cx.send(id, b"question");
-        cx.finish(id);
-        assert!(!cx.send(id, b"behind the end"));
+        let mut conn = cx.conn(id).unwrap();
+        conn.pause();
+        conn.send(b"question");
+        conn.finish();
+        conn.send(b"behind the end");
         *told.lock().unwrap() = Some(id);
     });
     let peer = thread::spawn(move || {
@@ -389,12 +391,13 @@ fn what_is_sent_early_is_bounded() {
     let record = script.record();
     let mut reactor = starting(script, Config::default(), move |cx| {
         let id = cx.connect(to, 1).unwrap();
+        let mut conn = cx.conn(id).unwrap();
         for _ in 0..4 {
-            cx.send(id, vec![0; MIB]);
+            conn.send(vec![0; MIB]);
         }
-        assert!(cx.is_open(id));
-        cx.send(id, b"!");
-        assert!(!cx.is_open(id));
+        assert!(conn.is_open());
+        conn.send(b"!");
+        assert!(!conn.is_open());
     });
     reactor.turn(Some(Duration::ZERO)).unwrap();
     let failures = record.failures();
@@ -416,7 +419,7 @@ fn output_from_before_the_connection_is_above_high_too() {
     let record = script.record();
     let mut reactor = starting(script, Config::default(), move |cx| {
         let id = cx.connect(to, 1).unwrap();
-        cx.send(id, vec![b'x'; 3 * MIB]);
+        cx.conn(id).unwrap().send(vec![b'x'; 3 * MIB]);
     });
     turn_until(&mut reactor, "it is open", || !record.opens().is_empty());
     let (mut peer, _) = listener.accept().unwrap();
@@ -439,7 +442,7 @@ fn output_from_before_the_connection_is_drained_at_a_stroke() {
     let record = script.record();
     let mut reactor = starting(script, Config::default(), move |cx| {
         let id = cx.connect(to, 1).unwrap();
-        cx.send(id, vec![b'x'; 100 * KIB]);
+        cx.conn(id).unwrap().send(vec![b'x'; 100 * KIB]);
     });
     turn_until(&mut reactor, "it is drained", || {
         record.opens().first().is_some_and(|id| record.story(*id) == "open drain")
@@ -505,7 +508,7 @@ fn an_orderly_shutdown_waits_for_a_connect() {
     let record = script.record();
     let mut reactor = starting(script, Config::default(), move |cx| {
         let id = cx.connect(to, 1).unwrap();
-        cx.send(id, b"question");
+        cx.conn(id).unwrap().send(b"question");
     });
     reactor.turn(Some(Duration::ZERO)).unwrap();
     reactor.shutdown();
@@ -620,7 +623,7 @@ fn child_a_thousand_connects() {
         let to = cx.listener_addr(listener).unwrap();
         for tag in 0..pairs {
             let id = cx.connect(to.clone(), tag).unwrap();
-            cx.send(id, tag.to_be_bytes());
+            cx.conn(id).unwrap().send(tag.to_be_bytes());
             assert!(begun.lock().unwrap().insert(id, tag).is_none());
         }
     });
@@ -730,7 +733,7 @@ fn a_broadcast_leaves_out_who_is_not_open() {
     let record = script.record();
     let mut reactor = starting(script, Config::default(), move |cx| {
         let id = cx.connect(to, 1).unwrap();
-        assert!(cx.want_drain(id));
+        assert!(cx.conn(id).is_some_and(|mut conn| conn.want_drain()));
         cx.broadcast("to nobody".into());
     });
     turn_until(&mut reactor, "it has its drain", || {

@@ -247,7 +247,7 @@ fn serve_and_catch(script: Script, config: Config) -> Caught {
     let thread = thread::spawn(move || {
         let mut reactor = Reactor::with_config(script, config).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        told.send((reactor.local_addr(id).unwrap().socket_addr().unwrap(), reactor.handle()))
+        told.send((reactor.listener_addr(id).unwrap().socket_addr().unwrap(), reactor.handle()))
             .unwrap();
         let mut panics = Vec::new();
         loop {
@@ -505,7 +505,7 @@ fn a_reactor_dropped_by_a_panic_resets_whoever_it_owes_output() {
     let server = thread::spawn(move || {
         let mut reactor = Reactor::new(script).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        told.send(reactor.local_addr(id).unwrap().socket_addr().unwrap()).unwrap();
+        told.send(reactor.listener_addr(id).unwrap().socket_addr().unwrap()).unwrap();
         reactor.run()
     });
     let addr = tells.recv_timeout(DEADLINE).unwrap();

@@ -25,7 +25,7 @@ fn serve(script: Script, config: Config) -> Told {
     let thread = thread::spawn(move || {
         let mut reactor = Reactor::with_config(script, config).unwrap();
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        tell.send((reactor.local_addr(id).unwrap().socket_addr().unwrap(), reactor.handle()))
+        tell.send((reactor.listener_addr(id).unwrap().socket_addr().unwrap(), reactor.handle()))
             .unwrap();
         while reactor.turn(None).unwrap() {
             assert!(reactor.shutdown_report().is_none(), "told before the end");

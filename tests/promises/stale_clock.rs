@@ -46,8 +46,9 @@ fn a_linger_begins_after_the_callbacks_before_it() {
             if left == 0
                 && let Some(id) = waiting.lock().unwrap().take()
             {
-                assert!(cx.send(id, vec![7; MIB]));
-                cx.close(id);
+                let mut conn = cx.conn(id).unwrap();
+                conn.send(vec![7; MIB]);
+                conn.close();
             }
         });
     let server = Server::start(script, Config::default().linger(2000 * MS));
@@ -199,7 +200,7 @@ fn shutdown_max_begins_with_the_end_of_on_shutdown() {
     let script = echo().on_shutdown(|cx| {
         work(1100 * MS);
         for id in cx.connections() {
-            cx.send(id, vec![7; 3 * MIB]);
+            cx.conn(id).unwrap().send(vec![7; 3 * MIB]);
         }
     });
     let server = Server::start(script, Config::default().shutdown_max(1000 * MS));

@@ -220,13 +220,13 @@ fn an_adopted_stream_is_served_like_an_accepted_one() {
     let opened = told.clone();
     let script = echo()
         .on_open(move |conn| {
-            opened.send((Some(conn.id()), conn.peer_addr())).unwrap();
+            opened.send((Some(conn.id()), conn.peer_addr()?)).unwrap();
             Ok(())
         })
         .on_start(move |cx| {
             let (unix, tcp) = streams.take().unwrap();
             for id in [cx.adopt(unix, 7)?, cx.adopt(tcp, 8)?] {
-                assert!(cx.send(id, b"early "), "what is sent before on_open goes out");
+                cx.conn(id).expect("it is there before its on_open").send(b"early ");
                 assert!(!cx.connections().contains(&id), "it is not open yet");
             }
             told.send((None, Address::Unnamed)).unwrap();

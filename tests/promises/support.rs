@@ -408,7 +408,7 @@ impl Server {
             let mut reactor = Reactor::with_config(script, config).unwrap();
             prepare(&mut reactor);
             let id = reactor.listen(listen).unwrap();
-            let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+            let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
             ready.send((addr, reactor.handle())).unwrap();
             let result = reactor.run();
             (result, reactor.stats().clone())
@@ -745,7 +745,7 @@ pub(crate) mod child {
     /// The child's part of `Child::serve`: tells the address, and serves until stdin ends.
     pub(crate) fn serve<H: Handler + 'static>(mut reactor: Reactor<H>) {
         let id = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.local_addr(id).unwrap();
+        let addr = reactor.listener_addr(id).unwrap();
         let handle = reactor.handle();
         thread::spawn(move || {
             io::stdin().read_to_end(&mut Vec::new()).unwrap();

@@ -176,7 +176,7 @@ fn a_connection_that_its_neighbour_acts_on_is_not_called() {
                 open.push(conn.id());
                 if open.len() == 2 {
                     for id in &open {
-                        assert!(conn.cx().set_timer_of(*id, MS));
+                        conn.cx().conn(*id).unwrap().set_timer(MS);
                     }
                     block(MS * 5);
                 }
@@ -190,14 +190,13 @@ fn a_connection_that_its_neighbour_acts_on_is_not_called() {
         let script = script.on_timer(move |conn| {
             let own = conn.id();
             let other = ids.opens().into_iter().find(|id| *id != own).unwrap();
-            let cx = conn.cx();
-            let done = match what {
-                Neighbour::Cancels => cx.cancel_timer_of(other),
-                Neighbour::Replaces => cx.set_timer_of(other, DEADLINE * 10),
-                Neighbour::Closes => cx.close(other),
-                Neighbour::Aborts => cx.abort(other),
-            };
-            assert!(done, "{what:?}");
+            let mut other = conn.cx().conn(other).expect("it was not called");
+            match what {
+                Neighbour::Cancels => assert!(other.cancel_timer()),
+                Neighbour::Replaces => other.set_timer(DEADLINE * 10),
+                Neighbour::Closes => other.close(),
+                Neighbour::Aborts => other.abort(),
+            }
             conn.send("done");
             Ok(())
         });

@@ -408,7 +408,7 @@ impl Oracle {
             self.complain(format!("promise 3: the id of @{port} was another's"));
         }
         self.kernel.state().mail.watched = true;
-        let unix = cx.socket_addr(id).is_some_and(|at| at.ip().is_none());
+        let unix = cx.core.socket_addr(id).is_some_and(|at| at.ip().is_none());
         let wait = nanos(self.limits.datagram_wait);
         self.desks.push(Desk {
             id,
@@ -447,7 +447,7 @@ impl Oracle {
         let now = self.kernel.now();
         let Some(desk) = self.desk(id) else { return };
         let number = desk.port;
-        let open = desk.open && cx.socket_addr(id).is_some();
+        let open = desk.open && cx.core.socket_addr(id).is_some();
         let mut wrong = None;
         let lane = desk.lane(to);
         let own = desk.waiting.iter().filter(|one| desk.lane(one.to.as_ref()) == lane);
@@ -507,7 +507,7 @@ impl Oracle {
         let Some(desk) = self.desk(id) else { return };
         let (number, open) = (desk.port, desk.open && (answer || !leaving));
         (desk.open, desk.closed) = (false, true);
-        if answer != open || cx.socket_addr(id).is_some() {
+        if answer != open || cx.core.socket_addr(id).is_some() {
             self.complain(format!("close_socket() of @{number} answers {answer}"));
         }
     }
@@ -527,7 +527,7 @@ impl Oracle {
         };
         let (number, open) = (desk.port, desk.open);
         let (due, more) = (desk.due.pop_front(), desk.due.len());
-        if !open || cx.socket_addr(id).is_none() {
+        if !open || cx.core.socket_addr(id).is_none() {
             self.complain(format!("promise 3: on_datagram of @{number}, which is closed"));
         }
         let Some((packet, room)) = due else {
@@ -572,7 +572,7 @@ impl Oracle {
                 wrong = Some("promise 4: more datagrams in a turn than the limit");
             }
             desk.in_turn = (0, 0, 0);
-            if desk.open && cx.socket_addr(id).is_none() {
+            if desk.open && cx.core.socket_addr(id).is_none() {
                 desk.open = false;
                 let cut = |(at, at_once): (u64, bool)| at_once || net.now >= at + shutdown_max;
                 // What lay in a Unix socket goes with whom it was connected to.

@@ -75,7 +75,7 @@ impl Oracle {
 
     pub(in crate::sim) fn wish(&mut self, cx: &Context, link: u32) {
         let ledger = self.ledger(link);
-        ledger.wished |= cx.is_open(ledger.id);
+        ledger.wished |= Self::takes_sends(cx, ledger.id);
         self.note(link, "want_drain()", 0);
     }
 
@@ -199,7 +199,12 @@ impl Oracle {
         cx.core.tenant(id).is_some_and(phase)
     }
 
-    pub(super) fn is_open(cx: &Context, id: ConnId) -> bool {
+    /// As `Conn::is_open`.
+    pub(super) fn takes_sends(cx: &Context, id: ConnId) -> bool {
+        cx.core.tenant(id).is_some_and(|tenant| tenant.conn.takes_sends())
+    }
+
+    pub(in crate::sim) fn is_open(cx: &Context, id: ConnId) -> bool {
         cx.core.tenant(id).is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
     }
 

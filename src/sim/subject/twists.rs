@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Kind, OUTSIDE, Session, Subject};
+use super::{Kind, OUTSIDE, Session, Subject, act};
 use crate::address::Address;
 use crate::context::{Conn, Context};
 use crate::id::{ConnId, Origin};
@@ -33,7 +33,8 @@ impl Subject {
     pub(super) fn twisted_open(&mut self, conn: &mut Conn<'_>, link: u32, origin: Origin) {
         let id = conn.id();
         match self.kind {
-            Kind::Keeper if self.rng.chance(600) && conn.cx().hold(id, true) => {
+            Kind::Keeper if self.rng.chance(600) => {
+                conn.hold(true);
                 self.oracle.hold(conn.cx(), link, true);
                 self.twists.held.push(id);
                 if self.rng.chance(300) {
@@ -41,7 +42,8 @@ impl Subject {
                 }
             }
             Kind::Relay(coupled) => {
-                if coupled && conn.cx().full_duplex(id, true) {
+                if coupled {
+                    conn.full_duplex(true);
                     self.oracle.duplex(link, true);
                 }
                 if matches!(origin, Origin::Connected(_)) {
@@ -75,13 +77,13 @@ impl Subject {
     }
 
     fn pause(&mut self, cx: &mut Context, id: ConnId) {
-        if let (true, Some(link)) = (cx.pause(id), Oracle::link_of(cx, id)) {
+        if let (true, Some(link)) = (act(cx, id, Conn::pause), Oracle::link_of(cx, id)) {
             self.oracle.reads(cx, link, false);
         }
     }
 
     fn resume(&mut self, cx: &mut Context, id: ConnId) {
-        if let (true, Some(link)) = (cx.resume(id), Oracle::link_of(cx, id)) {
+        if let (true, Some(link)) = (act(cx, id, Conn::resume), Oracle::link_of(cx, id)) {
             self.oracle.reads(cx, link, true);
         }
     }
@@ -89,11 +91,7 @@ impl Subject {
     fn end(&mut self, cx: &mut Context, id: ConnId, abort: bool) {
         let Some(link) = Oracle::link_of(cx, id) else { return };
         self.oracle.ends(cx, link, abort);
-        if abort {
-            cx.abort(id);
-        } else {
-            cx.close(id);
-        }
+        act(cx, id, if abort { Conn::abort } else { Conn::close });
     }
 
     /// Passes on as much as there is room for, and waits if there is none.
@@ -107,7 +105,7 @@ impl Subject {
         let cx = conn.cx();
         let shared = self.rng.chance(500);
         self.send_to(cx, other, &bytes, shared);
-        if cx.room(other) == 0 && cx.want_drain(other) {
+        if cx.conn(other).is_some_and(|mut other| other.room() == 0 && other.want_drain()) {
             if let Some(link) = Oracle::link_of(cx, other) {
                 self.oracle.wish(cx, link);
             }
@@ -186,7 +184,7 @@ impl Subject {
         let there = other.and_then(|other| Some((other, Oracle::link_of(conn.cx(), other)?)));
         if let Some((other, link)) = there {
             self.oracle.finishes(conn.cx(), link);
-            conn.cx().finish(other);
+            act(conn.cx(), other, Conn::finish);
         } else {
             self.oracle.ends(conn.cx(), own, false);
             conn.close();
@@ -242,7 +240,7 @@ impl Subject {
                 let bytes = self.noise(self.size);
                 self.send_to(cx, id, &bytes, false);
             }
-            if cx.hold(id, false) {
+            if act(cx, id, |conn| conn.hold(false)) {
                 self.oracle.hold(cx, link, false);
             }
             if self.rng.chance(700) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{OUTSIDE, Session, Subject};
+use super::{OUTSIDE, Session, Subject, act};
 use crate::address::Address;
 use crate::context::{Conn, Context};
 use crate::id::ConnId;
@@ -41,7 +41,9 @@ impl Subject {
                 13 => self.connect(cx),
                 14 => {
                     let full_duplex = self.rng.chance(500);
-                    if let (true, Some(link)) = (cx.full_duplex(id, full_duplex), link) {
+                    if let (true, Some(link)) =
+                        (act(cx, id, |conn| conn.full_duplex(full_duplex)), link)
+                    {
                         self.oracle.duplex(link, full_duplex);
                     }
                 }
@@ -58,17 +60,20 @@ impl Subject {
                     self.broadcast(cx, bytes);
                 }
                 5 | 6 => {
-                    if let (true, Some(link)) = (cx.want_drain(id), link) {
+                    let comes = cx.conn(id).is_some_and(|mut conn| conn.want_drain());
+                    if let (true, Some(link)) = (comes, link) {
                         self.oracle.wish(cx, link);
                     }
                 }
                 7 => {
-                    if let (true, Some(link)) = (cx.resume(id), link) {
+                    if let (true, Some(link)) = (act(cx, id, Conn::resume), link) {
                         self.oracle.reads(cx, link, true);
                     }
                 }
                 _ => {
-                    let _ = (cx.room(id), cx.queued(id), cx.peer_addr(id), cx.local_addr(id));
+                    act(cx, id, |conn| {
+                        let _ = (conn.room(), conn.queued(), conn.peer_addr(), conn.local_addr());
+                    });
                 }
             }
         }
@@ -90,19 +95,22 @@ impl Subject {
         let wait = self.or_never(wait);
         match self.rng.below(8) {
             0..=4 => {
-                if let (true, Some(link)) = (cx.set_timer_of(id, wait), link) {
+                let is_served = cx.core.is_served(id);
+                act(cx, id, |conn| conn.set_timer(wait));
+                if let (true, Some(link)) = (is_served, link) {
                     self.oracle.sets_timer(link, Some(wait));
                 }
             }
             5 | 6 => {
-                cx.cancel_timer_of(id);
+                act(cx, id, |conn| _ = conn.cancel_timer());
                 if let Some(link) = link {
                     self.oracle.sets_timer(link, None);
                 }
             }
             _ => {
                 let idle = self.rng.chance(500).then_some(wait.saturating_mul(20));
-                if let (true, Some(link)) = (cx.set_idle_timeout(id, idle), link) {
+                act(cx, id, |conn| conn.set_idle_timeout(idle));
+                if let (true, Some(link)) = (Oracle::is_open(cx, id), link) {
                     self.oracle.sets_idle(link, idle);
                 }
             }
@@ -182,46 +190,46 @@ impl Subject {
         let verb = self.rng.below(14);
         let Some(link) = link else {
             // Gone: nothing may come of it.
-            let answers = [cx.close(id), cx.abort(id), cx.pause(id), cx.finish(id)];
-            if answers != [false; 4] {
-                self.oracle.complain(format!("{id} is gone, and verbs answer {answers:?}"));
+            if let Some(conn) = cx.conn(id) {
+                let complaint = format!("{id} is gone, and there is a {conn:?}");
+                self.oracle.complain(complaint);
             }
             return;
         };
         match verb {
             0 | 1 => {
                 self.oracle.ends(cx, link, false);
-                cx.close(id);
+                act(cx, id, Conn::close);
             }
             2 => {
                 self.oracle.ends(cx, link, true);
-                cx.abort(id);
+                act(cx, id, Conn::abort);
             }
             3 => {
                 self.oracle.finishes(cx, link);
-                cx.finish(id);
+                act(cx, id, Conn::finish);
             }
             4 => {
                 // A blink.
-                if cx.pause(id) {
+                if act(cx, id, Conn::pause) {
                     self.oracle.reads(cx, link, false);
-                    cx.resume(id);
+                    act(cx, id, Conn::resume);
                     self.oracle.reads(cx, link, true);
                 }
             }
             5..=7 => {
-                if cx.pause(id) {
+                if act(cx, id, Conn::pause) {
                     self.oracle.reads(cx, link, false);
                 }
             }
             8..=10 => {
-                if cx.resume(id) {
+                if act(cx, id, Conn::resume) {
                     self.oracle.reads(cx, link, true);
                 }
             }
             _ => {
                 let hold = self.rng.chance(400);
-                if cx.hold(id, hold) {
+                if act(cx, id, |conn| conn.hold(hold)) {
                     self.oracle.hold(cx, link, hold);
                 }
             }

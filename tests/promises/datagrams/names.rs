@@ -128,7 +128,8 @@ fn a_client_of_any_name_is_told_and_served() {
     let folder = Folder::new("stream");
     let server = folder.0.join("s");
     let (peers, told) = mpsc::channel();
-    let mail = Mail::default().on_tcp_open(move |conn| peers.send(conn.peer_addr()).unwrap());
+    let mail =
+        Mail::default().on_tcp_open(move |conn| peers.send(conn.peer_addr().unwrap()).unwrap());
     let office = Office::open(mail, []);
     let listen = format!("unix:{}", server.display());
     office.ask(move |cx| cx.listen(listen).unwrap());
@@ -169,7 +170,7 @@ fn a_socket_of_any_name_is_taken_over_and_connected_to() {
     ] {
         let (peers, told) = mpsc::channel();
         let mail = echo().on_tcp_open(move |conn| {
-            peers.send((conn.peer_addr(), conn.local_addr().unwrap())).unwrap();
+            peers.send((conn.peer_addr().unwrap(), conn.local_addr().unwrap())).unwrap();
         });
         let office = Office::open(mail, []);
 
@@ -269,7 +270,7 @@ fn what_an_address_prints_is_read_the_same_by_every_door() {
         assert!(!printed.contains(|c: char| c.is_control()), "{printed:?}");
         assert_eq!(printed.parse::<Address>().unwrap(), name);
         let id = reactor.listen(&printed).unwrap();
-        assert_eq!(reactor.local_addr(id).unwrap(), name);
+        assert_eq!(reactor.listener_addr(id).unwrap(), name);
         reactor.close_listener(id);
         let id = reactor.bind_datagram(&printed).unwrap();
         assert_eq!(reactor.socket_addr(id).unwrap(), name);
@@ -336,7 +337,7 @@ fn child_deep() {
     std::env::set_current_dir(&folder.0).unwrap();
     let mut reactor = wouldblock::Reactor::new(Mail::default()).unwrap();
     let id = reactor.listen("unix:near").unwrap();
-    assert_eq!(reactor.local_addr(id).unwrap(), Address::unix(folder.0.join("near")));
+    assert_eq!(reactor.listener_addr(id).unwrap(), Address::unix(folder.0.join("near")));
 }
 
 /// What others had sent before a socket was connected is not its peer's, and is dropped and counted:

@@ -14,7 +14,7 @@ fn burst(config: Config, piece: usize, pieces: usize) {
             b"I am the second" => second = Some(conn.id()),
             _ => {
                 for _ in 0..pieces {
-                    conn.cx().send(second.unwrap(), vec![7; piece]);
+                    conn.cx().conn(second.unwrap()).unwrap().send(vec![7; piece]);
                 }
             }
         }
@@ -23,7 +23,7 @@ fn burst(config: Config, piece: usize, pieces: usize) {
     let record = script.record();
     let mut reactor = Reactor::with_config(script, config).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let (mut one, mut two) = (connect(addr), connect(addr));
     two.write_all(b"I am the second").unwrap();
     for _ in 0..20 {

@@ -21,7 +21,7 @@ fn a_drain_that_another_wished_for_comes_in_a_later_turn() {
                 b"I am the second" => second = Some(conn.id()),
                 b"wish" => {
                     *wishes.lock().unwrap() = conn.cx().stats().turns;
-                    conn.cx().want_drain(second.unwrap());
+                    conn.cx().conn(second.unwrap()).unwrap().want_drain();
                 }
                 _ => {}
             }
@@ -33,7 +33,7 @@ fn a_drain_that_another_wished_for_comes_in_a_later_turn() {
         });
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let (mut one, mut two) = (connect(addr), connect(addr));
     two.write_all(b"I am the second").unwrap();
     for _ in 0..20 {

@@ -32,7 +32,7 @@ fn no_data_is_offered_in_the_turn_whose_drain_went_above_high() {
     let record = script.record();
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let mut client = connect_narrow(addr);
     client.write_all(b"?").unwrap();
     while record.count(|event| matches!(event, Event::Data(_))) == 0 {
@@ -60,7 +60,7 @@ fn no_data_is_offered_in_the_turn_in_which_another_went_above_high() {
                 second = Some(conn.id());
             }
             b"fill" => {
-                conn.cx().send(second.unwrap(), vec![7; 3 * MIB]);
+                conn.cx().conn(second.unwrap()).unwrap().send(vec![7; 3 * MIB]);
             }
             _ => {
                 seen.fetch_max(conn.queued(), Ordering::Relaxed);
@@ -70,7 +70,7 @@ fn no_data_is_offered_in_the_turn_in_which_another_went_above_high() {
     });
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let (mut one, mut two) = (connect(addr), connect_narrow(addr));
     two.write_all(b"I am the second").unwrap();
     for _ in 0..20 {

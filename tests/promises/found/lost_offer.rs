@@ -22,7 +22,8 @@ fn what_is_left_is_offered_again_if_the_flush_after_the_call_brings_output_down(
             b"fill" => {
                 input.take_all();
                 for _ in 0..100 {
-                    conn.cx().send_shared(second.unwrap(), Bytes::from(vec![7; 1000]));
+                    let mut second = conn.cx().conn(second.unwrap()).unwrap();
+                    second.send_shared(Bytes::from(vec![7; 1000]));
                 }
             }
             _ if conn.queued() > 16 * KIB => {} // What is left comes again at low.
@@ -32,7 +33,7 @@ fn what_is_left_is_offered_again_if_the_flush_after_the_call_brings_output_down(
     });
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let (mut one, mut two) = (connect(addr), connect(addr));
     two.write_all(b"I am the second").unwrap();
     for _ in 0..20 {

@@ -14,7 +14,7 @@ fn after_a_caught_panic_the_next_turn_is_due_at_once() {
     let script = echo().on_data(|_, _| panic!("as planned"));
     let mut reactor = Reactor::new(script).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let mut client = connect(addr);
     for _ in 0..10 {
         reactor.turn(Some(Duration::from_millis(10))).unwrap();

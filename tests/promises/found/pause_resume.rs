@@ -15,7 +15,7 @@ fn a_resume_within_the_call_offers_what_is_left() {
         if calls == 1 {
             let id: ConnId = conn.id();
             conn.pause();
-            conn.cx().resume(id); // The answer was there already.
+            conn.cx().conn(id).unwrap().resume(); // The answer was there already.
         } else {
             conn.send(input.take_all());
         }

@@ -20,7 +20,7 @@ fn a_panic_while_shutdown_begins_does_not_keep_it_from_its_end() {
     let config = Config::default().shutdown_max(Duration::from_millis(300));
     let mut reactor = Reactor::with_config(script, config).unwrap();
     let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.local_addr(id).unwrap().socket_addr().unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
     let clients = [connect(addr), connect(addr)];
     reactor.shutdown();
     assert!(catch_unwind(AssertUnwindSafe(|| reactor.turn(None))).is_err());
@@ -31,7 +31,7 @@ fn a_panic_while_shutdown_begins_does_not_keep_it_from_its_end() {
             panic!(
                 "3 s after a shutdown of at most 0.3 s it goes on: on_shutdown came {told} times, \
                  the listener is {}",
-                if reactor.local_addr(id).is_ok() { "open" } else { "closed" },
+                if reactor.listener_addr(id).is_ok() { "open" } else { "closed" },
             );
         }
     }

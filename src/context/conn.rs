@@ -1,0 +1,365 @@
+//! One connection, as callbacks see it: the one being served, or another by its id.
+//!
+//! Every verb about one connection stands here, and here only. Bytes go through `send.rs`; the other
+//! verbs set facts on the connection that take effect when the callback has returned. Its timer and
+//! its idle timeout are in `timer.rs`. Read next: `handler.rs`, whose callbacks are lent one.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use bytes::Bytes;
+
+use super::Context;
+use crate::address::Address;
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::conn::{Connection, Phase};
+use crate::core::{Core, Tenant};
+use crate::id::ConnId;
+use crate::send::Piece;
+use crate::timers::Stamp;
+
+/// A connection, lent to a callback: the one being served, or another by
+/// [`Context::conn`]. What can be done to it is the same for both.
+///
+/// Its verbs never fail: what cannot be done any more is ignored, and
+/// [`on_close`](crate::Handler::on_close) tells how it ended. Their effects (a close, an abort, a
+/// pause, the callbacks that follow) come after the running callback has returned; bytes may leave
+/// earlier.
+pub struct Conn<'a> {
+    pub(super) cx: &'a mut Context,
+    pub(super) id: ConnId,
+    /// The input of the call, which may be sent without a copy; empty for a connection reached by its
+    /// id.
+    window: &'a [u8],
+}
+
+impl<'a> Conn<'a> {
+    pub(crate) fn new(cx: &'a mut Context, id: ConnId, window: &'a [u8]) -> Self {
+        Conn { cx, id, window }
+    }
+
+    /// Sends `bytes`: to the kernel as soon as it takes them, in order.
+    ///
+    /// What is sent to the connection being served leaves together when its callback returns, what is
+    /// sent to another at the end of the turn; 4 KiB or more at once may leave earlier. Bytes taken
+    /// from the callback's [`Input`](crate::Input) are not copied on their way back to where they came
+    /// from. What is sent to a [connect](Context::connect) under way goes out when it has come
+    /// through.
+    ///
+    /// After close, finish, abort or a failure it is ignored: [`is_open`](Self::is_open) tells
+    /// before. What was taken and then could not be delivered is counted in
+    /// [`Closed::unsent`](crate::Closed::unsent).
+    ///
+    /// Not without a bound: above [`output_max`](crate::Config::output_max) queued (4 MiB unless said
+    /// otherwise) it ends the connection with [`OutputLimit`](crate::CloseReason::OutputLimit), and
+    /// its peer sees a reset. An answer of 10 MiB at once is too much for a peer that reads well, too,
+    /// since the kernel takes a part of it only: set a larger limit, or send it in pieces, as long as
+    /// there is [`room`](Self::room), and go on after [`want_drain`](Self::want_drain).
+    ///
+    /// Answers that are smaller need no such care, however many there are: see
+    /// [`Input`](crate::Input#not-now).
+    #[inline]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.cx.core.send(self.id, Piece::Copy(bytes.as_ref()), self.window);
+    }
+
+    /// Sends `bytes`, which are kept without a copy if they have to wait. Otherwise as
+    /// [`send`](Self::send).
+    ///
+    /// A small piece (up to 4 KiB) may be copied all the same, where that costs less. Kept bytes
+    /// keep alive the whole buffer that they are a slice of, and
+    /// [`buffered_max`](crate::Config::buffered_max) counts the slice: send a small slice of a large
+    /// buffer that is not kept anyway as a copy.
+    pub fn send_shared(&mut self, bytes: Bytes) {
+        self.cx.core.send(self.id, Piece::Shared(bytes), self.window);
+    }
+
+    /// Closes: flushes what was sent, ends our side, waits for the peer's end (at most
+    /// [`linger`](crate::Config::linger)) so that no reset destroys a reply in flight, and frees
+    /// the connection. From here on input is read and discarded, no callback comes but
+    /// [`on_close`](crate::Handler::on_close), and sends are ignored.
+    pub fn close(&mut self) {
+        // `close_max` is counted from here, however long the callback has run.
+        self.cx.core.read_clock();
+        self.change(Connection::close);
+    }
+
+    /// Closes with a reset behind what was sent, in the place of an orderly end: for an answer that
+    /// breaks off half way, which a peer must not take for a whole one. A proxy passes a reset on so.
+    ///
+    /// As [`close`](Self::close) it flushes, reads and discards; then it waits until the peer's
+    /// kernel has acknowledged all of it, since a reset destroys what is on its way, as long as that
+    /// goes on (at most [`write_stall`](crate::Config::write_stall) without a byte of progress, and
+    /// [`close_max`](crate::Config::close_max) in all), and frees the connection with a reset. On
+    /// Linux the peer still reads what had arrived before it sees `ECONNRESET`. Never
+    /// [`clean`](crate::Closed::clean). Where the kernel does not say what was acknowledged
+    /// (`sock_diag(7)`), it waits for [`linger`](crate::Config::linger) instead. On a Unix socket, as
+    /// [`abort`](Self::abort) behind the flush.
+    pub fn close_reset(&mut self) {
+        self.cx.core.read_clock();
+        self.change(Connection::close_reset);
+    }
+
+    /// Half-closes: ends our side after what was sent (our FIN), and reads on. Sends are ignored
+    /// from here on. When the peer's end has come too, that is a close.
+    pub fn finish(&mut self) {
+        self.cx.core.read_clock();
+        self.change(Connection::finish);
+    }
+
+    /// Aborts: frees the connection with a reset. What the kernel has not taken is lost, and
+    /// counted in [`Closed::unsent`](crate::Closed::unsent).
+    ///
+    /// A Unix socket has no reset. Its peer sees `ECONNRESET` if it has sent something that we have
+    /// not read, behind what had arrived there before; otherwise the end, and nothing can be done about
+    /// it on this side (unix(7)). So whoever speaks over Unix sockets should be able to tell a whole
+    /// answer by itself: by its length, or by a mark at its end.
+    pub fn abort(&mut self) {
+        self.change(|conn, _, _| conn.cut(CloseReason::Aborted));
+    }
+
+    /// Stops reading: no `on_data`, no `on_eof` until [`resume`](Self::resume). The peer is held
+    /// back by TCP once the kernel's buffers are full. Deadlines go on, the idle one included.
+    ///
+    /// That the peer has ended its side in order shows only when reading again: `on_eof` follows its
+    /// last bytes. That it is gone, by a reset or because a write failed, is told without that: first
+    /// by [`on_drain`](crate::Handler::on_drain) if one is owed, where
+    /// [`has_failed`](Self::has_failed) is true; then by [`on_close`](crate::Handler::on_close), at
+    /// once if nothing is left to read. If something is, the handler has
+    /// [`linger`](crate::Config::linger) to resume and be shown it.
+    pub fn pause(&mut self) {
+        self.change(|conn, _, _| conn.pause());
+    }
+
+    /// Reads again. What was left unconsumed is offered once more, unless the last word about it
+    /// was that it waits.
+    pub fn resume(&mut self) {
+        self.change(|conn, _, _| conn.resume());
+    }
+
+    /// Reads on, from now on and while `full_duplex` is true, however much output is queued. By
+    /// default a connection's reading rests while its output is at or above
+    /// [`output_high`](crate::Config::output_high): right where input causes output on the same
+    /// connection, and wrong where the two have nothing to do with each other. A proxy whose client
+    /// sends all before it reads anything would never come to read.
+    ///
+    /// Then the handler holds back who causes the output: [`pause`](Self::pause) that connection
+    /// when this one has no [`room`](Self::room), ask this one to [`want_drain`](Self::want_drain),
+    /// and resume that one in its `on_drain` (`examples/proxy.rs`). The library's own bound is
+    /// [`output_max`](crate::Config::output_max): a handler that holds nobody back meets it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use wouldblock::{Conn, ConnId, Input};
+    /// // One direction of a proxy, in `on_data`:
+    /// fn relay(conn: &mut Conn<'_>, to: ConnId, input: &mut Input<'_>) -> io::Result<()> {
+    ///     let bytes = input.take_all();
+    ///     if let Some(mut to) = conn.cx().conn(to) {
+    ///         to.send(bytes);
+    ///         if to.room() == 0 && to.want_drain() {
+    ///             conn.pause(); // until `on_drain` of the other
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn full_duplex(&mut self, full_duplex: bool) {
+        self.change(|conn, _, _| conn.full_duplex(full_duplex));
+    }
+
+    /// Keeps the connection through shutdown while `hold` is true: for one that waits for somebody
+    /// else's answer. [`shutdown_max`](crate::Config::shutdown_max) holds all the same.
+    pub fn hold(&mut self, hold: bool) {
+        self.change(|conn, _, _| conn.hold(hold));
+    }
+
+    /// Bytes sent that the kernel has not taken, those of this callback included.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.cx.core.queued(self.id)
+    }
+
+    /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached, and
+    /// reading rests; 0 if sends are ignored. Above three quarters of
+    /// [`buffered_max`](crate::Config::buffered_max) it is less: one byte above
+    /// [`output_low`](crate::Config::output_low) takes the place of `output_high`.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if !self.is_open() {
+            return 0;
+        }
+        self.cx.core.limits.rest_at.saturating_sub(self.queued())
+    }
+
+    /// Asks for [`on_drain`](crate::Handler::on_drain), once, in a later turn, when queued output
+    /// is at or below [`output_low`](crate::Config::output_low): to send a long answer piece by
+    /// piece. It comes without asking after output was at or above
+    /// [`output_high`](crate::Config::output_high). If the connection fails before, it comes at once,
+    /// or [`on_close`](crate::Handler::on_close) does.
+    ///
+    /// Returns whether it comes, if `on_close` does not come before: not if sends are ignored.
+    pub fn want_drain(&mut self) -> bool {
+        let mut comes = false;
+        self.change(|conn, _, _| comes = conn.want_drain());
+        comes
+    }
+
+    /// The peer's address, as accept told it, or as we connected to it.
+    ///
+    /// # Errors
+    ///
+    /// None: it is known even if the peer has left. A `Result` as all addresses are one.
+    pub fn peer_addr(&self) -> io::Result<Address> {
+        Ok(self.tenant().peer.clone())
+    }
+
+    /// Our address on this connection (getsockname(2)).
+    ///
+    /// # Errors
+    ///
+    /// As getsockname(2); not expected on a connection that is there.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.tenant().socket.local_addr()
+    }
+
+    /// The name of this connection, for as long as the program runs.
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Whether sends are taken: not closing, finished or failed. A [connect](Context::connect) under
+    /// way takes them.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tenant().conn.takes_sends()
+    }
+
+    /// Whether the next message may be handed out: not closing, paused or resting.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.tenant().conn.is_reading()
+    }
+
+    /// Whether callbacks come: not closing.
+    pub(crate) fn is_served(&self) -> bool {
+        self.tenant().conn.is_served()
+    }
+
+    /// Whether the connection has failed (a reset by the peer, a write to one that is gone): nothing
+    /// that is sent arrives any more. What the peer had sent before is still there to be read;
+    /// behind it comes [`on_close`](crate::Handler::on_close). See [`pause`](Self::pause).
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.tenant().conn.has_failed()
+    }
+
+    /// The descriptor, lent for socket options that have no verb here. `None` where there is none
+    /// (a simulated connection). Do not read, write, shut down or close through it, nor through a
+    /// duplicate: the reactor's account of the socket would be wrong.
+    ///
+    /// A duplicate ([`try_clone_to_owned`](BorrowedFd::try_clone_to_owned)) may outlive the connection:
+    /// after [`on_close`](crate::Handler::on_close) nothing watches it, and the peer has been told of
+    /// the end as if there were none.
+    ///
+    /// These are the reactor's. `SO_LINGER`: cleared before the close, which would make the whole
+    /// reactor wait in close(2) (socket(7)); for a reset there is [`abort`](Self::abort). `O_NONBLOCK`:
+    /// to clear it slows nothing down, reads and writes ask not to wait each time. `SO_RCVLOWAT` above
+    /// 1, and an upper protocol (`TCP_ULP`, kTLS for one): not to be set, since what is ready then
+    /// means something else, and bytes that have arrived may stay unread.
+    ///
+    /// # Examples
+    ///
+    /// Give up on unacknowledged bytes after ten seconds (`TCP_USER_TIMEOUT`, tcp(7)), by way of
+    /// the `socket2` crate:
+    ///
+    /// ```
+    /// # use std::io::{self, Read, Write};
+    /// # use std::time::Duration;
+    /// # use wouldblock::{Conn, Handler, Input, Origin, Reactor};
+    /// use socket2::SockRef;
+    ///
+    /// struct Impatient;
+    ///
+    /// impl Handler for Impatient {
+    ///     type Session = ();
+    ///
+    ///     fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+    ///         if let Some(fd) = conn.fd() {
+    ///             # #[cfg(target_os = "linux")]
+    ///             SockRef::from(&fd).set_tcp_user_timeout(Some(Duration::from_secs(10)))?;
+    ///         }
+    ///         # conn.cx().shutdown();
+    ///         Ok(())
+    ///     }
+    ///     # fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    /// }
+    /// # let mut reactor = Reactor::new(Impatient)?;
+    /// # let listener = reactor.listen("127.0.0.1:0")?;
+    /// # let addr = reactor.listener_addr(listener)?.socket_addr().expect("TCP");
+    /// # let client = std::net::TcpStream::connect(addr)?;
+    /// # drop(client);
+    /// # reactor.run()?;
+    /// # assert_eq!(reactor.stats().closed.handler, 0);
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        let Tenant { socket, conn, .. } = self.tenant();
+        conn.share();
+        socket.fd()
+    }
+
+    /// The rest of the reactor.
+    pub fn cx(&mut self) -> &mut Context {
+        self.cx.core.copy_corked(self.window);
+        self.cx
+    }
+
+    fn change(&mut self, verb: impl FnOnce(&mut Connection, Stamp, &Limits)) {
+        let Core { conns, limits, now, current, rest, .. } = &mut self.cx.core;
+        let tenant = conns.get_mut(self.id.slot(), self.id.generation());
+        let Some(Tenant { conn, .. }) = tenant.filter(|it| it.conn.phase() != Phase::Closed) else {
+            return;
+        };
+        verb(conn, *now, limits);
+        if *current == Some(self.id) {
+            rest.note(conn.is_resting());
+        }
+        self.cx.core.touch(self.id);
+    }
+
+    fn tenant(&self) -> &Tenant {
+        self.cx.core.tenant(self.id).expect("none is freed while a callback runs")
+    }
+}
+
+/// Takes all, as [`Conn::send`] does: for `write!` and for encoders. Never waits, and `flush` has
+/// nothing to do.
+impl io::Write for Conn<'_> {
+    /// # Errors
+    ///
+    /// `BrokenPipe` where [`Conn::send`] ignores what is sent.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cx.core.send(self.id, Piece::Copy(bytes), self.window) {
+            Ok(bytes.len())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Conn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn").field("id", &self.id).finish_non_exhaustive()
+    }
+}
