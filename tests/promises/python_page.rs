@@ -381,9 +381,11 @@ fn the_forwarder_of_the_python_page_passes_failures_on() {
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
 
     drop(behind);
-    let mut client = forwarder.connect();
-    let (_, end) = read_until_gone(&mut client);
-    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // The reset may be there before the connect has returned.
+    if let Some(mut client) = try_connect(forwarder.addr) {
+        let (_, end) = read_until_gone(&mut client);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
     wait_until("it says why", || forwarder.stderr().contains("Connection refused"));
 }
 
@@ -448,9 +450,11 @@ fn the_forwarder_of_the_python_page_tries_all_addresses() {
     wait_until("it says why", || forwarder.stderr().matches("cannot connect to").count() == 2);
 
     let forwarder = forwarder_to(&[&deaf, &deaf]);
-    let mut client = forwarder.connect();
-    let (_, end) = read_until_gone(&mut client);
-    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // The reset may be there before the connect has returned.
+    if let Some(mut client) = try_connect(forwarder.addr) {
+        let (_, end) = read_until_gone(&mut client);
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
     wait_until("it says why", || forwarder.stderr().matches("cannot connect to").count() == 2);
     server.end();
 }
