@@ -14,17 +14,17 @@ use crate::close::Closed;
 use crate::config::Limits;
 use crate::context::Context;
 use crate::id::{ConnId, Origin};
-use crate::input::Input;
-use crate::kernel::link::{HERE, THERE};
+use crate::kernel::link::HERE;
 use crate::kernel::trace::What;
 use crate::kernel::{Kernel, Moved, Place, State};
-use crate::sim::client::{Logs, byte};
+use crate::sim::client::Logs;
 use crate::socket::Socket;
 use crate::ticks::{Tick, TimerId};
 
 mod account;
 mod mail;
 mod rest;
+mod shown;
 mod verbs;
 
 /// A deadline may be met so much later: the poll's rounding, and the calls of a turn.
@@ -477,138 +477,6 @@ impl Oracle {
 
     fn open_now(&self) -> usize {
         self.ledgers.iter().flatten().filter(|ledger| !ledger.told && !ledger.failed_open).count()
-    }
-
-    fn check_window(&mut self, link: u32, input: &Input<'_>) {
-        let net = self.kernel.state();
-        let half = &net.links[link as usize].link.halves[THERE];
-        let read = half.read;
-        drop(net);
-        let window = input.bytes();
-        let seen = input.seen();
-        let max = self.limits.input_max;
-        let ledger = self.ledger(link);
-        let begin = ledger.consumed;
-        let wanted = usize::try_from(ledger.shown - begin).unwrap_or(0);
-        ledger.shown = ledger.shown.max(begin + window.len() as u64);
-        // Each byte is made once, however often what is left is shown.
-        let expected = &mut ledger.expected;
-        let gone = usize::try_from(begin - ledger.expected_from).unwrap_or(usize::MAX);
-        expected.drain(..gone.min(expected.len()));
-        ledger.expected_from = begin;
-        let made = begin + expected.len() as u64..begin + window.len() as u64;
-        expected.extend(made.map(|at| byte(link, at)));
-        let (front, back) = expected.as_slices();
-        let split = front.len().min(window.len());
-        let is_wrong =
-            window[..split] != front[..split] || window[split..] != back[..window.len() - split];
-        if is_wrong {
-            let differs = |(had, is): (&u8, &u8)| had != is;
-            let at = begin + expected.iter().zip(window).position(differs).unwrap_or(0) as u64;
-            self.complain(format!("promise 2: #{link} is shown another byte at {at}"));
-        }
-        if begin + window.len() as u64 != read {
-            let have = window.len();
-            self.complain(format!(
-                "promise 2: #{link} is shown {have} bytes from {begin} on, of {read} that were read"
-            ));
-        }
-        if seen != wanted {
-            self.complain(format!(
-                "promise 2: #{link} has seen {wanted} bytes, seen() says {seen}"
-            ));
-        }
-        if window.len() > max {
-            let have = window.len();
-            self.complain(format!("promise 4: #{link} is shown {have} bytes, {max} is the limit"));
-        }
-    }
-
-    pub(super) fn data(&mut self, cx: &Context, id: ConnId, link: u32, input: &Input<'_>) {
-        self.enter(cx, id, link, "on_data", input.len());
-        self.check_window(link, input);
-        let new = input.len() - input.seen();
-        let queued = self.owed(link);
-        let low = self.limits.output_low;
-        let ledger = self.ledger(link);
-        let repeat = ledger.repeat_allowed();
-        let word = ledger.last.2;
-        let (paused, resting, eof) = (ledger.paused, ledger.resting, ledger.eof);
-        let ended = ledger.must_end;
-        ledger.came_down = false;
-        ledger.resumed = false;
-        ledger.above_low = queued > low;
-        if new == 0 && !repeat {
-            self.complain(format!("again: #{link} is called without new bytes and without need"));
-        }
-        if let Word::Bytes(n) = word
-            && input.len() < n
-        {
-            let have = input.len();
-            self.complain(format!("again: #{link} waits for {n} bytes and is shown {have}"));
-        }
-        if ended {
-            self.complain(format!("promise 4: #{link} is called beyond input_max"));
-        }
-        if paused {
-            self.complain(format!("#{link} is shown input while it is paused"));
-        }
-        let dipped = self.kernel.state().links[link as usize].dipped;
-        let full_duplex = self.ledger(link).full_duplex;
-        if resting && !full_duplex && queued > low && !dipped && !has_failed(cx, id) {
-            self.complain(format!("promise 5: #{link} is read from while it owes {queued} bytes"));
-        }
-        if eof {
-            self.complain(format!("promise 3: on_data of #{link} after on_eof"));
-        }
-    }
-
-    /// What a call of `on_data` did with its input.
-    pub(super) fn consumed(&mut self, link: u32, consumed: usize, left: usize, word: Word) {
-        let (max, owed) = (self.limits.input_max, self.owed(link));
-        let low = self.limits.output_low;
-        let ledger = self.ledger(link);
-        ledger.consumed += consumed as u64;
-        ledger.last = (consumed, left, word);
-        ledger.must_end = match word {
-            Word::Bytes(n) => n > max,
-            Word::None | Word::Line => {
-                left >= max && consumed == 0 && !ledger.paused && owed <= low
-            }
-        };
-    }
-
-    pub(super) fn eof(&mut self, cx: &Context, id: ConnId, link: u32, rest: &Input<'_>) {
-        self.enter(cx, id, link, "on_eof", rest.len());
-        self.check_window(link, rest);
-        let net = self.kernel.state();
-        let half = &net.links[link as usize].link.halves[THERE];
-        let early = !half.fin_arrived && !net.links[link as usize].link.ends[HERE].dead;
-        let unread = half.arrived.len();
-        let dipped = net.links[link as usize].dipped;
-        let queued = queued(self.ledgers[link as usize].as_ref().expect("entered"), &net, link);
-        drop(net);
-        let low = self.limits.output_low;
-        let ledger = self.ledger(link);
-        let (twice, paused, resting) = (ledger.eof, ledger.paused, ledger.resting);
-        let owed = ledger.repeat_owed();
-        let (_, left, word) = ledger.last;
-        let waits = left > 0 && word == Word::None && queued > low && !dipped;
-        ledger.eof = true;
-        ledger.last = (0, 0, Word::None);
-        if early || unread > 0 {
-            self.complain(format!("promise 2: on_eof of #{link} with {unread} bytes unread"));
-        }
-        if twice {
-            self.complain(format!("promise 3: on_eof of #{link} twice"));
-        }
-        let full_duplex = self.ledger(link).full_duplex;
-        if paused || (resting && !full_duplex && queued > low && !dipped && !has_failed(cx, id)) {
-            self.complain(format!("on_eof of #{link} while it does not read"));
-        }
-        if owed || (waits && !has_failed(cx, id)) {
-            self.complain(format!("again: on_eof of #{link} before all was offered"));
-        }
     }
 
     pub(super) fn drain(&mut self, cx: &Context, id: ConnId, link: u32) {
