@@ -392,7 +392,8 @@ impl Config {
     }
 
     /// How long a connect may take before it has failed, with `TimedOut`. The kernel itself would
-    /// try on for minutes (`tcp_syn_retries`, tcp(7)). Default 10 s.
+    /// try on for minutes (`tcp_syn_retries`, tcp(7)). Default 10 s. One connect may have its own:
+    /// [`Connect::timeout`](crate::Connect::timeout).
     #[must_use]
     pub fn connect(mut self, timeout: Duration) -> Self {
         self.connect = timeout;

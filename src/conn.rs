@@ -77,7 +77,7 @@ pub(crate) struct Connection {
     /// When the kernel last took a byte, or was found to deliver what it had taken; or when output came
     /// to be owed after there was none; or our FIN went.
     taken: Stamp,
-    /// By when the close must be over: `close_max` from close.
+    /// By when the close must be over: `close_max` from close. Before that, by when the connect.
     closing: Stamp,
     /// The moment of its entry among the deadlines; `NEVER`: none.
     pub(crate) armed: Stamp,
@@ -109,10 +109,9 @@ impl Connection {
     }
 
     /// One whose connect is under way: an edge will tell that it has ended, one way or the other.
-    pub(crate) fn connecting(now: Stamp) -> Self {
-        let mut conn = Connection::new(now);
-        conn.phase = Phase::Connecting;
-        conn.readiness = Readiness::EMPTY;
+    pub(crate) fn connecting(now: Stamp, until: Stamp) -> Self {
+        let (phase, readiness) = (Phase::Connecting, Readiness::EMPTY);
+        let mut conn = Connection { closing: until, phase, readiness, ..Connection::new(now) };
         conn.flags.set(Flags::UNOPENED);
         conn
     }
@@ -122,6 +121,7 @@ impl Connection {
     /// The connect has succeeded.
     pub(crate) fn handle_connected(&mut self, now: Stamp, limits: &Limits) {
         self.phase = Phase::Open;
+        self.closing = Stamp::NEVER;
         self.heard = now;
         self.taken = now;
         self.flags.clear(Flags::UNOPENED);

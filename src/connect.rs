@@ -1,87 +1,246 @@
-//! Connects: begun, and found to have ended.
+//! Where and how to connect: [`Connect`], and how it becomes a socket that connects.
 //!
-//! A connect waits for nobody. What fails at once is the caller's error; otherwise there is a
-//! connection in phase `Connecting`, which takes sends, and whose socket is asked at each event
-//! whether it has come through (trap 44: that it is writable says nothing). Failure, deadline and
-//! `abort` end it on the way that every connection ends. The handler is not called: `reactor.rs`
-//! opens what was established. Read next: `socket.rs`, which makes the calls.
+//! The mirror of `listen.rs`. Nothing here waits: a name is an error, and what the network answers is
+//! found by `core/connect.rs`, which is to be read next.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use crate::address::{Address, cannot_connect};
-use crate::conn::Connection;
-use crate::core::{Core, Shutdown, Tenant};
-use crate::id::ConnId;
-use crate::readiness::Readiness;
-use crate::socket::Socket;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-impl Core {
-    /// Begins to connect. An error has been told with that; otherwise one callback will tell.
-    pub(crate) fn connect(&mut self, address: Address, tag: u64) -> io::Result<ConnId> {
-        let error = match self.check_room() {
-            Ok(()) => match self.begin_connect(address.clone()) {
-                Ok(id) => {
-                    self.connecting.insert(id, tag);
-                    return Ok(id);
-                }
-                Err(error) => {
-                    self.stats.connect_errors += 1;
-                    error
-                }
-            },
-            Err(error) => error,
-        };
-        Err(cannot_connect(address, error))
+use crate::address::Address;
+use crate::kernel::Kernel;
+use crate::options::{Keepalive, SocketOptions, for_every_socket, for_streams, invalid};
+use crate::socket::{self, Family, Kind, name, take_in};
+
+/// Where and how to connect, for [`Context::connect`](crate::Context::connect).
+///
+/// Where: `"IP:PORT"`, `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a [`SocketAddr`], or an
+/// [`Address`]. Text is read as an [`Address`] is: a host's name is an error of kind `InvalidInput`, since
+/// to look it up blocks.
+///
+/// TCP sockets made here have `TCP_NODELAY` and keepalive. An option that a target cannot have is an
+/// error of kind `InvalidInput` that names it. In the simulator the [timeout](Self::timeout) and the
+/// [source](Self::source) are honoured, and socket options checked only.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::net::Ipv4Addr;
+/// use std::time::Duration;
+/// use wouldblock::{Connect, Reactor, handler_fn};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+/// reactor.connect("127.0.0.1:6666", 0)?;
+/// let connect = Connect::from("192.0.2.1:6666")
+///     .timeout(Duration::from_secs(3))
+///     .source((Ipv4Addr::new(192, 0, 2, 99), 0));
+/// reactor.connect(connect, 1)?;
+/// reactor.connect(Connect::from("unix:/run/server.sock").send_buffer(1 << 20), 2)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Connect {
+    target: Target,
+    pub(crate) options: Options,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// Text, which may be no address.
+    Text(String),
+    At(Address),
+}
+
+/// How to connect.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// `None`: as [`Config`](crate::Config) has it.
+    pub(crate) timeout: Option<Duration>,
+    source: Option<SocketAddr>,
+    own: Option<OwnedFd>,
+    socket: SocketOptions,
+}
+
+impl Connect {
+    /// How long the connect may take before it has failed, with `TimedOut`. Default:
+    /// [`Config::connect`](crate::Config::connect).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
     }
 
-    fn begin_connect(&mut self, address: Address) -> io::Result<ConnId> {
-        let (socket, peer) = match self.driver.kernel() {
-            None => Socket::connect(address)?,
-            Some(kernel) => (Socket::Sim(kernel.connect(address.clone())?), address),
-        };
-        // Between two turns the clock was last read long ago.
-        self.read_clock();
-        self.admit(socket, peer, Connection::connecting(self.now))
+    /// Connects from this address of ours (bind(2)): port 0 is any free one. With another port, the
+    /// socket has `SO_REUSEADDR`, so that one may connect from it again. Default: as the routes say.
+    ///
+    /// Refused where the target is of another family, or a Unix socket. With port 0 the kernel gives
+    /// away a port of its range (`net.ipv4.ip_local_port_range`) to each connection from that address,
+    /// wherever it goes to: some 28,000 on Linux.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<SocketAddr>) -> Self {
+        self.options.source = Some(source.into());
+        self
     }
 
-    /// Asks a socket that had an event whether its connect has ended. Answers with its tag if it is
-    /// connected: it is to be opened.
-    #[cold]
-    pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<u64> {
-        let (now, limits) = (self.now, &self.limits);
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Tenant { socket, conn, peer } = tenant?;
-        let failure = match socket.finish_connect() {
-            Ok(()) => None,
-            Err(error) if was_connected(&error) => Some(error),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                conn.readiness = Readiness::EMPTY;
-                return None;
-            }
-            Err(error) => {
-                conn.fail(error);
-                return None;
-            }
+    /// Connects this socket, which was made elsewhere and is not connected yet, and may have options
+    /// that are not here: such as a `socket2::Socket`. It keeps its options, unless set here. It is made
+    /// non-blocking and close-on-exec, and `SO_LINGER` is cleared. A stream that is connected already is
+    /// for [`adopt`](crate::Context::adopt).
+    ///
+    /// Refused if it is no stream socket of the target's family, or connected; it is closed then.
+    #[must_use]
+    pub fn socket(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.options.own = Some(socket.into());
+        self
+    }
+
+    /// The address, and how to connect to it.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for text that is no address.
+    pub(crate) fn resolve(self) -> io::Result<(Address, Options)> {
+        let address = match self.target {
+            Target::At(address) => address,
+            Target::Text(text) => text.parse().map_err(|error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot connect to {error}"))
+            })?,
         };
-        conn.handle_connected(now, limits);
-        if let Some(error) = failure {
-            conn.fail_write(error, now);
-        }
-        if self.shutdown != Shutdown::No {
-            conn.handle_shutdown();
-        }
-        log::debug!("{peer}: open ({id})");
-        let due = conn.deadline(limits);
-        self.deadlines.set(id.token(), conn.armed, due);
-        conn.armed = due;
-        self.stats.connected += 1;
-        self.connecting.remove(&id)
+        Ok((address, self.options))
     }
 }
 
-/// Whether a socket that failed had been connected before: a connect that is answered by a reset is
-/// refused (`ECONNREFUSED`), and only what is established can be reset, or reset behind its end
-/// (`EPIPE`; `tcp_reset` of Linux). What the peer said before that is still to be read.
-fn was_connected(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+for_every_socket!(Connect, options.socket);
+for_streams!(Connect, options.socket);
+
+impl Options {
+    /// Whether a duplicate of the socket may be elsewhere.
+    pub(crate) fn has_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Begins to connect, without waiting. An error is one that the kernel tells at once; that
+    /// includes the `WouldBlock` of a Unix socket whose backlog is full, which no event follows.
+    pub(crate) fn open(&mut self, to: &Address) -> io::Result<socket::Socket> {
+        self.check(to)?;
+        let (domain, protocol, family) = match to {
+            Address::Ip(addr) => (Domain::for_address(*addr), Some(Protocol::TCP), Family::Ip),
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => {
+                (Domain::UNIX, None, Family::Unix)
+            }
+        };
+        let (socket, given) = if let Some(own) = self.own.take() {
+            (take_over(own, to, family)?, None)
+        } else {
+            let socket = Socket::new(domain, Type::STREAM, protocol)?;
+            socket.set_nonblocking(true)?;
+            (socket, Some(true))
+        };
+        let of = SockRef::from(&socket);
+        // Before connect: the window that TCP offers is agreed on with the first segment.
+        self.socket.set_buffers(&of)?;
+        if let Address::Ip(to) = to {
+            self.socket.set_unbound(&of, *to)?;
+            self.socket.set_tcp(&of, given)?;
+        }
+        if let Some(source) = self.source {
+            if source.port() != 0 {
+                of.set_reuse_address(true)?;
+            }
+            of.bind(&source.into())?;
+        }
+        socket::Socket::connect(socket, to)
+    }
+
+    /// The same on a simulated kernel.
+    pub(crate) fn open_simulated(
+        &self,
+        to: &Address,
+        kernel: &Kernel,
+    ) -> io::Result<socket::Socket> {
+        self.check(to)?;
+        if self.own.is_some() {
+            return Err(invalid("a socket of the machine's kernel, in a simulation"));
+        }
+        Ok(socket::Socket::Sim(kernel.connect(to.clone(), self.source)?))
+    }
+
+    /// Refuses what the target cannot have.
+    fn check(&self, to: &Address) -> io::Result<()> {
+        match (to, self.source) {
+            (Address::Unnamed, _) => Err(invalid("a server without a name is not found")),
+            (Address::Ip(to), Some(from)) if to.is_ipv4() != from.is_ipv4() => {
+                Err(invalid(&format!("from {from}: it is of another family")))
+            }
+            (Address::Ip(to), _) => self.socket.check_ip(*to),
+            (Address::Unix(_) | Address::Abstract(_), None) => self.socket.check_unix(),
+            (Address::Unix(_) | Address::Abstract(_), Some(from)) => {
+                Err(invalid(&format!("from {from}: a Unix socket has no such address")))
+            }
+        }
+    }
+}
+
+/// A socket that was made elsewhere, and is to be connected here.
+fn take_over(own: OwnedFd, to: &Address, family: Family) -> io::Result<Socket> {
+    take_in(&own, Kind::Stream, family).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOTSOCK) => invalid("what it is to connect is no socket"),
+        _ => error,
+    })?;
+    if name::peer(&own).is_ok() {
+        return Err(invalid("the socket is connected already: that is for `adopt`"));
+    }
+    let is_v4 = |address: &Address| address.ip().map(|ip| ip.is_ipv4());
+    if is_v4(&name::own(&own)?) != is_v4(to) {
+        return Err(invalid("the socket is of another family"));
+    }
+    Ok(own.into())
+}
+
+impl From<Target> for Connect {
+    fn from(target: Target) -> Self {
+        Connect { target, options: Options::default() }
+    }
+}
+
+impl From<&str> for Connect {
+    fn from(text: &str) -> Self {
+        Target::Text(text.to_owned()).into()
+    }
+}
+
+impl From<String> for Connect {
+    fn from(text: String) -> Self {
+        Target::Text(text).into()
+    }
+}
+
+impl From<&String> for Connect {
+    fn from(text: &String) -> Self {
+        Target::Text(text.clone()).into()
+    }
+}
+
+impl From<SocketAddr> for Connect {
+    fn from(addr: SocketAddr) -> Self {
+        Target::At(addr.into()).into()
+    }
+}
+
+impl From<Address> for Connect {
+    fn from(address: Address) -> Self {
+        Target::At(address).into()
+    }
+}
+
+impl From<&Address> for Connect {
+    fn from(address: &Address) -> Self {
+        Target::At(address.clone()).into()
+    }
 }

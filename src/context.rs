@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::address::Address;
 use crate::conn::Phase;
+use crate::connect::Connect;
 use crate::core::{Core, Shutdown};
 use crate::id::{ConnId, ListenerId};
 use crate::listen::Listen;
@@ -166,8 +167,8 @@ impl Context {
     /// Connects to an address, on this loop, without waiting for it. The answer comes after the
     /// running callback, once: [`on_open`](crate::Handler::on_open) with
     /// [`Origin::Connected`](crate::Origin::Connected) and `tag`, or
-    /// [`on_connect_failed`](crate::Handler::on_connect_failed). TCP sockets have `TCP_NODELAY` and
-    /// keepalive.
+    /// [`on_connect_failed`](crate::Handler::on_connect_failed). [`Connect`] says where to, and how:
+    /// its timeout, from which address, socket options.
     ///
     /// The id is good at once, for [`conn`](Self::conn). What is sent to it is queued, up to
     /// [`output_max`](crate::Config::output_max), and goes out first; [`finish`](Conn::finish) ends
@@ -177,12 +178,13 @@ impl Context {
     /// [`connections`](Self::connections). An orderly shutdown waits for it, as long as it waits
     /// for anybody.
     ///
-    /// An [`Address`] is an address: names are resolved before, and not in a callback, since that
-    /// blocks. The guide shows how: [connecting out](crate::guide::connecting_out).
+    /// Names are looked up before, and not in a callback, since that blocks. The guide shows how:
+    /// [connecting out](crate::guide::connecting_out).
     ///
     /// # Errors
     ///
-    /// What the kernel says at once, and then no callback comes: no descriptor is left, no route, a
+    /// What is known at once, and then no callback comes: an option that the target cannot have, or text
+    /// that is no address (`InvalidInput`), and what the kernel says: no descriptor is left, no route, a
     /// Unix path where nobody listens, or whose backlog is full (`ResourceBusy`). Also if
     /// [`connections`](crate::Config::connections) are there (`QuotaExceeded`), or the reactor is
     /// shutting down. The error names the address; the system's own, with its code, is its source.
@@ -233,8 +235,8 @@ impl Context {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn connect(&mut self, address: impl Into<Address>, tag: u64) -> io::Result<ConnId> {
-        self.core.connect(address.into(), tag)
+    pub fn connect(&mut self, connect: impl Into<Connect>, tag: u64) -> io::Result<ConnId> {
+        self.core.connect(connect.into(), tag)
     }
 }
 

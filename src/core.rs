@@ -38,6 +38,7 @@ use crate::timers::{Deadlines, Stamp};
 pub(crate) use datagram::Received;
 
 mod buffered;
+mod connect;
 mod datagram;
 mod ended;
 mod leaving;

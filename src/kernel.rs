@@ -21,6 +21,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -121,9 +122,14 @@ impl Kernel {
     }
 
     /// Begins to connect to a server outside; see [`State::serve`].
-    pub(crate) fn connect(&self, address: Address) -> io::Result<Stream> {
+    /// `source`: where it is to come from, with port 0 for any.
+    pub(crate) fn connect(
+        &self,
+        address: Address,
+        source: Option<SocketAddr>,
+    ) -> io::Result<Stream> {
         let mut state = self.state();
-        let file = state.connect_out(address)?;
+        let file = state.connect_out(address, source)?;
         let transport = state.links[state.link_of(file) as usize].link.transport;
         let flags = state.profile.flags;
         drop(state);

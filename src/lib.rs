@@ -244,6 +244,7 @@ pub use crate::attempt::{Attempt, attempt};
 pub use crate::bind::{Bind, Interface};
 pub use crate::close::{CloseReason, Closed};
 pub use crate::config::Config;
+pub use crate::connect::Connect;
 pub use crate::context::{Conn, Context};
 pub use crate::datagram::Datagram;
 pub use crate::framed::{Framed, FramedSession, Messages, framed};

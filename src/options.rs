@@ -192,9 +192,7 @@ impl SocketOptions {
             socket.set_reuse_port(true)?;
         }
         match &self.device {
-            Some(device) => bind_device(socket, device).map_err(|error| {
-                io::Error::new(error.kind(), format!("device {device:?}: {error}"))
-            }),
+            Some(device) => bind_device(socket, device),
             None => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use crate::accept::Accepted;
 use crate::address::Address;
 use crate::bind::Bind;
 use crate::config::Config;
+use crate::connect::Connect;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Ended};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
@@ -206,8 +207,8 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     ///
     /// As [`Context::connect`].
-    pub fn connect(&mut self, address: impl Into<Address>, tag: u64) -> io::Result<ConnId> {
-        self.cx.connect(address, tag)
+    pub fn connect(&mut self, connect: impl Into<Connect>, tag: u64) -> io::Result<ConnId> {
+        self.cx.connect(connect, tag)
     }
 
     /// Binds a datagram socket: `"host:port"` for UDP, `"unix:PATH"`, a

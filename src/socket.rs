@@ -65,22 +65,25 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Begins to connect, without waiting. An error is one that the kernel tells at once; that
-    /// includes the `WouldBlock` of a Unix socket whose backlog is full, which no event follows.
-    pub(crate) fn connect(address: Address) -> io::Result<(Self, Address)> {
-        let socket = match &address {
-            Address::Ip(addr) => {
-                let stream = TcpStream::connect(*addr)?;
-                // As what we accept has it. On failure the connect has failed already.
-                let socket = SockRef::from(&stream);
-                let _ = socket.set_tcp_nodelay(true);
-                let _ = socket.set_keepalive(true);
-                Socket::Tcp(stream)
+    /// Connects a socket that does not block. `connect.rs` makes it.
+    pub(crate) fn connect(socket: socket2::Socket, to: &Address) -> io::Result<Self> {
+        let begun = match to {
+            Address::Ip(addr) => rustix::net::connect(&socket, addr),
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => {
+                // As `std` would, but to any name a peer may have.
+                rustix::net::connect(&socket, &name::unix(to)?)
             }
-            Address::Unix(_) | Address::Abstract(_) => Socket::Unix(connect_unix(&address)?),
-            Address::Unnamed => return Err(io::ErrorKind::InvalidInput.into()),
         };
-        Ok((socket, address))
+        match begun {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(match to {
+            Address::Ip(_) => Socket::Tcp(TcpStream::from_std(socket.into())),
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => {
+                Socket::Unix(UnixStream::from_std(socket.into()))
+            }
+        })
     }
 
     /// Whether a connect has come through: that an event came is no proof (trap 44). `WouldBlock`:
@@ -243,17 +246,6 @@ impl Socket {
             Socket::Unix(stream) => Watched::Source(stream),
             Socket::Sim(stream) => Watched::SimStream(stream),
         }
-    }
-}
-
-/// As `std` would, but to any name a peer may have. A connect on a Unix socket ends at once.
-fn connect_unix(to: &Address) -> io::Result<UnixStream> {
-    let to = name::unix(to)?;
-    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    match rustix::net::connect(&socket, &to) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(UnixStream::from_std(socket.into())),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -506,8 +498,10 @@ mod tests {
         let unconnected = TcpStream::from_std(net::TcpStream::from(unconnected));
         let error = Socket::Tcp(unconnected).finish_connect().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        let (socket, told) = Socket::connect(address.clone()).unwrap();
-        assert_eq!(told, address);
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = Socket::connect(socket, &address).unwrap();
         let (_peer, _) = listener.accept().unwrap();
         // Its kernel has our answer before `accept` returns, or very soon after.
         while let Err(error) = socket.finish_connect() {

@@ -31,7 +31,7 @@ impl Connection {
         }
         match self.phase {
             Phase::Connecting => {
-                let what = format!("no answer within {:?}", limits.connect);
+                let what = format!("no answer within {:?}", self.heard.until(self.closing));
                 self.fail(io::Error::new(io::ErrorKind::TimedOut, what));
             }
             Phase::Open if self.stalls_at(limits) <= due_by => self.cut(CloseReason::WriteStall),
@@ -75,7 +75,7 @@ impl Connection {
     /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
-            Phase::Connecting => self.heard.after(limits.connect),
+            Phase::Connecting => self.closing,
             Phase::Open => {
                 let given = self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at());
                 given.min(self.first_byte_by(limits)).min(self.paced_at(limits))

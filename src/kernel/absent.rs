@@ -4,6 +4,7 @@
 //! the compiler removes what it would have cost.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::address::Address;
@@ -51,7 +52,11 @@ impl Kernel {
         match *self {}
     }
 
-    pub(crate) fn connect(&self, _address: Address) -> io::Result<Stream> {
+    pub(crate) fn connect(
+        &self,
+        _address: Address,
+        _source: Option<SocketAddr>,
+    ) -> io::Result<Stream> {
         match *self {}
     }
 

@@ -5,6 +5,7 @@
 //! cut where an edge proves it done owes an edge.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use rustix::io::Errno;
 
@@ -59,7 +60,11 @@ impl State {
     }
 
     /// Begins to connect: on TCP the answer comes later, on a Unix socket at once.
-    pub(super) fn connect_out(&mut self, to: Address) -> Result<u32, Errno> {
+    pub(super) fn connect_out(
+        &mut self,
+        to: Address,
+        source: Option<SocketAddr>,
+    ) -> Result<u32, Errno> {
         let transport = Transport::of(&to);
         if self.open >= self.profile.descriptors {
             return Err(Errno::MFILE);
@@ -68,6 +73,12 @@ impl State {
         let file = self.open_file(Kind::Stream(link))?;
         self.links[link as usize].file = Some(file);
         self.links[link as usize].out = true;
+        if let Some(mut source) = source {
+            if source.port() == 0 {
+                source.set_port(self.links[link as usize].from.port().unwrap_or_default());
+            }
+            self.links[link as usize].from = source.into();
+        }
         self.answer(link, What::Connect, Ok(0));
         if transport == Transport::Tcp {
             self.later(Event::Answer(link));
@@ -365,7 +376,8 @@ impl State {
         match self.file_of(file).1 {
             Kind::Stream(link) => {
                 let place = &self.links[link as usize];
-                (place.to.clone(), place.from.clone())
+                let (here, there) = (place.to.clone(), place.from.clone());
+                if place.out { (there, here) } else { (here, there) }
             }
             Kind::Listener(door) => (self.doors[door as usize].address.clone(), Address::Unnamed),
             Kind::Datagrams(port) => {

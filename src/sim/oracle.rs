@@ -118,8 +118,8 @@ pub(super) struct Ledger {
     moved_then: Option<Moved>,
     /// It was ever paused, held, or may have rested.
     stood: bool,
-    /// It is we who connect, since then, under this tag; until `on_open`.
-    connecting: Option<(u64, u64)>,
+    /// It is we who connect, since then, for so long, under this tag; until `on_open`.
+    connecting: Option<(u64, Duration, u64)>,
     /// It is read from however much is queued.
     full_duplex: bool,
     /// When its timer is due.
@@ -439,7 +439,7 @@ impl Oracle {
             (Some(ledger), Origin::Connected(tag)) => {
                 // Every wait begins here, not when it set out.
                 (ledger.begun, ledger.moved, ledger.taken_at) = (now, now, now);
-                ledger.connecting.take().is_some_and(|(_, wanted)| wanted == tag) && ledger.id == id
+                ledger.connecting.take().map(|of| of.2) == Some(tag) && ledger.id == id
             }
             _ => false,
         };

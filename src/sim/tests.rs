@@ -3,11 +3,13 @@
 use super::schedule::Schedule;
 use super::*;
 use crate::close::{CloseReason, Closed};
+use crate::connect::Connect;
 use crate::context::{Conn, Context};
 use crate::handler::handler_fn;
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::timers::Stamp;
+use std::net::SocketAddr;
 
 mod limits;
 
@@ -236,6 +238,7 @@ impl Handler for Calls {
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
         if let Origin::Connected(tag) = origin {
             self.told.push(format!("connected {tag}"));
+            self.told.push(format!("{} to {}", conn.local_addr()?, conn.peer_addr()?));
             conn.send("hello");
         }
         Ok(())
@@ -277,6 +280,35 @@ fn a_connect_is_answered_swallowed_or_refused() {
             Ok(())
         });
     }
+}
+
+/// A connect's own timeout is acted on in time, and its source is where it comes from, here too.
+#[test]
+fn a_connect_has_its_own_timeout_and_source_in_a_simulation() {
+    check(0..few(50), Profile::calm(), |sim| {
+        let mut reactor = sim.reactor(Calls::default(), Config::default())?;
+        let _server = sim.serve("10.0.0.9:80");
+        sim.black_hole("10.0.0.8:80");
+        let from = |port| SocketAddr::from(([10, 0, 0, 77], port));
+        reactor.connect(Connect::from("10.0.0.9:80").source(from(4000)), 1)?;
+        for (tag, seconds) in [(2, 3), (3, 30)] {
+            let connect = Connect::from("10.0.0.8:80").source(from(0));
+            reactor.connect(connect.timeout(Duration::from_secs(seconds)), tag)?;
+        }
+        let told = |reactor: &Reactor<Calls>, line: &str| {
+            reactor.handler().told.iter().any(|told| told == line)
+        };
+        sim.advance(&mut reactor, Duration::from_millis(2900))?;
+        assert!(told(&reactor, "connected 1") && !told(&reactor, "failed 2: TimedOut"));
+        assert!(told(&reactor, "10.0.0.77:4000 to 10.0.0.9:80"));
+        sim.advance(&mut reactor, Duration::from_secs(1))?;
+        assert!(told(&reactor, "failed 2: TimedOut"));
+        sim.advance(&mut reactor, Duration::from_secs(25))?;
+        assert!(!told(&reactor, "failed 3: TimedOut"));
+        sim.advance(&mut reactor, Duration::from_secs(3))?;
+        assert!(told(&reactor, "failed 3: TimedOut"));
+        Ok(())
+    });
 }
 
 /// Waits for the end of a line, and reads no more when it has come to 64 bytes, for a second.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use wouldblock::{Address, CloseReason, Config, Conn, ConnId, Context, Origin, Reactor};
+use wouldblock::{Address, CloseReason, Config, Conn, ConnId, Connect, Context, Origin, Reactor};
 
 use crate::support::*;
 
@@ -195,6 +195,29 @@ fn a_connect_that_nobody_answers_ends_at_its_deadline() {
     assert_eq!(reactor.stats().connect_errors, 1);
 }
 
+/// Promise 4, Trap 46: a connect has a timeout of its own, longer or shorter than the others' is.
+#[test]
+fn a_connect_with_a_timeout_of_its_own_ends_at_that() {
+    const OWN: Duration = Duration::from_millis(300);
+    let silent = Silent::new();
+    let to = silent.addr;
+    for (common, others) in [(Duration::MAX, 0), (Duration::from_millis(20), 1)] {
+        let script = echo();
+        let record = script.record();
+        let mut reactor = starting(script, Config::default().connect(common), move |cx| {
+            cx.connect(to, 1).unwrap();
+            cx.connect(Connect::from(to).timeout(OWN), 2).unwrap();
+        });
+        let start = Instant::now();
+        let failed = |tag| record.failures().iter().any(|(_, failed, _)| *failed == tag);
+        turn_until(&mut reactor, "it has failed", || failed(2));
+        assert!(start.elapsed() >= OWN, "it gave up after {:?}", start.elapsed());
+        assert_eq!(record.failures().len(), 1 + others);
+        let (_, _, error) = &record.failures()[others];
+        assert_eq!(error.to_string(), format!("cannot connect to {to}: no answer within 300ms"));
+    }
+}
+
 /// Promise 7: what the kernel says at once is the caller's error, with address and code, and no
 /// callback comes besides.
 #[test]
@@ -224,7 +247,7 @@ fn what_fails_at_once_is_an_error_and_no_callback() {
             "its backlog is full: Resource temporarily",
         ),
         (Address::unix("x".repeat(200)), ErrorKind::InvalidInput, None, "path must be"),
-        (Address::Unnamed, ErrorKind::InvalidInput, None, "invalid input"),
+        (Address::Unnamed, ErrorKind::InvalidInput, None, "a server without a name"),
         (
             "255.255.255.255:9".parse().unwrap(),
             ErrorKind::NetworkUnreachable,

@@ -225,12 +225,12 @@ impl Oracle {
             return Some("promise 3: it is gone, and on_close was not told".into());
         };
         let phase = tenant.conn.phase();
-        if let Some((begun, _)) = ledger.connecting {
+        if let Some((begun, timeout, _)) = ledger.connecting {
             let answered = place.stage != Stage::Connecting || place.link.ends[HERE].dead;
             if answered || phase != Phase::Connecting {
                 return Some("promise 1: its connect was answered, and nobody is told".into());
             }
-            let late = is_late(net, begun, limits.connect);
+            let late = is_late(net, begun, timeout);
             return late.then(|| "it connects for longer than allowed".into());
         }
         let queued = queued_at(place, ledger);

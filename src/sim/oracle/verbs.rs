@@ -137,7 +137,13 @@ impl Oracle {
     }
 
     /// The handler connects.
-    pub(in crate::sim) fn connects(&mut self, cx: &Context, id: ConnId, tag: u64) {
+    pub(in crate::sim) fn connects(
+        &mut self,
+        cx: &Context,
+        id: ConnId,
+        tag: u64,
+        timeout: Option<Duration>,
+    ) {
         let link = Self::link_of(cx, id).unwrap_or(0);
         if self.ledgers.len() <= link as usize {
             self.ledgers.resize_with(link as usize + 1, || None);
@@ -147,7 +153,7 @@ impl Oracle {
         }
         let now = self.kernel.now();
         let mut ledger = Ledger::new(id, now);
-        ledger.connecting = Some((now, tag));
+        ledger.connecting = Some((now, timeout.unwrap_or(self.limits.connect), tag));
         self.ledgers[link as usize] = Some(ledger);
         self.live.push(link);
         self.note(link, "connect()", usize::try_from(tag).unwrap_or(0));
@@ -159,7 +165,7 @@ impl Oracle {
         if self.inside {
             self.complain("promise 3: on_connect_failed inside another callback".into());
         }
-        let (now, connect) = (self.kernel.now(), nanos(self.limits.connect));
+        let now = self.kernel.now();
         let leaving = self.shutdown.is_some();
         let Some(link) = self.link_by_id(id) else {
             return self
@@ -171,11 +177,11 @@ impl Oracle {
         self.connects_failed += 1;
         let ledger = self.ledger(link);
         ledger.told = true;
-        let Some((begun, wanted)) = ledger.connecting.take() else {
+        let Some((begun, timeout, wanted)) = ledger.connecting.take() else {
             return self.complain(format!("promise 3: on_connect_failed of #{link} is not due"));
         };
         let is_so = match error.kind() {
-            io::ErrorKind::TimedOut => now >= begun.saturating_add(connect),
+            io::ErrorKind::TimedOut => now >= begun.saturating_add(nanos(timeout)),
             // Ended by us, a limit included.
             io::ErrorKind::ConnectionAborted => {
                 ledger.aborted || leaving || ledger.sent.len() > output_max

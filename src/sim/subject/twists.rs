@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Kind, OUTSIDE, Session, Subject, act};
-use crate::address::Address;
+use super::{Kind, Session, Subject, act};
 use crate::context::{Conn, Context};
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
@@ -57,14 +56,8 @@ impl Subject {
                     // Until there is a peer to pass on to.
                     self.pause(conn.cx(), id);
                 }
-                let to = OUTSIDE[self.rng.size(0, OUTSIDE.len() - 1)];
-                let to: Address = to.parse().expect("an address");
-                let tag = self.rng.below(1000);
-                match conn.cx().connect(to, tag) {
-                    Ok(server) => {
-                        self.oracle.connects(conn.cx(), server, tag);
-                        self.twists.pairs.extend([(id, server), (server, id)]);
-                    }
+                match self.connect_outside(conn.cx()) {
+                    Ok(server) => self.twists.pairs.extend([(id, server), (server, id)]),
                     Err(_) => self.end(conn.cx(), id, true),
                 }
             }

@@ -1,9 +1,11 @@
 //! What the random handler does, of all that is permitted.
 
+use std::io;
 use std::time::Duration;
 
 use super::{OUTSIDE, Session, Subject, act};
 use crate::address::Address;
+use crate::connect::Connect;
 use crate::context::{Conn, Context};
 use crate::id::ConnId;
 use crate::input::Input;
@@ -148,12 +150,27 @@ impl Subject {
             return;
         }
         self.connects -= 1;
-        let to: Address = OUTSIDE[self.rng.size(0, OUTSIDE.len() - 1)].parse().expect("an address");
-        let tag = self.rng.below(1000);
-        if let Ok(id) = cx.connect(to, tag) {
-            self.oracle.connects(cx, id, tag);
+        if let Ok(id) = self.connect_outside(cx) {
             self.ids.push(id);
         }
+    }
+
+    /// Connects to one of the servers outside, some with a timeout of their own, or from an address.
+    pub(super) fn connect_outside(&mut self, cx: &mut Context) -> io::Result<ConnId> {
+        let to: Address = OUTSIDE[self.rng.size(0, OUTSIDE.len() - 1)].parse().expect("an address");
+        let tag = self.rng.below(1000);
+        let is_v4 = to.ip().is_some_and(|ip| ip.is_ipv4());
+        let timeout = tag.is_multiple_of(3).then(|| Duration::from_millis(tag));
+        let mut connect = Connect::from(to);
+        if let Some(timeout) = timeout {
+            connect = connect.timeout(timeout);
+        }
+        if is_v4 && tag.is_multiple_of(5) {
+            connect = connect.source(([10, 8, 0, 1], 0));
+        }
+        let id = cx.connect(connect, tag)?;
+        self.oracle.connects(cx, id, tag, timeout);
+        Ok(id)
     }
 
     /// A closure for later, from the thread itself.
