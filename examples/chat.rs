@@ -8,10 +8,12 @@
 
 use std::io;
 use std::time::Duration;
-use wouldblock::frame::Delimited;
-use wouldblock::{Closed, Conn, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor};
+use wouldblock::frame::Lines;
+use wouldblock::{
+    Closed, Conn, ConnId, ConnMap, Context, Handler, Messages, Origin, Reactor, framed,
+};
 
-const LINES: Delimited<'_> = Delimited::new(b"\n").max(1000); // a longer one ends its connection
+const LINES: Lines = Lines::new().max(1000); // a longer one ends its connection
 
 /// How much one member may have the others be sent in a second: more of it is read later.
 const PACE: usize = 4000;
@@ -50,31 +52,6 @@ impl Handler for Chat {
         Ok(0)
     }
 
-    fn on_data(
-        &mut self,
-        conn: &mut Conn<'_>,
-        told: &mut usize,
-        input: &mut Input<'_>,
-    ) -> io::Result<()> {
-        while *told < PACE
-            && let Some(line) = LINES.next(input)?
-        {
-            if *told == 0 {
-                conn.set_timer(Duration::from_secs(1)); // a second begins
-            }
-            let line = String::from_utf8_lossy(line);
-            let (me, line) = (conn.id(), line.trim());
-            *told += match self.names.get(me) {
-                Some(name) => self.tell(conn.cx(), me, &format!("{name}: {line}")),
-                None => self.enter(conn, line),
-            };
-        }
-        if *told >= PACE {
-            conn.pause(); // what it says next stays in the kernel, and in the end on its own machine
-        }
-        Ok(())
-    }
-
     fn on_timer(&mut self, conn: &mut Conn<'_>, told: &mut usize) -> io::Result<()> {
         *told = 0;
         conn.resume();
@@ -85,6 +62,24 @@ impl Handler for Chat {
         if let Some(name) = self.names.remove(id) {
             self.tell(cx, id, &format!("* {name} has left"));
         }
+    }
+}
+
+impl Messages<Lines> for Chat {
+    fn on_message(&mut self, conn: &mut Conn<'_>, told: &mut usize, line: &[u8]) -> io::Result<()> {
+        if *told == 0 {
+            conn.set_timer(Duration::from_secs(1)); // a second begins
+        }
+        let line = String::from_utf8_lossy(line);
+        let (me, line) = (conn.id(), line.trim());
+        *told += match self.names.get(me) {
+            Some(name) => self.tell(conn.cx(), me, &format!("{name}: {line}")),
+            None => self.enter(conn, line),
+        };
+        if *told >= PACE {
+            conn.pause(); // what it says next stays in the kernel, and in the end on its own machine
+        }
+        Ok(())
     }
 }
 
@@ -119,7 +114,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
-    let mut reactor = Reactor::new(Chat::default())?;
+    let mut reactor = Reactor::new(framed(LINES, Chat::default()))?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 

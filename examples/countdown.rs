@@ -15,7 +15,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use wouldblock::{Config, Conn, Context, Handler, Input, Origin, Reactor, Tick, TimerId};
+use wouldblock::frame::Lines;
+use wouldblock::{Conn, Context, Handler, Messages, Origin, Reactor, Tick, TimerId, framed};
 
 /// Counts down for each client: send a number and see. `stop` stops it, `quit` ends.
 #[derive(clap::Parser)]
@@ -82,39 +83,6 @@ impl Handler for Countdown {
         Ok(Counter { left: None, next: Duration::ZERO, has_spoken: false })
     }
 
-    fn on_data(
-        &mut self,
-        conn: &mut Conn<'_>,
-        counter: &mut Counter,
-        input: &mut Input<'_>,
-    ) -> io::Result<()> {
-        while let Some(line) = input.line() {
-            match line {
-                b"stop" => {
-                    let was_counting = conn.cancel_timer() && counter.left.take().is_some();
-                    conn.send(if was_counting { "stopped\n" } else { "nothing to stop\n" });
-                }
-                b"quit" => {
-                    conn.close();
-                    return Ok(());
-                }
-                _ => match std::str::from_utf8(line).ok().and_then(|line| line.trim().parse().ok())
-                {
-                    Some(from) => {
-                        counter.has_spoken = true;
-                        counter.left = Some(from);
-                        counter.next = conn.cx().now();
-                        conn.send(format!("{from}\n"));
-                        // Whatever was set before is replaced.
-                        self.next_step(conn, counter);
-                    }
-                    None => conn.send("a number, stop or quit\n"),
-                },
-            }
-        }
-        Ok(())
-    }
-
     fn on_timer(&mut self, conn: &mut Conn<'_>, counter: &mut Counter) -> io::Result<()> {
         match counter.left {
             // 0 was said, or nothing ever.
@@ -155,6 +123,35 @@ impl Handler for Countdown {
     }
 }
 
+impl Messages<Lines> for Countdown {
+    fn on_message(
+        &mut self,
+        conn: &mut Conn<'_>,
+        counter: &mut Counter,
+        line: &[u8],
+    ) -> io::Result<()> {
+        match line {
+            b"stop" => {
+                let was_counting = conn.cancel_timer() && counter.left.take().is_some();
+                conn.send(if was_counting { "stopped\n" } else { "nothing to stop\n" });
+            }
+            b"quit" => conn.close(),
+            _ => match str::from_utf8(line).ok().and_then(|line| line.trim().parse().ok()) {
+                Some(from) => {
+                    counter.has_spoken = true;
+                    counter.left = Some(from);
+                    counter.next = conn.cx().now();
+                    conn.send(format!("{from}\n"));
+                    // Whatever was set before is replaced.
+                    self.next_step(conn, counter);
+                }
+                None => conn.send("a number, stop or quit\n"),
+            },
+        }
+        Ok(())
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = match common::arguments::<Arguments>() {
         Ok(arguments) => arguments,
@@ -178,8 +175,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         clock: None,
     };
     // A line is a number or a word.
-    let config = Config::default().input_max(1024);
-    let mut reactor = Reactor::with_config(countdown, config)?;
+    let mut reactor = Reactor::new(framed(Lines::new().max(100), countdown))?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
     let listener = reactor.listen(&arguments.listen)?;

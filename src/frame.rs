@@ -19,55 +19,31 @@
 //!
 //! # Examples
 //!
-//! A server that answers each message with the same bytes, in a message:
+//! A loop over messages, in a handler that is called with bytes. [`framed`](crate::framed) has the same
+//! server without the loop and without the look at what the peer's end cut off:
 //!
-//! ```no_run
+//! ```
 //! use std::io;
 //! use wouldblock::frame::LengthPrefixed;
-//! use wouldblock::{Conn, Handler, Input, Origin, Reactor};
+//! use wouldblock::{Conn, Input};
 //!
 //! /// Four bytes of length, the most significant first, then that many bytes.
 //! const FRAMES: LengthPrefixed = LengthPrefixed::new(4).max(64 << 10);
 //!
-//! struct Echo;
-//!
-//! impl Handler for Echo {
-//!     type Session = ();
-//!
-//!     fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
-//!         Ok(())
+//! /// Answers each message with the same bytes, in a message.
+//! fn on_data(conn: &mut Conn<'_>, input: &mut Input<'_>) -> io::Result<()> {
+//!     while let Some(message) = FRAMES.next(input)? {
+//!         FRAMES.encode(message, conn)?;
 //!     }
-//!
-//!     fn on_data(
-//!         &mut self,
-//!         conn: &mut Conn<'_>,
-//!         _session: &mut (),
-//!         input: &mut Input<'_>,
-//!     ) -> io::Result<()> {
-//!         while let Some(message) = FRAMES.next(input)? {
-//!             FRAMES.encode(message, conn)?;
-//!         }
-//!         Ok(()) // what is left is a message that is not complete: it is offered again
-//!     }
-//!
-//!     fn on_eof(
-//!         &mut self,
-//!         conn: &mut Conn<'_>,
-//!         _session: &mut (),
-//!         rest: &mut Input<'_>,
-//!     ) -> io::Result<()> {
-//!         if !rest.is_empty() {
-//!             return Err(io::ErrorKind::UnexpectedEof.into()); // the peer ended within a message
-//!         }
-//!         conn.close();
-//!         Ok(())
-//!     }
+//!     Ok(()) // what is left is a message that is not complete: it is offered again
 //! }
 //!
-//! fn main() -> io::Result<()> {
-//!     let mut reactor = Reactor::new(Echo)?;
-//!     reactor.listen("127.0.0.1:6666")?;
-//!     reactor.run()
+//! fn on_eof(conn: &mut Conn<'_>, rest: &mut Input<'_>) -> io::Result<()> {
+//!     if !rest.is_empty() {
+//!         return Err(io::ErrorKind::UnexpectedEof.into()); // the peer ended within a message
+//!     }
+//!     conn.close();
+//!     Ok(())
 //! }
 //! ```
 //!

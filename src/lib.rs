@@ -82,8 +82,13 @@
 //!
 //! A handler may consume one message a call or all of them: it is called again as long as it makes
 //! progress. After [`Input::take`] or [`Input::line`] answered `None`, or [`Input::wait_for`], the
-//! next call comes only when there is more. [`frame`] has decoders for messages that end with a
-//! delimiter or begin with their length.
+//! next call comes only when there is more.
+//!
+//! # Messages
+//!
+//! A protocol of messages needs no such loop: [`framed`] puts a decoder of [`frame`] (lines, delimiters,
+//! lengths) or of your own before the handler, whose callback is one message, whole, however its bytes
+//! came ([`Messages::on_message`]); one that is too long, cut off or none has a callback of its own.
 //!
 //! # Bytes out
 //!
