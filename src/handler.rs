@@ -398,6 +398,10 @@ impl<H: Handler> Handle<H> {
     /// Has `closure` called for a connection, with its session, as any callback of it; its error
     /// closes the connection, once what was sent is flushed. See [above](#posted-closures).
     ///
+    /// From a callback it reaches the session of *another* connection, which no callback is lent: the
+    /// closure runs when the callback has returned, in this turn or the next. The guide
+    /// [does so](crate::guide::first_protocol#the-session-of-another).
+    ///
     /// If the connection is gone when its turn comes, closing, or not open yet, the closure is
     /// dropped, and counted in [`Stats::posts_missed`](crate::Stats::posts_missed). A connection
     /// that waits for an answer of yours should be [held](Conn::hold), or a shutdown may close it

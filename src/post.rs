@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 #[cfg(not(all(test, wouldblock_loom)))]
 use std::sync::{
@@ -74,6 +75,18 @@ impl<F> fmt::Display for PostError<F> {
 }
 
 impl<F> Error for PostError<F> {}
+
+/// For `?` in a callback: the closure is dropped, and what is left says why. `QuotaExceeded` where too many
+/// wait, `BrokenPipe` where the reactor has ended.
+impl<F> From<PostError<F>> for io::Error {
+    fn from(error: PostError<F>) -> io::Error {
+        let kind = match error {
+            PostError::Full(_) => io::ErrorKind::QuotaExceeded,
+            PostError::Ended(_) => io::ErrorKind::BrokenPipe,
+        };
+        io::Error::new(kind, error.to_string())
+    }
+}
 
 /// What other threads posted, in the order in which they did.
 pub(crate) struct Posts<T> {
@@ -215,6 +228,18 @@ mod tests {
         posts.end();
         assert!(!posts.is_waiting());
         assert_eq!(posts.take(), None);
+    }
+
+    /// Promise 7: `?` in a callback tells why a closure was not taken.
+    #[test]
+    fn a_refused_post_is_an_error_of_io_that_says_why() {
+        let (posts, _) = counted(0);
+        let refuse = || -> io::Result<()> { Ok(posts.post(1, |n| n)?) };
+        let full = refuse().unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::QuotaExceeded);
+        assert_eq!(full.to_string(), "too many posted closures wait already");
+        posts.end();
+        assert_eq!(refuse().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     /// What is dropped at the end may post: no deadlock.

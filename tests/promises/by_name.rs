@@ -1,9 +1,10 @@
 //! Promises 2 and 3: a connection that is reached by its name, in a callback of its own, of another,
 //! and of none. What each verb does is shown where its promise is.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::thread;
 
-use wouldblock::{CloseReason, Config};
+use wouldblock::{CloseReason, Config, Conn, ConnId, Handle, Handler, Input, Origin, Reactor};
 
 use crate::support::*;
 
@@ -89,4 +90,66 @@ fn a_name_leads_to_one_that_closes_until_it_is_over() {
     assert!(closed.unsent > MIB as u64 && !closed.clean, "{closed:?}");
     drop((deaf, probe));
     server.end();
+}
+
+/// Three lives each; a byte of the first costs the last who came one of them.
+struct Game {
+    handle: Handle<Game>,
+    ids: Vec<ConnId>,
+    is_called: bool,
+}
+
+impl Handler for Game {
+    type Session = u32;
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<u32> {
+        self.ids.push(conn.id());
+        conn.send("welcome");
+        Ok(3)
+    }
+
+    fn on_data(
+        &mut self,
+        _conn: &mut Conn<'_>,
+        lives: &mut u32,
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        assert_eq!(*lives, 3, "its own are another's");
+        self.is_called = true;
+        for _ in input.take_all() {
+            self.handle.post_to(*self.ids.last().unwrap(), |game, conn, lives| {
+                assert!(!game.is_called, "inside another callback");
+                assert_eq!(Some(&conn.id()), game.ids.last());
+                *lives -= 1;
+                conn.send([b'0' + *lives as u8]);
+                if *lives == 0 { Err(io::Error::other("dead")) } else { Ok(()) }
+            })?;
+        }
+        self.is_called = false;
+        Ok(())
+    }
+}
+
+/// Promise 3: a callback reaches the session of another connection by a post, which runs after it, and
+/// as a callback of that one: its error closes that one. What is posted to it after that is dropped.
+#[test]
+fn a_callback_reaches_the_session_of_another_by_a_post() {
+    let make = |handle| Game { handle, ids: Vec::new(), is_called: false };
+    let mut reactor = Reactor::build(Config::default(), make).unwrap();
+    let listener = reactor.listen("127.0.0.1:0").unwrap();
+    let addr = reactor.listener_addr(listener).unwrap().socket_addr().unwrap();
+    let handle = reactor.handle();
+    let server = thread::spawn(move || reactor.run().map(|()| reactor.stats().clone()));
+    let mut one = connect(addr);
+    assert_eq!(read_n(&mut one, 7), b"welcome");
+    let mut other = connect(addr);
+    assert_eq!(read_n(&mut other, 7), b"welcome");
+    one.write_all(b"!").unwrap();
+    assert_eq!(read_n(&mut other, 1), b"2");
+    one.write_all(b"!!!!").unwrap();
+    assert_eq!(read_to_end(&mut other), b"10");
+    drop((one, other));
+    handle.shutdown();
+    let stats = server.join().unwrap().unwrap();
+    assert_eq!((stats.posts, stats.posts_missed, stats.closed.handler), (3, 2, 1));
 }
