@@ -56,15 +56,8 @@ struct Client {
 }
 
 impl Client {
-    /// Connects to the first address from `nth` on that does not fail at once.
-    fn connect(&mut self, cx: &mut Context, nth: usize, mut why: Option<io::Error>) {
-        for (nth, address) in self.to.iter().enumerate().skip(nth) {
-            match cx.connect(address.clone(), nth as u64) {
-                Ok(_) => return,
-                Err(error) => why = Some(error),
-            }
-        }
-        self.failure = why;
+    fn fail(&mut self, cx: &mut Context, error: io::Error) {
+        self.failure = Some(error);
         cx.shutdown_now();
     }
 
@@ -77,7 +70,9 @@ impl Handler for Client {
     type Session = ();
 
     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
-        self.connect(cx, 0, None);
+        if let Err(error) = cx.connect(&self.to, 0) {
+            self.fail(cx, error);
+        }
         Ok(())
     }
 
@@ -124,9 +119,8 @@ impl Handler for Client {
         Ok(())
     }
 
-    fn on_connect_failed(&mut self, cx: &mut Context, _id: ConnId, nth: u64, error: io::Error) {
-        let next = usize::try_from(nth).unwrap_or(usize::MAX).saturating_add(1);
-        self.connect(cx, next, Some(error));
+    fn on_connect_failed(&mut self, cx: &mut Context, _id: ConnId, _tag: u64, error: io::Error) {
+        self.fail(cx, error);
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, _session: (), closed: Closed) {
@@ -163,7 +157,7 @@ fn main() -> ExitCode {
 }
 
 fn converse(arguments: &Arguments) -> io::Result<()> {
-    let to = common::resolve(&arguments.to)?;
+    let to = Address::resolve(&arguments.to)?;
     let (ours, theirs) = UnixStream::pair()?;
     let client = Client { to, pair: Some(ours), here: None, there: None, failure: None };
     let config = Config::default().connect(arguments.connect_timeout);

@@ -17,23 +17,6 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    /// Connects for a client, to the first address from number `nth` on that lets us begin.
-    fn connect(&mut self, cx: &mut Context, client: ConnId, nth: u64) {
-        for (nth, to) in (0..).zip(&self.to).filter(|(n, _)| *n >= nth) {
-            match cx.connect(to.clone(), nth) {
-                Ok(server) => {
-                    self.pairs.insert(server, client);
-                    self.pairs.insert(client, server);
-                    return;
-                }
-                Err(error) => complain(&error),
-            }
-        }
-        if let Some(mut client) = cx.conn(client) {
-            client.abort(); // none is left: a reset says "nobody is here"
-        }
-    }
-
     /// The connection that this one is coupled with, if it is still there.
     fn other<'a>(&self, conn: &'a mut Conn<'_>) -> Option<Conn<'a>> {
         let other = *self.pairs.get(conn.id())?;
@@ -64,16 +47,24 @@ impl Handler for Forwarder {
             return Ok(Side::Server);
         }
         conn.pause();
-        self.connect(conn.cx(), me, 0);
+        match conn.cx().connect(&self.to, 0) {
+            Ok(server) => {
+                self.pairs.insert(server, me);
+                self.pairs.insert(me, server);
+            }
+            Err(error) => {
+                complain(&error);
+                conn.abort(); // a reset says "nobody is here"
+            }
+        }
         Ok(Side::Client)
     }
 
-    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, nth: u64, error: io::Error) {
+    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, _tag: u64, error: io::Error) {
         complain(&error); // "cannot connect to 127.0.0.1:6666: Connection refused …"
-        if let Some(client) = self.pairs.remove(id)
-            && cx.conn(client).is_some_and(|client| client.is_open())
-        {
-            self.connect(cx, client, nth + 1);
+        let client = self.pairs.remove(id);
+        if let Some(mut client) = client.and_then(|client| cx.conn(client)) {
+            client.abort();
         }
     }
 
@@ -160,7 +151,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     // Nobody is served yet, so this may block.
     let mut to = Vec::new();
     for address in &arguments.to {
-        to.extend(common::resolve(address)?);
+        to.extend(Address::resolve(address)?);
     }
     let mut reactor = Reactor::new(Forwarder { to, pairs: ConnMap::new() })?;
     let (first, again) = (reactor.handle(), reactor.handle());

@@ -92,35 +92,28 @@ impl Side {
 }
 
 impl Proxy {
-    /// Connects to the first of the server's addresses from `nth` on that does not fail at once.
-    fn connect(
-        &mut self,
-        cx: &mut Context,
-        pair: Rc<Pair>,
-        nth: usize,
-        mut why: Option<io::Error>,
-    ) {
-        for (nth, address) in self.to.iter().enumerate().skip(nth) {
-            match cx.connect(address.clone(), nth as u64) {
-                Ok(server) => {
-                    pair.server.set(Some(server));
-                    self.connecting.insert(server, pair);
-                    return;
-                }
-                // Our own limit: the next who leaves makes room.
-                Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
-                    return self.waiting.push_back(pair);
-                }
-                Err(error) => why = Some(error),
+    /// Connects to the first of the server's addresses that answers.
+    fn connect(&mut self, cx: &mut Context, pair: Rc<Pair>) {
+        match cx.connect(&self.to, 0) {
+            Ok(server) => {
+                pair.server.set(Some(server));
+                self.connecting.insert(server, pair);
             }
+            // Our own limit: the next who leaves makes room.
+            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                self.waiting.push_back(pair);
+            }
+            Err(error) => refuse(cx, &pair, &error),
         }
-        if let Some(why) = why {
-            log::warn!("{}: refused: {why}", pair.name);
-        }
-        // A reset: "there is nothing here", where an end would say "that was all".
-        if let Some(mut client) = cx.conn(pair.client) {
-            client.abort();
-        }
+    }
+}
+
+/// There is no server for a client.
+fn refuse(cx: &mut Context, pair: &Pair, why: &io::Error) {
+    log::warn!("{}: refused: {why}", pair.name);
+    // A reset: "there is nothing here", where an end would say "that was all".
+    if let Some(mut client) = cx.conn(pair.client) {
+        client.abort();
     }
 }
 
@@ -142,7 +135,7 @@ impl Handler for Proxy {
             // It may speak when there is somebody to listen. (We could send to a server that is
             // not there yet, but then there would be no trying another address.)
             conn.pause();
-            self.connect(conn.cx(), Rc::clone(&pair), 0, None);
+            self.connect(conn.cx(), Rc::clone(&pair));
             return Ok(Side::Client(pair));
         }
         let pair = self.connecting.remove(&conn.id());
@@ -191,13 +184,12 @@ impl Handler for Proxy {
         Ok(())
     }
 
-    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, nth: u64, error: io::Error) {
+    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, _tag: u64, error: io::Error) {
         // Not if its client has gone, and so ended the connect.
         if let Some(pair) = self.connecting.remove(&id)
             && cx.conn(pair.client).is_some_and(|client| client.is_open())
         {
-            let next = usize::try_from(nth).unwrap_or(usize::MAX).saturating_add(1);
-            self.connect(cx, pair, next, Some(error));
+            refuse(cx, &pair, &error);
         }
         self.let_one_in(cx);
     }
@@ -240,7 +232,7 @@ impl Proxy {
     fn let_one_in(&mut self, cx: &mut Context) {
         while let Some(pair) = self.waiting.pop_front() {
             if cx.conn(pair.client).is_some_and(|client| client.is_open()) {
-                return self.connect(cx, pair, 0, None);
+                return self.connect(cx, pair);
             }
         }
     }
@@ -264,7 +256,7 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::raise_descriptor_limit();
     // Nobody is served yet, so this may block.
-    let to = common::resolve(&arguments.to)?;
+    let to = Address::resolve(&arguments.to)?;
 
     let mut config = Config::default().connect(arguments.connect_timeout);
     if let Some(clients) = arguments.max_connections {

@@ -64,6 +64,42 @@ impl Address {
         Address::Abstract(name.as_ref().into())
     }
 
+    /// All addresses of a name: `"host:port"`, or what an address is read from. Blocks, for seconds if a
+    /// name server is down: for `main`, before the reactor runs. In a callback,
+    /// [`Handle::resolve`](crate::Handle::resolve) does it on a thread.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the name, which the error names; `NotFound` if it has no address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::{Address, Reactor, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+    /// // A server on all addresses of a name, where `listen("localhost:0")` takes the first that binds.
+    /// for address in Address::resolve("localhost:0")? {
+    ///     reactor.listen(address)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resolve(name: &str) -> io::Result<Vec<Address>> {
+        if let Ok(address) = name.parse() {
+            return Ok(vec![address]);
+        }
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot resolve {name}: {error}"))
+        };
+        let found: Vec<_> = name.to_socket_addrs().map_err(named)?.map(Address::from).collect();
+        if found.is_empty() {
+            return Err(named(io::Error::new(io::ErrorKind::NotFound, "it has no address")));
+        }
+        Ok(found)
+    }
+
     /// The IP address, without the port. `None` for a Unix socket.
     ///
     /// # Examples
@@ -312,6 +348,15 @@ mod tests {
         assert_eq!(found, [addr]);
         let error = Address::Unnamed.to_socket_addrs().unwrap_err();
         assert_eq!(error.to_string(), "unix:(unnamed) is no IP address");
+    }
+
+    #[test]
+    fn an_address_resolves_to_itself_and_an_error_names_the_name() {
+        for text in ["127.0.0.1:80", "unix:/run/x", "unix:@x"] {
+            assert_eq!(Address::resolve(text).unwrap(), [text.parse().unwrap()]);
+        }
+        let error = Address::resolve("no port").unwrap_err().to_string();
+        assert!(error.starts_with("cannot resolve no port: "), "{error}");
     }
 
     /// Promise 7: a person reads where and why, a program finds the code.

@@ -18,9 +18,17 @@ use crate::socket::{self, Family, Kind, name, take_in};
 
 /// Where and how to connect, for [`Context::connect`](crate::Context::connect).
 ///
-/// Where: `"IP:PORT"`, `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a [`SocketAddr`], or an
-/// [`Address`]. Text is read as an [`Address`] is: a host's name is an error of kind `InvalidInput`, since
-/// to look it up blocks.
+/// Where: `"IP:PORT"`, `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a [`SocketAddr`], an
+/// [`Address`], or several. Text is read as an [`Address`] is: a host's name is an error of kind
+/// `InvalidInput`, since to look it up blocks. [`Handle::resolve`](crate::Handle::resolve) does that
+/// on a thread, and [`Address::resolve`] where blocking does no harm.
+///
+/// Several addresses, such as all those of a name, are tried in their order, each for the
+/// [timeout](Self::timeout), until one answers: it is one connect, with one id and one answer, what was
+/// sent to it meanwhile goes to the one that answered, and if none does the last error is told; the
+/// others are in the log (level info).
+/// [`Conn::peer_addr`](crate::Conn::peer_addr) tells which address it is. The next is tried on another
+/// socket, so what was set by way of [`Conn::fd`](crate::Conn::fd) before holds for the first only.
 ///
 /// TCP sockets made here have `TCP_NODELAY` and keepalive. An option that a target cannot have is an
 /// error of kind `InvalidInput` that names it. In the simulator the [timeout](Self::timeout) and the
@@ -54,7 +62,8 @@ pub struct Connect {
 enum Target {
     /// Text, which may be no address.
     Text(String),
-    At(Address),
+    /// To be tried in this order.
+    Any(Vec<Address>),
 }
 
 /// How to connect.
@@ -68,7 +77,8 @@ pub(crate) struct Options {
 }
 
 impl Connect {
-    /// How long the connect may take before it has failed, with `TimedOut`. Default:
+    /// How long the connect may take before it has failed, with `TimedOut`; to several addresses, to
+    /// each of them. Default:
     /// [`Config::connect`](crate::Config::connect).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -93,26 +103,34 @@ impl Connect {
     /// non-blocking and close-on-exec, and `SO_LINGER` is cleared. A stream that is connected already is
     /// for [`adopt`](crate::Context::adopt).
     ///
-    /// Refused if it is no stream socket of the target's family, or connected; it is closed then.
+    /// Refused if it is no stream socket of the target's family, or connected, or if there are several
+    /// addresses; it is closed then.
     #[must_use]
     pub fn socket(mut self, socket: impl Into<OwnedFd>) -> Self {
         self.options.own = Some(socket.into());
         self
     }
 
-    /// The address, and how to connect to it.
+    /// The addresses, one at least, and how to connect to them.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for text that is no address.
-    pub(crate) fn resolve(self) -> io::Result<(Address, Options)> {
-        let address = match self.target {
-            Target::At(address) => address,
-            Target::Text(text) => text.parse().map_err(|error: io::Error| {
+    /// `InvalidInput` for text that is no address, for no address, and for one socket that is to be
+    /// connected to several.
+    pub(crate) fn into_parts(self) -> io::Result<(Vec<Address>, Options)> {
+        let addresses = match self.target {
+            Target::Any(addresses) => addresses,
+            Target::Text(text) => vec![text.parse().map_err(|error: io::Error| {
                 io::Error::new(error.kind(), format!("cannot connect to {error}"))
-            })?,
+            })?],
         };
-        Ok((address, self.options))
+        match addresses.len() {
+            0 => Err(invalid("cannot connect: there is no address")),
+            n if n > 1 && self.options.has_own() => {
+                Err(invalid("cannot connect: a socket of its own is for one address"))
+            }
+            _ => Ok((addresses, self.options)),
+        }
     }
 }
 
@@ -229,18 +247,36 @@ impl From<&String> for Connect {
 
 impl From<SocketAddr> for Connect {
     fn from(addr: SocketAddr) -> Self {
-        Target::At(addr.into()).into()
+        Target::Any(vec![addr.into()]).into()
     }
 }
 
 impl From<Address> for Connect {
     fn from(address: Address) -> Self {
-        Target::At(address).into()
+        Target::Any(vec![address]).into()
     }
 }
 
 impl From<&Address> for Connect {
     fn from(address: &Address) -> Self {
-        Target::At(address.clone()).into()
+        Target::Any(vec![address.clone()]).into()
+    }
+}
+
+impl From<Vec<Address>> for Connect {
+    fn from(addresses: Vec<Address>) -> Self {
+        Target::Any(addresses).into()
+    }
+}
+
+impl From<&Vec<Address>> for Connect {
+    fn from(addresses: &Vec<Address>) -> Self {
+        Target::Any(addresses.clone()).into()
+    }
+}
+
+impl From<&[Address]> for Connect {
+    fn from(addresses: &[Address]) -> Self {
+        Target::Any(addresses.to_vec()).into()
     }
 }

@@ -34,6 +34,7 @@ use crate::socket::Socket;
 use crate::stats::Stats;
 use crate::ticks::Ticks;
 use crate::timers::{Deadlines, Stamp};
+use connect::Attempt;
 
 pub(crate) use datagram::Received;
 
@@ -111,8 +112,8 @@ pub(crate) struct Core {
     ended: VecDeque<ConnId>,
     /// Those whose `on_open` is due.
     pub(crate) opening: VecDeque<(ConnId, Origin)>,
-    /// The tags of connects that are under way.
-    pub(crate) connecting: HashMap<ConnId, u64>,
+    /// The connects that are under way.
+    pub(crate) connecting: HashMap<ConnId, Attempt>,
     pub(crate) deadlines: Deadlines,
     /// Sends of the callback that runs, not yet written or queued.
     pub(crate) cork: Cork,

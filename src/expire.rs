@@ -148,7 +148,11 @@ impl Core {
             let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
                 return false;
             };
-            conn.expire(due_by, now, limits);
+            if let Some(error) = conn.has_no_answer(due_by) {
+                self.fail_connect(id, error);
+            } else {
+                conn.expire(due_by, now, limits);
+            }
             self.arm(id);
             self.settle(id);
         }

@@ -7,7 +7,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use crate::address::Address;
 use crate::close::Closed;
 use crate::context::{Conn, Context};
 use crate::datagram::Datagram;
@@ -15,7 +18,11 @@ use crate::driver::Wake;
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::post::{PostError, Posts};
+use crate::resolve;
 use crate::ticks::Tick;
+
+/// How long a thread waits that has something to post where too much is posted already.
+const FULL: Duration = Duration::from_millis(10);
 
 /// The callbacks of a server.
 ///
@@ -393,6 +400,66 @@ impl<H: Handler> Handle<H> {
     {
         let posted = self.orders.posts.post(Box::new(closure), |closure| Post::Any(closure));
         posted.map_err(|refused| refused.map(|closure| *closure))
+    }
+
+    /// Looks a name up on a thread, and has `then` called with all its addresses, or the error, as a
+    /// [posted](#posted-closures) closure is: with the handler, soon, on the reactor's thread.
+    ///
+    /// `name`: `"host:port"`, or what an [`Address`] is read from, which is its own answer.
+    /// [`Context::connect`] takes all the addresses, and tries one after the other.
+    ///
+    /// The threads are for all reactors of the process: 8 at most, which end when nothing is left to
+    /// look up. A look-up takes as long as the system's (getaddrinfo(3)), seconds if a name server is
+    /// down, and cannot be cut short: `then` finds out whether anybody still waits for it. If the reactor
+    /// ends before, `then` is dropped. While [`posts_queued`](crate::Config::posts_queued) wait, the
+    /// thread waits too. In the simulator a name is looked up all the same, and no seed says when its
+    /// answer comes: give addresses there.
+    ///
+    /// # Errors
+    ///
+    /// And `then` is dropped: `QuotaExceeded` if 1024 names wait already; a [`PostError`] if `name` is an
+    /// address and the post is refused; what the system says if no thread can be had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::{Reactor, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let name = format!("localhost:{}", server.local_addr()?.port());
+    /// let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+    /// // `name` is "localhost:6666", say.
+    /// reactor.handle().resolve(name, |_handler, cx, found| {
+    ///     match found.and_then(|addresses| cx.connect(addresses, 0)) {
+    ///         Ok(_id) => {} // `on_open`, or `on_connect_failed`
+    ///         Err(error) => log::warn!("{error}"),
+    ///     }
+    ///     # cx.shutdown_now();
+    /// })?;
+    /// reactor.run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resolve<F>(&self, name: impl Into<String>, then: F) -> io::Result<()>
+    where
+        F: FnOnce(&mut H, &mut Context, io::Result<Vec<Address>>) + Send + 'static,
+        H: 'static,
+    {
+        let (name, handle) = (name.into(), self.clone());
+        if let Ok(address) = name.parse::<Address>() {
+            self.post(move |handler, cx| then(handler, cx, Ok(vec![address])))?;
+            return Ok(());
+        }
+        resolve::aside(Box::new(move || {
+            let found = Address::resolve(&name);
+            let mut post = handle.post(move |handler, cx| then(handler, cx, found));
+            while let Err(PostError::Full(closure)) = post {
+                // Not the reactor's thread.
+                thread::sleep(FULL);
+                post = handle.post(closure);
+            }
+        }))
     }
 
     /// Has `closure` called for a connection, with its session, as any callback of it; its error

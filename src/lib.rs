@@ -232,6 +232,7 @@ mod post;
 mod reactor;
 mod readiness;
 mod report;
+mod resolve;
 mod send;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -38,7 +38,8 @@ const BACKLOG_UNKNOWN: usize = 65_536;
 /// [`std::os::unix::net::UnixListener`]. What begins with `unix:` is read as an [`Address`] is.
 ///
 /// A name may resolve to several addresses; the first that binds is taken, as `std` does
-/// ([`Reactor::listener_addr`](crate::Reactor::listener_addr) says which). Resolving blocks. Port 0 asks
+/// ([`Reactor::listener_addr`](crate::Reactor::listener_addr) says which); to listen on all of them, listen
+/// on each that [`Address::resolve`] finds. Resolving blocks. Port 0 asks
 /// the kernel for a free port. TCP sockets made here have `SO_REUSEADDR`, so that a restarted
 /// server gets its port at once.
 ///

@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 16] = [
     &["attempt", "address", "id", "readiness", "flags", "config", "close"],
     &["kernel"],
-    &["socket", "input", "output", "slots", "timers", "stats", "report", "post", "crowd"],
+    &[
+        "socket", "input", "output", "slots", "timers", "stats", "report", "post", "crowd",
+        "resolve",
+    ],
     &["options"],
     &["listen", "heap"],
     &["ticks", "bind", "connect"],

@@ -7,7 +7,6 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::net::ToSocketAddrs as _;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +14,6 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use wouldblock::Address;
 
 /// The end of every `--help`.
 pub(crate) const MANNERS: &str = "\
@@ -63,21 +61,6 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         Ok(seconds) if (0.001..=YEAR).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!("expected seconds between 0.001 and {YEAR}")),
     }
-}
-
-/// All addresses of a `stream_address`, at least one. Looking up a name blocks: for the time before
-/// anybody is served.
-pub(crate) fn resolve(text: &str) -> io::Result<Vec<Address>> {
-    if text.starts_with("unix:") {
-        return Ok(vec![text.parse()?]);
-    }
-    let context =
-        |error: io::Error| io::Error::new(error.kind(), format!("cannot resolve {text}: {error}"));
-    let found: Vec<_> = text.to_socket_addrs().map_err(context)?.map(Address::from).collect();
-    if found.is_empty() {
-        return Err(context(io::ErrorKind::NotFound.into()));
-    }
-    Ok(found)
 }
 
 /// Raises our soft descriptor limit to the hard one (getrlimit(2)): a connection is a descriptor,

@@ -10,6 +10,7 @@ use super::{Connection, Phase};
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::flags::Flags;
+use crate::readiness::Readiness;
 use crate::timers::Stamp;
 
 /// What only the kernel knows, when a deadline has come.
@@ -23,6 +24,22 @@ pub(crate) enum Doubt {
 }
 
 impl Connection {
+    /// Why the connect has failed, if its deadline has come.
+    pub(crate) fn has_no_answer(&self, due_by: Stamp) -> Option<io::Error> {
+        if self.phase != Phase::Connecting || self.closing > due_by {
+            return None;
+        }
+        let what = format!("no answer within {:?}", self.heard.until(self.closing));
+        Some(io::Error::new(io::ErrorKind::TimedOut, what))
+    }
+
+    /// The connect goes on to another address, which has until then.
+    pub(crate) fn handle_next_address(&mut self, now: Stamp, until: Stamp) {
+        self.heard = now;
+        self.closing = until;
+        self.readiness = Readiness::EMPTY;
+    }
+
     /// Acts on the deadlines that have come by `due_by`. What begins with that is counted from `now`:
     /// callbacks may lie between the two.
     pub(crate) fn expire(&mut self, due_by: Stamp, now: Stamp, limits: &Limits) {
@@ -30,10 +47,6 @@ impl Connection {
             return;
         }
         match self.phase {
-            Phase::Connecting => {
-                let what = format!("no answer within {:?}", self.heard.until(self.closing));
-                self.fail(io::Error::new(io::ErrorKind::TimedOut, what));
-            }
             Phase::Open if self.stalls_at(limits) <= due_by => self.cut(CloseReason::WriteStall),
             Phase::Open if self.idles_at(limits) <= due_by => {
                 self.flags.set(Flags::CUT);
@@ -48,8 +61,8 @@ impl Connection {
             Phase::Draining if self.is_leaving() && self.closing > due_by => {}
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
-            // Or a timer: not ours to act on.
-            Phase::Open | Phase::Closed => {}
+            // Or a timer: not ours to act on. Whether a connect is over, its other addresses decide.
+            Phase::Open | Phase::Connecting | Phase::Closed => {}
         }
     }
 

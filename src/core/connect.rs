@@ -2,53 +2,54 @@
 //!
 //! A connect waits for nobody. What fails at once is the caller's error; otherwise there is a
 //! connection in phase `Connecting`, which takes sends, and whose socket is asked at each event
-//! whether it has come through (trap 44: that it is writable says nothing). Failure, deadline and
-//! `abort` end it on the way that every connection ends. The handler is not called: `reactor.rs`
+//! whether it has come through (trap 44: that it is writable says nothing). Failure and deadline take it
+//! to its next address, if it has one. Otherwise they, and `abort`, end it on the way that every
+//! connection ends. The handler is not called: `reactor.rs`
 //! opens what was established. Read next: `connect.rs`, which makes the socket.
 
 use std::io;
 
-use super::{Core, Shutdown, Tenant};
+use super::{Core, Shutdown, TARGET, Tenant};
 use crate::address::{Address, cannot_connect};
+use crate::config::Limits;
 use crate::conn::Connection;
 use crate::connect::{Connect, Options};
 use crate::id::ConnId;
+use crate::kernel::Kernel;
 use crate::readiness::Readiness;
+use crate::socket::Socket;
+use crate::timers::Stamp;
 
 impl Core {
-    /// Begins to connect. An error has been told with that; otherwise one callback will tell.
+    /// Begins to connect, to the first address that does not fail at once. An error has been told with
+    /// that; otherwise one callback will tell.
     pub(crate) fn connect(&mut self, connect: Connect, tag: u64) -> io::Result<ConnId> {
-        let (address, options) = connect.resolve()?;
-        let error = match self.check_room() {
-            Ok(()) => match self.begin_connect(address.clone(), options) {
-                Ok(id) => {
-                    self.connecting.insert(id, tag);
-                    return Ok(id);
-                }
-                Err(error) => {
-                    self.stats.connect_errors += 1;
-                    error
-                }
-            },
-            Err(error) => error,
-        };
-        Err(cannot_connect(address, error))
+        let (addresses, options) = connect.into_parts()?;
+        let mut attempt = Attempt { tag, rest: addresses.into_iter(), options };
+        if let Err(error) = self.check_room() {
+            return Err(cannot_connect(attempt.first(), error));
+        }
+        let begun = self.begin_connect(&mut attempt);
+        match begun {
+            Ok(id) => {
+                self.connecting.insert(id, attempt);
+            }
+            Err(_) => self.stats.connect_errors += 1,
+        }
+        begun
     }
 
-    fn begin_connect(&mut self, address: Address, mut options: Options) -> io::Result<ConnId> {
-        let has_own = options.has_own();
-        let socket = match self.driver.kernel() {
-            None => options.open(&address)?,
-            Some(kernel) => options.open_simulated(&address, kernel)?,
-        };
+    fn begin_connect(&mut self, attempt: &mut Attempt) -> io::Result<ConnId> {
+        let has_own = attempt.options.has_own();
+        let (socket, address) = { attempt.next(self.driver.kernel()) }
+            .map_err(|(error, address)| cannot_connect(address, error))?;
         // Between two turns the clock was last read long ago.
         self.read_clock();
-        let timeout = options.timeout.unwrap_or(self.limits.connect);
-        let conn = Connection::connecting(self.now, self.now.after(timeout));
+        let conn = Connection::connecting(self.now, attempt.until(self.now, &self.limits));
         if has_own {
             conn.share();
         }
-        self.admit(socket, address, conn)
+        self.admit(socket, address.clone(), conn).map_err(|error| cannot_connect(address, error))
     }
 
     /// Asks a socket that had an event whether its connect has ended. Answers with its tag if it is
@@ -66,7 +67,7 @@ impl Core {
                 return None;
             }
             Err(error) => {
-                conn.fail(error);
+                self.fail_connect(id, error);
                 return None;
             }
         };
@@ -82,7 +83,81 @@ impl Core {
         self.deadlines.set(id.token(), conn.armed, due);
         conn.armed = due;
         self.stats.connected += 1;
-        self.connecting.remove(&id)
+        self.connecting.remove(&id).map(|of| of.tag)
+    }
+
+    /// A connect has failed: goes on to the next address, if there is one, with another socket for the
+    /// same connection. Otherwise it is over.
+    #[cold]
+    pub(crate) fn fail_connect(&mut self, id: ConnId, error: io::Error) {
+        let Core { conns, connecting, driver, limits, .. } = self;
+        let Some(Tenant { socket, conn, peer }) = conns.get_mut(id.slot(), id.generation()) else {
+            return;
+        };
+        let Some(attempt) = connecting.get_mut(&id).filter(|of| of.rest.len() > 0) else {
+            return conn.fail(error);
+        };
+        log_other(peer.clone(), error);
+        let opened = attempt.next(driver.kernel());
+        driver.deregister(socket.watched());
+        if conn.is_shared() {
+            socket.end_for_all(false);
+        }
+        let begun = opened.and_then(|(next, address)| {
+            (*socket, *peer) = (next, address.clone());
+            driver.register(socket, id.token()).map_err(|error| (error, address))
+        });
+        match begun {
+            Ok(()) => conn.handle_next_address(self.now, attempt.until(self.now, limits)),
+            Err((error, address)) => {
+                *peer = address;
+                conn.fail(error);
+            }
+        }
+    }
+}
+
+/// The application is told of the last address alone.
+fn log_other(address: Address, error: io::Error) {
+    let error = cannot_connect(address, error);
+    log::info!(target: TARGET, "{error}; the next address is tried");
+}
+
+/// A connect that is under way.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) tag: u64,
+    /// The addresses that were not tried yet.
+    rest: std::vec::IntoIter<Address>,
+    options: Options,
+}
+
+impl Attempt {
+    /// Begins to connect to the next address that does not fail at once. An error is that of the last.
+    fn next(&mut self, kernel: Option<&Kernel>) -> Result<(Socket, Address), (io::Error, Address)> {
+        loop {
+            let address = self.first();
+            self.rest.next();
+            let opened = match kernel {
+                None => self.options.open(&address),
+                Some(kernel) => self.options.open_simulated(&address, kernel),
+            };
+            match opened {
+                Ok(socket) => return Ok((socket, address)),
+                Err(error) if self.rest.len() == 0 => return Err((error, address)),
+                Err(error) => log_other(address, error),
+            }
+        }
+    }
+
+    /// The next address.
+    fn first(&self) -> Address {
+        self.rest.as_slice().first().cloned().expect("a connect has an address left")
+    }
+
+    /// By when the address that is tried from now on must have answered.
+    fn until(&self, now: Stamp, limits: &Limits) -> Stamp {
+        now.after(self.options.timeout.unwrap_or(limits.connect))
     }
 }
 

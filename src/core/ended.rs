@@ -31,7 +31,7 @@ impl Core {
         }
         let closed = tenant.conn.closed();
         if tenant.conn.flags.has(Flags::UNOPENED)
-            && let Some(tag) = self.connecting.remove(&id)
+            && let Some(tag) = self.connecting.remove(&id).map(|of| of.tag)
         {
             return Some((id, self.end_connect(id, tenant, tag, closed.reason)));
         }

@@ -282,6 +282,31 @@ fn a_connect_is_answered_swallowed_or_refused() {
     }
 }
 
+/// A connect to several addresses goes on from one that refuses, and one that says nothing, to one that
+/// answers, with what was sent, in a simulation too.
+#[test]
+fn a_connect_to_several_addresses_goes_on_in_a_simulation() {
+    for profile in [Profile::calm(), Profile::rough().watch_error(0)] {
+        check(0..few(50), profile.duplicates(500), |sim| {
+            let mut reactor = sim.reactor(Calls::default(), Config::default())?;
+            let server = sim.serve("10.0.0.9:80");
+            sim.black_hole("10.0.0.8:80");
+            server.expect("hello");
+            server.send("world");
+            let to = ["10.0.0.7:80", "10.0.0.8:80", "10.0.0.9:80"];
+            let to = to.map(|to| to.parse::<Address>().expect("an address"));
+            reactor.connect(&to[..], 1)?;
+            reactor.connect(&to[..2], 2)?;
+            sim.advance(&mut reactor, Duration::from_secs(16))?;
+            let told = &reactor.handler().told;
+            assert!(told.contains(&"connected 1".into()), "{told:?}");
+            assert!(told.contains(&"failed 2: TimedOut".into()), "{told:?}");
+            assert!(server.is_done());
+            Ok(())
+        });
+    }
+}
+
 /// A connect's own timeout is acted on in time, and its source is where it comes from, here too.
 #[test]
 fn a_connect_has_its_own_timeout_and_source_in_a_simulation() {

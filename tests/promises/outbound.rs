@@ -195,6 +195,72 @@ fn a_connect_that_nobody_answers_ends_at_its_deadline() {
     assert_eq!(reactor.stats().connect_errors, 1);
 }
 
+/// Promises 2, 3 and 7, Trap 46: a connect to several addresses is one connect. It goes on after one
+/// that fails at once, one that refuses, one that says nothing; what was sent goes to the one that
+/// answers, once, though a duplicate of an earlier socket lives on.
+#[test]
+fn a_connect_to_several_addresses_ends_at_the_first_that_answers() {
+    const EACH: Duration = Duration::from_millis(300);
+    let silent = Silent::new();
+    let server = listener();
+    let to: Address = server.local_addr().unwrap().into();
+    let nowhere = Address::unix(path("several-nowhere"));
+    let addresses =
+        vec![nowhere, nobody().into(), silent.addr.into(), silent.addr.into(), to.clone()];
+    let script = echo().on_open(|conn| {
+        conn.finish();
+        Ok(())
+    });
+    let record = script.record();
+    let mut reactor = starting(script, Config::default(), move |cx| {
+        let id = cx.connect(Connect::from(&addresses).timeout(EACH), 7).unwrap();
+        let mut conn = cx.conn(id).unwrap();
+        conn.send("question");
+        let duplicate = conn.fd().unwrap().try_clone_to_owned().unwrap();
+        std::mem::forget(duplicate);
+    });
+    let start = Instant::now();
+    let peer = reads_all(server, |tcp| tcp.accept().unwrap().0);
+    assert_eq!(joined(&mut reactor, peer), b"question");
+    assert!(start.elapsed() >= 2 * EACH, "each has its time: {:?}", start.elapsed());
+    turn_until(&mut reactor, "it is closed", || !record.closes().is_empty());
+    assert_eq!(record.origins(), [Origin::Connected(7)]);
+    assert!(record.failures().is_empty());
+    assert_eq!((reactor.stats().connected, reactor.stats().connect_errors), (1, 0));
+}
+
+/// Promise 3: if no address answers, or it is given up in between, that is told once, with the last error.
+#[test]
+fn a_connect_to_several_addresses_that_comes_to_nothing_is_told_once() {
+    let silent = Silent::new();
+    let (first, last, silent) = (nobody(), nobody(), silent.addr);
+    let script = echo();
+    let record = script.record();
+    let mut reactor = starting(script, Config::default(), move |cx| {
+        let addresses = [first.into(), last.into()];
+        cx.connect(&addresses[..], 1).unwrap();
+        let addresses = vec![first.into(), silent.into(), last.into()];
+        cx.connect(addresses, 2).unwrap();
+        let nowhere = [(); 2].map(|()| Address::unix(path("several-nowhere")));
+        let error = cx.connect(&nowhere[..], 3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        let error = cx.connect(Vec::new(), 4).unwrap_err();
+        assert_eq!(error.to_string(), "cannot connect: there is no address");
+    });
+    turn_until(&mut reactor, "the first has failed", || !record.failures().is_empty());
+    let failures = record.failures();
+    let [(_, 1, error)] = &failures[..] else { panic!("{failures:?}") };
+    let told = format!("cannot connect to {last}: Connection refused");
+    assert!(error.to_string().starts_with(&told), "{error}");
+    turn_for_a_while(&mut reactor);
+    assert_eq!(reactor.stats().connect_errors, 2);
+    let handle = reactor.handle();
+    handle.shutdown_now();
+    turn_until(&mut reactor, "the other was given up", || record.failures().len() == 2);
+    let (_, tag, error) = &record.failures()[1];
+    assert_eq!((*tag, error.kind()), (2, ErrorKind::ConnectionAborted), "{error}");
+}
+
 /// Promise 4, Trap 46: a connect has a timeout of its own, longer or shorter than the others' is.
 #[test]
 fn a_connect_with_a_timeout_of_its_own_ends_at_that() {
@@ -802,5 +868,62 @@ fn the_word_of_a_server_that_resets_at_once_is_not_lost() {
         let closed = record.wait_close();
         assert!(matches!(closed.reason, CloseReason::Io(_)), "{closed}");
         assert_eq!(reactor.stats().connected, 1);
+    }
+}
+
+/// Promises 1 and 7: a name is looked up on a thread, an address by nobody; what comes of it comes once,
+/// with the handler, and an error names the name. A look-up that outlives its reactor is dropped.
+#[test]
+fn names_are_looked_up_aside_and_their_answers_posted() {
+    let here = thread::current().id();
+    let (told, tells) = std::sync::mpsc::channel();
+    let mut reactor = Reactor::new(echo()).unwrap();
+    let names =
+        ["localhost:80", "127.0.0.1:80", "unix:/run/x", "no-such-host.invalid:80", "no port"];
+    for name in names {
+        let told = told.clone();
+        let then = move |_: &mut Script, _: &mut Context, found| {
+            assert_eq!(thread::current().id(), here);
+            told.send((name, found)).unwrap();
+        };
+        reactor.handle().resolve(name, then).unwrap();
+    }
+    let mut answers = Vec::new();
+    turn_until(&mut reactor, "all are answered", || {
+        answers.extend(tells.try_iter());
+        answers.len() == names.len()
+    });
+    for (name, found) in answers {
+        match (name, found) {
+            ("localhost:80", Ok(found)) => {
+                assert!(!found.is_empty());
+                assert!(found.iter().all(|at| at.ip().unwrap().is_loopback()), "{found:?}");
+            }
+            ("127.0.0.1:80" | "unix:/run/x", found) => {
+                assert_eq!(found.unwrap(), [name.parse().unwrap()]);
+            }
+            ("no-such-host.invalid:80" | "no port", Err(error)) => {
+                let told = format!("cannot resolve {name}: ");
+                assert!(error.to_string().starts_with(&told), "{error}");
+            }
+            (name, found) => panic!("{name}: {found:?}"),
+        }
+    }
+    let handle = reactor.handle();
+    drop(reactor);
+    let (told, tells) = std::sync::mpsc::channel::<()>();
+    handle.resolve("localhost:80", move |_, _, _| told.send(()).unwrap()).unwrap();
+    assert!(tells.recv_timeout(DEADLINE).is_err(), "it is dropped, and not called");
+}
+
+/// On all addresses of a name there is a listener for each, where `listen` takes the first that binds.
+#[test]
+fn a_server_listens_on_each_address_of_a_name() {
+    let mut reactor = Reactor::new(echo()).unwrap();
+    for address in Address::resolve("localhost:0").unwrap() {
+        let id = reactor.listen(address.clone()).unwrap();
+        let listens = reactor.listener_addr(id).unwrap();
+        assert_eq!(listens.ip(), address.ip());
+        TcpStream::connect(listens).unwrap();
     }
 }
