@@ -370,12 +370,11 @@ impl Outbox {
         let mut short: Vec<Option<Address>> = Vec::new();
         let mut at = 0;
         for _ in 0..batch.min(*left) {
+            // What is only passed over does not count: others wait behind it.
+            let passed = |one: &Waiting| self.passing < usize::MAX && short.contains(&one.to);
+            at += lane.waiting.iter().skip(at).take_while(|one| passed(one)).count();
             let Some(one) = lane.waiting.get_mut(at) else { break };
             *left -= 1;
-            if self.passing < usize::MAX && short.contains(&one.to) {
-                at += 1;
-                continue;
-            }
             match self.transmit(&one.payload, to.or(one.to.as_ref()), stats, &mut *kernel) {
                 Answer::Taken => lane.wait = RETRY_MIN,
                 Answer::Full => return lane.block(false, by_time, now),

@@ -393,6 +393,23 @@ fn an_impossible_datagram_silences_nobody() {
     assert_eq!(world.kernel.taken, ["last"]);
 }
 
+/// Promise 6: however much waits for the receiver of an impossible datagram, that takes nothing of what
+/// a turn sends to others.
+#[test]
+fn what_is_passed_over_uses_up_no_turn() {
+    let mut world = World::udp([]);
+    world.kernel.impossible = Some("impossible".into());
+    let [one, other] = ["10.0.0.1:1", "10.0.0.1:2"].map(|to| to.parse::<Address>().unwrap());
+    world.send("impossible", Some(&one)).unwrap();
+    for n in 0..10 {
+        world.send(&n.to_string(), Some(&one)).unwrap();
+    }
+    world.send("heard", Some(&other)).unwrap();
+    world.pass(world.now.until(world.outbox.next_try()));
+    world.flush(2);
+    assert_eq!(world.kernel.taken, ["10.0.0.1:2 heard"]);
+}
+
 /// Trap 47: what ICMP tells of another datagram is counted, and the send is made all the same; told
 /// twice, it is this one's own.
 #[test]
