@@ -435,7 +435,8 @@ impl Config {
         self
     }
 
-    /// How long a shutdown may take before the rest is aborted. Default 10 s.
+    /// How long a shutdown may take before the rest is aborted, counted from when
+    /// [`on_shutdown`](crate::Handler::on_shutdown) has returned. Default 10 s.
     #[must_use]
     pub fn shutdown_max(mut self, timeout: Duration) -> Self {
         self.shutdown_max = timeout;

@@ -336,7 +336,7 @@ impl Play {
         world.twist = Twist::draw(seed, &mut world, schedule.peers);
         if world.tidy && world.toil.is_some() {
             // A peer that reads when it has sent all may come to that late, since callbacks work.
-            let long = Duration::from_secs(3600);
+            let long = Duration::from_secs(24 * 3600);
             world.config = world.config.write_stall(long).close_max(long);
         }
         world.lend(&mut Rng::new(seed ^ 0xD0_0B1E));
