@@ -48,6 +48,20 @@ pub enum CloseReason {
     Shutdown,
 }
 
+impl CloseReason {
+    /// The same again, if it is one for which the library closes in order.
+    pub(crate) fn of_retiring(&self) -> Option<CloseReason> {
+        match self {
+            CloseReason::InputLimit => Some(CloseReason::InputLimit),
+            CloseReason::FirstByte => Some(CloseReason::FirstByte),
+            CloseReason::TooSlow => Some(CloseReason::TooSlow),
+            CloseReason::Idle => Some(CloseReason::Idle),
+            CloseReason::Shutdown => Some(CloseReason::Shutdown),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -33,6 +33,7 @@ mod look;
 mod own;
 mod pace;
 mod reset;
+mod retire;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -477,7 +478,7 @@ impl Connection {
             }
         };
         if beyond {
-            self.end(CloseReason::InputLimit, now, limits);
+            self.retire(CloseReason::InputLimit, now, limits);
         } else if consumed > 0 || refused || self.flags.has(Flags::RENEWED) {
             // With progress, or because it was not to have more, or was resumed, or output came down,
             // during the call or with the flush right after it.

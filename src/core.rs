@@ -109,6 +109,8 @@ pub(crate) struct Core {
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
     touched: Vec<ConnId>,
+    /// Those whose `on_closing` is due.
+    retiring: VecDeque<ConnId>,
     ended: VecDeque<ConnId>,
     /// Those whose `on_open` is due.
     pub(crate) opening: VecDeque<(ConnId, Origin)>,
@@ -174,6 +176,7 @@ impl Core {
             stats: Stats::default(),
             run: VecDeque::new(),
             touched: Vec::new(),
+            retiring: VecDeque::new(),
             ended: VecDeque::new(),
             opening: VecDeque::new(),
             connecting: HashMap::new(),
@@ -331,7 +334,7 @@ impl Core {
             let kept = conn.leftover.as_ref().map_or(0, |leftover| leftover.len());
             if kept >= limits.input_max {
                 // It waits for a line that cannot come any more.
-                conn.end(CloseReason::InputLimit, now, limits);
+                conn.retire(CloseReason::InputLimit, now, limits);
                 return Work::None;
             }
             // In shutdown nothing but WouldBlock will do: a short read shows that our kernel's buffer
@@ -482,7 +485,10 @@ impl Core {
         conn.handle_wish();
         conn.handle_level(conn.output.len(), limits);
         if self.shutdown == Shutdown::Begun && conn.may_leave(limits) {
-            conn.end(CloseReason::Shutdown, now, limits);
+            conn.retire(CloseReason::Shutdown, now, limits);
+        }
+        if conn.flags.has(Flags::RETIRING) {
+            self.retiring.push_back(id);
         }
         conn.settle(now, limits);
         if conn.wants_fin() {
@@ -511,6 +517,31 @@ impl Core {
     }
 
     // --- Effects, after the callbacks -----------------------------------------------------------
+
+    /// The first of those whose `on_closing` is due, and for what it is closed.
+    pub(crate) fn next_retiring(&mut self) -> Option<(ConnId, CloseReason)> {
+        loop {
+            let id = self.retiring.pop_front()?;
+            // Not one that a callback has closed meanwhile.
+            let tenant = self.conns.get_mut(id.slot(), id.generation());
+            let Some(Tenant { conn, .. }) = tenant else { continue };
+            match conn.take_retiring(&self.limits) {
+                Some(reason) if conn.takes_sends() => return Some((id, reason)),
+                Some(reason) => self.end_retiring(id, reason),
+                None => self.settle(id),
+            }
+        }
+    }
+
+    /// After `on_closing`.
+    pub(crate) fn end_retiring(&mut self, id: ConnId, reason: CloseReason) {
+        self.read_clock();
+        let (now, limits) = (self.now, &self.limits);
+        if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) {
+            tenant.conn.end(reason, now, limits);
+            self.settle(id);
+        }
+    }
 
     /// Flushes and settles whom others wrote to or changed: one write each, however many sends.
     /// Answers whether there was anybody.

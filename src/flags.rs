@@ -69,6 +69,8 @@ impl Flags {
     pub(crate) const COUNTED: Flags = Flags(1 << 24);
     /// It was accepted, and the peer has not said anything yet.
     pub(crate) const SILENT: Flags = Flags(1 << 25);
+    /// The library has decided to close it, and `on_closing` has not been called yet.
+    pub(crate) const RETIRING: Flags = Flags(1 << 26);
 
     /// Any of these takes a connection off the common path.
     pub(crate) const SLOW: Flags = Flags(
@@ -84,7 +86,7 @@ impl Flags {
     pub(crate) const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
     /// Input stays in the kernel.
     pub(crate) const NOT_READING: Flags =
-        Flags(Self::PAUSED.0 | Self::RESTING.0 | Self::UNOPENED.0);
+        Flags(Self::PAUSED.0 | Self::RESTING.0 | Self::UNOPENED.0 | Self::RETIRING.0);
     /// `on_drain` is wished for or owed.
     pub(crate) const DRAIN: Flags = Flags(Self::WISHED.0 | Self::WANTS_DRAIN.0 | Self::DRAINED.0);
     /// `on_drain` is owed as soon as output is low.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 
-use crate::close::Closed;
+use crate::close::{CloseReason, Closed};
 use crate::context::{Conn, Context};
 use crate::datagram::Datagram;
 use crate::frame::{Decode, MessageError};
@@ -244,6 +244,15 @@ impl<D: Decode + Clone, H: Messages<D>> Handler for Framed<D, H> {
 
     fn on_timer(&mut self, conn: &mut Conn<'_>, framed: &mut Self::Session) -> io::Result<()> {
         self.handler.on_timer(conn, &mut framed.session)
+    }
+
+    fn on_closing(
+        &mut self,
+        conn: &mut Conn<'_>,
+        framed: &mut Self::Session,
+        reason: &CloseReason,
+    ) -> io::Result<()> {
+        self.handler.on_closing(conn, &mut framed.session, reason)
     }
 
     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::close::Closed;
+use crate::close::{CloseReason, Closed};
 use crate::context::{Conn, Context};
 use crate::datagram::Datagram;
 use crate::driver::Wake;
@@ -182,6 +182,31 @@ pub trait Handler: Sized {
     /// flood starves nobody. Not guaranteed, by UDP: that what was sent comes, once, or in order.
     fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
         let _ = (cx, datagram);
+    }
+
+    /// Called before the library closes a connection in order, with the reason: no byte came in time
+    /// ([`FirstByte`](crate::CloseReason::FirstByte), [`Idle`](crate::CloseReason::Idle)), a request came
+    /// too slowly ([`TooSlow`](crate::CloseReason::TooSlow)) or was too large
+    /// ([`InputLimit`](crate::CloseReason::InputLimit)), or
+    /// [`Shutdown`](crate::CloseReason::Shutdown). For the last words of a protocol: a 408, a close frame,
+    /// `-ERR too big`. What it sends is flushed, our FIN follows, and `on_close` comes with the same reason
+    /// whatever is done here; nothing keeps the connection open, and no other callback comes after this one.
+    ///
+    /// Not called where nothing more can be said: before an abort or a reset, after a failure, after
+    /// [`finish`](Conn::finish), for one that is idle and makes place for another
+    /// ([`Reclaimed`](crate::CloseReason::Reclaimed)); nor for what the handler itself closes.
+    ///
+    /// # Errors
+    ///
+    /// Change nothing: it is being closed.
+    fn on_closing(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Self::Session,
+        reason: &CloseReason,
+    ) -> io::Result<()> {
+        let _ = (conn, session, reason);
+        Ok(())
     }
 
     /// Called when a connection is over and its descriptor freed. The id is stale already.

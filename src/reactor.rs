@@ -486,15 +486,27 @@ impl<H: Handler> Reactor<H> {
     fn follow_effects(&mut self) {
         for _ in 0..ROUNDS {
             self.open_adopted();
+            let retired = self.tell_retiring();
             let touched = self.cx.core.settle_touched();
             let ended = self.cx.core.ended_len();
-            if ended == 0 && !touched {
+            if ended == 0 && !touched && !retired {
                 return;
             }
             for _ in 0..ended {
                 self.tell_ended();
             }
         }
+    }
+
+    /// Lets the handler have the last word on those that the library closes. Returns whether there was one.
+    fn tell_retiring(&mut self) -> bool {
+        let mut any = false;
+        while let Some((id, reason)) = self.cx.core.next_retiring() {
+            any = true;
+            self.call(id, |handler, conn, session| handler.on_closing(conn, session, &reason));
+            self.cx.core.end_retiring(id, reason);
+        }
+        any
     }
 
     fn tell_ended(&mut self) {

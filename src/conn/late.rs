@@ -50,11 +50,11 @@ impl Connection {
             Phase::Open if self.stalls_at(limits) <= due_by => self.cut(CloseReason::WriteStall),
             Phase::Open if self.idles_at(limits) <= due_by => {
                 self.flags.set(Flags::CUT);
-                self.end(CloseReason::Idle, now, limits);
+                self.retire(CloseReason::Idle, now, limits);
             }
             Phase::Open if self.first_byte_by(limits) <= due_by => {
                 self.flags.set(Flags::CUT);
-                self.end(CloseReason::FirstByte, now, limits);
+                self.retire(CloseReason::FirstByte, now, limits);
             }
             Phase::Open if self.paced_at(limits) <= due_by => self.judge(due_by, now, limits),
             // To ask what has left is all that is due: `Core::settle` does.
@@ -89,6 +89,8 @@ impl Connection {
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
             Phase::Connecting => self.closing,
+            // It is closed in this very turn.
+            Phase::Open if self.flags.has(Flags::RETIRING) => Stamp::NEVER,
             Phase::Open => {
                 let given = self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at());
                 given.min(self.first_byte_by(limits)).min(self.paced_at(limits))

@@ -136,7 +136,7 @@ impl Connection {
             self.cut(CloseReason::TooSlow);
         } else if input {
             self.flags.set(Flags::CUT);
-            self.end(CloseReason::TooSlow, now, limits);
+            self.retire(CloseReason::TooSlow, now, limits);
         }
     }
 }

@@ -29,6 +29,7 @@ impl Core {
             || self.accepting.is_some()
             || self.poll_was_full
             || !self.touched.is_empty()
+            || !self.retiring.is_empty()
             || !self.ended.is_empty()
             || !self.opening.is_empty()
             || matches!(self.shutdown, Shutdown::Asked | Shutdown::AskedNow)

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use crate::close::Closed;
+use crate::close::{CloseReason, Closed};
 use crate::config::Limits;
 use crate::context::Context;
 use crate::id::{ConnId, Origin};
@@ -114,7 +114,9 @@ pub(super) struct Ledger {
     begun: u64,
     /// When something last came to be owed, after nothing was.
     owed_from: u64,
-    /// When bytes had last moved, once it has left `Open`.
+    /// For what `on_closing` was told that the library closes it.
+    closing: Option<CloseReason>,
+    /// When bytes had last moved, once it has left `Open`, or is about to.
     moved_then: Option<Moved>,
     /// It was ever paused, held, or may have rested.
     stood: bool,
@@ -174,6 +176,7 @@ impl Ledger {
             left_unread: None,
             begun: now,
             owed_from: now,
+            closing: None,
             moved_then: None,
             stood: false,
             connecting: None,
@@ -203,7 +206,9 @@ impl Ledger {
     /// When bytes last moved while it was open, and not before this the library may say so.
     fn moved(&self, place: &Place) -> u64 {
         let moved = self.moved_then.unwrap_or(place.moved);
-        moved.read.max(moved.written).max(self.owed_from).max(self.begun)
+        // What others sent after the library had decided counts no more.
+        let owed_from = if self.closing.is_some() { 0 } else { self.owed_from };
+        moved.read.max(moved.written).max(owed_from).max(self.begun)
     }
 
     /// When the kernel last took some of what is owed, or it came to be owed.
@@ -373,7 +378,7 @@ impl Oracle {
             return self.complain(format!("promise 3: {what} of #{link} before on_open"));
         };
         let named = ledger.id == id;
-        let served = ledger.is_served();
+        let served = ledger.is_served() && ledger.closing.is_none();
         if !named {
             self.complain(format!("promise 3: {what} of #{link} under another's id"));
         }
@@ -405,7 +410,8 @@ impl Oracle {
         let (calls, now) = (net.calls, net.now);
         drop(net);
         let ledger = self.ledger(link);
-        if ledger.cause.is_none() {
+        // What is done in `on_closing` is no cause any more.
+        if ledger.cause.is_none() && ledger.closing.is_none() {
             ledger.cause = Some(cause);
             ledger.leaves_from.get_or_insert(now);
             ledger.cause_after = calls;
@@ -491,6 +497,24 @@ impl Oracle {
         }
         if queued > low && !has_failed(cx, id) {
             self.complain(format!("promise 5: on_drain of #{link} with {queued} bytes queued"));
+        }
+    }
+
+    pub(super) fn closing(&mut self, cx: &Context, id: ConnId, link: u32, reason: &CloseReason) {
+        self.enter(cx, id, link, "on_closing", 0);
+        let (moved, failed) = {
+            let place = &self.kernel.state().links[link as usize];
+            (place.moved, place.failed_at.is_some())
+        };
+        let ledger = self.ledger(link);
+        let late = failed || ledger.cause.is_some() || ledger.finishing;
+        ledger.moved_then = Some(moved);
+        ledger.closing = reason.of_retiring();
+        if late || !Self::takes_sends(cx, id) {
+            self.complain(format!("on_closing of #{link}, and nothing can be said any more"));
+        }
+        if reason.of_retiring().is_none() {
+            self.complain(format!("on_closing of #{link}: {reason}, which is no order"));
         }
     }
 

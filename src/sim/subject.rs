@@ -8,7 +8,7 @@ use std::panic::resume_unwind;
 
 use bytes::Bytes;
 
-use crate::close::Closed;
+use crate::close::{CloseReason, Closed};
 use crate::context::{Conn, Context};
 use crate::datagram::Datagram;
 use crate::handler::{Handle, Handler};
@@ -516,6 +516,28 @@ impl Handler for Subject {
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
+    }
+
+    fn on_closing(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Session,
+        reason: &CloseReason,
+    ) -> io::Result<()> {
+        let (id, link) = (conn.id(), session.link);
+        self.oracle.closing(conn.cx(), id, link, reason);
+        self.toil();
+        let mut failed = false;
+        match self.kind {
+            Kind::Random => {
+                self.wander(conn.cx(), Some((id, link)));
+                failed = self.rng.chance(self.wild / 8);
+            }
+            _ => self.send(conn, link, b"and that was all"),
+        }
+        self.may_panic(Some(link));
+        self.oracle.leave(Some(conn.cx()), link, failed);
+        if failed { Err(planned()) } else { Ok(()) }
     }
 
     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {

@@ -72,6 +72,16 @@ impl Handler for Teller {
         Ok(())
     }
 
+    fn on_closing(
+        &mut self,
+        _conn: &mut Conn<'_>,
+        session: &mut u32,
+        reason: &CloseReason,
+    ) -> io::Result<()> {
+        self.tell(format!("closing {session} {reason}"));
+        Ok(())
+    }
+
     fn on_tick(&mut self, _cx: &mut Context, _tick: Tick) {
         self.tell("tick");
     }
@@ -261,8 +271,13 @@ fn every_other_callback_comes_through() {
     }
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(until_close(&told), ["end 1", "close 1"]);
+    let mut last = connect(server.addr);
+    server.handle.shutdown();
+    assert_eq!(read_to_end(&mut last), b"");
+    drop(last);
     server.end();
-    assert_eq!(told.iter().last().as_deref(), Some("shutdown"));
+    let rest: Vec<_> = told.iter().collect();
+    assert_eq!(rest, ["open", "shutdown", "closing 0 shutdown", "close 0"]);
 }
 
 /// Promise 7: a message that is too long, none, or cut off is told, once, as what it is, and what was

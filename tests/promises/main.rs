@@ -18,6 +18,7 @@ mod answers;
 mod backpressure;
 mod bounded;
 mod by_name;
+mod closing;
 mod datagrams;
 mod duplex;
 mod errors_reach;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use wouldblock::{
-    Closed, Config, Conn, ConnId, Context, Handle, Handler, Input, Listen, Origin, Reactor, Stats,
-    Tick,
+    CloseReason, Closed, Config, Conn, ConnId, Context, Handle, Handler, Input, Listen, Origin,
+    Reactor, Stats, Tick,
 };
 
 /// How long a test waits for a fact before it fails. Nothing is expected to take this long.
@@ -158,6 +158,7 @@ impl Record {
 
 type OnStart = dyn FnMut(&mut Context) -> io::Result<()> + Send;
 type OnConn = dyn FnMut(&mut Conn<'_>) -> io::Result<()> + Send;
+type OnClosing = dyn FnMut(&mut Conn<'_>, &CloseReason) -> io::Result<()> + Send;
 type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send;
 type OnTick = dyn FnMut(&mut Context, Tick) + Send;
 type OnClose = dyn FnMut(&mut Context, ConnId, &Closed) + Send;
@@ -175,6 +176,7 @@ pub(crate) struct Script {
     eof: Box<OnInput>,
     drain: Box<OnConn>,
     timer: Box<OnConn>,
+    closing: Box<OnClosing>,
     tick: Box<OnTick>,
     close: Box<OnClose>,
     failed: Box<OnFailed>,
@@ -209,6 +211,7 @@ pub(crate) fn echo() -> Script {
         }),
         drain: Box::new(|_| Ok(())),
         timer: Box::new(|_| Ok(())),
+        closing: Box::new(|_, _| Ok(())),
         tick: Box::new(|_, _| ()),
         close: Box::new(|_, _, _| ()),
         failed: Box::new(|_, _, _| ()),
@@ -262,6 +265,14 @@ impl Script {
         f: impl FnMut(&mut Conn<'_>) -> io::Result<()> + Send + 'static,
     ) -> Self {
         self.timer = Box::new(f);
+        self
+    }
+
+    pub(crate) fn on_closing(
+        mut self,
+        f: impl FnMut(&mut Conn<'_>, &CloseReason) -> io::Result<()> + Send + 'static,
+    ) -> Self {
+        self.closing = Box::new(f);
         self
     }
 
@@ -346,6 +357,16 @@ impl Handler for Script {
         assert_eq!(session.id, conn.id(), "a session was lent to another connection");
         self.record.push(Event::Timer(conn.id()));
         (self.timer)(conn)
+    }
+
+    fn on_closing(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut Session,
+        reason: &CloseReason,
+    ) -> io::Result<()> {
+        assert_eq!(session.id, conn.id(), "a session was lent to another connection");
+        (self.closing)(conn, reason)
     }
 
     fn on_tick(&mut self, cx: &mut Context, tick: Tick) {

@@ -154,6 +154,7 @@ impl Account<'_> {
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),
         };
         unless(!is_so, "the reason is another")?;
+        self.last_word()?;
         let caused = ledger.cause.is_some();
         let failed_first = self.failed && self.place.failed_after < ledger.cause_after;
         unless(caused && failed_first && !self.by_io(), "a failure came first")?;
@@ -166,6 +167,24 @@ impl Account<'_> {
                 | CloseReason::WriteStall
         );
         unless(caused && deadline && !self.failed && !self.at_last(), "the first cause is another")
+    }
+
+    /// The handler had the last word, and was told the truth.
+    fn last_word(&self) -> Verdict {
+        let ledger = self.ledger;
+        let reason = &self.closed.reason;
+        if let Some(told) = &ledger.closing {
+            return unless(
+                told.to_string() != reason.to_string(),
+                "on_closing tells another reason",
+            );
+        }
+        let in_order = reason.of_retiring().is_some();
+        let cut = matches!(reason, CloseReason::TooSlow) && self.owed > 0;
+        let over = self.owed > self.oracle.limits.output_max as u64;
+        let shed = over || (self.oracle.is_crowded && self.holds());
+        let late = self.failed || ledger.finishing || ledger.failed_open || self.at_last() || shed;
+        unless(in_order && !cut && !late, "closed in order, and on_closing was not told")
     }
 
     /// Whether shutdown cut what was left.

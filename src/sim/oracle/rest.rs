@@ -78,12 +78,14 @@ impl Oracle {
             if ledger.left.is_none() {
                 if !open {
                     ledger.left = Some(net.now);
-                    ledger.moved_then = Some(net.links[link].moved);
+                    ledger.moved_then.get_or_insert(net.links[link].moved);
                     let [_, (_, told)] = net.polls;
                     ledger.leaves_from.get_or_insert(told);
                     let (_, left, word) = ledger.last;
-                    ledger.left_owing =
-                        left > 0 && word == Word::None && queued > limits.output_low;
+                    ledger.left_owing = left > 0
+                        && word == Word::None
+                        && queued > limits.output_low
+                        && ledger.closing.is_none();
                     if !ledger.paused && !ledger.stopped && queued <= limits.output_low {
                         ledger.left_unread = net.links[link].unread_since;
                     }

@@ -37,7 +37,7 @@ impl Oracle {
         let low = self.limits.output_low as u64;
         let (owed, now) = (self.owed(link), self.kernel.now());
         let ledger = self.ledger(link);
-        if owed == 0 && !bytes.is_empty() {
+        if owed == 0 && !bytes.is_empty() && ledger.closing.is_none() {
             ledger.owed_from = now;
         }
         ledger.sent.extend_from_slice(bytes);
@@ -75,7 +75,7 @@ impl Oracle {
 
     pub(in crate::sim) fn wish(&mut self, cx: &Context, link: u32) {
         let ledger = self.ledger(link);
-        ledger.wished |= Self::takes_sends(cx, ledger.id);
+        ledger.wished |= Self::takes_sends(cx, ledger.id) && ledger.closing.is_none();
         self.note(link, "want_drain()", 0);
     }
 
@@ -83,7 +83,7 @@ impl Oracle {
     pub(in crate::sim) fn reads(&mut self, cx: &Context, link: u32, reads: bool) {
         let ledger = self.ledger(link);
         // It changes nothing for one that ends already.
-        if Self::is_live(cx, ledger.id) {
+        if Self::is_live(cx, ledger.id) && ledger.closing.is_none() {
             ledger.resumed |= reads && ledger.paused;
             ledger.paused = !reads;
             ledger.stood = true;
@@ -94,12 +94,18 @@ impl Oracle {
     /// The handler sets (or with `None` cancels) the timer of a connection.
     pub(in crate::sim) fn sets_timer(&mut self, link: u32, wait: Option<Duration>) {
         let now = self.kernel.now();
-        self.ledger(link).timer = wait.map(|wait| now.saturating_add(nanos(wait)));
+        let ledger = self.ledger(link);
+        if ledger.closing.is_none() {
+            ledger.timer = wait.map(|wait| now.saturating_add(nanos(wait)));
+        }
         self.note(link, "set_timer()", wait.map_or(0, |wait| wait.as_micros() as usize));
     }
 
     pub(in crate::sim) fn sets_idle(&mut self, link: u32, idle: Option<Duration>) {
-        self.ledger(link).idle = Some(idle.unwrap_or(Duration::MAX));
+        let ledger = self.ledger(link);
+        if ledger.closing.is_none() {
+            ledger.idle = Some(idle.unwrap_or(Duration::MAX));
+        }
         self.note(link, "set_idle_timeout()", idle.map_or(0, |idle| idle.as_micros() as usize));
     }
 
@@ -216,7 +222,7 @@ impl Oracle {
 
     pub(in crate::sim) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {
         let ledger = self.ledger(link);
-        if Self::is_live(cx, ledger.id) {
+        if Self::is_live(cx, ledger.id) && ledger.closing.is_none() {
             ledger.held = hold;
             ledger.stood = true;
         }

@@ -1,0 +1,40 @@
+//! Retiring: the library has decided to close a connection in order, and the handler has the last word.
+//!
+//! It is still open, is not read from, and is closed in the effects of the same turn, after `on_closing`
+//! (`Core::next_retiring`). One that could not say anything any more is ended at once. Read next: `late.rs`,
+//! where most of these decisions fall.
+
+use super::{Connection, Phase};
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::flags::Flags;
+use crate::timers::Stamp;
+
+impl Connection {
+    /// An end that the library decides on: the handler has the last word before it, where it is served
+    /// and that word would go out.
+    pub(crate) fn retire(&mut self, reason: CloseReason, now: Stamp, limits: &Limits) {
+        if !self.is_served() || self.flags.has(Flags::NOTHING_MORE_TO_SEND) {
+            return self.end(reason, now, limits);
+        }
+        self.reason.get_or_insert(reason);
+        self.flags.set(Flags::RETIRING);
+    }
+
+    /// For what it is to be closed, if `on_closing` is still to be called. Not again.
+    pub(crate) fn take_retiring(&mut self, limits: &Limits) -> Option<CloseReason> {
+        let retiring = self.phase == Phase::Open && self.flags.has(Flags::RETIRING);
+        self.flags.clear(Flags::RETIRING);
+        if !retiring {
+            return None;
+        }
+        let reason = self.reason.as_ref().and_then(CloseReason::of_retiring);
+        let by_shutdown = matches!(reason, Some(CloseReason::Shutdown));
+        if by_shutdown && self.takes_sends() && !self.may_leave(limits) {
+            // A callback has paused or held it meanwhile, or asked for a drain: shutdown waits on.
+            self.reason = None;
+            return None;
+        }
+        reason
+    }
+}
