@@ -19,13 +19,17 @@ use crate::kernel::rng::Rng;
 use crate::sim::oracle::{Oracle, Word, planned};
 use crate::sim::schedule::twist::Toil;
 use crate::ticks::Tick;
+use messages::Wire;
 
 mod letters;
+pub(super) mod messages;
 mod twists;
 mod wander;
 
 /// A line of the peers, with its end.
 const LINE_MAX: usize = 31;
+/// A message of the peers, with its answer's end: its length may be a letter.
+const MESSAGE_MAX: usize = 123;
 
 /// Where a handler may connect to: two servers that answer, one that never does, and nobody.
 pub(super) const OUTSIDE: [&str; 5] =
@@ -57,6 +61,8 @@ pub(super) enum Kind {
     Relay(bool),
     /// Sends a slice of its input, and ends the connection when so many bytes have come at once.
     Slicer(usize),
+    /// Answers each message, behind `framed`.
+    Messages(Wire),
 }
 
 /// A handler with an oracle at its door.
@@ -99,6 +105,8 @@ pub(super) struct Subject {
 pub(super) struct Session {
     link: u32,
     left: usize,
+    /// In a world of messages.
+    messages: Option<Box<messages::Framing>>,
 }
 
 impl Subject {
@@ -135,10 +143,13 @@ impl Subject {
 
     /// Answers each line with so many bytes more.
     pub(super) fn answers(mut self, more: usize) -> Self {
-        if matches!(self.kind, Kind::Lines(_)) {
-            self.more = more;
-            self.oracle.answers(LINE_MAX + more);
-        }
+        let longest = match self.kind {
+            Kind::Lines(_) => LINE_MAX,
+            Kind::Messages(_) => MESSAGE_MAX,
+            _ => return self,
+        };
+        self.more = more;
+        self.oracle.answers(longest + more);
         self
     }
 
@@ -379,6 +390,7 @@ impl Subject {
                 }
                 input.take_all();
             }
+            Kind::Messages(wire) => word = self.messages(wire, conn, session, input)?,
             Kind::Random => {
                 let (consumed, word) = self.nibble(conn, link, input);
                 let id = conn.id();
@@ -431,7 +443,11 @@ impl Handler for Subject {
             self.oracle.ledger(link).failed_open = true;
             return Err(planned());
         }
-        Ok(Session { link, left: usize::MAX })
+        let messages = match self.kind {
+            Kind::Messages(wire) => Some(Box::new(self.open_messages(wire, conn, link, origin))),
+            _ => None,
+        };
+        Ok(Session { link, left: usize::MAX, messages })
     }
 
     fn on_data(
@@ -469,7 +485,9 @@ impl Handler for Subject {
         let (id, link) = (conn.id(), session.link);
         self.oracle.eof(conn.cx(), id, link, rest);
         self.toil();
+        let mut result = Ok(());
         match self.kind {
+            Kind::Messages(wire) => result = self.messages_end(wire, conn, session, rest),
             Kind::Random if self.rng.chance(500) => self.wander(conn.cx(), Some((id, link))),
             Kind::Streamer(_) if session.left != usize::MAX => {}
             Kind::Relay(_) => self.twisted_eof(conn, link),
@@ -490,8 +508,8 @@ impl Handler for Subject {
             }
         }
         self.may_panic(Some(link));
-        self.oracle.leave(Some(conn.cx()), link, false);
-        Ok(())
+        self.oracle.leave(Some(conn.cx()), link, result.is_err());
+        result
     }
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
@@ -512,7 +530,12 @@ impl Handler for Subject {
     fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
         let (id, link) = (conn.id(), session.link);
         self.oracle.timer(conn.cx(), id, link);
-        self.wander(conn.cx(), Some((id, link)));
+        if matches!(self.kind, Kind::Messages(_)) {
+            self.oracle.reads(conn.cx(), link, true);
+            conn.resume();
+        } else {
+            self.wander(conn.cx(), Some((id, link)));
+        }
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())

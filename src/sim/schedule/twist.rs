@@ -9,10 +9,11 @@ use super::World;
 use crate::kernel::rng::Rng;
 use crate::sim::client::{Ends, Reads, Sends, Temper};
 use crate::sim::subject::Kind;
+use crate::sim::subject::messages::Wire;
 
 /// How often a world has each, in a thousand.
 const TOIL: u32 = 100;
-const TWISTS: [(Twist, u64); 8] = [
+const TWISTS: [(Twist, u64); 9] = [
     (Twist::Slow, 40),
     (Twist::Flood, 20),
     (Twist::Blocks, 40),
@@ -21,6 +22,7 @@ const TWISTS: [(Twist, u64); 8] = [
     (Twist::Relay, 60),
     (Twist::Slicer, 30),
     (Twist::Names, 30),
+    (Twist::Messages, 40),
 ];
 
 /// One of them.
@@ -42,6 +44,8 @@ pub(super) enum Twist {
     Slicer,
     /// Peers on Unix sockets that have names of all kinds.
     Names,
+    /// A handler of messages: lines or with a length, most of them too long in some worlds.
+    Messages,
 }
 
 /// How long callbacks take: in so many of a thousand, up to so many nanoseconds.
@@ -166,6 +170,12 @@ impl Twist {
                 world.tidy = false;
                 world.kind = Kind::Slicer(rng.size(1, 40));
             }
+            Twist::Messages => {
+                world.total = *rng.pick(&[50, 500, 3000]);
+                let max = *rng.pick(&[10, 20, 28, 110, 255]);
+                world.kind = Kind::Messages(Wire { max, has_length: rng.chance(500) });
+                world.config = config.input_max(rng.size(256, 1000));
+            }
             Twist::Names => {
                 world.unix = true;
                 world.profile = world.profile.clone().unix_names(*rng.pick(&[300, 1000]));
@@ -214,7 +224,7 @@ impl Twist {
                     temper.reads = Reads::Never;
                 }
             }
-            Twist::Crowd | Twist::Keeper | Twist::Slicer | Twist::Names => {}
+            Twist::Crowd | Twist::Keeper | Twist::Slicer | Twist::Names | Twist::Messages => {}
         }
     }
 }
