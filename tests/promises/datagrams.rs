@@ -523,7 +523,7 @@ fn a_contradiction_is_refused_in_words() {
             udp("[::]:0").join(group6, Interface::Address(std::net::Ipv4Addr::LOCALHOST)),
             "IPv6 wants an interface's index",
         ),
-        (udp("unix:@wouldblock-no").reuse_port(true), "a Unix path has no port to reuse"),
+        (udp("unix:@wouldblock-no").reuse_port(true), "a Unix socket has no port to reuse"),
         (udp("unix:@wouldblock-no").broadcast(true), "a Unix socket has no broadcast"),
         (udp("unix:@wouldblock-no").join(group, Interface::Any), "a Unix socket has no multicast"),
         (udp("unix:@wouldblock-no").mode(0o600), "a mode belongs to a Unix path"),
