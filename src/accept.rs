@@ -64,6 +64,9 @@ impl Core {
     /// Accepts once.
     pub(crate) fn accept(&mut self, id: ListenerId) -> Accepted {
         let leaving = self.shutdown != Shutdown::No;
+        if self.is_paused(id) && !leaving {
+            return Accepted::Stopped;
+        }
         let full = self.conns.is_full() && !leaving;
         if full && !self.finds_idle() {
             return self.rest_full(id);
@@ -114,6 +117,24 @@ impl Core {
             Verdict::Skip => Accepted::Skipped,
             Verdict::Rest => self.rest_until(id, Listener::retry_at(now)),
         }
+    }
+
+    fn is_paused(&self, id: ListenerId) -> bool {
+        self.listeners.get(id.slot, id.generation).is_some_and(|listener| listener.paused)
+    }
+
+    /// Stops or restarts accepting. Returns whether there is such a listener.
+    pub(crate) fn pause_accepting(&mut self, id: ListenerId, pause: bool) -> bool {
+        if self.listener_addr(id).is_none() {
+            return false;
+        }
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.paused = pause;
+        }
+        if !pause {
+            self.wake_listener(id);
+        }
+        true
     }
 
     /// The house is full: the listener rests until somebody leaves, or somebody may be idle.

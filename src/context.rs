@@ -152,6 +152,35 @@ impl Context {
         self.core.close_listener(id)
     }
 
+    /// Accepts nobody more from a listener, until [`resume_accepting`](Self::resume_accepting). It goes on
+    /// to listen: clients connect, and wait in the kernel's queue, which holds as many as its
+    /// [`backlog`](crate::Listen::backlog); who comes beyond that tries again and again (listen(2)).
+    /// Connections that were accepted are served as ever. In shutdown the queue is let in all the same.
+    /// Returns whether there is such a listener.
+    ///
+    /// # Examples
+    ///
+    /// Ten clients at a time, and the others wait:
+    ///
+    /// ```
+    /// # use wouldblock::{Context, ListenerId};
+    /// fn adjust(cx: &mut Context, listener: ListenerId, clients: usize) {
+    ///     if clients < 10 {
+    ///         cx.resume_accepting(listener);
+    ///     } else {
+    ///         cx.pause_accepting(listener);
+    ///     }
+    /// }
+    /// ```
+    pub fn pause_accepting(&mut self, id: ListenerId) -> bool {
+        self.core.pause_accepting(id, true)
+    }
+
+    /// Accepts again. Returns whether there is such a listener.
+    pub fn resume_accepting(&mut self, id: ListenerId) -> bool {
+        self.core.pause_accepting(id, false)
+    }
+
     /// Takes over a connected stream, as if it had been accepted; `on_open` comes with
     /// [`Origin::Adopted`](crate::Origin::Adopted) and `tag`, after the running callback. What is
     /// sent before that goes out all the same. If it is closed before `on_open`, no callback comes.

@@ -52,6 +52,8 @@ pub(crate) struct Listener {
     pub(crate) queued: bool,
     /// Resting until a connection closes, or until the deadline if one is armed.
     pub(crate) resting: bool,
+    /// The application has stopped accepting for now.
+    pub(crate) paused: bool,
     /// The moment of its entry among the deadlines; `NEVER`: none.
     pub(crate) armed: Stamp,
     /// Failed accepts since one succeeded or said WouldBlock.
@@ -70,6 +72,7 @@ impl Listener {
             readable: false,
             queued: false,
             resting: false,
+            paused: false,
             armed: Stamp::NEVER,
             failures: 0,
             warn_from: Stamp::default(),
@@ -78,7 +81,7 @@ impl Listener {
     }
 
     pub(crate) fn is_runnable(&self) -> bool {
-        self.readable && !self.resting
+        self.readable && !self.resting && !self.paused
     }
 
     /// Somebody was accepted, or nobody waits.

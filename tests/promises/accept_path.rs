@@ -322,3 +322,78 @@ fn a_thousand_short_visits_leave_nothing_behind() {
     assert_eq!(stats.accepted, record.opens().len() as u64);
     assert_eq!(stats.closed.total(), stats.accepted);
 }
+
+/// Runs this on the reactor's thread and returns what it says.
+fn ask<T: Send + 'static>(
+    server: &Server,
+    question: impl FnOnce(&mut wouldblock::Context) -> T + Send + 'static,
+) -> T {
+    let (says, told) = std::sync::mpsc::channel();
+    server.handle.post(move |_, cx| drop(says.send(question(cx)))).unwrap();
+    told.recv_timeout(DEADLINE).unwrap()
+}
+
+/// Promise 6: a listener that is paused accepts nobody, goes on to listen, and then serves whoever waited,
+/// though the kernel tells of them no more; in shutdown too.
+#[test]
+fn a_paused_listener_keeps_its_queue() {
+    for resumes in [true, false] {
+        let server = Server::start(echo(), Config::default());
+        let mut served = server.connect();
+        let mut ping = || {
+            served.write_all(b"ping").unwrap();
+            assert_eq!(read_n(&mut served, 4), b"ping");
+        };
+        ping();
+        let pause = |cx: &mut wouldblock::Context| {
+            let all = cx.listeners();
+            (all[0], all.into_iter().all(|id| cx.pause_accepting(id)))
+        };
+        let (listener, paused) = ask(&server, pause);
+        assert!(paused);
+        let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        for client in &mut waiting {
+            client.write_all(b"hi").unwrap();
+        }
+        (0..50).for_each(|_| ping());
+        assert_eq!(ask(&server, |cx| cx.stats().accepted), 1);
+        if resumes {
+            assert!(ask(&server, move |cx| cx.resume_accepting(listener)));
+        } else {
+            server.handle.shutdown();
+        }
+        for client in &mut waiting {
+            assert_eq!(read_n(client, 2), b"hi");
+        }
+        drop((served, waiting));
+        assert_eq!(server.end().accepted, 4);
+    }
+}
+
+/// Promise 6: a batch of accepts stops where one of its callbacks pauses the listener.
+#[test]
+fn a_listener_may_be_paused_by_whom_it_has_let_in() {
+    let listener = deep_listener(16);
+    let addr = listener.local_addr().unwrap();
+    let mut clients: Vec<_> = (0..4).map(|_| connect(addr)).collect();
+    let script = echo().on_open(|conn| {
+        let cx = conn.cx();
+        for id in cx.listeners() {
+            cx.pause_accepting(id);
+        }
+        Ok(())
+    });
+    let script = script.on_close(|cx, _, _| {
+        for id in cx.listeners() {
+            assert!(cx.resume_accepting(id));
+        }
+    });
+    let server = Server::start_on(listener, script, Config::default());
+    for (n, mut client) in clients.drain(..).enumerate() {
+        client.write_all(b"one").unwrap();
+        assert_eq!(read_n(&mut client, 3), b"one");
+        assert_eq!(ask(&server, |cx| cx.connections().len()), 1);
+        assert_eq!(ask(&server, |cx| cx.stats().accepted), n as u64 + 1);
+    }
+    server.end();
+}
