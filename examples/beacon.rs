@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use wouldblock::{
-    Bind, Conn, Context, Datagram, Handler, Input, Interface, Origin, Reactor, SocketId, Tick,
+    Bind, Conn, Context, Datagram, DatagramId, Handler, Input, Interface, Origin, Reactor, Tick,
 };
 
 /// So many times in a row somebody may be silent and is still there.
@@ -75,9 +75,9 @@ struct Beacon {
 #[derive(Clone, Copy)]
 struct Sockets {
     /// Hears the group.
-    ear: SocketId,
+    ear: DatagramId,
     /// Speaks to it.
-    mouth: SocketId,
+    mouth: DatagramId,
 }
 
 impl Beacon {

@@ -37,7 +37,7 @@ impl Handler for Forwarder {
     type Session = Side;
 
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Side> {
-        conn.full_duplex(true); // what it is sent comes from elsewhere: read it all the same
+        conn.auto_pause(false); // what it is sent comes from elsewhere: read it all the same
         conn.hold(true); // a shutdown lets it go on to its end
         let me = conn.id();
         if let Origin::Connected(_) = origin {

@@ -94,7 +94,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         sockets.push(reactor.bind_datagram(bind)?);
     }
     for socket in sockets {
-        common::say(format_args!("listening on {}", reactor.socket_addr(socket)?));
+        common::say(format_args!("listening on {}", reactor.datagram_addr(socket)?));
     }
 
     reactor.run()?;

@@ -24,7 +24,7 @@ use crate::socket::{Datagrams, Family, Group, Kind, OnV4, mode, name, only_own_g
 /// or [nowhere](Self::unnamed_unix). What begins with `unix:` is read as an [`Address`] is.
 ///
 /// A name may resolve to several addresses; the first that binds is taken
-/// ([`Reactor::socket_addr`](crate::Reactor::socket_addr) says which). Resolving blocks. Port 0 asks
+/// ([`Reactor::datagram_addr`](crate::Reactor::datagram_addr) says which). Resolving blocks. Port 0 asks
 /// the kernel for a free port, which is what a client wants: `"0.0.0.0:0"`, or `"[::]:0"`.
 ///
 /// A Unix path that a dead server left behind is taken over, ours removed at the end, and a relative

@@ -33,7 +33,7 @@ pub enum CloseReason {
     BufferedLimit,
     /// Accepted, and no byte came within [`first_byte`](crate::Config::first_byte).
     FirstByte,
-    /// Fewer bytes moved than [`progress_min`](crate::Config::progress_min) asks for, while the rest
+    /// Fewer bytes moved than [`min_rate`](crate::Config::min_rate) asks for, while the rest
     /// of a request or the taking of an answer was owed.
     TooSlow,
     /// The house was full, somebody knocked, and this one had been idle the longest:

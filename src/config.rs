@@ -43,7 +43,7 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`datagram_wait`](Self::datagram_wait) | 10 s | the same | a datagram that has waited for so long is dropped | as `connect`: a receiver that is busy comes back, one that is stuck does not |
 /// | [`posts_queued`](Self::posts_queued) | 65,536 | the same | a post is given back as `Full` | one for each connection |
 /// | [`first_byte`](Self::first_byte) | none | 10 s | accepted and silent for so long: ends with `FirstByte` | a lost packet is sent again after 1, 3 and 7 s |
-/// | [`progress_min`](Self::progress_min) | none | 4 KiB in 30 s | owing, and fewer bytes moved in the window: ends with `TooSlow` | a short request takes one packet; 137 bytes a second is less than any modem |
+/// | [`min_rate`](Self::min_rate) | none | 4 KiB in 30 s | owing, and fewer bytes moved in the window: ends with `TooSlow` | a short request takes one packet; 137 bytes a second is less than any modem |
 /// | [`idle`](Self::idle) | none | 60 s | nothing owed, no byte moved for so long: ends with `Idle` | what browsers and proxies keep a connection for, about |
 /// | [`connect`](Self::connect) | 10 s | the same | a connect under way for so long has failed | as `first_byte` |
 /// | [`write_stall`](Self::write_stall) | 2 min | 30 s | owed, none taken for so long, nor when asked once more: ends with `WriteStall` | a peer's kernel makes room in steps: over loopback 64 KiB, which takes one that reads 1 KiB a second a minute |
@@ -84,7 +84,7 @@ pub struct Config {
     pub(crate) datagram_wait: Duration,
     pub(crate) posts_queued: usize,
     pub(crate) first_byte: Option<Duration>,
-    pub(crate) progress_min: Option<(usize, Duration)>,
+    pub(crate) min_rate: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,
@@ -112,7 +112,7 @@ impl Default for Config {
             datagram_wait: Duration::from_secs(10),
             posts_queued: 65_536,
             first_byte: None,
-            progress_min: None,
+            min_rate: None,
             idle: None,
             connect: Duration::from_secs(10),
             write_stall: Duration::from_secs(120),
@@ -144,7 +144,7 @@ impl Config {
             .output_max(1 << 20)
             .buffered_max(256 << 20)
             .first_byte(Some(Duration::from_secs(10)))
-            .progress_min(4 << 10, Duration::from_secs(30))
+            .min_rate(4 << 10, Duration::from_secs(30))
             .idle(Some(Duration::from_secs(60)))
             .write_stall(Duration::from_secs(30))
             .linger(Duration::from_secs(2))
@@ -374,8 +374,8 @@ impl Config {
     /// reports room only when a third of its send buffer is free (`tcp_wmem`, tcp(7)): the slower a
     /// link, the longer the window should be.
     #[must_use]
-    pub fn progress_min(mut self, bytes: usize, window: Duration) -> Self {
-        self.progress_min = Some((bytes, window));
+    pub fn min_rate(mut self, bytes: usize, window: Duration) -> Self {
+        self.min_rate = Some((bytes, window));
         self
     }
 
@@ -402,7 +402,7 @@ impl Config {
 
     /// How long output may be owed without the kernel taking a byte of it. Default 2 min.
     ///
-    /// Before it acts on this, or on [`progress_min`](Self::progress_min), the library offers what is owed
+    /// Before it acts on this, or on [`min_rate`](Self::min_rate), the library offers what is owed
     /// once more: the kernel tells of room only when a third of its buffer is free, which may be megabytes.
     /// So whoever reads steadily is served for as long as it does, as long as its kernel shows it in time:
     /// that makes room for more when a sixteenth of its receive buffer is free, or as much as one segment
@@ -490,8 +490,8 @@ impl Config {
                 return refuse(format!("Config: {name} is 0"));
             }
         }
-        if self.progress_min.is_some_and(|(bytes, window)| bytes > 0 && window.is_zero()) {
-            return refuse("Config: progress_min has a window of no time".into());
+        if self.min_rate.is_some_and(|(bytes, window)| bytes > 0 && window.is_zero()) {
+            return refuse("Config: min_rate has a window of no time".into());
         }
         if self.connections.unwrap_or(1) > ceiling {
             return refuse(format!("Config: connections is above {ceiling}"));
@@ -550,7 +550,7 @@ impl Config {
             datagrams_queued: self.datagrams_queued,
             datagram_wait: self.datagram_wait,
             first_byte: self.first_byte,
-            progress_min: self.progress_min.filter(|(bytes, _)| *bytes > 0),
+            min_rate: self.min_rate.filter(|(bytes, _)| *bytes > 0),
             idle: self.idle,
             connect: self.connect,
             write_stall: self.write_stall,
@@ -581,7 +581,7 @@ pub(crate) struct Limits {
     pub(crate) datagrams_queued: usize,
     pub(crate) datagram_wait: Duration,
     pub(crate) first_byte: Option<Duration>,
-    pub(crate) progress_min: Option<(usize, Duration)>,
+    pub(crate) min_rate: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
     pub(crate) write_stall: Duration,

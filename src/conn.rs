@@ -126,7 +126,7 @@ impl Connection {
         self.heard = now;
         self.taken = now;
         self.flags.clear(Flags::UNOPENED);
-        if limits.progress_min.is_some() && !self.output.is_empty() {
+        if limits.min_rate.is_some() && !self.output.is_empty() {
             // Nothing could be taken before.
             self.owe_output(now);
         }
@@ -366,17 +366,17 @@ impl Connection {
         }
     }
 
-    /// Whether reading goes on while output is above high.
-    pub(crate) fn full_duplex(&mut self, full_duplex: bool) {
-        if !full_duplex {
-            self.flags.clear(Flags::FULL_DUPLEX);
+    /// Whether reading rests while output is above high.
+    pub(crate) fn auto_pause(&mut self, auto_pause: bool) {
+        if auto_pause {
+            self.flags.clear(Flags::READS_ON);
             if self.flags.has(Flags::HIGH) {
                 self.flags.set(Flags::RESTING);
                 self.stand_still();
             }
             return;
         }
-        self.flags.set(Flags::FULL_DUPLEX);
+        self.flags.set(Flags::READS_ON);
         if self.flags.has(Flags::RESTING) {
             self.flags.clear(Flags::RESTING);
             self.flags.set(Flags::RENEWED);
@@ -433,7 +433,7 @@ impl Connection {
         }
         if queued >= limits.rest_at {
             self.flags.set(Flags::HIGH);
-            if !self.flags.has(Flags::FULL_DUPLEX) {
+            if !self.flags.has(Flags::READS_ON) {
                 self.flags.set(Flags::RESTING);
                 self.stand_still();
             }

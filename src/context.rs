@@ -201,7 +201,7 @@ impl Context {
     ///
     /// The id is good at once, for [`conn`](Self::conn). What is sent to it is queued, up to
     /// [`output_max`](crate::Config::output_max), and goes out first; [`finish`](Conn::finish) ends
-    /// our side behind it. `pause`, `hold`, `full_duplex` and [`fd`](Conn::fd) work too. `abort`
+    /// our side behind it. `pause`, `hold`, `auto_pause` and [`fd`](Conn::fd) work too. `abort`
     /// and `close` cancel: nothing goes out, and `on_connect_failed` comes with the kind
     /// `ConnectionAborted`. Until it is answered it counts as a connection, but is not among
     /// [`connections`](Self::connections). An orderly shutdown waits for it, as long as it waits

@@ -22,8 +22,8 @@ use crate::datagram::DatagramSocket;
 use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
-    CONNECTIONS_CEILING, ConnId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin,
-    SOCKETS_CEILING, SocketId, Token,
+    CONNECTIONS_CEILING, ConnId, DatagramId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin,
+    SOCKETS_CEILING, Token,
 };
 use crate::input::{Leftover, ReadBuffer, Rest, Wait};
 use crate::listener::Listener;
@@ -124,7 +124,7 @@ pub(crate) struct Core {
     /// Whether that rests, for its input to ask.
     pub(crate) rest: Arc<Rest>,
     /// Which datagram socket has its turn.
-    pub(crate) serving: Option<SocketId>,
+    pub(crate) serving: Option<DatagramId>,
     /// Which listener has its turn.
     pub(crate) accepting: Option<ListenerId>,
     /// An accepted socket that waits until its predecessor's end has been told.
@@ -350,7 +350,7 @@ impl Core {
                     if conn.leftover.is_none() {
                         return Work::Read(n);
                     }
-                    if limits.progress_min.is_some() {
+                    if limits.min_rate.is_some() {
                         conn.pace_input(n, now);
                     }
                     let work = join(conn, buffer, n);
@@ -435,7 +435,7 @@ impl Core {
         });
         conn.handle_left(consumed, now, limits);
         conn.recount(&mut self.buffered);
-        if limits.progress_min.is_some() {
+        if limits.min_rate.is_some() {
             conn.owe_input(begins, now);
             self.arm(id);
         }

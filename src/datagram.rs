@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
 use crate::bind::Bound;
-use crate::id::SocketId;
+use crate::id::DatagramId;
 use crate::readiness::Readiness;
 use crate::stats::Stats;
 use crate::timers::Stamp;
@@ -82,7 +82,7 @@ pub struct Datagram<'a> {
     /// socket without a name, which cannot be answered.
     pub from: Address,
     /// The socket it came to.
-    pub socket: SocketId,
+    pub socket: DatagramId,
     /// Whether it was longer than [`read_buffer`](crate::Config::read_buffer): its end is lost.
     pub truncated: bool,
     /// How many bytes were sent: more than there are in `payload` if it is truncated. How many more,

@@ -78,7 +78,7 @@ impl Core {
     /// or that the connection is resumed or no longer held.
     #[inline]
     pub(crate) fn arm_paced(&mut self, id: ConnId) {
-        if self.limits.progress_min.is_some() {
+        if self.limits.min_rate.is_some() {
             self.arm(id);
         }
     }

@@ -57,7 +57,7 @@ impl Flags {
     /// Output reached high and has not come down to low.
     pub(crate) const HIGH: Flags = Flags(1 << 20);
     /// The application reads on however much output is queued: it never rests.
-    pub(crate) const FULL_DUPLEX: Flags = Flags(1 << 21);
+    pub(crate) const READS_ON: Flags = Flags(1 << 21);
 
     /// It has failed, is paused, and the kernel or we still hold input to be offered.
     pub(crate) const UNREAD: Flags = Flags(1 << 22);

@@ -151,15 +151,15 @@ impl ListenerId {
 /// The name of one datagram socket of a reactor, for as long as the program runs, as that of a
 /// listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId {
+pub struct DatagramId {
     reactor: u32,
     pub(crate) slot: u32,
     pub(crate) generation: u32,
 }
 
-impl SocketId {
+impl DatagramId {
     pub(crate) fn new(reactor: u32, slot: u32, generation: u32) -> Self {
-        SocketId { reactor, slot, generation }
+        DatagramId { reactor, slot, generation }
     }
 
     pub(crate) fn reactor(self) -> u32 {
@@ -205,9 +205,9 @@ mod tests {
         let listener = ListenerId::new(0, last, u32::MAX);
         assert_eq!(listener.token().target(), Target::Listener(last));
         let last = u32::try_from(SOCKETS_CEILING).unwrap() - 1;
-        let socket = SocketId::new(0, last, u32::MAX);
+        let socket = DatagramId::new(0, last, u32::MAX);
         assert_eq!(socket.token().target(), Target::Datagrams(last));
-        let first = SocketId::new(0, 0, u32::MAX);
+        let first = DatagramId::new(0, 0, u32::MAX);
         assert_eq!(first.token().target(), Target::Datagrams(0));
         assert_eq!(Token::WAKER.target(), Target::Waker);
         assert_ne!(socket.token(), Token::WAKER);

@@ -228,7 +228,7 @@ impl<'a> Input<'a> {
     /// It becomes true within a call, by what is sent to the connection in whatever way, and is never
     /// true when a call begins: one that rests is not called. Never, too:
     ///
-    /// * with [`full_duplex`](crate::Conn::full_duplex), where the handler bounds the output itself;
+    /// * with [`auto_pause(false)`](crate::Conn::auto_pause), where the handler bounds the output itself;
     /// * in [`on_eof`](crate::Handler::on_eof): its input is not offered again;
     /// * when the connection is closing, or a write has failed: what is sent is ignored, and what was
     ///   to be answered may still be wanted.

@@ -98,7 +98,7 @@
 //! * at [`output_high`](Config::output_high) queued or more, the library stops reading from that peer
 //!   until it is down to [`output_low`](Config::output_low), and [`Input`] hands out no more messages
 //!   meanwhile: a loop over them like the one above stops by itself (a proxy switches that off with
-//!   [`full_duplex`](Conn::full_duplex));
+//!   [`auto_pause(false)`](Conn::auto_pause));
 //! * above [`output_max`](Config::output_max), the connection ends with a reset: an answer of 10 MiB
 //!   needs a larger limit, or goes out in pieces;
 //! * after [`write_stall`](Config::write_stall) without progress, the connection ends.
@@ -255,7 +255,7 @@ pub use crate::context::{Conn, Context};
 pub use crate::datagram::Datagram;
 pub use crate::framed::{Framed, FramedSession, Messages, framed};
 pub use crate::handler::{Handle, Handler, HandlerFn, handler_fn};
-pub use crate::id::{ConnId, ListenerId, Origin, SocketId};
+pub use crate::id::{ConnId, DatagramId, ListenerId, Origin};
 pub use crate::input::Input;
 pub use crate::listen::Listen;
 pub use crate::options::Keepalive;

@@ -18,7 +18,7 @@ use crate::context::{Conn, Context};
 use crate::core::{Core, Ended};
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
-use crate::id::{ConnId, ListenerId, Origin, SocketId, Target};
+use crate::id::{ConnId, DatagramId, ListenerId, Origin, Target};
 use crate::input::{Input, ReadBuffer, Rest, Wait};
 use crate::listen::Listen;
 use crate::offer::{Offer, Work};
@@ -217,22 +217,22 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     ///
     /// As [`Context::bind_datagram`].
-    pub fn bind_datagram(&mut self, bind: impl Into<Bind>) -> io::Result<SocketId> {
+    pub fn bind_datagram(&mut self, bind: impl Into<Bind>) -> io::Result<DatagramId> {
         self.cx.bind_datagram(bind)
     }
 
-    /// Closes a datagram socket: as [`Context::close_socket`].
-    pub fn close_socket(&mut self, socket: SocketId) -> bool {
-        self.cx.close_socket(socket)
+    /// Closes a datagram socket: as [`Context::close_datagram`].
+    pub fn close_datagram(&mut self, socket: DatagramId) -> bool {
+        self.cx.close_datagram(socket)
     }
 
-    /// Where a datagram socket is bound: as [`Context::socket_addr`].
+    /// Where a datagram socket is bound: as [`Context::datagram_addr`].
     ///
     /// # Errors
     ///
-    /// As [`Context::socket_addr`].
-    pub fn socket_addr(&self, socket: SocketId) -> io::Result<Address> {
-        self.cx.socket_addr(socket)
+    /// As [`Context::datagram_addr`].
+    pub fn datagram_addr(&self, socket: DatagramId) -> io::Result<Address> {
+        self.cx.datagram_addr(socket)
     }
 
     /// Where a listener listens: as [`Context::listener_addr`].

@@ -185,7 +185,7 @@ impl Core {
             self.now = self.driver.now();
             let now = self.now;
             conn.handle_owed(now);
-            if limits.progress_min.is_some() {
+            if limits.min_rate.is_some() {
                 conn.owe_output(now);
             }
         }

@@ -131,11 +131,11 @@
 //! ```
 //! # use std::time::Duration;
 //! use wouldblock::sim::{Profile, check};
-//! use wouldblock::{Address, Config, Context, Conn, Datagram, Handler, Input, Origin, SocketId, Tick};
+//! use wouldblock::{Address, Config, Context, Conn, Datagram, Handler, Input, Origin, DatagramId, Tick};
 //! # use std::io;
 //!
 //! struct Asks {
-//!     from: Option<SocketId>,
+//!     from: Option<DatagramId>,
 //!     to: Address,
 //!     answer: Option<Vec<u8>>,
 //! }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use wouldblock::sim::{Failure, Profile, Sim, check};
 use wouldblock::{
-    Address, Config, Conn, ConnId, Context, Datagram, Handler, Input, Origin, SocketId, Tick,
+    Address, Config, Conn, ConnId, Context, Datagram, DatagramId, Handler, Input, Origin, Tick,
     TimerId,
 };
 
@@ -154,7 +154,7 @@ fn a_silent_peer_is_closed_after_a_minute_and_one_that_talks_is_not() {
 /// Carries numbered letters by UDP, one at a time: each again and again until it is acknowledged.
 struct Courier {
     to: Address,
-    socket: Option<SocketId>,
+    socket: Option<DatagramId>,
     retry: Option<TimerId>,
     /// The first that is not acknowledged.
     next: u32,

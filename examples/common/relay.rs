@@ -10,7 +10,7 @@ use wouldblock::{Closed, Conn, ConnId, Context, Input};
 /// Begins: to be called in `on_open` of both.
 pub(crate) fn couple(conn: &mut Conn<'_>) {
     // What it is sent comes from another: no reason not to read from it.
-    conn.full_duplex(true);
+    conn.auto_pause(false);
     // It ends when both sides have ended. A shutdown that finds nothing to read may not think so.
     conn.hold(true);
 }

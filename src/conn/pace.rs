@@ -1,4 +1,4 @@
-//! How fast a peer is, while something is owed: the limit `progress_min`.
+//! How fast a peer is, while something is owed: the limit `min_rate`.
 //!
 //! Two debts are watched: a request that has begun and is not complete (input that a call left), and
 //! output that waits for the peer to take what is before it. In every window that a debt lasts so
@@ -92,7 +92,7 @@ impl Connection {
 
     /// When the next window of a debt is over.
     pub(super) fn paced_at(&self, limits: &Limits) -> Stamp {
-        let (Some((_, wait)), Some(own)) = (limits.progress_min, &self.own) else {
+        let (Some((_, wait)), Some(own)) = (limits.min_rate, &self.own) else {
             return Stamp::NEVER;
         };
         let end = |window: Option<Window>| window.map_or(Stamp::NEVER, |w| w.since.after(wait));
@@ -112,7 +112,7 @@ impl Connection {
 
     /// Judges the windows that are over by now, and begins others.
     pub(super) fn judge(&mut self, due_by: Stamp, now: Stamp, limits: &Limits) {
-        let Some((least, wait)) = limits.progress_min else { return };
+        let Some((least, wait)) = limits.min_rate else { return };
         let (owed, owing) = (self.owes_input(), !self.output.is_empty());
         let stands = self.stands_still();
         let Some(own) = &mut self.own else { return };

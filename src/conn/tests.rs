@@ -547,7 +547,7 @@ fn an_idle_timeout_of_its_own_stands_before_the_one_for_all() {
 /// be taken.
 #[test]
 fn the_output_of_a_connect_is_judged_from_its_end() {
-    let limits = Config::default().progress_min(50, Duration::from_secs(10)).limits(None);
+    let limits = Config::default().min_rate(50, Duration::from_secs(10)).limits(None);
     let mut conn = Connection::connecting(START, later(10));
     conn.output.push(b"abc");
     conn.owe_output(START);

@@ -139,13 +139,13 @@ impl<'a> Conn<'a> {
         self.change(|conn, _, _| conn.resume());
     }
 
-    /// Reads on, from now on and while `full_duplex` is true, however much output is queued. By
-    /// default a connection's reading rests while its output is at or above
-    /// [`output_high`](crate::Config::output_high): right where input causes output on the same
+    /// Whether reading rests while much output is queued. By default it does, from
+    /// [`output_high`](crate::Config::output_high) until it is down to
+    /// [`output_low`](crate::Config::output_low): right where input causes output on the same
     /// connection, and wrong where the two have nothing to do with each other. A proxy whose client
     /// sends all before it reads anything would never come to read.
     ///
-    /// Then the handler holds back who causes the output: [`pause`](Self::pause) that connection
+    /// With `false`, from now on, the handler holds back who causes the output: [`pause`](Self::pause) that connection
     /// when this one has no [`room`](Self::room), ask this one to [`want_drain`](Self::want_drain),
     /// and resume that one in its `on_drain` (`examples/proxy.rs`). The library's own bound is
     /// [`output_max`](crate::Config::output_max): a handler that holds nobody back meets it.
@@ -167,8 +167,8 @@ impl<'a> Conn<'a> {
     ///     Ok(())
     /// }
     /// ```
-    pub fn full_duplex(&mut self, full_duplex: bool) {
-        self.change(|conn, _, _| conn.full_duplex(full_duplex));
+    pub fn auto_pause(&mut self, auto_pause: bool) {
+        self.change(|conn, _, _| conn.auto_pause(auto_pause));
     }
 
     /// Keeps the connection through shutdown while `hold` is true: for one that waits for somebody

@@ -8,7 +8,7 @@ use super::Context;
 use crate::address::Address;
 use crate::bind::{Bind, Interface};
 use crate::core::Shutdown;
-use crate::id::SocketId;
+use crate::id::DatagramId;
 
 impl Context {
     /// Binds a datagram socket: UDP or Unix. What comes to it is handed to
@@ -19,7 +19,7 @@ impl Context {
     /// If the name does not resolve, no address of it can be bound (`AddrInUse`,
     /// `PermissionDenied`), the options contradict the address or each other (`InvalidInput`, with
     /// words), or the reactor is shutting down. A name that has to be resolved blocks.
-    pub fn bind_datagram(&mut self, bind: impl Into<Bind>) -> io::Result<SocketId> {
+    pub fn bind_datagram(&mut self, bind: impl Into<Bind>) -> io::Result<DatagramId> {
         if self.core.shutdown != Shutdown::No {
             return Err(io::Error::other("the reactor is shutting down"));
         }
@@ -63,7 +63,7 @@ impl Context {
     /// ```
     pub fn send_to(
         &mut self,
-        socket: SocketId,
+        socket: DatagramId,
         to: &Address,
         payload: impl AsRef<[u8]>,
     ) -> io::Result<()> {
@@ -80,19 +80,23 @@ impl Context {
     ///
     /// As [`send_to`](Self::send_to); `NotConnected` or `EDESTADDRREQ` if the socket is not
     /// connected.
-    pub fn send_datagram(&mut self, socket: SocketId, payload: impl AsRef<[u8]>) -> io::Result<()> {
+    pub fn send_datagram(
+        &mut self,
+        socket: DatagramId,
+        payload: impl AsRef<[u8]>,
+    ) -> io::Result<()> {
         self.core.send_datagram(socket, None, payload.as_ref())
     }
 
     /// Closes a datagram socket. What waits to be sent is tried once more; the rest is dropped, and
     /// counted. Datagrams that were not received are lost. Answers whether there was such a socket.
-    pub fn close_socket(&mut self, socket: SocketId) -> bool {
-        self.core.close_socket(socket)
+    pub fn close_datagram(&mut self, socket: DatagramId) -> bool {
+        self.core.close_datagram(socket)
     }
 
     /// The datagram sockets, in no order.
     #[must_use]
-    pub fn sockets(&self) -> Vec<SocketId> {
+    pub fn datagram_sockets(&self) -> Vec<DatagramId> {
         self.core.socket_ids()
     }
 
@@ -102,8 +106,8 @@ impl Context {
     /// # Errors
     ///
     /// `NotFound` if it is closed.
-    pub fn socket_addr(&self, socket: SocketId) -> io::Result<Address> {
-        let addr = self.core.socket_addr(socket).cloned();
+    pub fn datagram_addr(&self, socket: DatagramId) -> io::Result<Address> {
+        let addr = self.core.datagram_addr(socket).cloned();
         addr.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the socket is closed"))
     }
 
@@ -111,8 +115,8 @@ impl Context {
     /// simulated kernel. Do not receive from it, or send: that belongs to the reactor. A duplicate of
     /// it is not watched after the close.
     #[must_use]
-    pub fn socket_fd(&self, socket: SocketId) -> Option<BorrowedFd<'_>> {
-        self.core.socket_fd(socket)
+    pub fn datagram_fd(&self, socket: DatagramId) -> Option<BorrowedFd<'_>> {
+        self.core.datagram_fd(socket)
     }
 
     /// Joins a multicast group: as [`Bind::join`].
@@ -124,7 +128,7 @@ impl Context {
     /// group already (`AddrInUse`).
     pub fn join_group(
         &mut self,
-        socket: SocketId,
+        socket: DatagramId,
         group: impl Into<IpAddr>,
         interface: Interface,
     ) -> io::Result<()> {
@@ -138,7 +142,7 @@ impl Context {
     /// As [`join_group`](Self::join_group); `AddrNotAvailable` if the socket is not in the group.
     pub fn leave_group(
         &mut self,
-        socket: SocketId,
+        socket: DatagramId,
         group: impl Into<IpAddr>,
         interface: Interface,
     ) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
 use crate::bind::{self, Bound, Interface};
 use crate::datagram::DatagramSocket;
-use crate::id::{DATAGRAM_BASE, SocketId, Token};
+use crate::id::{DATAGRAM_BASE, DatagramId, Token};
 use crate::input::ReadBuffer;
 use crate::timers::Stamp;
 
@@ -31,7 +31,7 @@ pub(crate) enum Received {
 
 impl Core {
     /// Gives a socket a place and has it watched.
-    pub(crate) fn bind_datagram(&mut self, bound: Bound) -> io::Result<SocketId> {
+    pub(crate) fn bind_datagram(&mut self, bound: Bound) -> io::Result<DatagramId> {
         if self.sockets.is_full() {
             return Err(io::Error::other("too many datagram sockets"));
         }
@@ -39,7 +39,7 @@ impl Core {
         let (most, wait) = (self.limits.datagrams_queued, self.limits.datagram_wait);
         let socket = DatagramSocket::new(bound, address, most, wait);
         let (slot, generation) = self.sockets.insert(socket);
-        let id = SocketId::new(self.serial, slot, generation);
+        let id = DatagramId::new(self.serial, slot, generation);
         let socket = self.sockets.get_mut(slot, generation).expect("just inserted");
         if let Err(error) = self.driver.register_datagrams(&mut socket.bound.socket, id.token()) {
             self.sockets.remove(slot, generation);
@@ -50,25 +50,25 @@ impl Core {
     }
 
     /// The datagram socket that a token means, if it is still there.
-    pub(crate) fn socket(&self, token: Token, slot: u32) -> Option<SocketId> {
+    pub(crate) fn socket(&self, token: Token, slot: u32) -> Option<DatagramId> {
         let generation = self.sockets.resolve(token, slot, DATAGRAM_BASE)?;
-        Some(SocketId::new(self.serial, slot, generation))
+        Some(DatagramId::new(self.serial, slot, generation))
     }
 
-    pub(crate) fn socket_addr(&self, id: SocketId) -> Option<&Address> {
+    pub(crate) fn datagram_addr(&self, id: DatagramId) -> Option<&Address> {
         self.find_socket(id).map(|socket| &socket.address)
     }
 
-    pub(crate) fn socket_fd(&self, id: SocketId) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn datagram_fd(&self, id: DatagramId) -> Option<BorrowedFd<'_>> {
         self.find_socket(id)?.bound.socket.fd()
     }
 
-    pub(crate) fn socket_ids(&self) -> Vec<SocketId> {
-        let name = |(slot, generation)| SocketId::new(self.serial, slot, generation);
+    pub(crate) fn socket_ids(&self) -> Vec<DatagramId> {
+        let name = |(slot, generation)| DatagramId::new(self.serial, slot, generation);
         self.sockets.ids().map(name).collect()
     }
 
-    fn find_socket(&self, id: SocketId) -> Option<&DatagramSocket> {
+    fn find_socket(&self, id: DatagramId) -> Option<&DatagramSocket> {
         if id.reactor() != self.serial {
             return None;
         }
@@ -76,7 +76,7 @@ impl Core {
     }
 
     /// Begins a socket's turn: sends what waits and is due.
-    pub(crate) fn begin_socket_turn(&mut self, id: SocketId) {
+    pub(crate) fn begin_socket_turn(&mut self, id: DatagramId) {
         self.serving = Some(id);
         let (most, now) = (self.limits.datagrams_per_turn, self.now);
         let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
@@ -90,7 +90,7 @@ impl Core {
     }
 
     /// Receives once.
-    pub(crate) fn receive(&mut self, id: SocketId, buffer: &mut ReadBuffer) -> Received {
+    pub(crate) fn receive(&mut self, id: DatagramId, buffer: &mut ReadBuffer) -> Received {
         let now = self.now;
         let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else {
             return Received::Stopped;
@@ -130,7 +130,7 @@ impl Core {
     }
 
     /// Ends a socket's turn, and whenever anything happened to it: sees that it is found again.
-    pub(crate) fn settle_socket(&mut self, id: SocketId) {
+    pub(crate) fn settle_socket(&mut self, id: DatagramId) {
         if self.serving == Some(id) {
             return;
         }
@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// Its deadline has come: it is served in the next turn.
-    pub(crate) fn expire_socket(&mut self, id: SocketId) {
+    pub(crate) fn expire_socket(&mut self, id: DatagramId) {
         let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
         socket.armed = Stamp::NEVER;
         self.settle_socket(id);
@@ -173,7 +173,7 @@ impl Core {
     /// Sends a datagram, or queues it. `None`: to where the socket is connected.
     pub(crate) fn send_datagram(
         &mut self,
-        id: SocketId,
+        id: DatagramId,
         to: Option<&Address>,
         payload: &[u8],
     ) -> io::Result<()> {
@@ -199,7 +199,7 @@ impl Core {
 
     pub(crate) fn join_group(
         &self,
-        id: SocketId,
+        id: DatagramId,
         group: IpAddr,
         interface: Interface,
     ) -> io::Result<()> {
@@ -209,7 +209,7 @@ impl Core {
 
     pub(crate) fn leave_group(
         &self,
-        id: SocketId,
+        id: DatagramId,
         group: IpAddr,
         interface: Interface,
     ) -> io::Result<()> {
@@ -217,7 +217,7 @@ impl Core {
         bind::leave(&SockRef::from(&socket), is_v4, group, interface)
     }
 
-    fn multicast_of(&self, id: SocketId) -> io::Result<(BorrowedFd<'_>, bool)> {
+    fn multicast_of(&self, id: DatagramId) -> io::Result<(BorrowedFd<'_>, bool)> {
         let socket = self.find_socket(id).ok_or_else(gone)?;
         let address = socket.address.ip();
         let (Some(fd), Some(address)) = (socket.bound.socket.fd(), address) else {
@@ -229,7 +229,7 @@ impl Core {
 
     /// Closes a socket: what waits is tried once more, and what is left then is dropped. Answers
     /// whether there was one.
-    pub(crate) fn close_socket(&mut self, id: SocketId) -> bool {
+    pub(crate) fn close_datagram(&mut self, id: DatagramId) -> bool {
         if id.reactor() != self.serial {
             return false;
         }
@@ -258,14 +258,14 @@ impl Core {
             let outbox = &socket.outbox;
             let may_wait = outbox.waits_for_receivers() || outbox.is_stuck();
             if socket.last == 0 && (outbox.is_empty() || may_wait) {
-                self.close_socket(id);
+                self.close_datagram(id);
             }
         }
     }
 
     pub(crate) fn close_all_sockets(&mut self) {
         for id in self.socket_ids() {
-            self.close_socket(id);
+            self.close_datagram(id);
         }
     }
 }

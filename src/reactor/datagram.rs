@@ -5,13 +5,13 @@ use super::panics::guarded;
 use crate::core::Received;
 use crate::datagram::Datagram;
 use crate::handler::Handler;
-use crate::id::SocketId;
+use crate::id::DatagramId;
 
 impl<H: Handler> Reactor<H> {
     /// Sends what waited, and receives a bounded number of datagrams, and of bytes: a flood costs
     /// the others no more delay than a bulk sender on a connection does.
     #[cold]
-    pub(super) fn serve_socket(&mut self, id: SocketId) {
+    pub(super) fn serve_socket(&mut self, id: DatagramId) {
         self.cx.core.begin_socket_turn(id);
         let mut bytes = 0;
         for _ in 0..self.cx.core.limits.datagrams_per_turn {

@@ -184,7 +184,7 @@ impl World {
             config = config.first_byte(Some(ms(rng, 1, 200)));
         }
         if rng.chance(200) {
-            config = config.progress_min(rng.size(1, 50), ms(rng, 1, 200));
+            config = config.min_rate(rng.size(1, 50), ms(rng, 1, 200));
         }
         self.config = config;
     }

@@ -57,7 +57,7 @@ pub(super) enum Kind {
     /// An echo that holds connections, and lets them go by name after a shutdown has begun.
     Keeper,
     /// Passes on what comes to a connection of its own to a server outside, and back; perhaps by way
-    /// of `full_duplex`.
+    /// of `auto_pause`.
     Relay(bool),
     /// Sends a slice of its input, and ends the connection when so many bytes have come at once.
     Slicer(usize),

@@ -130,7 +130,7 @@ fn a_handler_with_a_bound_of_its_own_is_called_again_before_the_end() {
     for (unix, full_duplex) in [(false, false), (true, false), (false, true), (true, true)] {
         let script = echo()
             .on_open(move |conn| {
-                conn.full_duplex(full_duplex);
+                conn.auto_pause(!full_duplex);
                 Ok(())
             })
             .on_data(|conn, input| {
@@ -354,7 +354,7 @@ fn a_full_duplex_connection_is_not_held_back() {
     let calls = Arc::clone(&called);
     let script = echo()
         .on_open(|conn| {
-            conn.full_duplex(true);
+            conn.auto_pause(false);
             narrow_sending(conn);
             conn.send(vec![b'x'; MIB]);
             Ok(())
@@ -384,10 +384,10 @@ fn full_duplex_switched_on_in_the_call_ends_the_rest() {
         .on_data(|conn, input| {
             conn.send(vec![b'x'; MIB]);
             assert!(input.is_resting() && input.line().is_none() && !input.is_empty());
-            conn.full_duplex(true);
+            conn.auto_pause(false);
             assert!(!input.is_resting());
             while input.line().is_some() {}
-            conn.full_duplex(false);
+            conn.auto_pause(true);
             assert!(input.is_resting());
             Ok(())
         });

@@ -43,7 +43,7 @@ fn each_limit_that_closes_in_order_is_told_before_and_the_last_word_arrives() {
     let cases = [
         (tells_why(), Config::default().first_byte(Some(50 * MS)), &b""[..], "first byte timeout"),
         (tells_why(), Config::default().idle(Some(50 * MS)), b"x", "xidle timeout"),
-        (waits(), Config::default().progress_min(100, 50 * MS), b"GET", "too slow"),
+        (waits(), Config::default().min_rate(100, 50 * MS), b"GET", "too slow"),
         (waits(), small, &[b'x'; 1000], "input limit reached"),
     ];
     for (script, config, says, why) in cases {

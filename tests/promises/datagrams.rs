@@ -209,7 +209,7 @@ fn a_burst_beyond_the_budget_is_delivered_with_no_further_edge() {
     let id = reactor.bind_datagram(bind).unwrap();
     let client = client("127.0.0.1:0");
     for n in 0..200_u8 {
-        client.send_to(&[n], reactor.socket_addr(id).unwrap().socket_addr().unwrap()).unwrap();
+        client.send_to(&[n], reactor.datagram_addr(id).unwrap().socket_addr().unwrap()).unwrap();
     }
     let mut got: Vec<u8> = Vec::new();
     let mut turns = 0;
@@ -234,7 +234,7 @@ fn large_datagrams_leave_the_turn_to_others_sooner() {
     let client = client("127.0.0.1:0");
     for _ in 0..10 {
         client
-            .send_to(&random(1, 20_000), reactor.socket_addr(id).unwrap().socket_addr().unwrap())
+            .send_to(&random(1, 20_000), reactor.datagram_addr(id).unwrap().socket_addr().unwrap())
             .unwrap();
     }
     reactor.turn(Some(DEADLINE)).unwrap();
@@ -251,7 +251,8 @@ fn a_flooded_socket_starves_nobody() {
     let flooded = reactor.bind_datagram(Bind::from("127.0.0.1:0").recv_buffer(1 << 20)).unwrap();
     let small = reactor.bind_datagram("127.0.0.1:0").unwrap();
     let stream = reactor.listen("127.0.0.1:0").unwrap();
-    let at = |reactor: &Reactor<Mail>, id| reactor.socket_addr(id).unwrap().socket_addr().unwrap();
+    let at =
+        |reactor: &Reactor<Mail>, id| reactor.datagram_addr(id).unwrap().socket_addr().unwrap();
     let (noisy, client) = (client("127.0.0.1:0"), client("127.0.0.1:0"));
     let mut tcp = TcpStream::connect(reactor.listener_addr(stream).unwrap()).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -323,7 +324,9 @@ fn what_came_before_shutdown_is_answered() {
     let clients = [client("127.0.0.1:0"), client("[::1]:0")];
     for (id, client) in ids.iter().zip(&clients) {
         for n in 0..100 {
-            client.send_to(&[n], reactor.socket_addr(*id).unwrap().socket_addr().unwrap()).unwrap();
+            client
+                .send_to(&[n], reactor.datagram_addr(*id).unwrap().socket_addr().unwrap())
+                .unwrap();
         }
     }
     reactor.shutdown();
@@ -334,7 +337,7 @@ fn what_came_before_shutdown_is_answered() {
             assert_eq!((client.recv(&mut buf).unwrap(), buf[0]), (1, n));
         }
     }
-    assert!(reactor.socket_addr(ids[0]).is_err());
+    assert!(reactor.datagram_addr(ids[0]).is_err());
 }
 
 /// Promise 2: a socket stays as long as a connection does, since its answer may hang on it.
@@ -368,12 +371,12 @@ fn a_closed_socket_is_gone_at_once() {
     let name = path("closed");
     let bind = format!("unix:{}", name.display());
     let mail = Mail::default().on_datagram(|cx, datagram| {
-        assert!(cx.close_socket(datagram.socket));
-        assert!(!cx.close_socket(datagram.socket));
+        assert!(cx.close_datagram(datagram.socket));
+        assert!(!cx.close_datagram(datagram.socket));
         let error = cx.send_to(datagram.socket, &Address::unix("/x"), "x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(
-            cx.socket_addr(datagram.socket).is_err() && cx.socket_fd(datagram.socket).is_none()
+            cx.datagram_addr(datagram.socket).is_err() && cx.datagram_fd(datagram.socket).is_none()
         );
     });
     let office = Office::open(mail, [bind.clone().into()]);
@@ -384,13 +387,13 @@ fn a_closed_socket_is_gone_at_once() {
             break;
         }
     }
-    wait_until("it is closed", || office.ask(|cx| cx.sockets().is_empty()));
+    wait_until("it is closed", || office.ask(|cx| cx.datagram_sockets().is_empty()));
     assert!(!name.exists());
     let first = office.ids[0];
     let again = office.ask(move |cx| cx.bind_datagram(bind).unwrap());
     assert_ne!(first, again);
-    assert_eq!(office.ask(|cx| cx.sockets()), [again]);
-    assert!(!office.ask(move |cx| cx.close_socket(first)));
+    assert_eq!(office.ask(|cx| cx.datagram_sockets()), [again]);
+    assert!(!office.ask(move |cx| cx.close_datagram(first)));
     assert_eq!(office.end().datagrams_in, 1);
 }
 
@@ -584,7 +587,7 @@ fn a_panic_in_the_callback_loses_one_datagram() {
     let client = client("127.0.0.1:0");
     for what in ["bad", "good", "bad", "fine"] {
         client
-            .send_to(what.as_bytes(), reactor.socket_addr(id).unwrap().socket_addr().unwrap())
+            .send_to(what.as_bytes(), reactor.datagram_addr(id).unwrap().socket_addr().unwrap())
             .unwrap();
     }
     for _ in 0..2 {
@@ -623,7 +626,7 @@ fn buffers_are_set() {
     let office = Office::open(Mail::default(), [bind]);
     let socket = office.ids[0];
     let sizes = office.ask(move |cx| {
-        let fd = cx.socket_fd(socket).unwrap();
+        let fd = cx.datagram_fd(socket).unwrap();
         let socket = SockRef::from(&fd);
         (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap())
     });
@@ -656,5 +659,5 @@ fn tcp_and_udp_share_a_number() {
     let mut reactor = Reactor::new(mail).unwrap();
     reactor.listen(tcp).unwrap();
     let id = reactor.bind_datagram(udp).unwrap();
-    assert_eq!(reactor.socket_addr(id).unwrap(), Address::from(at));
+    assert_eq!(reactor.datagram_addr(id).unwrap(), Address::from(at));
 }

@@ -18,7 +18,7 @@ fn streaming(len: usize, full_duplex: bool, received: &Arc<AtomicUsize>) -> Scri
     let count = Arc::clone(received);
     echo()
         .on_open(move |conn| {
-            conn.full_duplex(full_duplex);
+            conn.auto_pause(!full_duplex);
             narrow_sending(conn);
             conn.send(vec![b'x'; len]);
             Ok(())
@@ -56,7 +56,7 @@ fn a_full_duplex_connection_reads_while_it_owes() {
 #[test]
 fn a_full_duplex_echo_meets_output_max() {
     let script = echo().on_open(|conn| {
-        conn.full_duplex(true);
+        conn.auto_pause(false);
         Ok(())
     });
     let server = Server::start(script, Config::default());
@@ -94,7 +94,7 @@ fn full_duplex_may_be_switched_at_any_time() {
             if conn.id() == first {
                 count.fetch_add(bytes.len(), Ordering::Relaxed);
             } else {
-                conn.cx().conn(first).unwrap().full_duplex(bytes == b"on");
+                conn.cx().conn(first).unwrap().auto_pause(bytes != b"on");
                 conn.send(b"ok");
             }
             Ok(())
@@ -133,7 +133,7 @@ fn a_full_duplex_answer_survives_the_shutdown() {
     let mut left = PIECES;
     let script = echo()
         .on_open(|conn| {
-            conn.full_duplex(true);
+            conn.auto_pause(false);
             narrow_sending(conn);
             Ok(())
         })
@@ -159,7 +159,7 @@ fn a_full_duplex_answer_survives_the_shutdown() {
     server.join();
 }
 
-/// A relay to `to`, as the documentation of `full_duplex` has it: pause who sends, resume when the
+/// A relay to `to`, as the documentation of `auto_pause` has it: pause who sends, resume when the
 /// other has drained. `peak` is the most that was ever queued.
 fn relay(to: SocketAddr, peak: &Arc<AtomicUsize>) -> Script {
     type Others = Arc<Mutex<HashMap<ConnId, ConnId>>>;
@@ -172,7 +172,7 @@ fn relay(to: SocketAddr, peak: &Arc<AtomicUsize>) -> Script {
     let peak = Arc::clone(peak);
     echo()
         .on_open(move |conn| {
-            conn.full_duplex(true);
+            conn.auto_pause(false);
             let id = conn.id();
             let mut others = others.lock().unwrap();
             if !others.contains_key(&id) {

@@ -256,7 +256,7 @@ fn every_other_callback_comes_through() {
     let bind = move |teller: &mut Framed<Lines, Teller>, cx: &mut Context| {
         teller.tell("posted"); // the handler in it, as itself
         let socket = cx.bind_datagram("127.0.0.1:0").unwrap();
-        bound.send(cx.socket_addr(socket).unwrap().socket_addr().unwrap()).unwrap();
+        bound.send(cx.datagram_addr(socket).unwrap().socket_addr().unwrap()).unwrap();
     };
     server.handle.post(bind).unwrap();
     let to = binds.recv_timeout(DEADLINE).unwrap();

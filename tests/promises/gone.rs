@@ -38,7 +38,7 @@ fn a_paused_connection_whose_peer_resets_is_told_without_being_read() {
             conn.send(vec![1; 16 * MIB]);
         }),
         ("coupled", |conn| {
-            conn.full_duplex(true);
+            conn.auto_pause(false);
             conn.hold(true);
             conn.send(vec![1; 16 * MIB]);
             conn.want_drain();

@@ -318,7 +318,7 @@ fn what_was_closed_can_be_handed_in_again_while_a_duplicate_lives() {
             assert!(reactor.close_listener(id));
         }
         for id in sockets {
-            assert!(reactor.close_socket(id));
+            assert!(reactor.close_datagram(id));
         }
         let ended = reactor.turn(Some(Duration::ZERO)).unwrap();
         assert!(ended, "it goes on");

@@ -14,7 +14,7 @@
 //! | `buffered_max` | a_byte_over_buffered_max_ends_who_holds_most | sim |
 //! | `accepts_per_turn` | `accept_path.rs`; a_turn_accepts_no_more_than_it_may | sim |
 //! | `posts_queued` | `threads.rs` | |
-//! | `first_byte`, `progress_min` | who is too slow, below | limits.rs, sim |
+//! | `first_byte`, `min_rate` | who is too slow, below | limits.rs, sim |
 //! | `idle`, `write_stall` | `bounded.rs`, `backpressure.rs` | limits.rs, sim |
 //! | `connect` | `outbound.rs` | limits.rs, sim |
 //! | `linger`, `close_max` | `bounded.rs` | limits.rs, sim |
@@ -323,7 +323,7 @@ fn a_paused_peer_is_not_called_silent() {
 /// two pieces is not, nor a client that is silent between requests.
 #[test]
 fn a_request_that_trickles_in_is_too_slow_and_silence_between_requests_is_not() {
-    let config = Config::default().progress_min(20, 500 * MS).linger(100 * MS);
+    let config = Config::default().min_rate(20, 500 * MS).linger(100 * MS);
     let server = Server::start(lines(), config);
     let mut honest = server.connect();
     server.record.wait_opens(1);
@@ -364,7 +364,7 @@ fn an_answer_that_is_taken_at_a_trickle_is_too_slow() {
             conn.send(vec![7; 3 * MIB]);
             Ok(())
         });
-    let config = Config::default().progress_min(MIB, 400 * MS);
+    let config = Config::default().min_rate(MIB, 400 * MS);
     let server = Server::start(script, config);
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -398,7 +398,7 @@ fn a_held_request_is_not_too_slow() {
         conn.send(b"done");
         Ok(())
     });
-    let server = Server::start(script, Config::default().progress_min(100, 250 * MS));
+    let server = Server::start(script, Config::default().min_rate(100, 250 * MS));
     let mut client = server.connect();
     client.write_all(b"work").unwrap();
     assert_eq!(read_n(&mut client, 4), b"done");
@@ -721,7 +721,7 @@ fn a_turn_accepts_no_more_than_it_may() {
     server.end();
 }
 
-/// Promise 4: one that keeps talking, and is always on the run queue for that, is held to `progress_min` by what
+/// Promise 4: one that keeps talking, and is always on the run queue for that, is held to `min_rate` by what
 /// it takes all the same.
 #[test]
 fn one_that_talks_on_is_judged_all_the_same() {
@@ -739,7 +739,7 @@ fn one_that_talks_on_is_judged_all_the_same() {
             }
             Ok(())
         });
-    let server = Server::start(script, Config::default().progress_min(4 * KIB, 400 * MS));
+    let server = Server::start(script, Config::default().min_rate(4 * KIB, 400 * MS));
     let mut client = connect_narrow(server.addr);
     let start = Instant::now();
     while client.write_all(b"talk").is_ok() {

@@ -592,7 +592,7 @@ fn each_limit_at_each_extreme_works_or_is_refused_by_name() {
         ("datagrams_per_turn", |config, n| config.datagrams_per_turn(n)),
         ("datagrams_queued", |config, n| config.datagrams_queued(n)),
         ("posts_queued", |config, n| config.posts_queued(n)),
-        ("progress_min", |config, n| config.progress_min(n, Duration::from_secs(60))),
+        ("min_rate", |config, n| config.min_rate(n, Duration::from_secs(60))),
     ];
     let whole = usize::BITS;
     let mut numbers: Vec<usize> = (0..3).chain([usize::MAX / 2, usize::MAX / 2 + 1]).collect();
@@ -624,7 +624,7 @@ fn serve_once(mut reactor: Reactor<Script>, name: &str, n: usize) {
     let listener = reactor.listen("127.0.0.1:0").unwrap();
     let addr = reactor.listener_addr(listener).unwrap().socket_addr().unwrap();
     let socket = reactor.bind_datagram("127.0.0.1:0").unwrap();
-    let to = reactor.socket_addr(socket).unwrap().socket_addr().unwrap();
+    let to = reactor.datagram_addr(socket).unwrap().socket_addr().unwrap();
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"?", to).unwrap();
     reactor.handle().post(|_, _| ()).unwrap();
     let mut client = connect(addr);

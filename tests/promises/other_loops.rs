@@ -154,7 +154,7 @@ fn a_host_serves_the_datagrams_that_one_turn_leaves() {
         let config = Config::default().datagrams_per_turn(3);
         let mut reactor = Reactor::with_config(echo(), config).unwrap();
         let id = reactor.bind_datagram("127.0.0.1:0").unwrap();
-        let addr = reactor.socket_addr(id).unwrap().socket_addr().unwrap();
+        let addr = reactor.datagram_addr(id).unwrap().socket_addr().unwrap();
         let mut host = Host::of(how, &reactor);
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for _ in 0..50 {

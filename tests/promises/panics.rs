@@ -448,7 +448,7 @@ fn an_isolated_panic_in_on_datagram_loses_one_datagram() {
     let config = Config::default().isolate_panics(true);
     let mut reactor = Reactor::with_config(Mail(Vec::new()), config).unwrap();
     let id = reactor.bind_datagram("127.0.0.1:0").unwrap();
-    let to = reactor.socket_addr(id).unwrap().socket_addr().unwrap();
+    let to = reactor.datagram_addr(id).unwrap().socket_addr().unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for what in ["bad", "good", "bad", "fine"] {
         client.send_to(what.as_bytes(), to).unwrap();

@@ -63,7 +63,7 @@ fn a_steady_reader_is_no_stall_whatever_the_kernel_holds() {
 /// The same where a rate is asked for that it keeps to.
 #[test]
 fn a_steady_reader_is_not_too_slow() {
-    let config = Config::default().output_max(32 * MIB).progress_min(64 * KIB, 1000 * MS);
+    let config = Config::default().output_max(32 * MIB).min_rate(64 * KIB, 1000 * MS);
     let server = Server::start(pours(12 * MIB, false), config);
     drop(read_slowly(server.connect(), 64 * KIB, 4000 * MS, 12 * MIB));
     let closed = server.record.wait_close();

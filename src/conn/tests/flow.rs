@@ -27,24 +27,24 @@ fn output_at_high_rests_reading_until_low() {
 #[test]
 fn an_end_of_full_duplex_between_the_marks_goes_by_where_output_was() {
     let mut conn = readable();
-    conn.full_duplex(true);
+    conn.auto_pause(false);
     conn.output.push(&[0; 21]);
     conn.handle_level(0, &limits());
     assert!(conn.is_reading(), "above high, and full duplex");
     flush(&mut conn, false, &[Step::Take(6)]);
-    conn.full_duplex(false);
+    conn.auto_pause(true);
     assert!(!conn.is_reading(), "15 queued, after 21");
-    conn.full_duplex(true);
+    conn.auto_pause(false);
     assert!(conn.is_reading() && conn.is_runnable(&limits()), "and back");
-    conn.full_duplex(false);
+    conn.auto_pause(true);
     flush(&mut conn, false, &[Step::Take(5)]);
     assert!(conn.is_reading(), "10 queued is low");
 
     let mut conn = readable();
-    conn.full_duplex(true);
+    conn.auto_pause(false);
     conn.output.push(&[0; 15]);
     conn.handle_level(0, &limits());
-    conn.full_duplex(false);
+    conn.auto_pause(true);
     assert!(conn.is_reading(), "15 queued, and never more");
 }
 

@@ -127,7 +127,7 @@ impl Account<'_> {
                 ledger.shown == 0 && left >= due
             }
             CloseReason::TooSlow => {
-                let due = limits.progress_min.map_or(u64::MAX, |(_, window)| nanos(window));
+                let due = limits.min_rate.map_or(u64::MAX, |(_, window)| nanos(window));
                 let owes = ledger.counts.0 > ledger.consumed || owed > 0;
                 owes && left >= ledger.begun.saturating_add(due)
             }

@@ -16,7 +16,7 @@ use super::{Oracle, SLACK};
 use crate::address::Address;
 use crate::context::Context;
 use crate::datagram::{Datagram, Outbox};
-use crate::id::SocketId;
+use crate::id::DatagramId;
 use crate::kernel::{Deed, Packet, State, nanos};
 use crate::socket::Datagrams;
 use crate::timers::Stamp;
@@ -65,7 +65,7 @@ impl Letter {
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub(super) struct Desk {
-    id: SocketId,
+    id: DatagramId,
     port: u32,
     unix: bool,
     connected: bool,
@@ -357,12 +357,12 @@ impl Desk {
 }
 
 impl Oracle {
-    fn desk(&mut self, id: SocketId) -> Option<&mut Desk> {
+    fn desk(&mut self, id: DatagramId) -> Option<&mut Desk> {
         self.desks.iter_mut().find(|desk| desk.id == id)
     }
 
     /// Reads what the kernel wrote down of a socket.
-    fn read_desk(&mut self, id: SocketId, trying: bool) {
+    fn read_desk(&mut self, id: DatagramId, trying: bool) {
         // When it comes to an end, everything is tried once more.
         let trying = trying || self.shutdown.is_some();
         let mut net = self.kernel.state();
@@ -379,7 +379,7 @@ impl Oracle {
     fn compare_desk(
         &mut self,
         cx: &Context,
-        id: SocketId,
+        id: DatagramId,
         room: Option<(Option<&Address>, usize)>,
     ) {
         let now = self.kernel.now();
@@ -398,7 +398,7 @@ impl Oracle {
 
     // --- What the handler does ------------------------------------------------------------------
 
-    pub(in crate::sim) fn binds(&mut self, cx: &Context, id: SocketId, connected: bool) {
+    pub(in crate::sim) fn binds(&mut self, cx: &Context, id: DatagramId, connected: bool) {
         let socket = cx.core.sockets.get(id.slot, id.generation);
         let Some(Datagrams::Sim(socket)) = socket.map(|socket| &socket.bound.socket) else {
             return self.complain("a datagram socket that was bound is not there".into());
@@ -408,7 +408,7 @@ impl Oracle {
             self.complain(format!("promise 3: the id of @{port} was another's"));
         }
         self.kernel.state().mail.watched = true;
-        let unix = cx.core.socket_addr(id).is_some_and(|at| at.ip().is_none());
+        let unix = cx.core.datagram_addr(id).is_some_and(|at| at.ip().is_none());
         let wait = nanos(self.limits.datagram_wait);
         self.desks.push(Desk {
             id,
@@ -429,7 +429,7 @@ impl Oracle {
     }
 
     /// It is about to send.
-    pub(in crate::sim) fn before_letter(&mut self, cx: &Context, id: SocketId) {
+    pub(in crate::sim) fn before_letter(&mut self, cx: &Context, id: DatagramId) {
         self.read_desk(id, false);
         self.compare_desk(cx, id, None);
     }
@@ -438,7 +438,7 @@ impl Oracle {
     pub(in crate::sim) fn letter(
         &mut self,
         cx: &Context,
-        id: SocketId,
+        id: DatagramId,
         to: Option<&Address>,
         payload: &[u8],
         result: io::Result<()>,
@@ -447,7 +447,7 @@ impl Oracle {
         let now = self.kernel.now();
         let Some(desk) = self.desk(id) else { return };
         let number = desk.port;
-        let open = desk.open && cx.core.socket_addr(id).is_some();
+        let open = desk.open && cx.core.datagram_addr(id).is_some();
         let mut wrong = None;
         let lane = desk.lane(to);
         let own = desk.waiting.iter().filter(|one| desk.lane(one.to.as_ref()) == lane);
@@ -500,15 +500,15 @@ impl Oracle {
         self.compare_desk(cx, id, is_full.then_some((lane.as_ref(), own)));
     }
 
-    pub(in crate::sim) fn closes_socket(&mut self, cx: &Context, id: SocketId, answer: bool) {
+    pub(in crate::sim) fn closes_socket(&mut self, cx: &Context, id: DatagramId, answer: bool) {
         self.read_desk(id, true);
         // Who is cut is told of it when the sockets are closed already.
         let leaving = self.shutdown.is_some();
         let Some(desk) = self.desk(id) else { return };
         let (number, open) = (desk.port, desk.open && (answer || !leaving));
         (desk.open, desk.closed) = (false, true);
-        if answer != open || cx.core.socket_addr(id).is_some() {
-            self.complain(format!("close_socket() of @{number} answers {answer}"));
+        if answer != open || cx.core.datagram_addr(id).is_some() {
+            self.complain(format!("close_datagram() of @{number} answers {answer}"));
         }
     }
 
@@ -527,7 +527,7 @@ impl Oracle {
         };
         let (number, open) = (desk.port, desk.open);
         let (due, more) = (desk.due.pop_front(), desk.due.len());
-        if !open || cx.core.socket_addr(id).is_none() {
+        if !open || cx.core.datagram_addr(id).is_none() {
             self.complain(format!("promise 3: on_datagram of @{number}, which is closed"));
         }
         let Some((packet, room)) = due else {
@@ -572,7 +572,7 @@ impl Oracle {
                 wrong = Some("promise 4: more datagrams in a turn than the limit");
             }
             desk.in_turn = (0, 0, 0);
-            if desk.open && cx.core.socket_addr(id).is_none() {
+            if desk.open && cx.core.datagram_addr(id).is_none() {
                 desk.open = false;
                 let cut = |(at, at_once): (u64, bool)| at_once || net.now >= at + shutdown_max;
                 // What lay in a Unix socket goes with whom it was connected to.

@@ -333,7 +333,7 @@ impl Oracle {
             return Some("silent for longer than allowed".into());
         }
         // A window is judged late by one that was stopped, and the next begins then.
-        if let Some((_, window)) = limits.progress_min
+        if let Some((_, window)) = limits.min_rate
             && net.profile.stopped == 0
             && net.worked == 0
         {

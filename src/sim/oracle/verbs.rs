@@ -202,7 +202,7 @@ impl Oracle {
     /// The handler couples reading to output, or no longer.
     pub(in crate::sim) fn duplex(&mut self, link: u32, full_duplex: bool) {
         self.ledger(link).full_duplex = full_duplex;
-        self.note(link, "full_duplex()", usize::from(full_duplex));
+        self.note(link, "auto_pause()", usize::from(!full_duplex));
     }
 
     fn is_live(cx: &Context, id: ConnId) -> bool {

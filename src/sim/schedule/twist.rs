@@ -124,7 +124,7 @@ impl Twist {
                 world.config = config.output_low(low).output_high(high).output_max(1 << 20);
                 if rng.chance(700) {
                     let config = world.config.clone();
-                    world.config = config.progress_min(rng.size(1, 200), ms(rng, 1, 100));
+                    world.config = config.min_rate(rng.size(1, 200), ms(rng, 1, 100));
                 }
             }
             Twist::Blocks => {

@@ -4,14 +4,14 @@ use super::{Kind, Subject};
 use crate::address::Address;
 use crate::context::Context;
 use crate::datagram::Datagram;
-use crate::id::SocketId;
+use crate::id::DatagramId;
 use crate::kernel::rng::Rng;
 
 /// What a handler needs to write.
 pub(super) struct Desk {
     rng: Rng,
     /// Every socket ever bound, the closed ones too; and whether each is connected.
-    sockets: Vec<(SocketId, bool)>,
+    sockets: Vec<(DatagramId, bool)>,
     /// To whom it writes.
     peers: Vec<Address>,
     /// So many letters of its own more: two handlers would write to each other for ever.
@@ -27,14 +27,14 @@ impl Subject {
         self.desk = Some(Desk { rng, sockets: Vec::new(), peers, patience: 300 });
     }
 
-    pub(in crate::sim) fn bound(&mut self, cx: &Context, id: SocketId, connected: bool) {
+    pub(in crate::sim) fn bound(&mut self, cx: &Context, id: DatagramId, connected: bool) {
         self.oracle.binds(cx, id, connected);
         if let Some(desk) = &mut self.desk {
             desk.sockets.push((id, connected));
         }
     }
 
-    fn write(&mut self, cx: &mut Context, id: SocketId, to: Option<&Address>, payload: &[u8]) {
+    fn write(&mut self, cx: &mut Context, id: DatagramId, to: Option<&Address>, payload: &[u8]) {
         self.oracle.before_letter(cx, id);
         let result = match to {
             Some(to) => cx.send_to(id, to, payload),
@@ -66,7 +66,7 @@ impl Subject {
             && desk.rng.chance(20)
         {
             self.oracle.before_letter(cx, id);
-            let answer = cx.close_socket(id);
+            let answer = cx.close_datagram(id);
             self.oracle.closes_socket(cx, id, answer);
         }
         if let (true, Some(desk)) = (closes, &mut self.desk)

@@ -42,7 +42,7 @@ impl Subject {
             }
             Kind::Relay(coupled) => {
                 if coupled {
-                    conn.full_duplex(true);
+                    conn.auto_pause(false);
                     self.oracle.duplex(link, true);
                 }
                 if matches!(origin, Origin::Connected(_)) {

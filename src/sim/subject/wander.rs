@@ -44,7 +44,7 @@ impl Subject {
                 14 => {
                     let full_duplex = self.rng.chance(500);
                     if let (true, Some(link)) =
-                        (act(cx, id, |conn| conn.full_duplex(full_duplex)), link)
+                        (act(cx, id, |conn| conn.auto_pause(!full_duplex)), link)
                     {
                         self.oracle.duplex(link, full_duplex);
                     }

@@ -128,7 +128,7 @@ fn idle_is_met_to_the_moment() {
 fn progress_is_counted_to_the_byte() {
     for (more, window) in [(9, 1), (10, 2)] {
         check(0..20, near(), |sim| {
-            let config = Config::default().progress_min(10, 30 * SECOND);
+            let config = Config::default().min_rate(10, 30 * SECOND);
             let (mut reactor, peer) = world(sim, config, Deed::Leaves)?;
             peer.send("x");
             for _ in 0..more {
@@ -144,7 +144,7 @@ fn progress_is_counted_to_the_byte() {
 #[test]
 fn a_request_is_owed_from_its_first_byte_on() {
     check(0..20, near(), |sim| {
-        let config = Config::default().progress_min(10, 30 * SECOND);
+        let config = Config::default().min_rate(10, 30 * SECOND);
         let (mut reactor, peer) = world(sim, config, Deed::Pairs)?;
         peer.send("ab");
         peer.wait(25 * SECOND);
@@ -158,11 +158,11 @@ fn a_request_is_owed_from_its_first_byte_on() {
 }
 
 /// Promise 4: it takes nothing any more. What is owed at all is found by `write_stall`, what is owed
-/// too slowly by `progress_min`, whichever is nearer.
+/// too slowly by `min_rate`, whichever is nearer.
 #[test]
 fn who_takes_nothing_is_found_to_the_moment() {
     // The kernels between us take some 3000 bytes.
-    let slow = Config::default().progress_min(5000, 40 * SECOND);
+    let slow = Config::default().min_rate(5000, 40 * SECOND);
     for (config, wait, why) in [
         (Config::default(), 120 * SECOND, "write stall timeout"),
         (slow.clone(), 40 * SECOND, "too slow"),

@@ -106,7 +106,7 @@ fn our_multicast_goes_where_it_was_told() {
         cx.send_to(loud, &to, "loud").unwrap();
         cx.send_to(third, &to, "by index").unwrap();
         let of = |id| {
-            let fd = cx.socket_fd(id).unwrap();
+            let fd = cx.datagram_fd(id).unwrap();
             let socket = SockRef::from(&fd);
             (socket.multicast_ttl_v4().unwrap(), socket.multicast_loop_v4().unwrap())
         };

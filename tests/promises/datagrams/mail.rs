@@ -11,8 +11,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use wouldblock::{
-    Address, Bind, Config, Conn, Context, Datagram, Handle, Handler, Input, Origin, Reactor,
-    SocketId, Stats,
+    Address, Bind, Config, Conn, Context, Datagram, DatagramId, Handle, Handler, Input, Origin,
+    Reactor, Stats,
 };
 
 use crate::support::{DEADLINE, wait_until, watch};
@@ -22,7 +22,7 @@ use crate::support::{DEADLINE, wait_until, watch};
 pub(super) struct Letter {
     pub(super) payload: Vec<u8>,
     pub(super) from: Address,
-    pub(super) socket: SocketId,
+    pub(super) socket: DatagramId,
     pub(super) truncated: bool,
     pub(super) len: usize,
 }
@@ -106,7 +106,7 @@ impl Handler for Mail {
 /// A reactor with datagram sockets, on a thread of its own.
 pub(super) struct Office {
     pub(super) addrs: Vec<Address>,
-    pub(super) ids: Vec<SocketId>,
+    pub(super) ids: Vec<DatagramId>,
     pub(super) handle: Handle<Mail>,
     letters: Arc<Mutex<Vec<Letter>>>,
     thread: JoinHandle<Stats>,
@@ -131,7 +131,7 @@ impl Office {
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::with_config(mail, config).unwrap();
             let ids = binds.map(|bind| reactor.bind_datagram(bind).unwrap()).to_vec();
-            let addrs = ids.iter().map(|id| reactor.socket_addr(*id).unwrap()).collect();
+            let addrs = ids.iter().map(|id| reactor.datagram_addr(*id).unwrap()).collect();
             ready.send((addrs, ids, reactor.handle())).unwrap();
             reactor.run().unwrap();
             reactor.stats().clone()
@@ -176,7 +176,7 @@ impl Office {
     }
 
     #[track_caller]
-    pub(super) fn wait_letters_of(&self, socket: SocketId, n: usize) -> Vec<Letter> {
+    pub(super) fn wait_letters_of(&self, socket: DatagramId, n: usize) -> Vec<Letter> {
         let of = || {
             let mut letters = self.letters();
             letters.retain(|letter| letter.socket == socket);

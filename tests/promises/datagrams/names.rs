@@ -216,7 +216,7 @@ fn a_socket_of_any_name_is_taken_over_and_connected_to() {
         let (id, at) = office.ask(move |cx| {
             let id = cx.bind_datagram(bind).unwrap();
             cx.send_datagram(id, "hello").unwrap();
-            (id, cx.socket_addr(id).unwrap())
+            (id, cx.datagram_addr(id).unwrap())
         });
         assert_eq!(at, name);
         assert_eq!(peer.recv(&mut [0; 9]).unwrap(), 5);
@@ -273,13 +273,13 @@ fn what_an_address_prints_is_read_the_same_by_every_door() {
         assert_eq!(reactor.listener_addr(id).unwrap(), name);
         reactor.close_listener(id);
         let id = reactor.bind_datagram(&printed).unwrap();
-        assert_eq!(reactor.socket_addr(id).unwrap(), name);
-        reactor.close_socket(id);
+        assert_eq!(reactor.datagram_addr(id).unwrap(), name);
+        reactor.close_datagram(id);
     }
     let error = reactor.listen("unix:(unnamed)").unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     let id = reactor.bind_datagram("unix:(unnamed)").unwrap();
-    assert_eq!(reactor.socket_addr(id).unwrap(), Address::Unnamed);
+    assert_eq!(reactor.datagram_addr(id).unwrap(), Address::Unnamed);
     for text in ["unix:a\\b", "unix:@a\\b", "unix:"] {
         for error in [
             text.parse::<Address>().unwrap_err(),
@@ -315,7 +315,7 @@ fn child_deep() {
         drop(UnixDatagram::bind("mail").unwrap());
         reactor.listen(wouldblock::Listen::from("unix:stream").mode(0o600)).unwrap();
         let id = reactor.bind_datagram(Bind::from("unix:./mail").mode(0o600)).unwrap();
-        assert_eq!(reactor.socket_addr(id).unwrap(), Address::unix("./mail"));
+        assert_eq!(reactor.datagram_addr(id).unwrap(), Address::unix("./mail"));
         let mut other = wouldblock::Reactor::new(Mail::default()).unwrap();
         for error in [
             other.listen("unix:stream").unwrap_err(),

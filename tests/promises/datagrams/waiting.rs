@@ -260,7 +260,7 @@ fn closing_a_socket_counts_what_waited() {
     // Room for a few more, of which no event tells.
     receiver.recv(&mut [0; 2000]).unwrap();
     let socket = office.ids[0];
-    assert!(office.ask(move |cx| cx.close_socket(socket)));
+    assert!(office.ask(move |cx| cx.close_datagram(socket)));
     let stats = office.end();
     assert_eq!(stats.datagrams_out + stats.datagrams_dropped, u64::from(accepted) + 1);
     receiver.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
