@@ -42,6 +42,7 @@ pub(crate) enum Verdict {
 }
 
 /// One listening socket.
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) opened: Opened,

@@ -339,10 +339,10 @@ fn ask<T: Send + 'static>(
 fn a_paused_listener_keeps_its_queue() {
     for resumes in [true, false] {
         let server = Server::start(echo(), Config::default());
-        let mut served = server.connect();
+        let mut first = server.connect();
         let mut ping = || {
-            served.write_all(b"ping").unwrap();
-            assert_eq!(read_n(&mut served, 4), b"ping");
+            first.write_all(b"ping").unwrap();
+            assert_eq!(read_n(&mut first, 4), b"ping");
         };
         ping();
         let pause = |cx: &mut wouldblock::Context| {
@@ -365,7 +365,7 @@ fn a_paused_listener_keeps_its_queue() {
         for client in &mut waiting {
             assert_eq!(read_n(client, 2), b"hi");
         }
-        drop((served, waiting));
+        drop((first, waiting));
         assert_eq!(server.end().accepted, 4);
     }
 }
