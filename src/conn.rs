@@ -262,7 +262,7 @@ impl Connection {
     /// read.
     pub(crate) fn fail(&mut self, error: io::Error) {
         self.flags.set(Flags::CUT);
-        self.reason.get_or_insert(CloseReason::Io(error));
+        self.give_reason(CloseReason::Io(error));
         self.finish_off();
     }
 
@@ -272,7 +272,7 @@ impl Connection {
     /// nothing.
     pub(crate) fn fail_write(&mut self, error: io::Error, now: Stamp) {
         self.flags.set(Flags::CUT);
-        self.reason.get_or_insert(CloseReason::Io(error));
+        self.give_reason(CloseReason::Io(error));
         match self.phase {
             Phase::Open => {
                 self.drop_output();
@@ -311,7 +311,7 @@ impl Connection {
         if self.phase != Phase::Open {
             return;
         }
-        self.reason.get_or_insert(reason);
+        self.give_reason(reason);
         self.leftover = None;
         self.flags.clear(Flags::NOT_READING);
         self.flags.clear(Flags::DRAIN);
@@ -348,7 +348,7 @@ impl Connection {
             self.flags.set(Flags::RESET);
         }
         self.flags.set(Flags::CUT);
-        self.reason.get_or_insert(reason);
+        self.give_reason(reason);
         self.finish_off();
     }
 

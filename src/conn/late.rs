@@ -49,11 +49,9 @@ impl Connection {
         match self.phase {
             Phase::Open if self.stalls_at(limits) <= due_by => self.cut(CloseReason::WriteStall),
             Phase::Open if self.idles_at(limits) <= due_by => {
-                self.flags.set(Flags::CUT);
                 self.retire(CloseReason::Idle, now, limits);
             }
             Phase::Open if self.first_byte_by(limits) <= due_by => {
-                self.flags.set(Flags::CUT);
                 self.retire(CloseReason::FirstByte, now, limits);
             }
             Phase::Open if self.paced_at(limits) <= due_by => self.judge(due_by, now, limits),
@@ -123,7 +121,7 @@ impl Connection {
     /// Ends an idle one at once, without a reset and without a linger: nothing is on its way.
     pub(crate) fn reclaim(&mut self, reason: CloseReason) {
         self.flags.set(Flags::CUT);
-        self.reason.get_or_insert(reason);
+        self.give_reason(reason);
         self.finish_off();
     }
 

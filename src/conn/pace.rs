@@ -135,7 +135,6 @@ impl Connection {
             // What it does not take would not go out by a flush either.
             self.cut(CloseReason::TooSlow);
         } else if input {
-            self.flags.set(Flags::CUT);
             self.retire(CloseReason::TooSlow, now, limits);
         }
     }

@@ -15,6 +15,7 @@ impl Connection {
     /// and that word would go out.
     pub(crate) fn retire(&mut self, reason: CloseReason, now: Stamp, limits: &Limits) {
         if !self.is_served() || self.flags.has(Flags::NOTHING_MORE_TO_SEND) {
+            self.note_late(&reason);
             return self.end(reason, now, limits);
         }
         self.reason.get_or_insert(reason);
@@ -28,13 +29,31 @@ impl Connection {
         if !retiring {
             return None;
         }
-        let reason = self.reason.as_ref().and_then(CloseReason::of_retiring);
-        let by_shutdown = matches!(reason, Some(CloseReason::Shutdown));
-        if by_shutdown && self.takes_sends() && !self.may_leave(limits) {
+        let reason = self.reason.as_ref().and_then(CloseReason::of_retiring)?;
+        if matches!(reason, CloseReason::Shutdown) && self.takes_sends() && !self.may_leave(limits)
+        {
             // A callback has paused or held it meanwhile, or asked for a drain: shutdown waits on.
             self.reason = None;
             return None;
         }
-        reason
+        self.note_late(&reason);
+        Some(reason)
+    }
+
+    /// Why it ends: the first cause stays. A decision of the library that was not carried out yet is
+    /// none: what a callback or the kernel does before the last word comes first.
+    pub(super) fn give_reason(&mut self, reason: CloseReason) {
+        if self.flags.has(Flags::RETIRING) {
+            self.flags.clear(Flags::RETIRING);
+            self.reason = None;
+        }
+        self.reason.get_or_insert(reason);
+    }
+
+    /// A deadline makes an end that is not clean.
+    fn note_late(&mut self, reason: &CloseReason) {
+        if matches!(reason, CloseReason::FirstByte | CloseReason::Idle | CloseReason::TooSlow) {
+            self.flags.set(Flags::CUT);
+        }
     }
 }

@@ -28,7 +28,7 @@ const TURNS_MAX: u64 = 2_000_000;
 /// Turns in a row in which nothing is done before that is called spinning.
 const QUIET_TURNS: u32 = 256;
 /// How long the peers go on after the end of the reactor.
-const LATER: Duration = Duration::from_secs(24 * 3600);
+const LATER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a schedule that held came to.
 #[derive(Clone, Debug)]
@@ -336,7 +336,7 @@ impl Play {
         world.twist = Twist::draw(seed, &mut world, schedule.peers);
         if world.tidy && world.toil.is_some() {
             // A peer that reads when it has sent all may come to that late, since callbacks work.
-            let long = Duration::from_secs(24 * 3600);
+            let long = Duration::from_secs(7 * 24 * 3600);
             world.config = world.config.write_stall(long).close_max(long);
         }
         world.lend(&mut Rng::new(seed ^ 0xD0_0B1E));

@@ -181,9 +181,7 @@ impl Account<'_> {
         }
         let in_order = reason.of_retiring().is_some();
         let cut = matches!(reason, CloseReason::TooSlow) && self.owed > 0;
-        let over = self.owed > self.oracle.limits.output_max as u64;
-        let shed = over || (self.oracle.is_crowded && self.holds());
-        let late = self.failed || ledger.finishing || ledger.failed_open || self.at_last() || shed;
+        let late = self.failed || ledger.finishing || ledger.failed_open || self.at_last();
         unless(in_order && !cut && !late, "closed in order, and on_closing was not told")
     }
 

@@ -107,9 +107,9 @@ impl Twist {
                 world.profile = profile.buffer(1..=most).buffer_max(grown).piece(1..=20_000);
                 let config = config.output_max(total + 100_000);
                 world.config = if world.tidy {
-                    // A few bytes in each period, which may be two seconds: hours.
-                    let day = Duration::from_secs(24 * 3600);
-                    config.write_stall(day).linger(day).close_max(day).shutdown_max(day)
+                    // Two bytes in each period, which may be two seconds: days.
+                    let week = Duration::from_secs(7 * 24 * 3600);
+                    config.write_stall(week).linger(week).close_max(week).shutdown_max(week)
                 } else {
                     config.linger(ms(rng, 1, 20_000))
                 };
