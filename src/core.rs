@@ -518,6 +518,11 @@ impl Core {
 
     // --- Effects, after the callbacks -----------------------------------------------------------
 
+    #[inline]
+    pub(crate) fn has_retiring(&self) -> bool {
+        !self.retiring.is_empty()
+    }
+
     /// The first of those whose `on_closing` is due, and for what it is closed.
     pub(crate) fn next_retiring(&mut self) -> Option<(ConnId, CloseReason)> {
         loop {

@@ -486,7 +486,7 @@ impl<H: Handler> Reactor<H> {
     fn follow_effects(&mut self) {
         for _ in 0..ROUNDS {
             self.open_adopted();
-            let retired = self.tell_retiring();
+            let retired = self.cx.core.has_retiring() && self.tell_retiring();
             let touched = self.cx.core.settle_touched();
             let ended = self.cx.core.ended_len();
             if ended == 0 && !touched && !retired {
@@ -499,6 +499,7 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// Lets the handler have the last word on those that the library closes. Returns whether there was one.
+    #[cold]
     fn tell_retiring(&mut self) -> bool {
         let mut any = false;
         while let Some((id, reason)) = self.cx.core.next_retiring() {
