@@ -251,17 +251,12 @@ fn resume_offers_what_was_left_unless_it_waits() {
 fn what_was_left_is_offered_when_output_came_down() {
     const REPLY: usize = 2 * MIB;
     for config in [Config::default(), Config::default().output_high(3 * MIB)] {
-        let script = echo()
-            .on_open(|conn| {
-                narrow_sending(conn);
-                Ok(())
-            })
-            .on_data(|conn, input| {
-                if conn.queued() <= 16 * KIB && input.line().is_some() {
-                    conn.send(vec![5; REPLY]);
-                }
-                Ok(())
-            });
+        let script = narrow_echo().on_data(|conn, input| {
+            if conn.queued() <= 16 * KIB && input.line().is_some() {
+                conn.send(vec![5; REPLY]);
+            }
+            Ok(())
+        });
         let server = Server::start(script, config);
         let mut client = connect_narrow(server.addr);
         client.write_all(b"one\ntwo\n").unwrap();

@@ -156,21 +156,16 @@ fn a_handler_with_a_bound_of_its_own_is_called_again_before_the_end() {
 fn room_follows_the_lowered_watermark() {
     const QUESTIONS: usize = 2000;
     for unix in [false, true] {
-        let script = echo()
-            .on_open(|conn| {
-                narrow_sending(conn);
-                Ok(())
-            })
-            .on_data(|conn, input| {
-                assert!(conn.room() > 0, "called in vain");
-                while conn.room() > 0 {
-                    if input.line().is_none() {
-                        break;
-                    }
-                    conn.send([b'x'; 4 * KIB]);
+        let script = narrow_echo().on_data(|conn, input| {
+            assert!(conn.room() > 0, "called in vain");
+            while conn.room() > 0 {
+                if input.line().is_none() {
+                    break;
                 }
-                Ok(())
-            });
+                conn.send([b'x'; 4 * KIB]);
+            }
+            Ok(())
+        });
         // Three quarters of it are less than `output_high`.
         let config = Config::default().output_high(512 * KIB).buffered_max(400 * KIB);
         let (server, client) = serve(script, config, unix);
@@ -191,18 +186,13 @@ fn the_naive_loop_delivers_answers_of_any_size() {
             let answer = vec![b'x'; size];
             let most = Arc::new(AtomicUsize::new(0));
             let peak = Arc::clone(&most);
-            let script = echo()
-                .on_open(|conn| {
-                    narrow_sending(conn);
-                    Ok(())
-                })
-                .on_data(move |conn, input| {
-                    while input.line().is_some() {
-                        conn.send(&answer);
-                        peak.fetch_max(conn.queued(), Ordering::Relaxed);
-                    }
-                    Ok(())
-                });
+            let script = narrow_echo().on_data(move |conn, input| {
+                while input.line().is_some() {
+                    conn.send(&answer);
+                    peak.fetch_max(conn.queued(), Ordering::Relaxed);
+                }
+                Ok(())
+            });
             let (server, client) = serve(script, Config::default(), unix);
             assert_eq!(ask(&client, b"?\n".repeat(questions)), questions * size, "{size} {unix}");
             drop(client);
@@ -267,18 +257,13 @@ fn every_decoder_holds_back_whichever_way_the_answers_go() {
             "varint" => b"\x03\0\0\0",
             _ => b"\0\0\0\n",
         };
-        let script = echo()
-            .on_open(|conn| {
-                narrow_sending(conn);
-                Ok(())
-            })
-            .on_data(move |conn, input| {
-                while next(input)? {
-                    door(conn, &[b'x'; 5000])?;
-                    assert!(conn.queued() < 64 * KIB + 5000, "{} are queued", conn.queued());
-                }
-                Ok(())
-            });
+        let script = narrow_echo().on_data(move |conn, input| {
+            while next(input)? {
+                door(conn, &[b'x'; 5000])?;
+                assert!(conn.queued() < 64 * KIB + 5000, "{} are queued", conn.queued());
+            }
+            Ok(())
+        });
         let (server, client) = serve(script, Config::default(), false);
         let got = ask(&client, question.repeat(QUESTIONS));
         assert_eq!(got, QUESTIONS * 5000, "{kind}, {name}");
@@ -293,23 +278,18 @@ fn every_decoder_holds_back_whichever_way_the_answers_go() {
 fn not_now_is_told_from_incomplete() {
     const QUESTIONS: usize = 20_000;
     for misled in [false, true] {
-        let script = echo()
-            .on_open(|conn| {
-                narrow_sending(conn);
-                Ok(())
-            })
-            .on_data(move |conn, input| {
-                while input.line().is_some() {
-                    conn.send([b'x'; 1000]);
-                }
-                if misled {
-                    // "It is not complete, so call me when there is more."
-                    input.wait_for(input.len() + 1);
-                } else if !input.is_resting() && input.len() > 10 {
-                    return Err(io::Error::other("a line too long"));
-                }
-                Ok(())
-            });
+        let script = narrow_echo().on_data(move |conn, input| {
+            while input.line().is_some() {
+                conn.send([b'x'; 1000]);
+            }
+            if misled {
+                // "It is not complete, so call me when there is more."
+                input.wait_for(input.len() + 1);
+            } else if !input.is_resting() && input.len() > 10 {
+                return Err(io::Error::other("a line too long"));
+            }
+            Ok(())
+        });
         let (server, client) = serve(script, Config::default(), false);
         assert_eq!(ask(&client, b"?\n".repeat(QUESTIONS)), QUESTIONS * 1000);
         drop(client);
@@ -322,18 +302,13 @@ fn not_now_is_told_from_incomplete() {
 #[test]
 fn input_that_was_not_to_be_had_is_no_input_limit() {
     let config = Config::default().input_max(2000).output_low(100).output_high(200);
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            conn.send(vec![b'x'; 100_000]);
-            while input.line().is_some() {
-                conn.send(b"xxxx");
-            }
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        conn.send(vec![b'x'; 100_000]);
+        while input.line().is_some() {
+            conn.send(b"xxxx");
+        }
+        Ok(())
+    });
     let (server, client) = serve(script, config, true);
     let mut questions = client.try_clone();
     questions.stream().write_all(&b"?\n".repeat(1000)).unwrap();
@@ -376,21 +351,16 @@ fn a_full_duplex_connection_is_not_held_back() {
 /// Promises 2 and 5: it may be switched inside the call, and counts from there on.
 #[test]
 fn full_duplex_switched_on_in_the_call_ends_the_rest() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            conn.send(vec![b'x'; MIB]);
-            assert!(input.is_resting() && input.line().is_none() && !input.is_empty());
-            conn.auto_pause(false);
-            assert!(!input.is_resting());
-            while input.line().is_some() {}
-            conn.auto_pause(true);
-            assert!(input.is_resting());
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        conn.send(vec![b'x'; MIB]);
+        assert!(input.is_resting() && input.line().is_none() && !input.is_empty());
+        conn.auto_pause(false);
+        assert!(!input.is_resting());
+        while input.line().is_some() {}
+        conn.auto_pause(true);
+        assert!(input.is_resting());
+        Ok(())
+    });
     let (server, client) = serve(script, Config::default(), false);
     assert_eq!(ask(&client, b"?\n".to_vec()), MIB);
     drop(client);
@@ -402,17 +372,12 @@ fn full_duplex_switched_on_in_the_call_ends_the_rest() {
 fn a_shutdown_answers_what_was_held_back() {
     const QUESTIONS: usize = 500;
     for unix in [false, true] {
-        let script = echo()
-            .on_open(|conn| {
-                narrow_sending(conn);
-                Ok(())
-            })
-            .on_data(|conn, input| {
-                while input.line().is_some() {
-                    conn.send([b'x'; 10_000]);
-                }
-                Ok(())
-            });
+        let script = narrow_echo().on_data(|conn, input| {
+            while input.line().is_some() {
+                conn.send([b'x'; 10_000]);
+            }
+            Ok(())
+        });
         let (server, mut client) = serve(script, Config::default(), unix);
         client.stream().write_all(&b"?\n".repeat(QUESTIONS)).unwrap();
         wait_until("it is called", || server.record.count(|e| matches!(e, Event::Data(_))) > 0);
@@ -433,11 +398,7 @@ fn a_pause_on_top_of_the_rest_loses_nothing() {
     const QUESTIONS: usize = 2000;
     let paused = Arc::new(Mutex::new(0));
     let count = Arc::clone(&paused);
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
+    let script = narrow_echo()
         .on_data(|conn, input| {
             while input.line().is_some() {
                 conn.send([b'x'; 10_000]);

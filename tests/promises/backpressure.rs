@@ -34,16 +34,11 @@ fn a_slow_reader_pauses_its_own_input() {
     const ALL: usize = 48 * MIB;
     let most = Arc::new(AtomicUsize::new(0));
     let peak = most.clone();
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            conn.send(input.take_all());
-            peak.fetch_max(conn.queued(), Ordering::Relaxed);
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        conn.send(input.take_all());
+        peak.fetch_max(conn.queued(), Ordering::Relaxed);
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     let bytes = random(40, ALL);
@@ -95,16 +90,11 @@ fn one_that_never_reads_hurts_nobody_and_is_gone_in_time() {
 /// Promise 4: slow is not stalled: one that reads a little now and then keeps its connection.
 #[test]
 fn a_slow_but_steady_reader_is_no_write_stall() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.send(vec![2; 256 * KIB]);
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![2; 256 * KIB]);
+        Ok(())
+    });
     let server = Server::start(script, Config::default().write_stall(Duration::from_millis(1500)));
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -125,11 +115,7 @@ fn a_slow_but_steady_reader_is_no_write_stall() {
 /// been asked. Trap 41: also when the flush happened elsewhere.
 #[test]
 fn every_crossing_of_high_brings_one_drain() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
+    let script = narrow_echo()
         .on_data(|conn, input| {
             input.take_all();
             conn.send(vec![2; MIB]);
@@ -189,17 +175,12 @@ fn every_wish_brings_one_drain() {
 /// Promise 5: a wish and a crossing at once are answered once.
 #[test]
 fn a_wish_above_high_is_answered_by_the_crossing() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.send(vec![2; MIB]);
-            conn.want_drain();
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![2; MIB]);
+        conn.want_drain();
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     let id = server.record.wait_opens(1)[0];

@@ -66,16 +66,11 @@ fn a_message_of_input_max_is_taken() {
 /// Promise 4: one answer larger than `output_max` ends the connection with that reason.
 #[test]
 fn output_over_output_max_ends_the_connection() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.send(vec![0; 8 * MIB]);
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![0; 8 * MIB]);
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -91,16 +86,11 @@ fn output_over_output_max_ends_the_connection() {
 fn a_broadcast_ends_only_those_that_do_not_read() {
     let word = Bytes::from(random(51, 100 * KIB));
     let said = word.clone();
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            input.take_all();
-            conn.cx().broadcast(said.clone());
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        input.take_all();
+        conn.cx().broadcast(said.clone());
+        Ok(())
+    });
     let server = Server::start(script, Config::default().output_max(MIB));
     let deaf = connect_narrow(server.addr);
     let id = server.record.wait_opens(1)[0];
@@ -244,17 +234,12 @@ fn a_silent_peer_is_let_go_when_the_linger_expires() {
 /// peer goes on.
 #[test]
 fn a_close_is_over_at_close_max() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.send(vec![1; 3 * MIB]);
-            conn.close();
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![1; 3 * MIB]);
+        conn.close();
+        Ok(())
+    });
     let server = Server::start(script, Config::default().close_max(Duration::from_millis(600)));
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -322,16 +307,11 @@ fn child_broadcast_memory() {
     if !child::is_running("bounded::child_broadcast_memory") {
         return;
     }
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.cx().broadcast(Bytes::from(vec![8; 2 * MIB]));
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.cx().broadcast(Bytes::from(vec![8; 2 * MIB]));
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     // They do not read; only one does, and causes it.
     let deaf: Vec<_> = (0..150).map(|_| connect_narrow(server.addr)).collect();
@@ -362,19 +342,14 @@ fn child_burst_memory() {
         return;
     }
     // It gathers the burst (input), answers with as much (output), and then idles over a small rest.
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            if input.len() == BURST + 10 {
-                conn.send(input.take(BURST).unwrap());
-            } else {
-                input.wait_for(BURST + 10);
-            }
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        if input.len() == BURST + 10 {
+            conn.send(input.take(BURST).unwrap());
+        } else {
+            input.wait_for(BURST + 10);
+        }
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut clients: Vec<_> = (0..100).map(|_| connect_narrow(server.addr)).collect();
     server.record.wait_opens(100);

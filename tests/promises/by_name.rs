@@ -44,10 +44,7 @@ fn the_served_one_reached_by_its_name_keeps_the_order_of_its_sends() {
 /// takes no more, and tells what it still owes. Then it leads to none, before `on_close` and in it.
 #[test]
 fn a_name_leads_to_one_that_closes_until_it_is_over() {
-    let script = echo().on_open(|conn| {
-        narrow_sending(conn);
-        Ok(())
-    });
+    let script = narrow_echo();
     let record = script.record();
     let script = script
         .on_data(move |conn, input| {

@@ -98,18 +98,13 @@ fn an_error_from_any_callback_is_the_reason() {
 /// Promise 7: the first cause stays the reason; what comes after changes only how clean it was.
 #[test]
 fn the_first_cause_is_the_reason() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.send(vec![0; MIB]);
-            conn.close();
-            conn.abort();
-            Err(io::Error::other("too late to matter"))
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![0; MIB]);
+        conn.close();
+        conn.abort();
+        Err(io::Error::other("too late to matter"))
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -190,11 +185,7 @@ fn child_sigpipe() {
     let piped = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGPIPE, piped.clone()).unwrap();
     let (stall, stalled) = stall();
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
+    let script = narrow_echo()
         .on_data(move |conn, input| {
             let word = input.take_all();
             if word == b"fill" {
@@ -280,10 +271,7 @@ fn child_log() {
         .idle(Some(Duration::from_millis(1500)))
         .write_stall(Duration::from_millis(300))
         .linger(Duration::from_millis(100));
-    let script = echo().on_open(|conn| {
-        narrow_sending(conn);
-        Ok(())
-    });
+    let script = narrow_echo();
     let server = Server::start(script, config);
     let tail = |closed: &Closed| closed.to_string();
 

@@ -134,30 +134,25 @@ fn deaf_pair(server: &Server) -> (TcpStream, TcpStream, TcpStream) {
 #[test]
 fn a_byte_over_buffered_max_ends_who_holds_most() {
     const MAX: usize = 4 * MIB;
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            input.take_all();
-            let mut opened = conn.cx().connections();
-            opened.sort();
-            let (a, b) = (opened[0], opened[1]);
-            conn.cx().conn(a).unwrap().send(vec![0; 2 * MIB]);
-            conn.cx().conn(b).unwrap().send(vec![0; MIB]);
-            // Behind what is queued nothing is written before the callback ends.
-            let room = MAX - conn.cx().buffered();
-            conn.cx().conn(b).unwrap().send(vec![0; room - MIB]);
-            conn.cx().conn(a).unwrap().send(vec![0; MIB]);
-            let full = conn.cx().buffered() == MAX;
-            let both = [a, b].map(|id| conn.cx().conn(id).is_some()) == [true, true];
-            conn.cx().conn(b).unwrap().send(b"x");
-            let one = [a, b].map(|id| conn.cx().conn(id).is_some()) == [false, true];
-            let less = conn.cx().buffered() <= MAX / 8 * 7;
-            conn.send([full, both, one, less].map(u8::from));
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        input.take_all();
+        let mut opened = conn.cx().connections();
+        opened.sort();
+        let (a, b) = (opened[0], opened[1]);
+        conn.cx().conn(a).unwrap().send(vec![0; 2 * MIB]);
+        conn.cx().conn(b).unwrap().send(vec![0; MIB]);
+        // Behind what is queued nothing is written before the callback ends.
+        let room = MAX - conn.cx().buffered();
+        conn.cx().conn(b).unwrap().send(vec![0; room - MIB]);
+        conn.cx().conn(a).unwrap().send(vec![0; MIB]);
+        let full = conn.cx().buffered() == MAX;
+        let both = [a, b].map(|id| conn.cx().conn(id).is_some()) == [true, true];
+        conn.cx().conn(b).unwrap().send(b"x");
+        let one = [a, b].map(|id| conn.cx().conn(id).is_some()) == [false, true];
+        let less = conn.cx().buffered() <= MAX / 8 * 7;
+        conn.send([full, both, one, less].map(u8::from));
+        Ok(())
+    });
     let config = Config::default().buffered_max(MAX).output_max(MAX);
     let server = Server::start(script, config);
     let (a, b, mut probe) = deaf_pair(&server);
@@ -177,22 +172,17 @@ fn a_byte_over_buffered_max_ends_who_holds_most() {
 #[test]
 fn near_buffered_max_those_who_owe_rest() {
     const MAX: usize = 4 * MIB;
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            let mut ids = conn.cx().connections();
-            ids.sort();
-            match input.take_all() {
-                b"a" => conn.cx().conn(ids[0]).unwrap().send(vec![0; MIB]),
-                b"b" => conn.cx().conn(ids[1]).unwrap().send(vec![0; 3 * MIB]),
-                b"end" => conn.cx().conn(ids[1]).unwrap().abort(),
-                _ => {}
-            }
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        let mut ids = conn.cx().connections();
+        ids.sort();
+        match input.take_all() {
+            b"a" => conn.cx().conn(ids[0]).unwrap().send(vec![0; MIB]),
+            b"b" => conn.cx().conn(ids[1]).unwrap().send(vec![0; 3 * MIB]),
+            b"end" => conn.cx().conn(ids[1]).unwrap().abort(),
+            _ => {}
+        }
+        Ok(())
+    });
     let config = Config::default()
         .buffered_max(MAX)
         .output_max(MAX)
@@ -354,16 +344,11 @@ fn a_request_that_trickles_in_is_too_slow_and_silence_between_requests_is_not() 
 /// Promise 4: an answer that is taken at a trickle is too slow, though it never stalls.
 #[test]
 fn an_answer_that_is_taken_at_a_trickle_is_too_slow() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.send(vec![7; 3 * MIB]);
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![7; 3 * MIB]);
+        Ok(())
+    });
     let config = Config::default().min_rate(MIB, 400 * MS);
     let server = Server::start(script, config);
     let mut client = connect_narrow(server.addr);
@@ -665,26 +650,21 @@ fn ask_ended(probe: &mut TcpStream) -> u64 {
 #[test]
 fn a_queue_of_output_max_stands_and_a_byte_more_ends_it() {
     const MAX: usize = MIB;
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            if input.take_all() == b"1" {
-                // So that something is queued, and nothing is written before the callback ends.
-                conn.send(vec![1; MAX / 2]);
-                return Ok(());
-            }
-            let other = conn.cx().connections().into_iter().min().unwrap();
-            let mut other = conn.cx().conn(other).unwrap();
-            other.send(vec![2; MAX - other.queued()]);
-            let stands = other.queued() == MAX && other.is_open();
-            other.send(b"x");
-            let over = !other.is_open();
-            conn.send([u8::from(stands), u8::from(over)]);
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        if input.take_all() == b"1" {
+            // So that something is queued, and nothing is written before the callback ends.
+            conn.send(vec![1; MAX / 2]);
+            return Ok(());
+        }
+        let other = conn.cx().connections().into_iter().min().unwrap();
+        let mut other = conn.cx().conn(other).unwrap();
+        other.send(vec![2; MAX - other.queued()]);
+        let stands = other.queued() == MAX && other.is_open();
+        other.send(b"x");
+        let over = !other.is_open();
+        conn.send([u8::from(stands), u8::from(over)]);
+        Ok(())
+    });
     let server = Server::start(script, Config::default().output_max(MAX));
     let mut deaf = connect_narrow(server.addr);
     let id = server.record.wait_opens(1)[0];
@@ -726,19 +706,14 @@ fn a_turn_accepts_no_more_than_it_may() {
 #[test]
 fn one_that_talks_on_is_judged_all_the_same() {
     let mut first = true;
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            input.take_all();
-            if std::mem::take(&mut first) {
-                // The kernels between take some of it, and less is left than makes reading rest.
-                conn.send(vec![7; 60 * KIB]);
-            }
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        input.take_all();
+        if std::mem::take(&mut first) {
+            // The kernels between take some of it, and less is left than makes reading rest.
+            conn.send(vec![7; 60 * KIB]);
+        }
+        Ok(())
+    });
     let server = Server::start(script, Config::default().min_rate(4 * KIB, 400 * MS));
     let mut client = connect_narrow(server.addr);
     let start = Instant::now();

@@ -259,16 +259,11 @@ fn close_flushes_what_is_queued_to_a_slow_reader() {
 /// counted.
 #[test]
 fn what_was_never_delivered_is_counted() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            input.take_all();
-            conn.send(vec![1; 3 * MIB]);
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send(vec![1; 3 * MIB]);
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -287,22 +282,17 @@ fn what_was_never_delivered_is_counted() {
 fn partial_writes_go_on_where_they_stopped() {
     let reply = random(10, 2 * MIB);
     let expected = reply.clone();
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            input.take_all();
-            let (mut chance, mut rest) = (Chance::new(11), &reply[..]);
-            while !rest.is_empty() {
-                let (chunk, behind) = rest.split_at(chance.size(100 * KIB).min(rest.len()));
-                conn.send(chunk);
-                rest = behind;
-            }
-            conn.close();
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        input.take_all();
+        let (mut chance, mut rest) = (Chance::new(11), &reply[..]);
+        while !rest.is_empty() {
+            let (chunk, behind) = rest.split_at(chance.size(100 * KIB).min(rest.len()));
+            conn.send(chunk);
+            rest = behind;
+        }
+        conn.close();
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -318,35 +308,30 @@ fn sends_keep_their_order_whichever_way_they_went() {
     const RECORDS: u32 = 3000;
     let mut chance = Chance::new(12);
     let (mut reader, mut next) = (None, 0u32);
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            // The first to speak reads the records; the others only cause them.
-            let reader = *reader.get_or_insert(conn.id());
-            for _ in 0..input.take_all().len() {
-                if next == RECORDS {
-                    break;
-                }
-                let record = record(next, &mut chance);
-                let own = conn.id() == reader;
-                match chance.below(5) {
-                    0 if own => conn.send(&record),
-                    1 if own => conn.send_shared(Bytes::from(record)),
-                    2 if own => conn.write_all(&record).unwrap(),
-                    3 => conn.cx().conn(reader).unwrap().send(&record),
-                    4 => conn.cx().conn(reader).unwrap().send_shared(Bytes::from(record)),
-                    _ => conn.cx().broadcast_to([reader], Bytes::from(record)),
-                }
-                next += 1;
-                if conn.cx().conn(reader).map_or(0, |conn| conn.queued()) > 2 * MIB {
-                    break;
-                }
+    let script = narrow_echo().on_data(move |conn, input| {
+        // The first to speak reads the records; the others only cause them.
+        let reader = *reader.get_or_insert(conn.id());
+        for _ in 0..input.take_all().len() {
+            if next == RECORDS {
+                break;
             }
-            Ok(())
-        });
+            let record = record(next, &mut chance);
+            let own = conn.id() == reader;
+            match chance.below(5) {
+                0 if own => conn.send(&record),
+                1 if own => conn.send_shared(Bytes::from(record)),
+                2 if own => conn.write_all(&record).unwrap(),
+                3 => conn.cx().conn(reader).unwrap().send(&record),
+                4 => conn.cx().conn(reader).unwrap().send_shared(Bytes::from(record)),
+                _ => conn.cx().broadcast_to([reader], Bytes::from(record)),
+            }
+            next += 1;
+            if conn.cx().conn(reader).map_or(0, |conn| conn.queued()) > 2 * MIB {
+                break;
+            }
+        }
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let reader = connect_narrow(server.addr);
     let mut first = &reader;

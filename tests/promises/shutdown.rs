@@ -158,11 +158,7 @@ fn a_peer_that_never_ends_is_aborted_in_time() {
 /// A script that answers with `pieces` of 32 KiB, each wished for when the one before has drained.
 fn streaming(pieces: usize) -> Script {
     let mut sent = 0;
-    echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
+    narrow_echo()
         .on_data(|conn, input| {
             input.take_all();
             conn.want_drain();
@@ -208,16 +204,11 @@ fn a_streamed_answer_survives_the_shutdown() {
 fn a_large_answer_survives_the_shutdown() {
     let reply = random(60, 3 * MIB);
     let said = reply.clone();
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            input.take_all();
-            conn.send(&said);
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        input.take_all();
+        conn.send(&said);
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     client.write_all(b"?").unwrap();
@@ -233,22 +224,17 @@ fn a_large_answer_survives_the_shutdown() {
 #[test]
 fn repeats_that_are_due_are_made_during_a_shutdown() {
     let (stall, stalled) = stall();
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(move |conn, input| {
-            if input.bytes() == b"stall\n" {
-                input.take_all();
-                stalled.stand_still();
-                conn.cx().shutdown();
-            } else if let Some(line) = input.line() {
-                let answer = line.repeat(10 * KIB);
-                conn.send(answer);
-            }
-            Ok(())
-        });
+    let script = narrow_echo().on_data(move |conn, input| {
+        if input.bytes() == b"stall\n" {
+            input.take_all();
+            stalled.stand_still();
+            conn.cx().shutdown();
+        } else if let Some(line) = input.line() {
+            let answer = line.repeat(10 * KIB);
+            conn.send(answer);
+        }
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     let mut caller = server.connect();

@@ -219,6 +219,14 @@ pub(crate) fn echo() -> Script {
     }
 }
 
+/// An echo whose kernel takes next to nothing at a time.
+pub(crate) fn narrow_echo() -> Script {
+    echo().on_open(|conn| {
+        narrow_sending(conn);
+        Ok(())
+    })
+}
+
 impl Script {
     pub(crate) fn on_start(
         mut self,

@@ -10,18 +10,13 @@ use crate::support::*;
 /// again at low. Shutdown meets it between low and high.
 #[test]
 fn requests_left_until_low_are_answered_through_the_shutdown() {
-    let script = echo()
-        .on_open(|conn| {
-            narrow_sending(conn);
-            Ok(())
-        })
-        .on_data(|conn, input| {
-            while conn.queued() <= 16 * KIB {
-                let Some(_) = input.line() else { break };
-                conn.send(vec![7; 20 * KIB]);
-            }
-            Ok(())
-        });
+    let script = narrow_echo().on_data(|conn, input| {
+        while conn.queued() <= 16 * KIB {
+            let Some(_) = input.line() else { break };
+            conn.send(vec![7; 20 * KIB]);
+        }
+        Ok(())
+    });
     let server = Server::start(script, Config::default());
     let mut client = connect_narrow(server.addr);
     client.write_all(&b"?\n".repeat(30)).unwrap();
