@@ -125,12 +125,11 @@ impl Core {
 
     /// Stops or restarts accepting. Returns whether there is such a listener.
     pub(crate) fn pause_accepting(&mut self, id: ListenerId, pause: bool) -> bool {
-        if self.listener_addr(id).is_none() {
+        if id.reactor() != self.serial {
             return false;
         }
-        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-            listener.paused = pause;
-        }
+        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return false };
+        listener.paused = pause;
         if !pause {
             self.wake_listener(id);
         }

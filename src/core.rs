@@ -538,9 +538,8 @@ impl Core {
         }
     }
 
-    /// After `on_closing`.
+    /// After `on_closing`, behind which the clock was read.
     pub(crate) fn end_retiring(&mut self, id: ConnId, reason: CloseReason) {
-        self.read_clock();
         let (now, limits) = (self.now, &self.limits);
         if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) {
             tenant.conn.end(reason, now, limits);

@@ -486,7 +486,10 @@ impl<H: Handler> Reactor<H> {
     fn follow_effects(&mut self) {
         for _ in 0..ROUNDS {
             self.open_adopted();
-            let retired = self.cx.core.has_retiring() && self.tell_retiring();
+            let retired = self.cx.core.has_retiring();
+            if retired {
+                self.tell_retiring();
+            }
             let touched = self.cx.core.settle_touched();
             let ended = self.cx.core.ended_len();
             if ended == 0 && !touched && !retired {
@@ -498,16 +501,13 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Lets the handler have the last word on those that the library closes. Returns whether there was one.
+    /// Lets the handler have the last word on those that the library closes.
     #[cold]
-    fn tell_retiring(&mut self) -> bool {
-        let mut any = false;
+    fn tell_retiring(&mut self) {
         while let Some((id, reason)) = self.cx.core.next_retiring() {
-            any = true;
             self.call(id, |handler, conn, session| handler.on_closing(conn, session, &reason));
             self.cx.core.end_retiring(id, reason);
         }
-        any
     }
 
     fn tell_ended(&mut self) {

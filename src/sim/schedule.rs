@@ -27,8 +27,9 @@ use twist::{Toil, Twist};
 const TURNS_MAX: u64 = 2_000_000;
 /// Turns in a row in which nothing is done before that is called spinning.
 const QUIET_TURNS: u32 = 256;
-/// How long the peers go on after the end of the reactor.
-const LATER: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What a tidy peer may take, and for how long the peers go on after the end of the reactor: one that reads
+/// two bytes in two seconds is done by then.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a schedule that held came to.
 #[derive(Clone, Debug)]
@@ -336,8 +337,7 @@ impl Play {
         world.twist = Twist::draw(seed, &mut world, schedule.peers);
         if world.tidy && world.toil.is_some() {
             // A peer that reads when it has sent all may come to that late, since callbacks work.
-            let long = Duration::from_secs(7 * 24 * 3600);
-            world.config = world.config.write_stall(long).close_max(long);
+            world.config = world.config.write_stall(WEEK).close_max(WEEK);
         }
         world.lend(&mut Rng::new(seed ^ 0xD0_0B1E));
         world.peers = world.peers.min(schedule.at_most.unwrap_or(usize::MAX));
@@ -433,7 +433,7 @@ impl Play {
         self.run(&mut reactor, Horizon::Never)?;
         let ended = self.kernel.now();
         // What is under way arrives, so that the peers know how it ended.
-        let later = self.kernel.now() + nanos(LATER);
+        let later = self.kernel.now() + nanos(WEEK);
         self.kernel.state().pass(later);
         let Reactor { handler, cx, .. } = &mut reactor;
         handler.oracle.at_end(cx, ended);

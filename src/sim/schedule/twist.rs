@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::World;
+use super::{WEEK, World};
 use crate::kernel::rng::Rng;
 use crate::sim::client::{Ends, Reads, Sends, Temper};
 use crate::sim::subject::Kind;
@@ -107,9 +107,7 @@ impl Twist {
                 world.profile = profile.buffer(1..=most).buffer_max(grown).piece(1..=20_000);
                 let config = config.output_max(total + 100_000);
                 world.config = if world.tidy {
-                    // Two bytes in each period, which may be two seconds: days.
-                    let week = Duration::from_secs(7 * 24 * 3600);
-                    config.write_stall(week).linger(week).close_max(week).shutdown_max(week)
+                    config.write_stall(WEEK).linger(WEEK).close_max(WEEK).shutdown_max(WEEK)
                 } else {
                     config.linger(ms(rng, 1, 20_000))
                 };
