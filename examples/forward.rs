@@ -54,7 +54,7 @@ impl Handler for Forwarder {
             }
             Err(error) => {
                 complain(&error);
-                conn.abort(); // a reset says "nobody is here"
+                conn.abort(); // a reset: there is no server
             }
         }
         Ok(Side::Client)
@@ -107,7 +107,7 @@ impl Handler for Forwarder {
         let Some(mut other) = other.and_then(|other| cx.conn(other)) else { return };
         match side {
             _ if closed.clean => {}              // both ends were passed on
-            Side::Client => other.abort(),       // nobody waits for the server's answer any more
+            Side::Client => other.abort(),       // the server's answer has no reader any more
             Side::Server => other.close_reset(), // what the server had said goes out before
         }
     }

@@ -99,7 +99,7 @@ impl Proxy {
                 pair.server.set(Some(server));
                 self.connecting.insert(server, pair);
             }
-            // Our own limit: the next who leaves makes room.
+            // Our own limit: the next client that leaves makes room.
             Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
                 self.waiting.push_back(pair);
             }

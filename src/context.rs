@@ -152,9 +152,9 @@ impl Context {
         self.core.close_listener(id)
     }
 
-    /// Accepts nobody more from a listener, until [`resume_accepting`](Self::resume_accepting). It goes on
+    /// Accepts no more connections from a listener, until [`resume_accepting`](Self::resume_accepting). It goes on
     /// to listen: clients connect, and wait in the kernel's queue, which holds as many as its
-    /// [`backlog`](crate::Listen::backlog); who comes beyond that tries again and again (listen(2)).
+    /// [`backlog`](crate::Listen::backlog); a client beyond that tries again and again (listen(2)).
     /// Connections that were accepted are served as ever. In shutdown the queue is let in all the same.
     /// Returns whether there is such a listener.
     ///
