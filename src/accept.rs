@@ -10,9 +10,10 @@ use crate::attempt::{Attempt, attempt};
 use crate::conn::{Connection, Phase};
 use crate::core::{Core, Shutdown, Tenant};
 use crate::flags::Flags;
-use crate::id::{ConnId, ListenerId, Origin};
+use crate::id::{ConnId, LISTENERS_CEILING, ListenerId, Origin};
 use crate::listen::Opened;
 use crate::listener::{Listener, Trouble, Verdict, trouble};
+use crate::refused::Refused;
 use crate::socket::{Socket, Stream};
 use crate::timers::Stamp;
 
@@ -33,7 +34,7 @@ pub(crate) enum Accepted {
 impl Core {
     pub(crate) fn listen(&mut self, opened: Opened) -> io::Result<ListenerId> {
         if self.listeners.is_full() {
-            return Err(io::Error::other("too many listeners"));
+            return Err(Refused::TooMany { most: LISTENERS_CEILING, what: "listeners" }.into());
         }
         let address = opened.local_addr()?;
         let listener = Listener::new(opened, address.clone());
@@ -269,15 +270,20 @@ impl Core {
 
     /// Refuses what the application would bring, where there is no place for it.
     pub(crate) fn check_room(&self) -> io::Result<()> {
-        if self.shutdown != Shutdown::No {
-            return Err(io::Error::other("the reactor is shutting down"));
-        }
+        self.check_running()?;
         if self.conns.is_full() {
-            let limit = self.limits.connections;
-            let what = format!("{limit} connections are the limit");
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
+            let most = self.limits.connections;
+            return Err(Refused::TooMany { most, what: "connections" }.into());
         }
         Ok(())
+    }
+
+    /// Refuses what the application would bring, where shutdown was asked for.
+    pub(crate) fn check_running(&self) -> io::Result<()> {
+        match self.shutdown {
+            Shutdown::No => Ok(()),
+            _ => Err(Refused::ShuttingDown.into()),
+        }
     }
 
     /// `on_open` has returned: from here on it is the peer's turn, and time is counted.

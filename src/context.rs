@@ -118,9 +118,7 @@ impl Context {
     ///
     /// As [`Reactor::listen`](crate::Reactor::listen). A name that has to be resolved blocks.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
-        if self.core.shutdown != Shutdown::No {
-            return Err(io::Error::other("the reactor is shutting down"));
-        }
+        self.core.check_running()?;
         let listen = listen.into();
         let opened = match self.core.driver.kernel() {
             None => listen.open()?,
@@ -187,8 +185,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If the stream is not connected, [`connections`](crate::Config::connections) are there
-    /// (`QuotaExceeded`), or the reactor is shutting down. The stream is closed then.
+    /// If the stream is not connected, or where it is [refused](crate::Refused):
+    /// [`connections`](crate::Config::connections) are there, or the reactor is shutting down. The stream is
+    /// closed then.
     pub fn adopt(&mut self, stream: impl Into<Stream>, tag: u64) -> io::Result<ConnId> {
         self.core.adopt(stream.into(), tag)
     }
@@ -214,8 +213,8 @@ impl Context {
     ///
     /// What is known at once, and then no callback comes: an option that the target cannot have, or text
     /// that is no address (`InvalidInput`), and what the kernel says: no descriptor is left, no route, a
-    /// Unix path where nobody listens, or whose backlog is full (`ResourceBusy`). Also if
-    /// [`connections`](crate::Config::connections) are there (`QuotaExceeded`), or the reactor is
+    /// Unix path where nobody listens, or whose backlog is full (`ResourceBusy`). Also where it is
+    /// [refused](crate::Refused): [`connections`](crate::Config::connections) are there, or the reactor is
     /// shutting down. The error names the address; the system's own, with its code, is its source.
     ///
     /// # Examples

@@ -442,7 +442,7 @@ impl<H: Handler> Handle<H> {
     ///
     /// # Errors
     ///
-    /// And `then` is dropped: `QuotaExceeded` if 1024 names wait already; a [`PostError`] if `name` is an
+    /// And `then` is dropped: [refused](crate::Refused) if 1024 names wait already; a [`PostError`] if `name` is an
     /// address and the post is refused; what the system says if no thread can be had.
     ///
     /// # Examples

@@ -183,7 +183,8 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     ///
     /// If the name does not resolve, no address of it can be bound (`AddrInUse`,
-    /// `PermissionDenied`), or the reactor is shutting down.
+    /// `PermissionDenied`), or where it is [refused](crate::Refused): 32,768 listeners are there, or the
+    /// reactor is shutting down.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
         self.cx.listen(listen)
     }

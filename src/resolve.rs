@@ -11,6 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::refused::Refused;
+
 /// How many names are looked up at a time: one that no server answers takes its thread for seconds.
 const THREADS: usize = 8;
 /// How many names wait for a thread.
@@ -38,8 +40,9 @@ fn lookups() -> MutexGuard<'static, Lookups> {
 pub(crate) fn aside(job: Job) -> io::Result<()> {
     let mut lookups = lookups();
     if lookups.waiting.len() >= WAITING {
-        let what = format!("{WAITING} names wait to be looked up");
-        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
+        return Err(
+            Refused::TooMany { most: WAITING, what: "names waiting to be looked up" }.into()
+        );
     }
     if lookups.threads < THREADS {
         match thread::Builder::new().name("resolve".into()).spawn(work) {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the street up. A file imports only from floors below its own.
 const FLOORS: [&[&str]; 16] = [
-    &["attempt", "address", "id", "readiness", "flags", "config", "close"],
+    &["attempt", "address", "id", "readiness", "flags", "config", "close", "refused"],
     &["kernel"],
     &[
         "socket", "input", "output", "slots", "timers", "stats", "report", "post", "crowd",

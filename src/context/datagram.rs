@@ -7,7 +7,6 @@ use std::os::fd::BorrowedFd;
 use super::Context;
 use crate::address::Address;
 use crate::bind::{Bind, Interface};
-use crate::core::Shutdown;
 use crate::id::DatagramId;
 
 impl Context {
@@ -18,11 +17,10 @@ impl Context {
     ///
     /// If the name does not resolve, no address of it can be bound (`AddrInUse`,
     /// `PermissionDenied`), the options contradict the address or each other (`InvalidInput`, with
-    /// words), or the reactor is shutting down. A name that has to be resolved blocks.
+    /// words), or where it is [refused](crate::Refused): 32,767 datagram sockets are there, or the reactor
+    /// is shutting down. A name that has to be resolved blocks.
     pub fn bind_datagram(&mut self, bind: impl Into<Bind>) -> io::Result<DatagramId> {
-        if self.core.shutdown != Shutdown::No {
-            return Err(io::Error::other("the reactor is shutting down"));
-        }
+        self.core.check_running()?;
         let bind = bind.into();
         let bound = match self.core.driver.kernel() {
             None => bind.open()?,

@@ -14,8 +14,9 @@ use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
 use crate::bind::{self, Bound, Interface};
 use crate::datagram::DatagramSocket;
-use crate::id::{DATAGRAM_BASE, DatagramId, Token};
+use crate::id::{DATAGRAM_BASE, DatagramId, SOCKETS_CEILING, Token};
 use crate::input::ReadBuffer;
+use crate::refused::Refused;
 use crate::timers::Stamp;
 
 /// What receiving once came to.
@@ -33,7 +34,7 @@ impl Core {
     /// Gives a socket a place and has it watched.
     pub(crate) fn bind_datagram(&mut self, bound: Bound) -> io::Result<DatagramId> {
         if self.sockets.is_full() {
-            return Err(io::Error::other("too many datagram sockets"));
+            return Err(Refused::TooMany { most: SOCKETS_CEILING, what: "datagram sockets" }.into());
         }
         let address = bound.socket.local_addr()?;
         let (most, wait) = (self.limits.datagrams_queued, self.limits.datagram_wait);

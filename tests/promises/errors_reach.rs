@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use signal_hook::consts::SIGPIPE;
-use wouldblock::{CloseReason, Closed, Config, Input, Reactor};
+use wouldblock::{CloseReason, Closed, Config, Input, Reactor, Refused};
 
 use crate::support::*;
 
@@ -345,5 +345,33 @@ fn a_slice_of_the_input_sent_before_an_abort_is_counted() {
         assert!(matches!(closed.reason, CloseReason::Aborted), "{closed}");
         assert_eq!(closed.unsent, len as u64);
         server.end();
+    }
+}
+
+/// Promises 4 and 7: what the reactor itself does not take is told from what the kernel does not, without
+/// reading words: by `connect` too, whose error is about an address.
+#[test]
+fn what_the_reactor_refuses_is_a_value() {
+    let mut reactor = Reactor::with_config(echo(), Config::default().connections(1)).unwrap();
+    let door = listener();
+    let to = door.local_addr().unwrap();
+    let pair = || std::os::unix::net::UnixStream::pair().unwrap().0;
+    reactor.connect(to, 1).unwrap();
+    for error in [reactor.connect(to, 2).unwrap_err(), reactor.adopt(pair(), 3).unwrap_err()] {
+        let refused = Refused::of(&error);
+        assert!(matches!(refused, Some(Refused::TooMany { most: 1, .. })), "{refused:?}");
+        assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    }
+    let taken = reactor.listen(to).unwrap_err();
+    assert_eq!((taken.kind(), Refused::of(&taken)), (ErrorKind::AddrInUse, None));
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    reactor.shutdown();
+    for refused in [
+        reactor.connect(to, 4).unwrap_err(),
+        reactor.adopt(pair(), 5).unwrap_err(),
+        reactor.listen("127.0.0.1:0").unwrap_err(),
+        reactor.bind_datagram("127.0.0.1:0").unwrap_err(),
+    ] {
+        assert_eq!(Refused::of(&refused), Some(Refused::ShuttingDown), "{refused}");
     }
 }
