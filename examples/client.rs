@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use relay::Side;
 use wouldblock::{
     Address, CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Reactor,
 };
@@ -48,9 +49,6 @@ struct Client {
     to: Vec<Address>,
     /// Our end of the pair, until there is a server.
     pair: Option<UnixStream>,
-    /// The pair and the server, once they are connections.
-    here: Option<ConnId>,
-    there: Option<ConnId>,
     /// Why it did not go well.
     failure: Option<io::Error>,
 }
@@ -60,14 +58,10 @@ impl Client {
         self.failure = Some(error);
         cx.shutdown_now();
     }
-
-    fn other(&self, id: ConnId) -> Option<ConnId> {
-        if self.here == Some(id) { self.there } else { self.here }
-    }
 }
 
 impl Handler for Client {
-    type Session = ();
+    type Session = Side;
 
     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         if let Err(error) = cx.connect(&self.to, 0) {
@@ -76,46 +70,38 @@ impl Handler for Client {
         Ok(())
     }
 
-    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
-        relay::couple(conn);
-        // First the server, then the pair: nothing is read before there is somebody to take it.
-        if let Some(pair) = self.pair.take() {
-            self.there = Some(conn.id());
-            self.here = Some(conn.cx().adopt(pair, 0)?);
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Side> {
+        if let Origin::Adopted(server) = origin {
+            return Ok(Side::new(conn, true, Some(ConnId::from_u64(server))));
         }
-        Ok(())
+        // First the server, then the pair: nothing is read before there is one that takes it.
+        let server = conn.id().to_u64();
+        let here = self.pair.take().map(|pair| conn.cx().adopt(pair, server)).transpose()?;
+        Ok(Side::new(conn, false, here))
     }
 
     fn on_data(
         &mut self,
         conn: &mut Conn<'_>,
-        _session: &mut (),
+        side: &mut Side,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        if let Some(other) = self.other(conn.id()) {
-            relay::pass_on(conn, other, input);
-        }
+        side.pass_on(conn, input);
         Ok(())
     }
 
     fn on_eof(
         &mut self,
         conn: &mut Conn<'_>,
-        _session: &mut (),
+        side: &mut Side,
         _rest: &mut Input<'_>,
     ) -> io::Result<()> {
-        if let Some(other) = self.other(conn.id()) {
-            relay::pass_on_end(conn, other);
-        }
+        side.pass_on_end(conn);
         Ok(())
     }
 
-    fn on_drain(&mut self, conn: &mut Conn<'_>, _session: &mut ()) -> io::Result<()> {
-        match self.other(conn.id()) {
-            Some(there) if self.there == Some(there) => relay::client_drained(conn, there),
-            Some(here) => relay::server_drained(conn, here),
-            None => {}
-        }
+    fn on_drain(&mut self, conn: &mut Conn<'_>, side: &mut Side) -> io::Result<()> {
+        side.drained(conn);
         Ok(())
     }
 
@@ -123,43 +109,26 @@ impl Handler for Client {
         self.fail(cx, error);
     }
 
-    fn on_close(&mut self, cx: &mut Context, id: ConnId, _session: (), closed: Closed) {
-        if self.there == Some(id) {
-            if let Some(here) = self.here {
-                relay::server_ended(cx, here, &closed);
-            }
-            if let CloseReason::Io(error) = closed.reason {
-                self.failure = Some(error);
-            }
-        } else {
+    fn on_close(&mut self, cx: &mut Context, _id: ConnId, side: Side, closed: Closed) {
+        side.ended(cx, &closed);
+        if side.asks {
             // All is said, or nobody hears it any more.
-            if let Some(there) = self.there {
-                relay::client_ended(cx, there, &closed);
-            }
             cx.shutdown();
+        } else if let CloseReason::Io(error) = closed.reason {
+            self.failure = Some(error);
         }
     }
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from("warn");
-    match converse(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(converse)
 }
 
 fn converse(arguments: &Arguments) -> io::Result<()> {
+    common::log_from("warn");
     let to = Address::resolve(&arguments.to)?;
     let (ours, theirs) = UnixStream::pair()?;
-    let client = Client { to, pair: Some(ours), here: None, there: None, failure: None };
+    let client = Client { to, pair: Some(ours), failure: None };
     let config = Config::default().connect(arguments.connect_timeout);
     let config = config.write_stall(DAY).linger(DAY).close_max(DAY).shutdown_max(DAY);
     let mut reactor = Reactor::with_config(client, config)?;

@@ -7,30 +7,28 @@
 //! ```
 
 use std::io::{self, Write};
-use wouldblock::{
-    Address, Closed, Conn, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor,
-};
+use wouldblock::{Address, Closed, Conn, ConnId, Context, Handler, Input, Origin, Reactor};
 
 struct Forwarder {
     to: Vec<Address>, // all addresses of the server's name, to be tried in this order
-    pairs: ConnMap<ConnId>, // of each connection the one that it is coupled with
 }
 
-impl Forwarder {
-    /// The connection that this one is coupled with, if it is still there.
-    fn other<'a>(&self, conn: &'a mut Conn<'_>) -> Option<Conn<'a>> {
-        let other = *self.pairs.get(conn.id())?;
-        conn.cx().conn(other)
+/// Which of a pair it is, and the other one.
+enum Side {
+    Client(ConnId),
+    Server(ConnId),
+}
+
+impl Side {
+    /// The other one, if it is still there.
+    fn other<'a>(&self, cx: &'a mut Context) -> Option<Conn<'a>> {
+        let (Side::Client(other) | Side::Server(other)) = self;
+        cx.conn(*other)
     }
 }
 
 fn complain(error: &io::Error) {
     let _ = writeln!(io::stderr(), "{error}"); // eprintln! would panic where nobody reads it
-}
-
-enum Side {
-    Client,
-    Server,
 }
 
 impl Handler for Forwarder {
@@ -39,31 +37,26 @@ impl Handler for Forwarder {
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Side> {
         conn.auto_pause(false); // what it is sent comes from elsewhere: read it all the same
         conn.hold(true); // a shutdown lets it go on to its end
-        let me = conn.id();
-        if let Origin::Connected(_) = origin {
-            if let Some(mut client) = self.other(conn) {
+        if let Origin::Connected(client) = origin {
+            let side = Side::Server(ConnId::from_u64(client));
+            if let Some(mut client) = side.other(conn.cx()) {
                 client.resume(); // its server hears it now
             }
-            return Ok(Side::Server);
+            return Ok(side);
         }
         conn.pause();
-        match conn.cx().connect(&self.to, 0) {
-            Ok(server) => {
-                self.pairs.insert(server, me);
-                self.pairs.insert(me, server);
-            }
-            Err(error) => {
-                complain(&error);
-                conn.abort(); // a reset: there is no server
-            }
+        let me = conn.id().to_u64();
+        let server = conn.cx().connect(&self.to, me); // the tag says for which client
+        if let Err(error) = &server {
+            complain(error);
+            conn.abort(); // a reset: there is no server
         }
-        Ok(Side::Client)
+        Ok(Side::Client(server?))
     }
 
-    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, _tag: u64, error: io::Error) {
+    fn on_connect_failed(&mut self, cx: &mut Context, _: ConnId, client: u64, error: io::Error) {
         complain(&error); // "cannot connect to 127.0.0.1:6666: Connection refused …"
-        let client = self.pairs.remove(id);
-        if let Some(mut client) = client.and_then(|client| cx.conn(client)) {
+        if let Some(mut client) = cx.conn(ConnId::from_u64(client)) {
             client.abort();
         }
     }
@@ -71,10 +64,10 @@ impl Handler for Forwarder {
     fn on_data(
         &mut self,
         conn: &mut Conn<'_>,
-        _side: &mut Side,
+        side: &mut Side,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        if let Some(mut other) = self.other(conn) {
+        if let Some(mut other) = side.other(conn.cx()) {
             other.send(input.take_all());
             if other.room() == 0 && other.want_drain() {
                 conn.pause(); // the other side is slow: read no more until it has caught up
@@ -83,8 +76,8 @@ impl Handler for Forwarder {
         Ok(())
     }
 
-    fn on_drain(&mut self, conn: &mut Conn<'_>, _side: &mut Side) -> io::Result<()> {
-        if let Some(mut other) = self.other(conn) {
+    fn on_drain(&mut self, conn: &mut Conn<'_>, side: &mut Side) -> io::Result<()> {
+        if let Some(mut other) = side.other(conn.cx()) {
             other.resume(); // caught up
         }
         Ok(())
@@ -93,22 +86,21 @@ impl Handler for Forwarder {
     fn on_eof(
         &mut self,
         conn: &mut Conn<'_>,
-        _side: &mut Side,
+        side: &mut Side,
         _rest: &mut Input<'_>,
     ) -> io::Result<()> {
-        if let Some(mut other) = self.other(conn) {
+        if let Some(mut other) = side.other(conn.cx()) {
             other.finish(); // shutdown(SHUT_WR) there; answers still come back
         }
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Context, id: ConnId, side: Side, closed: Closed) {
-        let other = self.pairs.remove(id);
-        let Some(mut other) = other.and_then(|other| cx.conn(other)) else { return };
+    fn on_close(&mut self, cx: &mut Context, _: ConnId, side: Side, closed: Closed) {
+        let Some(mut other) = side.other(cx) else { return };
         match side {
-            _ if closed.clean => {}              // both ends were passed on
-            Side::Client => other.abort(),       // the server's answer has no reader any more
-            Side::Server => other.close_reset(), // what the server had said goes out before
+            _ if closed.clean => {}                 // both ends were passed on
+            Side::Client(_) => other.abort(),       // the server's answer has no reader any more
+            Side::Server(_) => other.close_reset(), // what the server had said goes out before
         }
     }
 }
@@ -133,27 +125,17 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from("info");
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from("info");
     // Nobody is served yet, so this may block.
     let mut to = Vec::new();
     for address in &arguments.to {
         to.extend(Address::resolve(address)?);
     }
-    let mut reactor = Reactor::new(Forwarder { to, pairs: ConnMap::new() })?;
+    let mut reactor = Reactor::new(Forwarder { to })?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 

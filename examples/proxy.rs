@@ -13,20 +13,21 @@ mod common;
 #[path = "common/relay.rs"]
 mod relay;
 
-use std::cell::{Cell, OnceCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::process::ExitCode;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use wouldblock::{Address, Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Reactor};
+use relay::Side;
+use wouldblock::{
+    Address, Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Reactor, Refused,
+};
 
 /// The end of `--help`.
 const MANNERS: &str = "\
 Prints one line `listening on ADDR` for each address when it is ready. Logs go to stderr, from
 level info on: a client that got no server is a warning. The environment variable RUST_LOG says
-otherwise (RUST_LOG=debug: one line for each client that was served). SIGINT or SIGTERM ends it:
+otherwise (RUST_LOG=debug: two lines for each client that was served). SIGINT or SIGTERM ends it:
 who is being served may go on for ten seconds. A second one ends it at once.";
 
 /// A proxy: passes on what its clients send to a server, and the answers back.
@@ -56,204 +57,135 @@ struct Arguments {
 struct Proxy {
     /// The server's addresses, at least one.
     to: Vec<Address>,
-    /// Connects under way, by the connection that is to be.
-    connecting: HashMap<ConnId, Rc<Pair>>,
     /// Clients for whose server there was no place among the connections.
-    waiting: VecDeque<Rc<Pair>>,
+    waiting: VecDeque<ConnId>,
 }
 
-/// A client and its server, shared by the sessions of the two: the last to end tells how it was.
-struct Pair {
-    client: ConnId,
-    name: Address,
-    server: Cell<Option<ConnId>>,
-    since: Instant,
-    /// Bytes from the client, and from the server.
-    up: Cell<u64>,
-    down: Cell<u64>,
-    /// How the first of the two ended, which is why the other did.
-    ended: OnceCell<String>,
-}
-
-/// One of the two.
-enum Side {
-    Client(Rc<Pair>),
-    Server(Rc<Pair>),
-}
-
-impl Side {
-    /// The other one, if it is there yet.
-    fn other(&self) -> Option<ConnId> {
-        match self {
-            Side::Client(pair) => pair.server.get(),
-            Side::Server(pair) => Some(pair.client),
-        }
-    }
+/// One connection of the two.
+struct Session {
+    side: Side,
+    /// The client's name, in the log of both.
+    client: Address,
 }
 
 impl Proxy {
-    /// Connects to the first of the server's addresses that answers.
-    fn connect(&mut self, cx: &mut Context, pair: Rc<Pair>) {
-        match cx.connect(&self.to, 0) {
-            Ok(server) => {
-                pair.server.set(Some(server));
-                self.connecting.insert(server, pair);
+    /// Connects a client to the first of the server's addresses that answers. The tag says whose it is.
+    fn connect(&mut self, client: &mut Conn<'_>) -> Option<ConnId> {
+        let id = client.id();
+        match client.cx().connect(&self.to, id.to_u64()) {
+            Ok(server) => return Some(server),
+            Err(error) => match Refused::of(&error) {
+                // Our own limit: the next connection that is over makes room.
+                Some(Refused::TooMany { .. }) => self.waiting.push_back(id),
+                _ => refuse(client, &error),
+            },
+        }
+        None
+    }
+
+    /// There may be a place now: the first that waits tries again, when its timer has come.
+    fn let_one_in(&mut self, cx: &mut Context) {
+        while let Some(id) = self.waiting.pop_front() {
+            if let Some(mut client) = cx.conn(id).filter(Conn::is_open) {
+                return client.set_timer(Duration::ZERO);
             }
-            // Our own limit: the next client that leaves makes room.
-            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
-                self.waiting.push_back(pair);
-            }
-            Err(error) => refuse(cx, &pair, &error),
         }
     }
 }
 
 /// There is no server for a client.
-fn refuse(cx: &mut Context, pair: &Pair, why: &io::Error) {
-    log::warn!("{}: refused: {why}", pair.name);
-    // A reset: "there is nothing here", where an end would say "that was all".
-    if let Some(mut client) = cx.conn(pair.client) {
-        client.abort();
+fn refuse(client: &mut Conn<'_>, why: &io::Error) {
+    // Not if it has gone, and so ended the connect.
+    if let Ok(name) = client.peer_addr()
+        && client.is_open()
+    {
+        log::warn!("{name}: refused: {why}");
     }
+    // A reset: "there is nothing here", where an end would say "that was all".
+    client.abort();
 }
 
 impl Handler for Proxy {
-    type Session = Side;
+    type Session = Session;
 
-    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Side> {
-        relay::couple(conn);
-        if !matches!(origin, Origin::Connected(_)) {
-            let pair = Rc::new(Pair {
-                client: conn.id(),
-                name: conn.peer_addr()?,
-                server: Cell::new(None),
-                since: Instant::now(),
-                up: Cell::new(0),
-                down: Cell::new(0),
-                ended: OnceCell::new(),
-            });
-            // It may speak when there is somebody to listen. (We could send to a server that is
-            // not there yet, but then there would be no trying another address.)
-            conn.pause();
-            self.connect(conn.cx(), Rc::clone(&pair));
-            return Ok(Side::Client(pair));
-        }
-        let pair = self.connecting.remove(&conn.id());
-        let pair = pair.ok_or_else(|| io::Error::other("its client is gone"))?;
-        if let Some(mut client) = conn.cx().conn(pair.client) {
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {
+        if let Origin::Connected(client) = origin {
+            let side = Side::new(conn, false, Some(ConnId::from_u64(client)));
+            let Some(mut client) = side.other(conn.cx()) else {
+                return Err(io::Error::other("its client is gone"));
+            };
             client.resume();
+            let client = client.peer_addr()?;
+            return Ok(Session { side, client });
         }
-        Ok(Side::Server(pair))
+        // It may speak when there is a server to listen. (We could send to one that is not there yet,
+        // but then there would be no trying another address.)
+        conn.pause();
+        let server = self.connect(conn);
+        Ok(Session { side: Side::new(conn, true, server), client: conn.peer_addr()? })
+    }
+
+    /// A client that has waited for a place.
+    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+        session.side.other = self.connect(conn);
+        Ok(())
     }
 
     fn on_data(
         &mut self,
         conn: &mut Conn<'_>,
-        side: &mut Side,
+        session: &mut Session,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        let (Side::Client(pair) | Side::Server(pair)) = &*side;
-        let count = if matches!(side, Side::Client(_)) { &pair.up } else { &pair.down };
-        if let Some(other) = side.other() {
-            count.set(count.get() + relay::pass_on(conn, other, input));
-        }
+        session.side.pass_on(conn, input);
         Ok(())
     }
 
     fn on_eof(
         &mut self,
         conn: &mut Conn<'_>,
-        side: &mut Side,
+        session: &mut Session,
         _rest: &mut Input<'_>,
     ) -> io::Result<()> {
-        if let Some(other) = side.other() {
-            relay::pass_on_end(conn, other);
-        }
+        session.side.pass_on_end(conn);
         Ok(())
     }
 
-    fn on_drain(&mut self, conn: &mut Conn<'_>, side: &mut Side) -> io::Result<()> {
-        match &*side {
-            Side::Client(pair) => {
-                if let Some(server) = pair.server.get() {
-                    relay::client_drained(conn, server);
-                }
-            }
-            Side::Server(pair) => relay::server_drained(conn, pair.client),
-        }
+    fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+        session.side.drained(conn);
         Ok(())
     }
 
-    fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, _tag: u64, error: io::Error) {
-        // Not if its client has gone, and so ended the connect.
-        if let Some(pair) = self.connecting.remove(&id)
-            && cx.conn(pair.client).is_some_and(|client| client.is_open())
-        {
-            refuse(cx, &pair, &error);
+    fn on_connect_failed(&mut self, cx: &mut Context, _: ConnId, client: u64, error: io::Error) {
+        if let Some(mut client) = cx.conn(ConnId::from_u64(client)) {
+            refuse(&mut client, &error);
         }
         self.let_one_in(cx);
     }
 
-    fn on_close(&mut self, cx: &mut Context, _id: ConnId, side: Side, closed: Closed) {
-        match &side {
-            Side::Client(pair) => {
-                if let Some(server) = pair.server.get() {
-                    relay::client_ended(cx, server, &closed);
-                }
-            }
-            Side::Server(pair) => relay::server_ended(cx, pair.client, &closed),
-        }
-        let (Side::Client(pair) | Side::Server(pair)) = side;
-        pair.ended.get_or_init(|| closed.to_string());
-        if let Some(pair) = Rc::into_inner(pair) {
-            log::debug!(
-                "{}: done: {} bytes up, {} down, {:.3} s, {}",
-                pair.name,
-                pair.up.get(),
-                pair.down.get(),
-                pair.since.elapsed().as_secs_f64(),
-                pair.ended.get().map_or("", String::as_str),
-            );
-        }
+    fn on_close(&mut self, cx: &mut Context, _: ConnId, session: Session, closed: Closed) {
+        let Session { side, client } = session;
+        side.ended(cx, &closed);
+        let way = if side.asks { "up" } else { "down" };
+        log::debug!("{client}: done: {} bytes {way}, {closed}", side.bytes);
         self.let_one_in(cx);
     }
 
     fn on_shutdown(&mut self, cx: &mut Context) {
-        for pair in self.waiting.drain(..) {
-            if let Some(mut client) = cx.conn(pair.client) {
+        for client in self.waiting.drain(..) {
+            if let Some(mut client) = cx.conn(client) {
                 client.abort();
             }
         }
     }
 }
 
-impl Proxy {
-    /// There may be a place now.
-    fn let_one_in(&mut self, cx: &mut Context) {
-        while let Some(pair) = self.waiting.pop_front() {
-            if cx.conn(pair.client).is_some_and(|client| client.is_open()) {
-                return self.connect(cx, pair);
-            }
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from(if arguments.quiet { "warn" } else { "info" });
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from(if arguments.quiet { "warn" } else { "info" });
     common::raise_descriptor_limit();
     // Nobody is served yet, so this may block.
     let to = Address::resolve(&arguments.to)?;
@@ -263,7 +195,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         // Each with its server.
         config = config.connections(2 * clients as usize);
     }
-    let proxy = Proxy { to, connecting: HashMap::new(), waiting: VecDeque::new() };
+    let proxy = Proxy { to, waiting: VecDeque::new() };
     let mut reactor = Reactor::with_config(proxy, config)?;
 
     let (first, again) = (reactor.handle(), reactor.handle());

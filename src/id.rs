@@ -77,7 +77,35 @@ impl ConnId {
         ConnId(u64::from(reactor) << 56 | u64::from(slot) << 32 | u64::from(generation))
     }
 
-    /// The name as a number, for a log, a map or a wire; [`ConnId::from_u64`] turns it back.
+    /// The name as a number, for a log, a wire or the tag of a connect; [`ConnId::from_u64`] turns it
+    /// back.
+    ///
+    /// # Examples
+    ///
+    /// A connect for a client: the session of each of the two comes to know the other, and no map has to.
+    ///
+    /// ```
+    /// # use std::{io, net::SocketAddr};
+    /// # use wouldblock::{Conn, ConnId, Handler, Input, Origin};
+    /// struct Proxy {
+    ///     server: SocketAddr,
+    /// }
+    ///
+    /// impl Handler for Proxy {
+    ///     type Session = ConnId; // the other one of the two
+    ///
+    ///     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<ConnId> {
+    ///         if let Origin::Connected(client) = origin {
+    ///             return Ok(ConnId::from_u64(client));
+    ///         }
+    ///         let client = conn.id().to_u64();
+    ///         conn.cx().connect(self.server, client)
+    ///     }
+    ///     # fn on_data(&mut self, _: &mut Conn<'_>, _: &mut ConnId, _: &mut Input<'_>) -> io::Result<()> {
+    ///     #     Ok(())
+    ///     # }
+    /// }
+    /// ```
     #[must_use]
     pub fn to_u64(self) -> u64 {
         self.0

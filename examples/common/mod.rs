@@ -21,6 +21,21 @@ Prints one line `listening on ADDR` for each address when it is ready. Logs go t
 level info on; the environment variable RUST_LOG says otherwise (RUST_LOG=debug). SIGINT or SIGTERM
 ends it once all is answered, a second one at once.";
 
+/// A whole `main`: the command line as `A`, then `serve`, whose error is told in one line.
+pub(crate) fn run<A: clap::Parser>(serve: impl FnOnce(&A) -> io::Result<()>) -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format_args!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// The command line as `A`, or the code to exit with: 0 after `--help`, 2 after a mistake, which
 /// is told in one line.
 pub(crate) fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
