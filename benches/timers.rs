@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use wouldblock::{Conn, ConnId, Context, Handle, Handler, Input, Origin, Reactor, Tick, TimerId};
+use wouldblock::{Conn, ConnId, Context, Handle, Handler, Input, Origin, Reactor, Timer, TimerId};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Until the timers come that are to come; longer than setting them takes.
@@ -43,8 +43,8 @@ impl Handler for Counter {
         Ok(())
     }
 
-    fn on_tick(&mut self, _cx: &mut Context, tick: Tick) {
-        black_box(tick);
+    fn on_timer(&mut self, _cx: &mut Context, timer: Timer) {
+        black_box(timer);
         self.0 += 1;
     }
 }
@@ -75,7 +75,7 @@ impl World {
         world.with(move |cx| {
             let mut waits = Waits(1);
             for _ in 0..pending {
-                cx.set_timer(waits.next());
+                cx.set_timer(waits.next(), 0);
             }
         });
         world
@@ -104,7 +104,7 @@ impl World {
             let (set, cancel) = self.with(|cx| {
                 let start = Instant::now();
                 let mut timers: Vec<TimerId> =
-                    batch.into_iter().map(|wait| cx.set_timer(wait)).collect();
+                    batch.into_iter().map(|wait| cx.set_timer(wait, 0)).collect();
                 let set = start.elapsed();
                 // Not in the order in which they were set.
                 timers.sort_by_key(|timer| std::hash::BuildHasher::hash_one(&Order, timer));
@@ -130,7 +130,7 @@ impl World {
             let expected = self.reactor.handler().0 + batch;
             self.with(move |cx| {
                 for n in 0..batch {
-                    cx.set_timer(WAIT + Duration::from_nanos(n));
+                    cx.set_timer(WAIT + Duration::from_nanos(n), 0);
                 }
             });
             assert!(self.reactor.handler().0 < expected, "they came while they were set");
@@ -149,7 +149,7 @@ impl World {
         self.with(move |cx| {
             let start = Instant::now();
             for n in 0..times {
-                cx.conn(id).unwrap().set_timer(black_box(HOUR + Duration::from_nanos(n)));
+                cx.conn(id).unwrap().set_timeout(black_box(HOUR + Duration::from_nanos(n)));
             }
             start.elapsed()
         })

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use wouldblock::{
-    Bind, Conn, Context, Datagram, DatagramId, Handler, Input, Interface, Origin, Reactor, Tick,
+    Bind, Conn, Context, Datagram, DatagramId, Handler, Input, Interface, Origin, Reactor, Timer,
 };
 
 /// So many times in a row somebody may be silent and is still there.
@@ -117,12 +117,12 @@ impl Handler for Beacon {
     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         self.sockets = Some(self.bind(cx)?);
         common::say(format_args!("listening on {}", self.group));
-        cx.set_periodic_timer(self.every);
+        cx.set_periodic_timer(self.every, 0);
         self.say(cx, "here");
         Ok(())
     }
 
-    fn on_tick(&mut self, cx: &mut Context, _tick: Tick) {
+    fn on_timer(&mut self, cx: &mut Context, _timer: Timer) {
         self.say(cx, "here");
         let silent_since = cx.now().saturating_sub(self.every * SILENCES);
         self.neighbours.retain(|name, heard| {
@@ -158,7 +158,7 @@ impl Handler for Beacon {
 
     fn on_shutdown(&mut self, cx: &mut Context) {
         self.say(cx, "gone");
-        // A tick of this very turn is not to take that back.
+        // A timer of this very turn is not to take that back.
         self.sockets = None;
     }
 

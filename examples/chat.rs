@@ -52,7 +52,7 @@ impl Handler for Chat {
         Ok(0)
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_>, told: &mut usize) -> io::Result<()> {
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, told: &mut usize) -> io::Result<()> {
         *told = 0;
         conn.resume();
         Ok(())
@@ -68,7 +68,7 @@ impl Handler for Chat {
 impl Messages<Lines> for Chat {
     fn on_message(&mut self, conn: &mut Conn<'_>, told: &mut usize, line: &[u8]) -> io::Result<()> {
         if *told == 0 {
-            conn.set_timer(Duration::from_secs(1)); // a second begins
+            conn.set_timeout(Duration::from_secs(1)); // a second begins
         }
         let line = String::from_utf8_lossy(line);
         let (me, line) = (conn.id(), line.trim());

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use wouldblock::frame::Lines;
-use wouldblock::{Conn, Context, Handler, Messages, Origin, Reactor, Tick, TimerId, framed};
+use wouldblock::{Conn, Context, Handler, Messages, Origin, Reactor, Timer, TimerId, framed};
 
 /// Counts down for each client: send a number and see. `stop` stops it, `quit` ends.
 #[derive(clap::Parser)]
@@ -65,7 +65,7 @@ impl Countdown {
     fn next_step(&self, conn: &mut Conn<'_>, counter: &mut Counter) {
         counter.next += self.step;
         let wait = counter.next.saturating_sub(conn.cx().now());
-        conn.set_timer(wait);
+        conn.set_timeout(wait);
     }
 }
 
@@ -73,17 +73,17 @@ impl Handler for Countdown {
     type Session = Counter;
 
     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
-        self.clock = Some(cx.set_periodic_timer(self.news));
+        self.clock = Some(cx.set_periodic_timer(self.news, 0));
         Ok(())
     }
 
     fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<Counter> {
         conn.send("a number, please\n");
-        conn.set_timer(self.patience);
+        conn.set_timeout(self.patience);
         Ok(Counter { left: None, next: Duration::ZERO, has_spoken: false })
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_>, counter: &mut Counter) -> io::Result<()> {
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, counter: &mut Counter) -> io::Result<()> {
         match counter.left {
             // 0 was said, or nothing ever.
             None if !counter.has_spoken => {
@@ -104,14 +104,11 @@ impl Handler for Countdown {
         Ok(())
     }
 
-    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
-        if Some(tick.timer) != self.clock {
-            return;
-        }
+    fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
         let count = cx.connections().len();
         cx.broadcast(format!("({count} here)\n").into());
-        if tick.missed > 0 {
-            log::warn!("the news was late: {} times it was not told", tick.missed);
+        if timer.missed > 0 {
+            log::warn!("the news was late: {} times it was not told", timer.missed);
         }
     }
 
@@ -132,7 +129,7 @@ impl Messages<Lines> for Countdown {
     ) -> io::Result<()> {
         match line {
             b"stop" => {
-                let was_counting = conn.cancel_timer() && counter.left.take().is_some();
+                let was_counting = conn.cancel_timeout() && counter.left.take().is_some();
                 conn.send(if was_counting { "stopped\n" } else { "nothing to stop\n" });
             }
             b"quit" => conn.close(),

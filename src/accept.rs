@@ -9,13 +9,13 @@ use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
 use crate::conn::{Connection, Phase};
 use crate::core::{Core, Shutdown, Tenant};
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
 use crate::id::{ConnId, LISTENERS_CEILING, ListenerId, Origin};
 use crate::listen::Opened;
 use crate::listener::{Listener, Trouble, Verdict, trouble};
 use crate::refused::Refused;
 use crate::socket::{Socket, Stream};
-use crate::timers::Stamp;
 
 /// What accepting once came to.
 #[derive(Debug)]

@@ -448,11 +448,11 @@ impl Config {
     /// frees every descriptor.
     ///
     /// If `isolate` is true, then a panic in a callback of a connection (`on_open`, `on_data`,
-    /// `on_eof`, `on_drain`, `on_timer`, [`post_to`](crate::Handle::post_to)) ends that connection
+    /// `on_eof`, `on_drain`, `on_timeout`, [`post_to`](crate::Handle::post_to)) ends that connection
     /// with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, so that no peer takes half
     /// an answer for a whole one; `on_close` is given its session as the panic left it (after a panic
     /// in `on_open` there is none, and no `on_close`). A panic in a callback of no connection
-    /// (`on_tick`, `on_datagram`, `on_close`, `on_connect_failed`, `on_shutdown`,
+    /// (`on_timer`, `on_datagram`, `on_close`, `on_connect_failed`, `on_shutdown`,
     /// [`post`](crate::Handle::post))
     /// ends nobody; the callback is not called again for the same thing. Each is one line in the log,
     /// at `error`, and counted in [`Stats::panics`](crate::Stats::panics). Only `on_start` is not

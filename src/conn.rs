@@ -19,11 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::attempt::{Attempt, attempt};
 use crate::close::{CloseReason, Closed};
 use crate::config::Limits;
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
 use crate::input::{Leftover, Wait};
 use crate::output::Output;
 use crate::readiness::Readiness;
-use crate::timers::Stamp;
 use own::Own;
 
 pub(crate) use look::Look;

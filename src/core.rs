@@ -19,6 +19,7 @@ use crate::conn::{Connection, Look, News, Phase};
 use crate::cork::Cork;
 use crate::crowd::Crowd;
 use crate::datagram::DatagramSocket;
+use crate::deadlines::{Deadlines, Stamp};
 use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
@@ -32,8 +33,7 @@ use crate::report::ShutdownReport;
 use crate::slots::Slots;
 use crate::socket::Socket;
 use crate::stats::Stats;
-use crate::ticks::Ticks;
-use crate::timers::{Deadlines, Stamp};
+use crate::timers::Timers;
 use connect::Attempt;
 
 pub(crate) use datagram::Received;
@@ -139,7 +139,7 @@ pub(crate) struct Core {
     /// Connections whose deadline waits until they were served, with the moment of their entry.
     pub(crate) postponed: Vec<(ConnId, Stamp)>,
     /// The timers of the reactor.
-    pub(crate) ticks: Ticks,
+    pub(crate) timers: Timers,
     /// The last poll filled its list: the kernel may hold more.
     poll_was_full: bool,
     /// What the kernel held at this moment, it has told of: no deadline after it is acted on.
@@ -192,7 +192,7 @@ impl Core {
             leaving_since: Stamp::NEVER,
             report: ShutdownReport::default(),
             postponed: Vec::new(),
-            ticks: Ticks::new(serial),
+            timers: Timers::new(serial),
             poll_was_full: false,
             told_until: Stamp::default(),
             sweep: (Stamp::default(), 0),

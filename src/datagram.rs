@@ -25,10 +25,10 @@ use rustix::io::Errno;
 use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
 use crate::bind::Bound;
+use crate::deadlines::Stamp;
 use crate::id::DatagramId;
 use crate::readiness::Readiness;
 use crate::stats::Stats;
-use crate::timers::Stamp;
 
 use lane::{Lane, Waiting};
 

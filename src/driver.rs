@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Waker};
 
+use crate::deadlines::Stamp;
 use crate::id::Token;
 use crate::kernel::Kernel;
 use crate::readiness::Readiness;
 use crate::socket::{Acceptor, Datagrams, Socket, Watched};
-use crate::timers::Stamp;
 
 /// Events taken in one poll. A full list means that the kernel may hold more.
 const EVENTS: usize = 1024;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::conn::Phase;
 use crate::conn::late::Doubt;
 use crate::core::{Core, Shutdown, Tenant};
+use crate::deadlines::{INSTANT, Stamp};
 use crate::flags::Flags;
 use crate::id::{ConnId, Target};
 use crate::readiness::Readiness;
-use crate::ticks::{Tick, TimerId};
-use crate::timers::{INSTANT, Stamp};
+use crate::timers::{Timer, TimerId};
 
 /// A period below this counts as this: what the poll can wait for.
 const PERIOD_MIN: Duration = Duration::from_millis(1);
@@ -22,22 +22,22 @@ const PERIOD_MIN: Duration = Duration::from_millis(1);
 impl Core {
     // --- Setting --------------------------------------------------------------------------------
 
-    /// Sets a connection's timer, if it is open.
-    pub(crate) fn set_timer(&mut self, id: ConnId, wait: Duration) {
+    /// Sets a connection's timeout, if it is open.
+    pub(crate) fn set_timeout(&mut self, id: ConnId, wait: Duration) {
         // Counted from now, not from the last look at the clock: never early.
         self.read_clock();
         let due = self.now.after(wait.max(INSTANT));
         if let Some(tenant) = self.tenant_mut(id)
             && tenant.conn.is_served()
         {
-            tenant.conn.set_timer(due);
+            tenant.conn.set_timeout(due);
             self.arm(id);
         }
     }
 
-    /// Answers whether there was a timer to cancel.
-    pub(crate) fn cancel_timer(&mut self, id: ConnId) -> bool {
-        self.tenant_mut(id).is_some_and(|tenant| tenant.conn.cancel_timer())
+    /// Returns whether there was a timeout to cancel.
+    pub(crate) fn cancel_timeout(&mut self, id: ConnId) -> bool {
+        self.tenant_mut(id).is_some_and(|tenant| tenant.conn.cancel_timeout())
     }
 
     /// Sets a connection's idle timeout, if it is open.
@@ -50,16 +50,17 @@ impl Core {
         }
     }
 
-    /// Sets a timer of the reactor; `period`: zero for one-shot.
-    pub(crate) fn set_tick(&mut self, wait: Duration) -> TimerId {
+    /// Sets a one-shot timer of the reactor.
+    pub(crate) fn set_timer(&mut self, wait: Duration, tag: u64) -> TimerId {
         self.read_clock();
-        self.ticks.set(self.now.after(wait.max(INSTANT)), Duration::ZERO)
+        self.timers.set(self.now.after(wait.max(INSTANT)), Duration::ZERO, tag)
     }
 
-    pub(crate) fn set_ticks(&mut self, period: Duration) -> TimerId {
+    /// Sets a timer of the reactor that fires after each `period`.
+    pub(crate) fn set_periodic_timer(&mut self, period: Duration, tag: u64) -> TimerId {
         let period = period.max(PERIOD_MIN);
         self.read_clock();
-        self.ticks.set(self.now.after(period), period)
+        self.timers.set(self.now.after(period), period, tag)
     }
 
     /// Sees that a connection is looked at when its nearest deadline has come.
@@ -216,8 +217,8 @@ impl Core {
     }
 
     /// The next timer of the reactor that was due by `now`.
-    pub(crate) fn next_tick(&mut self, now: Stamp) -> Option<Tick> {
-        self.ticks.expire(now)
+    pub(crate) fn next_timer(&mut self, now: Stamp) -> Option<Timer> {
+        self.timers.expire(now)
     }
 }
 
@@ -225,8 +226,8 @@ impl Core {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::deadlines::Stamp;
     use crate::driver::Driver;
-    use crate::timers::Stamp;
 
     /// Promise 6, Trap 14: full lists one after the other put deadlines off, but not for ever: the
     /// kernel tells of each in turn.

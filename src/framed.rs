@@ -16,7 +16,7 @@ use crate::frame::{Decode, MessageError};
 use crate::handler::Handler;
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
-use crate::ticks::Tick;
+use crate::timers::Timer;
 
 /// A [`Handler`] that is called with messages: what [`framed`] takes.
 ///
@@ -242,8 +242,8 @@ impl<D: Decode + Clone, H: Messages<D>> Handler for Framed<D, H> {
         self.handler.on_drain(conn, &mut framed.session)
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_>, framed: &mut Self::Session) -> io::Result<()> {
-        self.handler.on_timer(conn, &mut framed.session)
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, framed: &mut Self::Session) -> io::Result<()> {
+        self.handler.on_timeout(conn, &mut framed.session)
     }
 
     fn on_closing(
@@ -255,8 +255,8 @@ impl<D: Decode + Clone, H: Messages<D>> Handler for Framed<D, H> {
         self.handler.on_closing(conn, &mut framed.session, reason)
     }
 
-    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
-        self.handler.on_tick(cx, tick);
+    fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
+        self.handler.on_timer(cx, timer);
     }
 
     fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {

@@ -19,14 +19,14 @@ use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::post::{PostError, Posts};
 use crate::resolve;
-use crate::ticks::Tick;
+use crate::timers::Timer;
 
 /// How long a thread waits that has something to post where too much is posted already.
 const FULL: Duration = Duration::from_millis(10);
 
 /// The callbacks of a server.
 ///
-/// Per connection: `on_open`, then `on_data`, `on_drain` and `on_timer` as things happen, at most
+/// Per connection: `on_open`, then `on_data`, `on_drain` and `on_timeout` as things happen, at most
 /// one `on_eof`, one `on_close`, and nothing after. A callback must not block: while it runs, nobody
 /// else is served. What takes long belongs on a thread, which [posts](Handle) what came of it.
 ///
@@ -160,20 +160,20 @@ pub trait Handler: Sized {
         Ok(())
     }
 
-    /// Called when the timer that [`Conn::set_timer`] set has come. It is not set any more.
+    /// Called when the time that [`Conn::set_timeout`] gave this connection is over. It is not set any more.
     ///
     /// # Errors
     ///
     /// Flushes what was sent, then closes.
-    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Self::Session) -> io::Result<()> {
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut Self::Session) -> io::Result<()> {
         let _ = (conn, session);
         Ok(())
     }
 
     /// Called when a timer of the reactor has come: [`Context::set_timer`],
-    /// [`Context::set_periodic_timer`].
-    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
-        let _ = (cx, tick);
+    /// [`Context::set_periodic_timer`]. What it is for is told by its [`tag`](Timer::tag).
+    fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
+        let _ = (cx, timer);
     }
 
     /// Called when a datagram came to a socket that [`Context::bind_datagram`] bound, once for each,

@@ -5,9 +5,9 @@
 //! out without a search, and without leaving anything behind. Setting a moment later than most costs
 //! next to nothing, and that is what timeouts do. Measured beside a `BTreeSet` at a million entries:
 //! a tenth of the time to set and to take out, and some six times the time to take the first.
-//! Read next: `ticks.rs`.
+//! Read next: `timers.rs`.
 
-use crate::timers::Stamp;
+use crate::deadlines::Stamp;
 
 const CHILDREN: usize = 4;
 

@@ -119,9 +119,9 @@
 //!
 //! # Time and threads
 //!
-//! A connection has a timer ([`Conn::set_timer`], [`on_timer`](Handler::on_timer)); the reactor has
+//! A connection has a timeout ([`Conn::set_timeout`], [`on_timeout`](Handler::on_timeout)); the reactor has
 //! as many as you like, once or again and again ([`Context::set_timer`],
-//! [`on_tick`](Handler::on_tick)). A callback that takes long makes everybody wait: give the work
+//! [`on_timer`](Handler::on_timer)). A callback that takes long makes everybody wait: give the work
 //! to a thread, and let it [`post`](Handle::post) what came of it back, or
 //! [`post_to`](Handle::post_to) the connection that waits for it.
 //!
@@ -204,6 +204,7 @@ mod core;
 mod cork;
 mod crowd;
 mod datagram;
+mod deadlines;
 mod driver;
 mod expire;
 mod flags;
@@ -240,7 +241,6 @@ pub mod sim;
 mod slots;
 mod socket;
 mod stats;
-mod ticks;
 mod timers;
 
 /// The crate of [`Bytes`](bytes::Bytes), which [`Conn::send_shared`] and [`Context::broadcast`] take.
@@ -267,7 +267,7 @@ pub use crate::report::{Cut, ShutdownReport, Stage};
 pub use crate::slots::ConnMap;
 pub use crate::socket::Stream;
 pub use crate::stats::{ClosedCounts, Stats};
-pub use crate::ticks::{Tick, TimerId};
+pub use crate::timers::{Timer, TimerId};
 
 /// The README's code is tested with everything else.
 #[cfg(doctest)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::address::Address;
+use crate::deadlines::Stamp;
 use crate::listen::Opened;
-use crate::timers::Stamp;
 
 /// How long a listener rests before it tries again, if no connection closes before.
 const RETRY: Duration = Duration::from_millis(100);

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::connect::Connect;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Ended};
+use crate::deadlines::Stamp;
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, DatagramId, ListenerId, Origin, Target};
@@ -25,7 +26,6 @@ use crate::offer::{Offer, Work};
 use crate::report::ShutdownReport;
 use crate::socket::Stream;
 use crate::stats::Stats;
-use crate::timers::Stamp;
 use due::{Inbox, POSTS_PER_TURN};
 use panics::guarded;
 
@@ -289,7 +289,7 @@ impl<H: Handler> Reactor<H> {
         self.run_posts(POSTS_PER_TURN);
         self.cx.core.check_leaving(due_by);
         self.ring();
-        self.tick();
+        self.fire_timers();
         self.follow_effects();
         // 5. Vacated slots may be let again: no event of this turn can meet a new tenant.
         self.cx.core.recycle();

@@ -131,7 +131,7 @@
 //! ```
 //! # use std::time::Duration;
 //! use wouldblock::sim::{Profile, check};
-//! use wouldblock::{Address, Config, Context, Conn, Datagram, Handler, Input, Origin, DatagramId, Tick};
+//! use wouldblock::{Address, Config, Context, Conn, Datagram, Handler, Input, Origin, DatagramId, Timer};
 //! # use std::io;
 //!
 //! struct Asks {
@@ -145,7 +145,7 @@
 //!         let Some(socket) = self.from.filter(|_| self.answer.is_none()) else { return };
 //!         // What cannot be sent now is as good as lost.
 //!         let _ = cx.send_to(socket, &self.to, "what time is it?");
-//!         cx.set_timer(Duration::from_millis(200));
+//!         cx.set_timer(Duration::from_millis(200), 0);
 //!     }
 //! }
 //!
@@ -158,7 +158,7 @@
 //!         self.ask(cx);
 //!         Ok(())
 //!     }
-//!     fn on_tick(&mut self, cx: &mut Context, _: Tick) {
+//!     fn on_timer(&mut self, cx: &mut Context, _: Timer) {
 //!         self.ask(cx);
 //!     }
 //!     fn on_datagram(&mut self, _: &mut Context, datagram: &Datagram<'_>) {

@@ -1,104 +1,97 @@
-//! Moments and deadlines: at most one entry for each owner, whatever happens.
+//! The timers of the reactor itself: one-shot and periodic, each with a name.
 //!
-//! A [`Stamp`] is a moment on the reactor's own clock, which starts at zero with it: eight bytes
-//! instead of sixteen, and a simulated clock is a plain number. Only `driver.rs` reads the clock.
-//! [`Deadlines`] holds the *earliest* moment an owner may have to be looked at. Progress does not
-//! touch it: the owner keeps the true deadline as a stamp of its own, and when the entry comes up
-//! and is not due after all, it is put in again. So no timer work is done for each packet, and the
-//! set cannot outgrow the number of its owners.
+//! A timer of a connection is not here: that is a moment among its connection's deadlines
+//! (`conn/own.rs`). Here each timer has one entry, taken out when it is cancelled, so a name that was
+//! cancelled cannot fire and a million resets leave nothing behind. Read next: `heap.rs`.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::id::Token;
+use crate::deadlines::Stamp;
+use crate::heap::Heap;
+use crate::slots::Slots;
 
-/// A moment: nanoseconds since the reactor was made. 64 bits last for 584 years.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp(u64);
-
-impl Stamp {
-    /// The moment the reactor was made.
-    #[cfg(test)]
-    pub(crate) const ZERO: Stamp = Stamp(0);
-    /// A moment that does not come.
-    pub(crate) const NEVER: Stamp = Stamp(u64::MAX);
-
-    /// The moment so many nanoseconds after the reactor was made.
-    #[inline]
-    pub(crate) fn at(nanoseconds: u64) -> Self {
-        Stamp(nanoseconds)
-    }
-
-    /// The moment `wait` after this one; `NEVER` if that is beyond the clock (584 years).
-    #[inline]
-    pub(crate) fn after(self, wait: Duration) -> Self {
-        Stamp(self.0.saturating_add(nanoseconds(wait)))
-    }
-
-    /// The first moment after `now` of those that are whole periods after this one, and how many of
-    /// them have passed before it. `period` is not zero, and `now` is not before this moment.
-    pub(crate) fn next_period(self, period: Duration, now: Stamp) -> (Stamp, u64) {
-        let period = nanoseconds(period).max(1);
-        let missed = now.0.saturating_sub(self.0) / period;
-        let next = missed.saturating_add(1).saturating_mul(period);
-        (Stamp(self.0.saturating_add(next)), missed)
-    }
-
-    /// How long after the reactor was made.
-    pub(crate) fn since_start(self) -> Duration {
-        Duration::from_nanos(self.0)
-    }
-
-    /// How long until `later`: zero if that has passed.
-    pub(crate) fn until(self, later: Stamp) -> Duration {
-        Duration::from_nanos(later.0.saturating_sub(self.0))
-    }
+/// The name of one timer of a reactor, from [`Context::set_timer`](crate::Context::set_timer) on.
+///
+/// Never that of another timer: after it fired or was cancelled the name is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId {
+    reactor: u32,
+    slot: u32,
+    generation: u32,
 }
 
-/// The shortest wait of a timer: it is over only when the clock has moved on, so that no timer set
-/// by a callback comes up in the batch that callback belongs to.
-pub(crate) const INSTANT: Duration = Duration::from_nanos(1);
-
-/// 584 years at most: a longer wait is not over before `Stamp::NEVER`.
-#[inline]
-fn nanoseconds(duration: Duration) -> u64 {
-    let whole = duration.as_secs().saturating_mul(1_000_000_000);
-    whole.saturating_add(u64::from(duration.subsec_nanos()))
+/// A timer that has come: what [`on_timer`](crate::Handler::on_timer) is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timer {
+    /// Which timer. If it was one-shot, the name is stale already.
+    pub id: TimerId,
+    /// What it was set with.
+    pub tag: u64,
+    /// The number of its periods that had passed without a call: the loop was busy, or the process
+    /// stopped. 0 in good times, and always for a one-shot timer.
+    pub missed: u64,
 }
 
-/// The moments at which owners are to be looked at, earliest first.
-#[derive(Debug, Default)]
-pub(crate) struct Deadlines {
-    entries: BTreeSet<(Stamp, Token)>,
+/// All timers of one reactor.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    /// Each with its period (zero: one-shot) and its tag.
+    set: Slots<(Duration, u64)>,
+    /// The slots of all, by when they are due.
+    due: Heap,
+    /// Number of the reactor.
+    reactor: u32,
 }
 
-impl Deadlines {
-    /// Moves `owner`'s entry from `old` (`NEVER`: it has none) to `new` (`NEVER`: none any more).
-    pub(crate) fn set(&mut self, owner: Token, old: Stamp, new: Stamp) {
-        if old == new {
-            return;
-        }
-        if old != Stamp::NEVER {
-            let had = self.entries.remove(&(old, owner));
-            debug_assert!(had, "an armed owner has an entry");
-        }
-        if new != Stamp::NEVER {
-            self.entries.insert((new, owner));
-        }
+impl Timers {
+    pub(crate) fn new(reactor: u32) -> Self {
+        Timers { set: Slots::new(usize::MAX, usize::MAX), due: Heap::default(), reactor }
     }
 
-    /// The earliest moment at which somebody is to be looked at.
+    /// Sets a timer for `due`, and for each `period` after it unless that is zero.
+    pub(crate) fn set(&mut self, due: Stamp, period: Duration, tag: u64) -> TimerId {
+        let (slot, generation) = self.set.insert((period, tag));
+        self.due.insert(slot, due);
+        TimerId { reactor: self.reactor, slot, generation }
+    }
+
+    /// Returns whether there was such a timer.
+    pub(crate) fn cancel(&mut self, id: TimerId) -> bool {
+        if id.reactor != self.reactor {
+            return false;
+        }
+        if self.set.remove(id.slot, id.generation).is_none() {
+            return false;
+        }
+        self.due.remove(id.slot);
+        // At once, not at the end of the turn: nothing but a name leads here, and that is stale.
+        self.set.recycle();
+        true
+    }
+
+    /// When the next one is due.
     #[inline]
     pub(crate) fn next(&self) -> Stamp {
-        self.entries.first().map_or(Stamp::NEVER, |entry| entry.0)
+        self.due.first().map_or(Stamp::NEVER, |(due, _)| due)
     }
 
-    /// Takes out the earliest entry that is due by `now`.
-    pub(crate) fn expire(&mut self, now: Stamp) -> Option<Token> {
-        if self.next() > now || self.entries.is_empty() {
-            return None;
+    /// The first timer that is due by `now`. A periodic one keeps its phase: the next moment is the
+    /// first after `now` of those it was made for.
+    pub(crate) fn expire(&mut self, now: Stamp) -> Option<Timer> {
+        let (due, slot) = self.due.first().filter(|(due, _)| *due <= now)?;
+        let generation = self.set.present(slot).expect("an entry has its timer");
+        let (period, tag) = *self.set.get(slot, generation).expect("an entry has its timer");
+        let id = TimerId { reactor: self.reactor, slot, generation };
+        if period.is_zero() {
+            self.due.remove(slot);
+            self.set.remove(slot, generation);
+            self.set.recycle();
+            return Some(Timer { id, tag, missed: 0 });
         }
-        self.entries.pop_first().map(|entry| entry.1)
+        let (next, missed) = due.next_period(period, now);
+        self.due.postpone_first(next);
+        Some(Timer { id, tag, missed })
     }
 }
 
@@ -106,53 +99,59 @@ impl Deadlines {
 mod tests {
     use super::*;
 
-    const OWNER: Token = Token(7);
+    const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn entries_come_up_in_order_and_never_early() {
-        let mut deadlines = Deadlines::default();
-        deadlines.set(OWNER, Stamp::NEVER, Stamp(20));
-        deadlines.set(Token(8), Stamp::NEVER, Stamp(10));
-        assert_eq!(deadlines.next(), Stamp(10));
-        assert_eq!(deadlines.expire(Stamp(9)), None);
-        assert_eq!(deadlines.expire(Stamp(20)), Some(Token(8)));
-        assert_eq!(deadlines.expire(Stamp(20)), Some(OWNER));
-        assert_eq!(deadlines.expire(Stamp(20)), None);
-        assert_eq!(deadlines.next(), Stamp::NEVER);
-        assert_eq!(deadlines.expire(Stamp::NEVER), None);
+    fn at(seconds: u64) -> Stamp {
+        Stamp::at(seconds * 1_000_000_000)
     }
 
-    /// Trap 63: resetting a deadline a million times leaves one entry.
+    /// Trap 61: the loop stood still for ten periods: one call, nine missed, the phase kept.
     #[test]
-    fn an_owner_has_one_entry_however_often_it_moves() {
-        let mut deadlines = Deadlines::default();
-        let mut armed = Stamp::NEVER;
-        for moment in 0..if cfg!(miri) { 1000 } else { 1_000_000 } {
-            deadlines.set(OWNER, armed, Stamp(moment));
-            armed = Stamp(moment);
+    fn missed_periods_are_told_and_the_phase_is_kept() {
+        let mut timers = Timers::new(0);
+        let timer = timers.set(at(1), SECOND, 7);
+        assert_eq!(timers.expire(Stamp::at(999_999_999)), None);
+        assert_eq!(timers.expire(at(1)), Some(Timer { id: timer, tag: 7, missed: 0 }));
+        assert_eq!(timers.expire(at(1)), None);
+        // Late by half a period: the next one is not.
+        assert_eq!(
+            timers.expire(Stamp::at(2_500_000_000)),
+            Some(Timer { id: timer, tag: 7, missed: 0 })
+        );
+        assert_eq!(timers.next(), at(3));
+        assert_eq!(
+            timers.expire(Stamp::at(12_000_000_001)),
+            Some(Timer { id: timer, tag: 7, missed: 9 })
+        );
+        assert_eq!(timers.next(), at(13));
+    }
+
+    #[test]
+    fn a_one_shot_timer_fires_once_and_its_name_is_stale_then() {
+        let mut timers = Timers::new(3);
+        let timer = timers.set(at(5), Duration::ZERO, 7);
+        assert_eq!(timers.expire(at(60)), Some(Timer { id: timer, tag: 7, missed: 0 }));
+        assert_eq!(timers.next(), Stamp::NEVER);
+        assert!(!timers.cancel(timer));
+        let other = timers.set(at(70), Duration::ZERO, 7);
+        assert_ne!(timer, other);
+        assert!(!timers.cancel(timer), "a stale name finds nobody");
+        assert!(!Timers::new(4).cancel(other), "nor does that of another reactor");
+        assert!(timers.cancel(other));
+        assert_eq!(timers.expire(at(100)), None);
+    }
+
+    /// Trap 63: a timer that is set and cancelled a million times takes one place.
+    #[test]
+    fn a_million_resets_take_one_place() {
+        let mut timers = Timers::new(0);
+        let mut timer = timers.set(at(1), Duration::ZERO, 7);
+        let first = timer.slot;
+        for n in 0..if cfg!(miri) { 1000 } else { 1_000_000 } {
+            assert!(timers.cancel(timer));
+            timer = timers.set(at(n), Duration::ZERO, 7);
+            assert_eq!(timer.slot, first);
         }
-        assert_eq!(deadlines.entries.len(), 1);
-        deadlines.set(OWNER, armed, Stamp::NEVER);
-        assert!(deadlines.entries.is_empty());
-    }
-
-    /// Promise 4: a wait that the clock cannot count is never over, and none begins anew.
-    #[test]
-    fn a_wait_beyond_the_clock_is_never_over() {
-        let longest = Duration::from_nanos(u64::MAX - 1);
-        for wait in [1 << 35, (1 << 55) + 1, 1 << 60, u64::MAX].map(Duration::from_secs) {
-            assert_eq!(Stamp::at(7).after(wait), Stamp::NEVER);
-            assert_eq!(Stamp::at(7).next_period(wait, Stamp::at(8)), (Stamp::NEVER, 0));
-        }
-        assert_eq!(Stamp::ZERO.after(Duration::MAX), Stamp::NEVER);
-        assert_eq!(Stamp::ZERO.after(longest).until(Stamp::NEVER), Duration::from_nanos(1));
-    }
-
-    #[test]
-    fn stamps_reckon_without_overflow() {
-        let now = Stamp::at(3_000_000);
-        assert_eq!(now.until(now.after(Duration::from_secs(1))), Duration::from_secs(1));
-        assert_eq!(now.after(Duration::from_secs(1)).until(now), Duration::ZERO);
-        assert_eq!(Stamp::NEVER.after(Duration::from_secs(1)), Stamp::NEVER);
+        assert_eq!(timers.set.len(), 1);
     }
 }

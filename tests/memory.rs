@@ -313,7 +313,7 @@ fn what_the_program_makes_takes_no_more_than_is_documented() {
     let none = allocated_by(|_| {});
     let timers = allocated_by(|cx| {
         for _ in 0..TIMERS {
-            cx.set_timer(Duration::from_secs(60));
+            cx.set_timer(Duration::from_secs(60), 0);
         }
     });
     let listeners = allocated_by(|cx| {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use wouldblock::sim::{Failure, Profile, Sim, check};
 use wouldblock::{
-    Address, Config, Conn, ConnId, Context, Datagram, DatagramId, Handler, Input, Origin, Tick,
+    Address, Config, Conn, ConnId, Context, Datagram, DatagramId, Handler, Input, Origin, Timer,
     TimerId,
 };
 
@@ -169,7 +169,7 @@ impl Courier {
         if let (Some(socket), true) = (self.socket, self.next < LETTERS) {
             // What cannot be sent now is sent again, as what is lost.
             let _ = cx.send_to(socket, &self.to, self.next.to_be_bytes());
-            self.retry = (!self.trusts).then(|| cx.set_timer(Duration::from_millis(100)));
+            self.retry = (!self.trusts).then(|| cx.set_timer(Duration::from_millis(100), 0));
         }
     }
 }
@@ -194,7 +194,7 @@ impl Handler for Courier {
         }
     }
 
-    fn on_tick(&mut self, cx: &mut Context, _tick: Tick) {
+    fn on_timer(&mut self, cx: &mut Context, _timer: Timer) {
         self.send(cx);
     }
 

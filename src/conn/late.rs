@@ -9,9 +9,9 @@ use std::io;
 use super::{Connection, Phase};
 use crate::close::CloseReason;
 use crate::config::Limits;
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
 use crate::readiness::Readiness;
-use crate::timers::Stamp;
 
 /// What only the kernel knows, when a deadline has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@
 use std::io;
 
 use super::{Connection, Phase};
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
-use crate::timers::Stamp;
 
 /// What a look at the socket of a connection that is not read from found.
 #[derive(Debug)]

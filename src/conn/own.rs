@@ -10,8 +10,8 @@ use super::pace::Pace;
 use super::reset::Leaving;
 use super::{Connection, Phase};
 use crate::config::Limits;
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
-use crate::timers::Stamp;
 
 /// How many turns a deadline is put off while its connection has something to read: what the kernel
 /// held when it came due is served by then, and a peer that never stops sending does not stop it.
@@ -29,8 +29,8 @@ const ASK_SHARE: u32 = 8;
 /// What few connections have.
 #[derive(Debug, Default)]
 pub(crate) struct Own {
-    /// When `on_timer` is due, if a timer is set.
-    timer: Option<Stamp>,
+    /// When `on_timeout` is due, if the handler has set it.
+    timeout: Option<Stamp>,
     /// The number of turns in a row in which a deadline was due and was put off.
     put_off: u8,
     idle: Idle,
@@ -70,14 +70,14 @@ impl Connection {
         self.own.get_or_insert_default()
     }
 
-    /// Sets the timer, or sets it anew.
-    pub(crate) fn set_timer(&mut self, due: Stamp) {
-        self.own().timer = Some(due);
+    /// Sets when `on_timeout` is due, or sets it anew.
+    pub(crate) fn set_timeout(&mut self, due: Stamp) {
+        self.own().timeout = Some(due);
     }
 
-    /// Answers whether a timer was set.
-    pub(crate) fn cancel_timer(&mut self) -> bool {
-        self.own.as_mut().is_some_and(|own| own.timer.take().is_some())
+    /// Returns whether it was set.
+    pub(crate) fn cancel_timeout(&mut self) -> bool {
+        self.own.as_mut().is_some_and(|own| own.timeout.take().is_some())
     }
 
     /// Sets the idle timeout of this connection: none, or so long.
@@ -122,9 +122,9 @@ impl Connection {
         self.own.as_ref().map_or(0, |own| own.unsent)
     }
 
-    /// Whether `on_timer` is to be called now; then the timer is not set any more.
+    /// Whether `on_timeout` is to be called now; then it is not set any more.
     pub(crate) fn take_timer(&mut self, now: Stamp) -> bool {
-        self.phase == Phase::Open && self.timer_at() <= now && self.cancel_timer()
+        self.phase == Phase::Open && self.timer_at() <= now && self.cancel_timeout()
     }
 
     /// A deadline is due: it waits for another turn.
@@ -148,9 +148,9 @@ impl Connection {
         put_off >= PUT_OFF_MAX && (!comes_to_an_end || self.timer_at() <= now)
     }
 
-    /// When `on_timer` is due.
+    /// When `on_timeout` is due.
     pub(crate) fn timer_at(&self) -> Stamp {
-        self.own.as_ref().and_then(|own| own.timer).unwrap_or(Stamp::NEVER)
+        self.own.as_ref().and_then(|own| own.timeout).unwrap_or(Stamp::NEVER)
     }
 
     /// When it has been idle for too long. One that is owed output is not idle: that is for

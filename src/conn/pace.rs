@@ -10,8 +10,8 @@ use super::own::Own;
 use super::{Connection, Phase};
 use crate::close::CloseReason;
 use crate::config::Limits;
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
-use crate::timers::Stamp;
 
 /// Both debts of a connection.
 #[derive(Debug, Default)]

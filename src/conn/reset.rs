@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::{Connection, Phase};
 use crate::close::CloseReason;
 use crate::config::Limits;
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
-use crate::timers::Stamp;
 
 /// The first wait between two questions, and the longest.
 const WAIT: Duration = Duration::from_millis(1);

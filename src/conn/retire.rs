@@ -7,8 +7,8 @@
 use super::{Connection, Phase};
 use crate::close::CloseReason;
 use crate::config::Limits;
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
-use crate::timers::Stamp;
 
 impl Connection {
     /// An end that the library decides on: the handler has the last word before it, where it is served

@@ -486,18 +486,18 @@ fn a_timer_is_one_more_deadline_and_fires_once() {
     let mut conn = Connection::new(START);
     let limits = limits();
     let without = conn.deadline(&limits);
-    assert!(!conn.cancel_timer());
-    conn.set_timer(Stamp::at(20));
-    conn.set_timer(Stamp::at(10));
+    assert!(!conn.cancel_timeout());
+    conn.set_timeout(Stamp::at(20));
+    conn.set_timeout(Stamp::at(10));
     assert_eq!(conn.deadline(&limits), Stamp::at(10));
     assert!(!conn.take_timer(Stamp::at(9)), "never early");
     assert!(conn.take_timer(Stamp::at(10)));
     assert!(!conn.take_timer(Stamp::at(30)), "once");
     assert_eq!(conn.deadline(&limits), without);
-    conn.set_timer(Stamp::at(10));
-    assert!(conn.cancel_timer());
+    conn.set_timeout(Stamp::at(10));
+    assert!(conn.cancel_timeout());
     assert!(!conn.take_timer(Stamp::at(10)));
-    conn.set_timer(Stamp::at(10));
+    conn.set_timeout(Stamp::at(10));
     conn.close(START, &limits);
     assert!(!conn.take_timer(Stamp::at(10)), "it ends with close");
 }
@@ -506,7 +506,7 @@ fn a_timer_is_one_more_deadline_and_fires_once() {
 #[test]
 fn a_due_timer_ends_nothing() {
     let mut conn = Connection::new(START);
-    conn.set_timer(Stamp::at(10));
+    conn.set_timeout(Stamp::at(10));
     {
         let at = Stamp::at(10);
         conn.expire(at, at, &limits());
@@ -518,7 +518,7 @@ fn a_due_timer_ends_nothing() {
 #[test]
 fn a_timer_is_put_off_only_so_often() {
     let mut conn = Connection::new(START);
-    conn.set_timer(Stamp::at(10));
+    conn.set_timeout(Stamp::at(10));
     conn.flags.set(Flags::OFFER);
     for _ in 0..64 {
         assert!(!conn.was_put_off_enough(Stamp::at(20)));

@@ -16,9 +16,9 @@ use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::conn::{Connection, Phase};
 use crate::core::{Core, Tenant};
+use crate::deadlines::Stamp;
 use crate::id::ConnId;
 use crate::send::Piece;
-use crate::timers::Stamp;
 
 /// A connection, lent to a callback: the one being served, or another by
 /// [`Context::conn`]. What can be done to it is the same for both.

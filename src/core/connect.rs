@@ -14,11 +14,11 @@ use crate::address::{Address, cannot_connect};
 use crate::config::Limits;
 use crate::conn::Connection;
 use crate::connect::{Connect, Options};
+use crate::deadlines::Stamp;
 use crate::id::ConnId;
 use crate::kernel::Kernel;
 use crate::readiness::Readiness;
 use crate::socket::Socket;
-use crate::timers::Stamp;
 
 impl Core {
     /// Begins to connect, to the first address that does not fail at once. An error has been told with

@@ -14,10 +14,10 @@ use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
 use crate::bind::{self, Bound, Interface};
 use crate::datagram::DatagramSocket;
+use crate::deadlines::Stamp;
 use crate::id::{DATAGRAM_BASE, DatagramId, SOCKETS_CEILING, Token};
 use crate::input::ReadBuffer;
 use crate::refused::Refused;
-use crate::timers::Stamp;
 
 /// What receiving once came to.
 #[derive(Debug)]

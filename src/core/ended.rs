@@ -5,9 +5,9 @@ use std::io;
 use super::{Core, Ended, TARGET, Tenant};
 use crate::address::cannot_connect;
 use crate::close::CloseReason;
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
 use crate::id::ConnId;
-use crate::timers::Stamp;
 
 impl Core {
     /// Frees the first of those that ended, and tells how.

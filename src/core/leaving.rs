@@ -6,9 +6,9 @@
 use super::{Core, Shutdown, TARGET, Tenant};
 use crate::close::CloseReason;
 use crate::conn::Phase;
+use crate::deadlines::Stamp;
 use crate::id::Token;
 use crate::report::{Cut, Stage};
-use crate::timers::Stamp;
 
 impl Core {
     /// Every connection is given one more read, and leaves when it is done. From here on the

@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::{Core, Shutdown, Tenant};
+use crate::deadlines::Stamp;
 use crate::flags::Flags;
 use crate::id::{DATAGRAM_BASE, LISTENER_BASE, Target};
-use crate::timers::Stamp;
 
 impl Core {
     /// How long the poll may wait: not at all while there is anything to do.
@@ -19,7 +19,7 @@ impl Core {
     }
 
     fn next_deadline(&self) -> Stamp {
-        self.deadlines.next().min(self.ticks.next())
+        self.deadlines.next().min(self.timers.next())
     }
 
     fn has_work(&self) -> bool {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::{Core, Tenant};
 use crate::close::CloseReason;
+use crate::deadlines::Stamp;
 use crate::id::ConnId;
-use crate::timers::Stamp;
 
 /// How many one pass finds.
 const BATCH: usize = 256;

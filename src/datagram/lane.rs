@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{ENTRY, RETRY_MAX, RETRY_MIN, SHORTAGE};
 use crate::address::Address;
-use crate::timers::Stamp;
+use crate::deadlines::Stamp;
 
 /// What waits for one thing.
 #[derive(Debug)]

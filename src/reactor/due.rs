@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use super::Reactor;
+use crate::deadlines::Stamp;
 use crate::handler::{Handler, Orders, Post};
-use crate::timers::Stamp;
 
 /// Posted closures run in one turn: a flood of them must not starve the sockets (trap 57).
 pub(super) const POSTS_PER_TURN: usize = 256;
-/// Calls of `on_timer`, and of `on_tick`, in one turn; who else is due comes next turn.
+/// Calls of `on_timeout`, and of `on_timer`, in one turn; who else is due comes next turn.
 const TIMERS_PER_TURN: usize = 1024;
 
 /// The reactor's end of what a [`Handle`] sends: when it goes, posts are refused and dropped.
@@ -73,7 +73,7 @@ impl<H: Handler> Reactor<H> {
     fn ring_who_is_due(&mut self, due_by: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(id) = self.cx.core.expire(due_by) else { break };
-            self.call(id, H::on_timer);
+            self.call(id, H::on_timeout);
             self.cx.core.settle(id);
         }
         self.cx.core.end_expire();
@@ -81,18 +81,18 @@ impl<H: Handler> Reactor<H> {
 
     /// Calls the timers of the reactor that are due. Nothing that the kernel holds can undo them.
     #[inline]
-    pub(super) fn tick(&mut self) {
+    pub(super) fn fire_timers(&mut self) {
         let now = self.cx.core.now;
-        if self.cx.core.ticks.next() <= now {
-            self.tick_what_is_due(now);
+        if self.cx.core.timers.next() <= now {
+            self.fire_what_is_due(now);
         }
     }
 
     #[cold]
-    fn tick_what_is_due(&mut self, now: Stamp) {
+    fn fire_what_is_due(&mut self, now: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
-            let Some(tick) = self.cx.core.next_tick(now) else { return };
-            self.call_aside("on_tick", |handler, cx| handler.on_tick(cx, tick));
+            let Some(timer) = self.cx.core.next_timer(now) else { return };
+            self.call_aside("on_timer", |handler, cx| handler.on_timer(cx, timer));
         }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::kernel::Rng;
     use crate::sim::{Profile, check};
-    use crate::{Closed, Config, Conn, ConnId, Context, Handle, Input, Origin, Tick, TimerId};
+    use crate::{Closed, Config, Conn, ConnId, Context, Handle, Input, Origin, Timer, TimerId};
     use std::collections::BTreeMap;
     use std::io;
     use std::time::Duration;
@@ -115,7 +115,7 @@ mod tests {
         /// The connections that are open, and when the timer of each is due.
         open: BTreeMap<ConnId, Option<Duration>>,
         /// When each timer of the reactor is due, and its period: zero, one-shot.
-        ticks: BTreeMap<TimerId, (Duration, Duration)>,
+        timers: BTreeMap<TimerId, (Duration, Duration)>,
         handle: Handle<Chance>,
         /// Posts to connections, posts to the reactor; and how many of each were run.
         posted: (u64, u64),
@@ -126,8 +126,8 @@ mod tests {
 
     impl Chance {
         fn some_timer(&mut self) -> Option<TimerId> {
-            let n = self.rng.size(0, self.ticks.len().saturating_sub(1));
-            self.ticks.keys().nth(n).copied()
+            let n = self.rng.size(0, self.timers.len().saturating_sub(1));
+            self.timers.keys().nth(n).copied()
         }
 
         fn some_connection(&mut self) -> Option<ConnId> {
@@ -142,30 +142,30 @@ mod tests {
             let wait = MS * u32::try_from(self.rng.size(0, 30)).unwrap();
             let due = cx.now() + wait;
             match self.rng.size(0, 9) {
-                0 if self.ticks.len() < 20 => {
-                    self.ticks.insert(cx.set_timer(wait), (due, Duration::ZERO));
+                0 if self.timers.len() < 20 => {
+                    self.timers.insert(cx.set_timer(wait, 0), (due, Duration::ZERO));
                 }
-                1 if self.ticks.len() < 20 => {
+                1 if self.timers.len() < 20 => {
                     let period = wait.max(MS);
                     let due = cx.now() + period;
-                    self.ticks.insert(cx.set_periodic_timer(period), (due, period));
+                    self.timers.insert(cx.set_periodic_timer(period, 0), (due, period));
                 }
                 2 => {
                     if let Some(timer) = self.some_timer() {
                         assert!(cx.cancel_timer(timer) && !cx.cancel_timer(timer));
-                        self.ticks.remove(&timer);
+                        self.timers.remove(&timer);
                     }
                 }
                 action => {
                     let Some(id) = self.some_connection() else { return };
                     match action {
                         3..=5 => {
-                            cx.conn(id).unwrap().set_timer(wait);
+                            cx.conn(id).unwrap().set_timeout(wait);
                             self.open.insert(id, Some(due));
                         }
                         6 => {
                             let was_set = self.open.insert(id, None).flatten().is_some();
-                            assert_eq!(cx.conn(id).unwrap().cancel_timer(), was_set);
+                            assert_eq!(cx.conn(id).unwrap().cancel_timeout(), was_set);
                         }
                         7 if self.rng.size(0, 199) == 0 => {
                             cx.conn(id).unwrap().close();
@@ -216,7 +216,7 @@ mod tests {
             Ok(())
         }
 
-        fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut ConnId) -> io::Result<()> {
+        fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut ConnId) -> io::Result<()> {
             assert_eq!(conn.id(), *session);
             let due = self.open.get_mut(session).expect("only who is open is called");
             let due = due.take().expect("only a timer that is set comes");
@@ -226,16 +226,16 @@ mod tests {
             Ok(())
         }
 
-        fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
-            let (due, period) = self.ticks.remove(&tick.timer).expect("cancelled ones do not come");
-            let missed = u32::try_from(tick.missed).unwrap();
+        fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
+            let (due, period) = self.timers.remove(&timer.id).expect("cancelled ones do not come");
+            let missed = u32::try_from(timer.missed).unwrap();
             assert!(cx.now() >= due + period * missed, "early, or too many are called missed");
             if period.is_zero() {
                 assert_eq!(missed, 0);
             } else if self.is_ending {
-                assert!(cx.cancel_timer(tick.timer));
+                assert!(cx.cancel_timer(timer.id));
             } else {
-                self.ticks.insert(tick.timer, (due + period * (missed + 1), period));
+                self.timers.insert(timer.id, (due + period * (missed + 1), period));
             }
             self.act(cx);
             self.act(cx);
@@ -255,7 +255,7 @@ mod tests {
             let make = |handle| Chance {
                 rng: Rng::new(sim.seed()),
                 open: BTreeMap::new(),
-                ticks: BTreeMap::new(),
+                timers: BTreeMap::new(),
                 handle,
                 posted: (0, 0),
                 ran: (0, 0),
@@ -277,8 +277,8 @@ mod tests {
             }
             let (stats, chance) = (reactor.stats().clone(), reactor.handler());
             let late = chance.open.values().flatten().count();
-            if late > 0 || !chance.ticks.is_empty() {
-                let what = format!("{late} timers of connections never came, {:?}", chance.ticks);
+            if late > 0 || !chance.timers.is_empty() {
+                let what = format!("{late} timers of connections never came, {:?}", chance.timers);
                 return Err(sim.failure(what));
             }
             assert_eq!(chance.ran.1, chance.posted.1);
@@ -301,7 +301,7 @@ mod tests {
 
         fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
             self.set = cx.now();
-            self.timer = Some(cx.set_periodic_timer(MS * 10));
+            self.timer = Some(cx.set_periodic_timer(MS * 10, 0));
             Ok(())
         }
 
@@ -313,10 +313,10 @@ mod tests {
             Ok(())
         }
 
-        fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
-            assert_eq!(Some(tick.timer), self.timer);
-            self.told += tick.missed + 1;
-            self.missed += tick.missed;
+        fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
+            assert_eq!(Some(timer.id), self.timer);
+            self.told += timer.missed + 1;
+            self.missed += timer.missed;
             let since = cx.now().saturating_sub(self.set).as_millis();
             assert_eq!(
                 u128::from(self.told),
@@ -352,7 +352,7 @@ mod tests {
 
         fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
             for _ in 0..3 * 1024 {
-                cx.set_timer(MS);
+                cx.set_timer(MS, 0);
             }
             Ok(())
         }
@@ -365,7 +365,7 @@ mod tests {
             Ok(())
         }
 
-        fn on_tick(&mut self, cx: &mut Context, _tick: Tick) {
+        fn on_timer(&mut self, cx: &mut Context, _timer: Timer) {
             *self.0.entry(cx.stats().turns).or_default() += 1;
         }
     }
@@ -392,7 +392,7 @@ mod tests {
         type Session = ();
 
         fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
-            cx.set_timer(MS);
+            cx.set_timer(MS, 0);
             Ok(())
         }
 
@@ -404,13 +404,13 @@ mod tests {
             Ok(())
         }
 
-        fn on_tick(&mut self, cx: &mut Context, _tick: Tick) {
+        fn on_timer(&mut self, cx: &mut Context, _timer: Timer) {
             let turn = cx.stats().turns + 1;
             assert!(turn > self.1, "set and called in one batch");
             self.1 = turn;
             if self.0 > 0 {
                 self.0 -= 1;
-                cx.set_timer(Duration::ZERO);
+                cx.set_timer(Duration::ZERO, 0);
             }
         }
     }

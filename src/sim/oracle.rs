@@ -19,7 +19,7 @@ use crate::kernel::trace::What;
 use crate::kernel::{Kernel, Moved, Place, State};
 use crate::sim::client::Logs;
 use crate::socket::Socket;
-use crate::ticks::{Tick, TimerId};
+use crate::timers::{Timer, TimerId};
 
 mod account;
 mod mail;
@@ -245,12 +245,12 @@ pub(super) struct Oracle {
     /// Who waited at the door then, if there was room for all of them.
     at_door: Vec<u32>,
     told_shutdown: bool,
-    /// Timers of the reactor: when each is due, its period (zero: it fires once), and since `on_tick`
-    /// was first told in a turn, in which turn it was set.
-    timers: BTreeMap<TimerId, (u64, u64, u64)>,
+    /// Timers of the reactor: when each is due, its period (zero: it fires once), and since `on_timer`
+    /// was first told in a turn, in which turn it was set; and its tag.
+    timers: BTreeMap<TimerId, (u64, u64, u64, u64)>,
     turn: u64,
-    /// The last turn in which `on_tick` was told.
-    ticked: u64,
+    /// The last turn in which `on_timer` was told.
+    timer_in: u64,
     /// Posts by number, and those of them that were run.
     posted: u64,
     ran: u64,
@@ -311,7 +311,7 @@ impl Oracle {
             told_shutdown: false,
             timers: BTreeMap::new(),
             turn: 0,
-            ticked: u64::MAX,
+            timer_in: u64::MAX,
             posted: 0,
             ran: 0,
             last_run: 0,
@@ -518,42 +518,45 @@ impl Oracle {
         }
     }
 
-    pub(super) fn timer(&mut self, cx: &Context, id: ConnId, link: u32) {
-        self.enter(cx, id, link, "on_timer", 0);
+    pub(super) fn timeout(&mut self, cx: &Context, id: ConnId, link: u32) {
+        self.enter(cx, id, link, "on_timeout", 0);
         let now = self.kernel.now();
         match self.ledger(link).timer.take() {
-            None => self.complain(format!("on_timer of #{link} that nobody has set")),
-            Some(due) if due > now => self.complain(format!("on_timer of #{link} is early")),
+            None => self.complain(format!("on_timeout of #{link} that nobody has set")),
+            Some(due) if due > now => self.complain(format!("on_timeout of #{link} is early")),
             Some(_) => {}
         }
     }
 
     /// A timer of the reactor has come.
-    pub(super) fn tick(&mut self, tick: Tick) {
+    pub(super) fn timer(&mut self, timer: Timer) {
         self.callbacks += 1;
-        self.ticked = self.turn;
+        self.timer_in = self.turn;
         let now = self.kernel.now();
         if self.inside {
-            self.complain("promise 3: on_tick inside another callback".into());
+            self.complain("promise 3: on_timer inside another callback".into());
         }
-        let Some(timer) = self.timers.get_mut(&tick.timer) else {
-            return self.complain("on_tick of a timer that is not set".into());
+        let Some(set) = self.timers.get_mut(&timer.id) else {
+            return self.complain("on_timer of a timer that is not set".into());
         };
-        let (due, period, set_in) = *timer;
+        let (due, period, set_in, tag) = *set;
         let missed = now.saturating_sub(due).checked_div(period).unwrap_or(0);
-        timer.0 = due.saturating_add((tick.missed.min(missed) + 1).saturating_mul(period));
+        set.0 = due.saturating_add((timer.missed.min(missed) + 1).saturating_mul(period));
         if period == 0 {
-            self.timers.remove(&tick.timer);
+            self.timers.remove(&timer.id);
         }
         if due > now {
-            self.complain("on_tick is early".into());
+            self.complain("on_timer is early".into());
+        }
+        if tag != timer.tag {
+            self.complain(format!("on_timer tells tag {} of a timer set with {tag}", timer.tag));
         }
         if set_in == self.turn {
-            self.complain("promise 4: on_tick in the turn in which its timer was set".into());
+            self.complain("promise 4: on_timer in the turn in which its timer was set".into());
         }
         // The clock it goes by was read at the beginning of the turn.
-        if tick.missed > missed {
-            self.complain(format!("on_tick tells of {} missed, of {missed}", tick.missed));
+        if timer.missed > missed {
+            self.complain(format!("on_timer tells of {} missed, of {missed}", timer.missed));
         }
     }
 

@@ -18,7 +18,7 @@ use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
 use crate::sim::oracle::{Oracle, Word, planned};
 use crate::sim::schedule::twist::Toil;
-use crate::ticks::Tick;
+use crate::timers::Timer;
 use messages::Wire;
 
 mod letters;
@@ -83,7 +83,7 @@ pub(super) struct Subject {
     /// So many connects more.
     connects: u32,
     /// Periodic timers that were set.
-    ticking: u32,
+    periodic: u32,
     handle: Handle<Subject>,
     /// So many things more.
     patience: u32,
@@ -129,7 +129,7 @@ impl Subject {
             size,
             wild,
             connects: 12,
-            ticking: 0,
+            periodic: 0,
             handle,
             patience: 2000,
             panics: (Rng::new(0), 0),
@@ -527,9 +527,9 @@ impl Handler for Subject {
         Ok(())
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
         let (id, link) = (conn.id(), session.link);
-        self.oracle.timer(conn.cx(), id, link);
+        self.oracle.timeout(conn.cx(), id, link);
         if matches!(self.kind, Kind::Messages(_)) {
             self.oracle.reads(conn.cx(), link, true);
             conn.resume();
@@ -563,8 +563,8 @@ impl Handler for Subject {
         if failed { Err(planned()) } else { Ok(()) }
     }
 
-    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
-        self.oracle.tick(tick);
+    fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
+        self.oracle.timer(timer);
         self.toil();
         self.let_go(cx);
         if self.kind == Kind::Random {

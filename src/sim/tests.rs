@@ -5,10 +5,10 @@ use super::*;
 use crate::close::{CloseReason, Closed};
 use crate::connect::Connect;
 use crate::context::{Conn, Context};
+use crate::deadlines::Stamp;
 use crate::handler::handler_fn;
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
-use crate::timers::Stamp;
 use std::net::SocketAddr;
 
 mod limits;
@@ -356,12 +356,12 @@ impl Handler for Waits {
         assert_eq!(input.line(), None);
         if input.len() == 64 {
             conn.pause();
-            conn.set_timer(Duration::from_secs(1));
+            conn.set_timeout(Duration::from_secs(1));
         }
         Ok(())
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
         conn.resume();
         Ok(())
     }

@@ -404,10 +404,10 @@ fn a_pause_on_top_of_the_rest_loses_nothing() {
                 conn.send([b'x'; 10_000]);
             }
             conn.pause();
-            conn.set_timer(std::time::Duration::from_millis(1));
+            conn.set_timeout(std::time::Duration::from_millis(1));
             Ok(())
         })
-        .on_timer(move |conn| {
+        .on_timeout(move |conn| {
             *count.lock().unwrap() += 1;
             conn.resume();
             Ok(())

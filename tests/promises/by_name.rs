@@ -63,9 +63,9 @@ fn a_name_leads_to_one_that_closes_until_it_is_over() {
             first.send(b"ignored");
             first.send_shared(vec![1; 8 * KIB].into());
             first.pause();
-            first.set_timer(DEADLINE);
+            first.set_timeout(DEADLINE);
             assert_eq!(first.queued(), owed);
-            assert!(!first.cancel_timer(), "no timer is set on one that closes");
+            assert!(!first.cancel_timeout(), "no timer is set on one that closes");
             first.abort();
             assert_eq!(first.queued(), 0);
             let first = first.id();

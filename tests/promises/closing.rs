@@ -80,7 +80,7 @@ fn nothing_done_in_on_closing_keeps_the_connection_or_hides_the_reason() {
             conn.hold(true);
             conn.pause();
             conn.want_drain();
-            conn.set_timer(Duration::from_secs(3600));
+            conn.set_timeout(Duration::from_secs(3600));
             Ok(())
         },
         |conn| {

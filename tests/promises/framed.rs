@@ -10,7 +10,7 @@ use std::time::Duration;
 use wouldblock::frame::{Decode, Delimited, LengthPrefixed, Lines, MessageError};
 use wouldblock::{
     CloseReason, Closed, Config, Conn, ConnId, Context, Datagram, Framed, Handle, Handler, Input,
-    Messages, Origin, Reactor, Tick, framed,
+    Messages, Origin, Reactor, Timer, framed,
 };
 
 use crate::support::*;
@@ -66,8 +66,8 @@ impl Handler for Teller {
         Ok(())
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut u32) -> io::Result<()> {
-        self.tell(format!("timer {session}"));
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut u32) -> io::Result<()> {
+        self.tell(format!("timeout {session}"));
         conn.resume();
         Ok(())
     }
@@ -82,8 +82,8 @@ impl Handler for Teller {
         Ok(())
     }
 
-    fn on_tick(&mut self, _cx: &mut Context, _tick: Tick) {
-        self.tell("tick");
+    fn on_timer(&mut self, _cx: &mut Context, _timer: Timer) {
+        self.tell("timer");
     }
 
     fn on_datagram(&mut self, _cx: &mut Context, datagram: &Datagram<'_>) {
@@ -246,8 +246,8 @@ fn every_other_callback_comes_through() {
     let (mut teller, told) = teller(|conn, message| {
         conn.send(message);
         conn.want_drain();
-        conn.set_timer(Duration::ZERO);
-        conn.cx().set_timer(Duration::ZERO);
+        conn.set_timeout(Duration::ZERO);
+        conn.cx().set_timer(Duration::ZERO, 0);
         Ok(())
     });
     teller.starts.push(nobody);
@@ -265,7 +265,7 @@ fn every_other_callback_comes_through() {
     client.write_all(b"line\n").unwrap();
     let mut all = Vec::new();
     let awaited = ["start", "failed 7", "posted", "datagram hello", "open", "message line"];
-    let awaited = [&awaited[..], &["drain 1", "timer 1", "tick"]].concat();
+    let awaited = [&awaited[..], &["drain 1", "timeout 1", "timer"]].concat();
     while !awaited.iter().all(|what| all.iter().any(|told| told == what)) {
         all.push(next(&told));
     }
@@ -321,7 +321,7 @@ fn nothing_comes_after_what_is_no_message() {
 fn a_pause_holds_the_next_message_back() {
     let (teller, told) = teller(|conn, _| {
         conn.pause(); // the timer resumes
-        conn.set_timer(Duration::ZERO);
+        conn.set_timeout(Duration::ZERO);
         Ok(())
     });
     let server = serve(framed(Lines::new(), teller), Config::default());
@@ -329,7 +329,8 @@ fn a_pause_holds_the_next_message_back() {
     client.write_all(b"a\nb\nc\n").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let told: Vec<String> = until_close(&told).into_iter().skip(2).collect();
-    let all = ["message a", "timer 1", "message b", "timer 2", "message c", "timer 3", "end 3"];
+    let all =
+        ["message a", "timeout 1", "message b", "timeout 2", "message c", "timeout 3", "end 3"];
     assert_eq!(told[..7], all);
     drop(client);
     server.end();

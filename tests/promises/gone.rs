@@ -169,12 +169,12 @@ fn a_dead_connection_with_input_left_waits_for_its_handler_so_long_and_no_longer
                     conn.pause();
                     conn.hold(true);
                     if resumes {
-                        conn.set_timer(Duration::from_millis(300));
+                        conn.set_timeout(Duration::from_millis(300));
                     }
                 }
                 Ok(())
             })
-            .on_timer(|conn| {
+            .on_timeout(|conn| {
                 conn.resume();
                 Ok(())
             });
@@ -189,7 +189,7 @@ fn a_dead_connection_with_input_left_waits_for_its_handler_so_long_and_no_longer
         server.handle.shutdown();
         let closed = server.record.wait_close();
         assert!(is_io(&closed), "{closed}");
-        let story = if resumes { "open data timer data close" } else { "open data close" };
+        let story = if resumes { "open data timeout data close" } else { "open data close" };
         assert_eq!(server.record.story(id), story);
         server.join();
     }
@@ -205,12 +205,12 @@ fn a_dead_connection_whose_handler_left_input_waits_for_it() {
                 if !input.is_empty() {
                     conn.pause();
                     if resumes {
-                        conn.set_timer(Duration::from_millis(300));
+                        conn.set_timeout(Duration::from_millis(300));
                     }
                 }
                 Ok(())
             })
-            .on_timer(|conn| {
+            .on_timeout(|conn| {
                 conn.resume();
                 Ok(())
             });
@@ -221,7 +221,7 @@ fn a_dead_connection_whose_handler_left_input_waits_for_it() {
         wait_until("it is asked", || server.record.story(id).contains("data"));
         reset(client);
         assert!(is_io(&server.record.wait_close()));
-        let story = if resumes { "open data timer data close" } else { "open data close" };
+        let story = if resumes { "open data timeout data close" } else { "open data close" };
         assert_eq!(server.record.story(id), story);
         server.end();
     }

@@ -495,7 +495,7 @@ fn an_id_is_never_given_again_by_a_later_reactor() {
     for _ in 0..300 {
         let (told, tells) = std::sync::mpsc::channel();
         let script = echo().on_start(move |cx| {
-            told.send(cx.set_timer(Duration::from_secs(3600))).unwrap();
+            told.send(cx.set_timer(Duration::from_secs(3600), 0)).unwrap();
             Ok(())
         });
         let mut reactor = Reactor::new(script).unwrap();

@@ -143,11 +143,11 @@ fn timers_come_in_time_and_without_a_spin() {
     let script = echo()
         .on_start(|cx| {
             for n in 1..=5 {
-                cx.set_timer(MS * 7 * n);
+                cx.set_timer(MS * 7 * n, 0);
             }
             Ok(())
         })
-        .on_tick(move |cx, _| {
+        .on_timer(move |cx, _| {
             tell.send(cx.now()).unwrap();
             left -= 1;
             if left == 0 {
@@ -159,7 +159,7 @@ fn timers_come_in_time_and_without_a_spin() {
     let told: Vec<_> = told.try_iter().collect();
     assert_eq!(told.len(), 5);
     for (n, at) in (1..).zip(&told) {
-        assert!(*at >= MS * 7 * n, "tick {n} is early, at {at:?}");
+        assert!(*at >= MS * 7 * n, "timer {n} is early, at {at:?}");
     }
     // The first turn, one for each timer, the shutdown; tokio may have told of a descriptor that
     // was quiet when it began.

@@ -295,10 +295,10 @@ fn a_peer_that_says_nothing_is_closed_as_silent_and_another_is_not() {
 fn a_paused_peer_is_not_called_silent() {
     let script = echo().on_open(|conn| {
         conn.pause();
-        conn.set_timer(600 * MS);
+        conn.set_timeout(600 * MS);
         Ok(())
     });
-    let script = script.on_timer(|conn| {
+    let script = script.on_timeout(|conn| {
         conn.resume();
         Ok(())
     });
@@ -374,11 +374,11 @@ fn a_held_request_is_not_too_slow() {
     let script = echo().on_data(|conn, input| {
         if input.seen() == 0 {
             conn.hold(true);
-            conn.set_timer(600 * MS);
+            conn.set_timeout(600 * MS);
         }
         Ok(())
     });
-    let script = script.on_timer(|conn| {
+    let script = script.on_timeout(|conn| {
         conn.hold(false);
         conn.send(b"done");
         Ok(())

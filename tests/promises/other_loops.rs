@@ -247,23 +247,23 @@ fn timers_reach_a_host_in_which_nothing_else_happens() {
         let script = echo()
             .on_start(|cx| {
                 for n in 1..=5 {
-                    cx.set_timer(MS * 7 * n);
+                    cx.set_timer(MS * 7 * n, 0);
                 }
                 Ok(())
             })
-            .on_tick(move |cx, _| tell.send(cx.now()).unwrap());
+            .on_timer(move |cx, _| tell.send(cx.now()).unwrap());
         let record = script.record();
         let (reactor, _) = reactor(script, Config::default());
         let mut host = Host::of(how, &reactor);
         let mut reactors = [reactor];
-        while is_eager && record.ticks().len() < 5 {
+        while is_eager && record.timers().len() < 5 {
             assert!(reactors[0].turn(Some(Duration::ZERO)).unwrap());
         }
-        host.serve(&mut reactors, |_, _| record.ticks().len() == 5);
+        host.serve(&mut reactors, |_, _| record.timers().len() == 5);
         assert_eq!(reactors[0].next_timeout(), None, "{how:?}");
         // The clock counts from when the reactor was made, a little before they were set.
         for (n, at) in (1..).zip(told.try_iter()) {
-            assert!(at >= MS * 7 * n, "{how:?}: tick {n} is early, at {at:?}");
+            assert!(at >= MS * 7 * n, "{how:?}: timer {n} is early, at {at:?}");
         }
         // The first turn, and one for each.
         let (turns, waits) = (reactors[0].stats().turns, host.waits);
@@ -281,11 +281,11 @@ fn deadlines_of_connections_reach_a_host() {
         let script = echo()
             .on_open(move |conn| {
                 open("open", conn.cx().now());
-                conn.set_timer(MS * 20);
+                conn.set_timeout(MS * 20);
                 Ok(())
             })
-            .on_timer(move |conn| {
-                timer("timer", conn.cx().now());
+            .on_timeout(move |conn| {
+                timer("timeout", conn.cx().now());
                 // Not before: were both late at once, the one would hide the other.
                 conn.set_idle_timeout(Some(MS * 50));
                 Ok(())
@@ -304,7 +304,7 @@ fn deadlines_of_connections_reach_a_host() {
         assert_eq!(reactors[0].next_timeout(), None, "{how:?}");
         let told: Vec<_> = told.try_iter().collect();
         let names: Vec<_> = told.iter().map(|(what, _)| *what).collect();
-        assert_eq!(names, ["open", "timer", "close"], "{how:?}");
+        assert_eq!(names, ["open", "timeout", "close"], "{how:?}");
         // Idle after fifty, and then the linger of thirty.
         for (n, wait) in [(1, 20), (2, 80)] {
             assert!(told[n].1 >= told[0].1 + MS * wait, "{how:?}: early: {told:?}");

@@ -22,10 +22,10 @@ const CALLBACKS: [&str; 12] = [
     "data",
     "eof",
     "drain",
-    "timer",
+    "timeout",
     "post_to",
     "close",
-    "tick",
+    "timer",
     "post",
     "connect_failed",
     "shutdown",
@@ -61,16 +61,16 @@ impl Bomb {
 /// An echo in which every callback is called, and passes the bomb.
 fn script(bomb: &Bomb, nobody: Address) -> Script {
     let b = || bomb.clone();
-    let (start, open, data, eof, drain, timer) = (b(), b(), b(), b(), b(), b());
-    let (close, tick, failed, shutdown) = (b(), b(), b(), b());
+    let (start, open, data, eof, drain, timeout) = (b(), b(), b(), b(), b(), b());
+    let (close, timer, failed, shutdown) = (b(), b(), b(), b());
     echo()
         .on_start(move |cx| {
-            cx.set_periodic_timer(Duration::from_millis(5));
+            cx.set_periodic_timer(Duration::from_millis(5), 0);
             start.pass("start");
             Ok(())
         })
         .on_open(move |conn| {
-            conn.set_timer(Duration::from_millis(1));
+            conn.set_timeout(Duration::from_millis(1));
             open.pass("open");
             Ok(())
         })
@@ -91,12 +91,12 @@ fn script(bomb: &Bomb, nobody: Address) -> Script {
             drain.pass("drain");
             Ok(())
         })
-        .on_timer(move |_| {
-            timer.pass("timer");
+        .on_timeout(move |_| {
+            timeout.pass("timeout");
             Ok(())
         })
         .on_close(move |_, _, _| close.pass("close"))
-        .on_tick(move |_, _| tick.pass("tick"))
+        .on_timer(move |_, _| timer.pass("timer"))
         .on_connect_failed(move |_, _, _| failed.pass("connect_failed"))
         .on_shutdown(move |_| shutdown.pass("shutdown"))
 }
@@ -121,7 +121,10 @@ fn visit(addr: SocketAddr, handle: &Handle<Script>, record: &Record, bomb: &Bomb
             Ok(())
         });
     }
-    if matches!(bomb.callback, "drain" | "timer" | "tick" | "connect_failed" | "post" | "post_to") {
+    if matches!(
+        bomb.callback,
+        "drain" | "timeout" | "timer" | "connect_failed" | "post" | "post_to"
+    ) {
         wait_until("it has gone off", || bomb.has_gone_off());
     }
     let _ = client.shutdown(Shutdown::Write);
@@ -153,7 +156,7 @@ fn child_isolated() {
         let own = server.record.wait_opens(1)[0];
         wait_until("it is quiet", || {
             let story = server.record.story(own);
-            story.contains("timer") && story.contains("drain")
+            story.contains("timeout") && story.contains("drain")
         });
         bomb.arm();
         visit(server.addr, &server.handle, &server.record, &bomb);
@@ -209,7 +212,7 @@ fn child_caught() {
             let own = server.record.wait_opens(1)[0];
             wait_until("it is quiet", || {
                 let story = server.record.story(own);
-                story.contains("timer") && story.contains("drain")
+                story.contains("timeout") && story.contains("drain")
             });
             bomb.arm();
         }
@@ -297,14 +300,14 @@ fn a_peer_does_not_take_half_an_answer_for_a_whole_one() {
 /// timers and its shutdown.
 #[test]
 fn a_crowd_that_makes_it_panic_starves_nobody() {
-    let ticks = Arc::new(AtomicUsize::new(0));
-    let counted = ticks.clone();
+    let timers = Arc::new(AtomicUsize::new(0));
+    let counted = timers.clone();
     let script = echo()
         .on_start(|cx| {
-            cx.set_periodic_timer(Duration::from_millis(2));
+            cx.set_periodic_timer(Duration::from_millis(2), 0);
             Ok(())
         })
-        .on_tick(move |_, _| {
+        .on_timer(move |_, _| {
             counted.fetch_add(1, Ordering::Relaxed);
             panic!("as planned");
         })
@@ -332,7 +335,7 @@ fn a_crowd_that_makes_it_panic_starves_nobody() {
     for n in 0..200_u32 {
         ping(&mut bystander, &n.to_be_bytes());
     }
-    wait_until("timers come", || ticks.load(Ordering::Relaxed) > 20);
+    wait_until("timers come", || timers.load(Ordering::Relaxed) > 20);
     is_over.store(true, Ordering::Relaxed);
     for client in crowd {
         client.join().unwrap();

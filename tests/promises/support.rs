@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use wouldblock::{
     CloseReason, Closed, Config, Conn, ConnId, Context, Handle, Handler, Input, Listen, Origin,
-    Reactor, Stats, Tick,
+    Reactor, Stats, Timer,
 };
 
 /// How long a test waits for a fact before it fails. Nothing is expected to take this long.
@@ -48,8 +48,8 @@ pub(crate) enum Event {
     Data(ConnId),
     Eof(ConnId),
     Drain(ConnId),
-    Timer(ConnId),
-    Tick(Tick),
+    Timeout(ConnId),
+    Timer(Timer),
     Close(ConnId, Arc<Closed>),
     Shutdown,
 }
@@ -109,16 +109,17 @@ impl Record {
             Event::Data(id) if *id == of => Some("data"),
             Event::Eof(id) if *id == of => Some("eof"),
             Event::Drain(id) if *id == of => Some("drain"),
-            Event::Timer(id) if *id == of => Some("timer"),
+            Event::Timeout(id) if *id == of => Some("timeout"),
             Event::Close(id, _) if *id == of => Some("close"),
             _ => None,
         });
         names.collect::<Vec<_>>().join(" ")
     }
 
-    pub(crate) fn ticks(&self) -> Vec<Tick> {
-        let tick = |event: &Event| if let Event::Tick(tick) = event { Some(*tick) } else { None };
-        self.0.lock().unwrap().iter().filter_map(tick).collect()
+    pub(crate) fn timers(&self) -> Vec<Timer> {
+        let timer =
+            |event: &Event| if let Event::Timer(timer) = event { Some(*timer) } else { None };
+        self.0.lock().unwrap().iter().filter_map(timer).collect()
     }
 
     #[track_caller]
@@ -160,7 +161,7 @@ type OnStart = dyn FnMut(&mut Context) -> io::Result<()> + Send;
 type OnConn = dyn FnMut(&mut Conn<'_>) -> io::Result<()> + Send;
 type OnClosing = dyn FnMut(&mut Conn<'_>, &CloseReason) -> io::Result<()> + Send;
 type OnInput = dyn FnMut(&mut Conn<'_>, &mut Input<'_>) -> io::Result<()> + Send;
-type OnTick = dyn FnMut(&mut Context, Tick) + Send;
+type OnTimer = dyn FnMut(&mut Context, Timer) + Send;
 type OnClose = dyn FnMut(&mut Context, ConnId, &Closed) + Send;
 type OnFailed = dyn FnMut(&mut Context, ConnId, u64) + Send;
 type OnShutdown = dyn FnMut(&mut Context) + Send;
@@ -175,9 +176,9 @@ pub(crate) struct Script {
     data: Box<OnInput>,
     eof: Box<OnInput>,
     drain: Box<OnConn>,
-    timer: Box<OnConn>,
+    timeout: Box<OnConn>,
     closing: Box<OnClosing>,
-    tick: Box<OnTick>,
+    timer: Box<OnTimer>,
     close: Box<OnClose>,
     failed: Box<OnFailed>,
     shutdown: Box<OnShutdown>,
@@ -210,9 +211,9 @@ pub(crate) fn echo() -> Script {
             Ok(())
         }),
         drain: Box::new(|_| Ok(())),
-        timer: Box::new(|_| Ok(())),
+        timeout: Box::new(|_| Ok(())),
         closing: Box::new(|_, _| Ok(())),
-        tick: Box::new(|_, _| ()),
+        timer: Box::new(|_, _| ()),
         close: Box::new(|_, _, _| ()),
         failed: Box::new(|_, _, _| ()),
         shutdown: Box::new(|_| ()),
@@ -268,11 +269,11 @@ impl Script {
         self
     }
 
-    pub(crate) fn on_timer(
+    pub(crate) fn on_timeout(
         mut self,
         f: impl FnMut(&mut Conn<'_>) -> io::Result<()> + Send + 'static,
     ) -> Self {
-        self.timer = Box::new(f);
+        self.timeout = Box::new(f);
         self
     }
 
@@ -284,8 +285,8 @@ impl Script {
         self
     }
 
-    pub(crate) fn on_tick(mut self, f: impl FnMut(&mut Context, Tick) + Send + 'static) -> Self {
-        self.tick = Box::new(f);
+    pub(crate) fn on_timer(mut self, f: impl FnMut(&mut Context, Timer) + Send + 'static) -> Self {
+        self.timer = Box::new(f);
         self
     }
 
@@ -361,10 +362,10 @@ impl Handler for Script {
         (self.drain)(conn)
     }
 
-    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
         assert_eq!(session.id, conn.id(), "a session was lent to another connection");
-        self.record.push(Event::Timer(conn.id()));
-        (self.timer)(conn)
+        self.record.push(Event::Timeout(conn.id()));
+        (self.timeout)(conn)
     }
 
     fn on_closing(
@@ -377,9 +378,9 @@ impl Handler for Script {
         (self.closing)(conn, reason)
     }
 
-    fn on_tick(&mut self, cx: &mut Context, tick: Tick) {
-        self.record.push(Event::Tick(tick));
-        (self.tick)(cx, tick);
+    fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
+        self.record.push(Event::Timer(timer));
+        (self.timer)(cx, timer);
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {

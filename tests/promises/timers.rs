@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wouldblock::{CloseReason, Config, ConnId, Context, Reactor, Tick, TimerId};
+use wouldblock::{CloseReason, Config, ConnId, Context, Reactor, Timer, TimerId};
 
 use crate::support::*;
 
@@ -43,21 +43,22 @@ fn timers_come_in_order_and_never_early() {
     let script = echo()
         .on_start(move |cx| {
             let mut chance = Chance::new(7);
-            for _ in 0..200 {
+            for n in 0..200 {
                 let wait = Duration::from_micros(1 + chance.below(30_000) as u64);
                 block(Duration::from_micros(50));
                 let before = Instant::now();
-                let timer = cx.set_timer(wait);
+                let timer = cx.set_timer(wait, n);
                 sets.lock().unwrap().push((timer, before + wait, Instant::now() + wait));
             }
             Ok(())
         })
-        .on_tick(move |cx, tick| {
+        .on_timer(move |cx, timer| {
             let set = checks.lock().unwrap();
-            let (_, due, _) = set.iter().find(|set| set.0 == tick.timer).unwrap();
-            assert!(Instant::now() >= *due, "early");
-            assert_eq!(tick.missed, 0);
-            assert!(!cx.cancel_timer(tick.timer), "its name is stale");
+            let (id, due, _) = set[usize::try_from(timer.tag).unwrap()];
+            assert_eq!(timer.id, id, "the tag is that of the call that set it");
+            assert!(Instant::now() >= due, "early");
+            assert_eq!(timer.missed, 0);
+            assert!(!cx.cancel_timer(timer.id), "its name is stale");
             left += 1;
             if left == 200 {
                 cx.shutdown();
@@ -67,9 +68,9 @@ fn timers_come_in_order_and_never_early() {
     run(script);
     let set = set.lock().unwrap();
     let came = record
-        .ticks()
+        .timers()
         .into_iter()
-        .map(|tick| *set.iter().find(|set| set.0 == tick.timer).expect("only what was set comes"));
+        .map(|timer| *set.iter().find(|set| set.0 == timer.id).expect("only what was set comes"));
     let mut latest: Option<Instant> = None;
     for (timer, earliest_due, latest_due) in came {
         assert!(latest.is_none_or(|latest| latest <= latest_due), "{timer:?} is out of order");
@@ -82,10 +83,10 @@ fn timers_come_in_order_and_never_early() {
 fn a_timer_of_half_a_millisecond_costs_few_polls() {
     let script = echo()
         .on_start(|cx| {
-            cx.set_timer(MS / 2);
+            cx.set_timer(MS / 2, 0);
             Ok(())
         })
-        .on_tick(|cx, _| cx.shutdown());
+        .on_timer(|cx, _| cx.shutdown());
     let reactor = run(script);
     assert!(reactor.stats().turns <= 4, "{} turns", reactor.stats().turns);
 }
@@ -103,11 +104,11 @@ fn a_periodic_timer_keeps_its_phase_and_tells_what_it_missed() {
         .on_start(move |cx| {
             // Before the timer is set, so that no period can seem early.
             *begins.lock().unwrap() = cx.now();
-            cx.set_periodic_timer(PERIOD);
+            cx.set_periodic_timer(PERIOD, 0);
             Ok(())
         })
-        .on_tick(move |cx, tick| {
-            periods += tick.missed + 1;
+        .on_timer(move |cx, timer| {
+            periods += timer.missed + 1;
             calls += 1;
             let since = cx.now().saturating_sub(*begun.lock().unwrap());
             // So many periods are over, since a call comes at a whole number of them.
@@ -115,14 +116,14 @@ fn a_periodic_timer_keeps_its_phase_and_tells_what_it_missed() {
             match calls {
                 // Ten and a half periods: the call after this one is for ten.
                 5 => block(PERIOD * 10 + PERIOD / 2),
-                6 => assert!(tick.missed >= 9, "missed only {}", tick.missed),
+                6 => assert!(timer.missed >= 9, "missed only {}", timer.missed),
                 20 => cx.shutdown(),
                 _ => (),
             }
         });
     let record = script.record();
     run(script);
-    let timers: Vec<_> = record.ticks().iter().map(|tick| tick.timer).collect();
+    let timers: Vec<_> = record.timers().iter().map(|timer| timer.id).collect();
     assert_eq!(timers.len(), 20);
     assert!(timers.iter().all(|timer| *timer == timers[0]), "one name for all periods");
 }
@@ -134,27 +135,27 @@ fn a_timer_that_its_neighbour_cancels_does_not_fire() {
     let sets = Arc::clone(&timers);
     let script = echo()
         .on_start(move |cx| {
-            let waits = [5, 6, 7].map(|wait| cx.set_timer(MS * wait));
+            let waits = [5, 6, 7].map(|wait| cx.set_timer(MS * wait, 0));
             sets.lock().unwrap().extend(waits);
-            cx.set_timer(MS * 50);
+            cx.set_timer(MS * 50, 0);
             // All three are due in the first turn.
             block(MS * 10);
             Ok(())
         })
-        .on_tick(move |cx: &mut Context, tick: Tick| {
+        .on_timer(move |cx: &mut Context, timer: Timer| {
             let timers = timers.lock().unwrap();
-            if tick.timer == timers[0] {
+            if timer.id == timers[0] {
                 assert!(cx.cancel_timer(timers[1]));
                 assert!(cx.cancel_timer(timers[2]));
                 assert!(!cx.cancel_timer(timers[2]), "twice");
             } else {
-                assert!(!timers.contains(&tick.timer), "a cancelled timer fired");
+                assert!(!timers.contains(&timer.id), "a cancelled timer fired");
                 cx.shutdown();
             }
         });
     let record = script.record();
     run(script);
-    assert_eq!(record.ticks().len(), 2);
+    assert_eq!(record.timers().len(), 2);
 }
 
 /// What a first client's timer does to the second's, which is due at the same time.
@@ -176,24 +177,24 @@ fn a_connection_that_its_neighbour_acts_on_is_not_called() {
                 open.push(conn.id());
                 if open.len() == 2 {
                     for id in &open {
-                        conn.cx().conn(*id).unwrap().set_timer(MS);
+                        conn.cx().conn(*id).unwrap().set_timeout(MS);
                     }
                     block(MS * 5);
                 }
                 Ok(())
             })
-            .on_timer(|conn| {
+            .on_timeout(|conn| {
                 conn.send("rings\n");
                 Ok(())
             });
         let ids = script.record();
-        let script = script.on_timer(move |conn| {
+        let script = script.on_timeout(move |conn| {
             let own = conn.id();
             let other = ids.opens().into_iter().find(|id| *id != own).unwrap();
             let mut other = conn.cx().conn(other).expect("it was not called");
             match what {
-                Neighbour::Cancels => assert!(other.cancel_timer()),
-                Neighbour::Replaces => other.set_timer(DEADLINE * 10),
+                Neighbour::Cancels => assert!(other.cancel_timeout()),
+                Neighbour::Replaces => other.set_timeout(DEADLINE * 10),
                 Neighbour::Closes => other.close(),
                 Neighbour::Aborts => other.abort(),
             }
@@ -203,7 +204,7 @@ fn a_connection_that_its_neighbour_acts_on_is_not_called() {
         let server = Server::start(script, Config::default());
         let mut clients = [server.connect(), server.connect()];
         server.record.wait_opens(2);
-        let rang = || server.record.count(|event| matches!(event, Event::Timer(_)));
+        let rang = || server.record.count(|event| matches!(event, Event::Timeout(_)));
         wait_until("one timer has come", || rang() == 1);
         // Two more turns for the other to come up in, if it will.
         for client in &mut clients {
@@ -222,7 +223,7 @@ fn a_timer_ends_with_its_connection() {
     let mut first = true;
     let script = echo().on_open(move |conn| {
         if std::mem::take(&mut first) {
-            conn.set_timer(MS * 50);
+            conn.set_timeout(MS * 50);
         }
         Ok(())
     });
@@ -234,7 +235,7 @@ fn a_timer_ends_with_its_connection() {
     let mut next = server.connect();
     watch(MS * 100);
     ping(&mut next, b"y");
-    assert_eq!(server.record.count(|event| matches!(event, Event::Timer(_))), 0);
+    assert_eq!(server.record.count(|event| matches!(event, Event::Timeout(_))), 0);
     drop(next);
     server.end();
 }
@@ -247,19 +248,19 @@ fn a_connections_timer_is_replaced_cancelled_and_its_error_closes() {
         .on_data(|conn, input| {
             match input.take_all() {
                 b"set" => {
-                    conn.set_timer(MS);
-                    conn.set_timer(MS * 20);
+                    conn.set_timeout(MS);
+                    conn.set_timeout(MS * 20);
                 }
                 b"cancel" => {
-                    conn.set_timer(MS);
-                    assert!(conn.cancel_timer());
-                    assert!(!conn.cancel_timer());
+                    conn.set_timeout(MS);
+                    assert!(conn.cancel_timeout());
+                    assert!(!conn.cancel_timeout());
                 }
                 _ => conn.send("pong"),
             }
             Ok(())
         })
-        .on_timer(|conn| {
+        .on_timeout(|conn| {
             conn.send("late");
             Err(std::io::Error::other("no patience"))
         });
@@ -279,7 +280,7 @@ fn a_connections_timer_is_replaced_cancelled_and_its_error_closes() {
         matches!(&closed.reason, CloseReason::Handler(error) if error.to_string() == "no patience")
     );
     let id = server.record.opens()[0];
-    assert_eq!(server.record.story(id), "open data data data timer close");
+    assert_eq!(server.record.story(id), "open data data data timeout close");
     server.end();
 }
 
@@ -292,19 +293,19 @@ fn what_was_sent_in_time_is_served_before_the_timer() {
     let script = echo()
         .on_data(move |conn, input| {
             if got == 0 {
-                conn.set_timer(MS * 10);
+                conn.set_timeout(MS * 10);
                 stalled.stand_still();
                 // Its time comes while we stand here.
                 block(MS * 20);
             }
             got += input.take_all().len();
             if got == SENT {
-                assert!(conn.cancel_timer(), "in time");
+                assert!(conn.cancel_timeout(), "in time");
                 conn.send("all");
             }
             Ok(())
         })
-        .on_timer(|conn| {
+        .on_timeout(|conn| {
             conn.send("too slow");
             conn.close();
             Ok(())
@@ -326,14 +327,14 @@ fn what_was_sent_in_time_is_served_before_the_timer() {
 fn a_flood_does_not_stop_the_floods_timer() {
     let script = echo()
         .on_open(|conn| {
-            conn.set_timer(MS * 20);
+            conn.set_timeout(MS * 20);
             Ok(())
         })
         .on_data(|_, input| {
             input.take_all();
             Ok(())
         })
-        .on_timer(|conn| {
+        .on_timeout(|conn| {
             conn.abort();
             Ok(())
         });
@@ -360,19 +361,19 @@ fn timers_that_are_always_due_starve_nobody() {
     let script = echo()
         .on_start(|cx| {
             for _ in 0..100 {
-                cx.set_timer(Duration::ZERO);
+                cx.set_timer(Duration::ZERO, 0);
             }
             Ok(())
         })
-        .on_tick(|cx, _| {
-            cx.set_timer(Duration::ZERO);
+        .on_timer(|cx, _| {
+            cx.set_timer(Duration::ZERO, 0);
         })
         .on_open(|conn| {
-            conn.set_timer(Duration::ZERO);
+            conn.set_timeout(Duration::ZERO);
             Ok(())
         })
-        .on_timer(|conn| {
-            conn.set_timer(Duration::ZERO);
+        .on_timeout(|conn| {
+            conn.set_timeout(Duration::ZERO);
             Ok(())
         });
     let server = Server::start(script, Config::default());
@@ -380,8 +381,8 @@ fn timers_that_are_always_due_starve_nobody() {
     for n in 0..100_u8 {
         ping(&mut client, &[n]);
     }
-    let rang = server.record.count(|event| matches!(event, Event::Timer(_)));
-    assert!(rang > 0, "nor does the flood of ticks starve the timer of a connection");
+    let rang = server.record.count(|event| matches!(event, Event::Timeout(_)));
+    assert!(rang > 0, "nor does the flood of timers starve the timeout of a connection");
     drop(client);
     server.end();
 }
@@ -392,17 +393,17 @@ fn a_pending_or_cancelled_timer_does_not_spin() {
     let script = echo()
         .on_start(|cx| {
             let hour = Duration::from_secs(3600);
-            cx.set_timer(hour);
-            cx.set_periodic_timer(hour);
-            let timer = cx.set_timer(MS);
+            cx.set_timer(hour, 0);
+            cx.set_periodic_timer(hour, 0);
+            let timer = cx.set_timer(MS, 0);
             assert!(cx.cancel_timer(timer));
-            cx.set_timer(Duration::MAX);
+            cx.set_timer(Duration::MAX, 0);
             Ok(())
         })
         .on_open(|conn| {
-            conn.set_timer(Duration::MAX);
-            conn.set_timer(MS * 10);
-            conn.cancel_timer();
+            conn.set_timeout(Duration::MAX);
+            conn.set_timeout(MS * 10);
+            conn.cancel_timeout();
             conn.set_idle_timeout(Some(Duration::MAX));
             Ok(())
         })
@@ -468,9 +469,9 @@ fn child_resets_a_million_times() {
         let n: u64 = std::str::from_utf8(input.take_all()).unwrap().parse().unwrap();
         for n in 0..n {
             // Later, and nearer.
-            conn.set_timer(Duration::from_secs(3600 + n % 100));
-            conn.set_timer(Duration::from_secs(3600 - n % 100));
-            let timer = conn.cx().set_timer(Duration::from_secs(60 + n));
+            conn.set_timeout(Duration::from_secs(3600 + n % 100));
+            conn.set_timeout(Duration::from_secs(3600 - n % 100));
+            let timer = conn.cx().set_timer(Duration::from_secs(60 + n), 0);
             conn.cx().cancel_timer(timer);
         }
         conn.send("done");
@@ -521,10 +522,10 @@ fn a_connections_timer_counts_from_the_call_that_sets_it() {
             input.take_all();
             block(MS * 40);
             *dues.lock().unwrap() = Some(Instant::now() + MS * 20);
-            conn.set_timer(MS * 20);
+            conn.set_timeout(MS * 20);
             Ok(())
         })
-        .on_timer(move |conn| {
+        .on_timeout(move |conn| {
             let is_early = Instant::now() < due.lock().unwrap().unwrap();
             conn.send(if is_early { "early" } else { "well" });
             conn.close();
@@ -542,7 +543,7 @@ fn a_connections_timer_counts_from_the_call_that_sets_it() {
 #[test]
 fn after_its_timer_a_connection_still_idles_out() {
     let script = echo().on_open(|conn| {
-        conn.set_timer(MS * 10);
+        conn.set_timeout(MS * 10);
         Ok(())
     });
     let server = Server::start(script, Config::default().idle(Some(MS * 100)));
@@ -552,6 +553,6 @@ fn after_its_timer_a_connection_still_idles_out() {
     let closed = server.record.wait_close();
     assert!(matches!(closed.reason, CloseReason::Idle));
     let id = server.record.opens()[0];
-    assert_eq!(server.record.story(id), "open timer close");
+    assert_eq!(server.record.story(id), "open timeout close");
     server.end();
 }

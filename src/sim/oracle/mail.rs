@@ -16,10 +16,10 @@ use super::{Oracle, SLACK};
 use crate::address::Address;
 use crate::context::Context;
 use crate::datagram::{Datagram, Outbox};
+use crate::deadlines::Stamp;
 use crate::id::DatagramId;
 use crate::kernel::{Deed, Packet, State, nanos};
 use crate::socket::Datagrams;
-use crate::timers::Stamp;
 
 /// What a datagram that waits costs beside its payload, and a receiver that keeps some waiting.
 const ENTRY: usize = 64;

@@ -202,7 +202,7 @@ impl Oracle {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
         if self.timers.values().any(|(due, ..)| is_late(&net, *due, Duration::ZERO)) {
-            wrong = Some("a timer has come, and on_tick was not told".into());
+            wrong = Some("a timer has come, and on_timer was not told".into());
         }
         let stats = cx.stats();
         if (stats.posts, stats.posts + stats.posts_missed) != (self.ran, self.posted) {
@@ -310,7 +310,7 @@ impl Oracle {
         }
         let moved = ledger.moved.max(failed_at);
         if ledger.timer.is_some_and(|due| is_late(net, due, Duration::ZERO)) {
-            return Some("its timer has come, and on_timer was not told".into());
+            return Some("its timer has come, and on_timeout was not told".into());
         }
         // What is owed has `write_stall`, and what the kernel holds may be delivered all the while.
         if let Some(idle) = ledger.idle.or(limits.idle)

@@ -11,7 +11,7 @@ use crate::id::ConnId;
 use crate::kernel::link::THERE;
 use crate::kernel::nanos;
 use crate::kernel::trace::What;
-use crate::ticks::TimerId;
+use crate::timers::TimerId;
 
 impl Oracle {
     /// A callback ends in a panic, and with it the connection whose callback it is.
@@ -91,14 +91,14 @@ impl Oracle {
         self.note(link, if reads { "resume()" } else { "pause()" }, 0);
     }
 
-    /// The handler sets (or with `None` cancels) the timer of a connection.
-    pub(in crate::sim) fn sets_timer(&mut self, link: u32, wait: Option<Duration>) {
+    /// The handler sets (or with `None` cancels) the timeout of a connection.
+    pub(in crate::sim) fn sets_timeout(&mut self, link: u32, wait: Option<Duration>) {
         let now = self.kernel.now();
         let ledger = self.ledger(link);
         if ledger.closing.is_none() {
             ledger.timer = wait.map(|wait| now.saturating_add(nanos(wait)));
         }
-        self.note(link, "set_timer()", wait.map_or(0, |wait| wait.as_micros() as usize));
+        self.note(link, "set_timeout()", wait.map_or(0, |wait| wait.as_micros() as usize));
     }
 
     pub(in crate::sim) fn sets_idle(&mut self, link: u32, idle: Option<Duration>) {
@@ -110,22 +110,28 @@ impl Oracle {
     }
 
     /// The handler sets a timer of the reactor; `period` of zero: it fires once.
-    pub(in crate::sim) fn sets_tick(&mut self, timer: TimerId, wait: Duration, period: Duration) {
+    pub(in crate::sim) fn sets_timer(
+        &mut self,
+        timer: TimerId,
+        wait: Duration,
+        period: Duration,
+        tag: u64,
+    ) {
         let due = self.kernel.now().saturating_add(nanos(wait));
         // What is set before may come due while a callback works.
-        let set_in = if self.ticked == self.turn { self.turn } else { u64::MAX };
-        if self.timers.insert(timer, (due, nanos(period), set_in)).is_some() {
+        let set_in = if self.timer_in == self.turn { self.turn } else { u64::MAX };
+        if self.timers.insert(timer, (due, nanos(period), set_in, tag)).is_some() {
             self.complain("two timers have one name".into());
         }
     }
 
-    pub(in crate::sim) fn cancels_tick(&mut self, timer: TimerId, answer: bool) {
+    pub(in crate::sim) fn cancels_timer(&mut self, timer: TimerId, answer: bool) {
         if self.timers.remove(&timer).is_some() != answer {
             self.complain(format!("cancel_timer() answers {answer}"));
         }
     }
 
-    pub(in crate::sim) fn some_tick(&self, n: usize) -> Option<TimerId> {
+    pub(in crate::sim) fn some_timer(&self, n: usize) -> Option<TimerId> {
         self.timers.keys().nth(n % self.timers.len().max(1)).copied()
     }
 

@@ -119,8 +119,8 @@ impl Messages<Wire> for Courier<'_> {
             let wait = Duration::from_micros(subject.rng.within(0, 50_000));
             conn.pause();
             subject.oracle.reads(conn.cx(), link, false);
-            conn.set_timer(wait); // which resumes
-            subject.oracle.sets_timer(link, Some(wait));
+            conn.set_timeout(wait); // which resumes
+            subject.oracle.sets_timeout(link, Some(wait));
         } else if subject.rng.chance(10) {
             subject.oracle.ends(conn.cx(), link, false);
             conn.close();

@@ -221,8 +221,8 @@ impl Subject {
             self.oracle.refused_post();
         }
         let wait = Duration::from_micros(self.rng.within(1, 2_000_000));
-        let timer = cx.set_timer(wait);
-        self.oracle.sets_tick(timer, wait, Duration::ZERO);
+        let timer = cx.set_timer(wait, 4);
+        self.oracle.sets_timer(timer, wait, Duration::ZERO, 4);
     }
 
     /// One that is held may go; and if there are more, another later.

@@ -50,7 +50,7 @@ impl Subject {
                     }
                 }
                 10 => self.time(cx, id, link),
-                11 => self.tick_tock(cx),
+                11 => self.set_or_cancel_timer(cx),
                 12 => self.post(id),
                 0..=3 => {
                     let bytes = self.noise(self.size);
@@ -98,15 +98,15 @@ impl Subject {
         match self.rng.below(8) {
             0..=4 => {
                 let is_served = cx.core.is_served(id);
-                act(cx, id, |conn| conn.set_timer(wait));
+                act(cx, id, |conn| conn.set_timeout(wait));
                 if let (true, Some(link)) = (is_served, link) {
-                    self.oracle.sets_timer(link, Some(wait));
+                    self.oracle.sets_timeout(link, Some(wait));
                 }
             }
             5 | 6 => {
-                act(cx, id, |conn| _ = conn.cancel_timer());
+                act(cx, id, |conn| _ = conn.cancel_timeout());
                 if let Some(link) = link {
-                    self.oracle.sets_timer(link, None);
+                    self.oracle.sets_timeout(link, None);
                 }
             }
             _ => {
@@ -120,25 +120,26 @@ impl Subject {
     }
 
     /// A timer of the reactor.
-    fn tick_tock(&mut self, cx: &mut Context) {
+    fn set_or_cancel_timer(&mut self, cx: &mut Context) {
         let wait = Duration::from_millis(self.rng.within(0, 300).saturating_sub(60));
         let wait = self.or_never(wait);
         match self.rng.below(4) {
             0 => {
-                let timer = cx.set_timer(wait);
-                self.oracle.sets_tick(timer, wait, Duration::ZERO);
+                let tag = u64::from(wait.subsec_millis() % 3);
+                let timer = cx.set_timer(wait, tag);
+                self.oracle.sets_timer(timer, wait, Duration::ZERO, tag);
             }
-            1 if self.ticking < 3 => {
-                self.ticking += 1;
+            1 if self.periodic < 3 => {
+                self.periodic += 1;
                 let period = wait.max(Duration::from_millis(20));
-                let timer = cx.set_periodic_timer(period);
-                self.oracle.sets_tick(timer, period, period);
+                let timer = cx.set_periodic_timer(period, 3);
+                self.oracle.sets_timer(timer, period, period, 3);
             }
             _ => {
                 let n = self.rng.size(0, 100);
-                if let Some(timer) = self.oracle.some_tick(n) {
+                if let Some(timer) = self.oracle.some_timer(n) {
                     let answer = cx.cancel_timer(timer);
-                    self.oracle.cancels_tick(timer, answer);
+                    self.oracle.cancels_timer(timer, answer);
                 }
             }
         }
