@@ -87,7 +87,7 @@ impl Proxy {
     fn let_one_in(&mut self, cx: &mut Context) {
         while let Some(id) = self.waiting.pop_front() {
             if let Some(mut client) = cx.conn(id).filter(Conn::is_open) {
-                return client.set_timer(Duration::ZERO);
+                return client.set_timeout(Duration::ZERO);
             }
         }
     }
@@ -126,7 +126,7 @@ impl Handler for Proxy {
     }
 
     /// A client that has waited for a place.
-    fn on_timer(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
         session.side.other = self.connect(conn);
         Ok(())
     }
