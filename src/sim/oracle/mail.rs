@@ -144,7 +144,13 @@ impl Desk {
                     counts.sent += 1;
                     self.sends(now, to.as_ref(), &payload, trying)?;
                     let lane = self.lane(to.as_ref());
-                    self.denied.remove(&lane);
+                    // Unless one that was passed over just now waits for its shortage to end.
+                    let is_short = |one: &Letter| {
+                        one.short_at == Some(now) && self.lane(one.to.as_ref()) == lane
+                    };
+                    if !self.waiting.iter().any(is_short) {
+                        self.denied.remove(&lane);
+                    }
                 }
                 Deed::Denied(to, payload, Errno::INTR) => {
                     self.interrupted += 1;
@@ -246,6 +252,7 @@ impl Desk {
             outbox.waiting_for(lane).map(|(_, payload, _)| payload.len() + ENTRY).sum::<usize>()
         };
         let mut kept = VecDeque::<Letter>::new();
+        let mut went = BTreeMap::new();
         let mut there: BTreeMap<_, VecDeque<_>> = lanes
             .iter()
             .map(|lane| (lane.clone(), outbox.waiting_for(lane.as_ref()).collect()))
@@ -257,7 +264,7 @@ impl Desk {
             // Of several that are the same, the moment tells which it is.
             let is_it = |(to, payload, its): &(Option<&Address>, &[u8], Stamp)| {
                 let is_same = **payload == *one.payload && *its == until;
-                is_same && (to.is_none() || *to == one.to.as_ref())
+                is_same && (lane.is_some() || *to == one.to.as_ref())
             };
             if rest.front().is_some_and(is_it) {
                 rest.pop_front();
@@ -266,18 +273,21 @@ impl Desk {
             }
             // If one is missing of several that are the same to the moment, it is the one that had
             // reason to go.
-            let is_gone = |other: &&mut Letter| {
+            let is_gone = |other: &Letter| {
                 let is_same = other.to == one.to && other.payload == one.payload;
                 is_same && other.since == one.since && other.may_be_gone(now, self.wait)
             };
-            if let Some(gone) = kept.iter_mut().find(is_gone) {
-                *gone = one;
+            if let Some(at) = kept.iter().position(is_gone) {
+                // In its order: there may be a third.
+                kept.remove(at);
+                kept.push_back(one);
                 continue;
             }
-            let made_room = room.is_some_and(|(own, needed)| {
-                lane.as_ref() != own
-                    && held(lane.as_ref()) + one.payload.len() + ENTRY + LANE >= needed
-            });
+            // The newest went first: when this one did, its lane held the older ones that have gone, too.
+            let held = went.entry(lane.clone()).or_insert_with(|| held(lane.as_ref()));
+            *held += one.payload.len() + ENTRY;
+            let made_room =
+                room.is_some_and(|(own, needed)| lane.as_ref() != own && *held + LANE >= needed);
             if !one.may_be_gone(now, self.wait) && !made_room {
                 return Err("promise 2: a datagram that waited is dropped without reason".into());
             }
