@@ -514,6 +514,8 @@ impl Core {
             conn.flags.set(Flags::QUEUED);
             self.run.push_back(id.token());
         }
+        // A close drops what was held.
+        self.weigh();
     }
 
     // --- Effects, after the callbacks -----------------------------------------------------------

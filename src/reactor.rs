@@ -420,6 +420,8 @@ impl<H: Handler> Reactor<H> {
     #[inline(never)]
     fn call_with_left(&mut self, id: ConnId, offer: Offer) {
         self.call_with_input(id, offer, H::on_data);
+        // Nothing of it may be held any more.
+        self.cx.core.weigh();
     }
 
     #[cold]

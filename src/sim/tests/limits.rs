@@ -92,6 +92,42 @@ fn world(sim: &Sim, config: Config, deed: Deed) -> Result<(Reactor<Doer>, Peer),
     Ok((reactor, sim.connect(TO)))
 }
 
+/// Promise 5: what nobody holds any more is there for the rest at once, whether it was taken or went with
+/// a close that lingers on.
+#[test]
+fn a_shortage_of_memory_ends_with_what_was_held() {
+    const HIGH: usize = 1 << 16;
+    let config = Config::default().input_max(4000).buffered_max(5000).output_high(HIGH);
+    for is_closed in [false, true] {
+        check(0..20, near(), |sim| {
+            let doer = Doer { deed: Deed::Leaves, told: Vec::new() };
+            let mut reactor = sim.reactor(doer, config.clone())?;
+            reactor.listen(TO)?;
+            let holds = sim.connect(TO);
+            holds.send([7; 3900]);
+            sim.advance(&mut reactor, SECOND)?;
+            let _other = sim.connect(TO);
+            sim.advance(&mut reactor, MS)?;
+            let ids = reactor.cx.connections();
+            let room = |reactor: &mut Reactor<Doer>| reactor.cx.conn(ids[1]).unwrap().room();
+            assert!(room(&mut reactor) < HIGH, "there is no shortage");
+            if is_closed {
+                reactor.cx.conn(ids[0]).unwrap().close();
+            } else {
+                // What is left is offered again.
+                reactor.cx.conn(ids[0]).unwrap().pause();
+                sim.advance(&mut reactor, MS)?;
+                reactor.handler_mut().deed = Deed::Answers(1);
+                reactor.cx.conn(ids[0]).unwrap().resume();
+            }
+            sim.advance(&mut reactor, MS)?;
+            assert_eq!(room(&mut reactor), HIGH, "closed: {is_closed}");
+            assert_eq!(reactor.stats().closed.total(), 0, "it lingers");
+            Ok(())
+        });
+    }
+}
+
 /// Promise 4: silent from the start.
 #[test]
 fn first_byte_is_met_to_the_moment() {
