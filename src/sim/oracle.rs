@@ -110,8 +110,10 @@ pub(super) struct Ledger {
     left: Option<u64>,
     /// And since when input lay unread then.
     left_unread: Option<u64>,
-    /// When it was opened.
+    /// When it was opened, and when its `on_open` had returned: how long it is silent is counted from
+    /// there.
     begun: u64,
+    opened: u64,
     /// When something last came to be owed, after nothing was.
     owed_from: u64,
     /// For what `on_closing` was told that the library closes it.
@@ -175,6 +177,7 @@ impl Ledger {
             left: None,
             left_unread: None,
             begun: now,
+            opened: now,
             owed_from: now,
             closing: None,
             moved_then: None,
@@ -208,7 +211,7 @@ impl Ledger {
         let moved = self.moved_then.unwrap_or(place.moved);
         // What others sent after the library had decided counts no more.
         let owed_from = if self.closing.is_some() { 0 } else { self.owed_from };
-        moved.read.max(moved.written).max(owed_from).max(self.begun)
+        moved.read.max(moved.written).max(owed_from).max(self.opened)
     }
 
     /// When the kernel last took some of what is owed, or it came to be owed.
@@ -392,11 +395,15 @@ impl Oracle {
     /// what was sent leaves.
     pub(super) fn leave(&mut self, cx: Option<&Context>, link: u32, failed: bool) {
         self.inside = false;
-        self.in_open = None;
+        let opens = self.in_open.take().is_some();
         if let Some(cx) = cx {
             self.watch_level(cx, link);
         }
+        let now = self.kernel.now();
         let ledger = self.ledger(link);
+        if opens {
+            (ledger.opened, ledger.moved) = (now, now);
+        }
         if failed {
             self.causes(link, Cause::Handler);
         } else if ledger.eof && ledger.finishing {

@@ -120,7 +120,7 @@ impl Account<'_> {
             }
             CloseReason::FirstByte => {
                 let wait = limits.first_byte.map_or(u64::MAX, nanos);
-                let due = ledger.begun.saturating_add(wait);
+                let due = ledger.opened.saturating_add(wait);
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);
                 unless(told && unread, "silent, while input lay unread")?;

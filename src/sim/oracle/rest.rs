@@ -328,7 +328,7 @@ impl Oracle {
         }
         if let Some(first_byte) = limits.first_byte
             && tenant.conn.flags.has(Flags::SILENT)
-            && is_late(net, ledger.begun, first_byte)
+            && is_late(net, ledger.opened, first_byte)
         {
             return Some("silent for longer than allowed".into());
         }
