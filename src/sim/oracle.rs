@@ -130,6 +130,8 @@ pub(super) struct Ledger {
     timer: Option<u64>,
     /// Its own idle timeout, if it has one: `MAX`, none at all.
     idle: Option<Duration>,
+    /// What the library may have decided by before that was set: it is closed for it all the same.
+    idle_before: Duration,
     /// What is left was to be offered when its output had come down.
     left_owing: bool,
     moved: u64,
@@ -186,6 +188,7 @@ impl Ledger {
             full_duplex: false,
             timer: None,
             idle: None,
+            idle_before: Duration::MAX,
             left_owing: false,
             moved: now,
             counts: (0, 0),

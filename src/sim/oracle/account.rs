@@ -132,7 +132,8 @@ impl Account<'_> {
                 owes && left >= ledger.begun.saturating_add(due)
             }
             CloseReason::Idle => {
-                let wait = ledger.idle.or(limits.idle).map_or(u64::MAX, nanos);
+                let wait = ledger.idle.or(limits.idle).unwrap_or(Duration::MAX);
+                let wait = nanos(wait.min(ledger.idle_before));
                 let due = ledger.moved(self.place).saturating_add(wait);
                 // Unless the kernel denied that it had anything, or told of it late.
                 let told = !self.oracle.denies && self.net.profile.late == 0;

@@ -7,6 +7,7 @@ use super::{Cause, Ledger, Oracle};
 use crate::conn::Phase;
 use crate::context::Context;
 use crate::core::Tenant;
+use crate::flags::Flags;
 use crate::id::ConnId;
 use crate::kernel::link::THERE;
 use crate::kernel::nanos;
@@ -101,9 +102,14 @@ impl Oracle {
         self.note(link, "set_timeout()", wait.map_or(0, |wait| wait.as_micros() as usize));
     }
 
-    pub(in crate::sim) fn sets_idle(&mut self, link: u32, idle: Option<Duration>) {
+    pub(in crate::sim) fn sets_idle(&mut self, cx: &Context, link: u32, idle: Option<Duration>) {
+        let all = self.limits.idle.unwrap_or(Duration::MAX);
         let ledger = self.ledger(link);
         if ledger.closing.is_none() {
+            let retires = |tenant: &Tenant| tenant.conn.flags.has(Flags::RETIRING);
+            if cx.core.tenant(ledger.id).is_some_and(retires) {
+                ledger.idle_before = ledger.idle.unwrap_or(all);
+            }
             ledger.idle = Some(idle.unwrap_or(Duration::MAX));
         }
         self.note(link, "set_idle_timeout()", idle.map_or(0, |idle| idle.as_micros() as usize));

@@ -113,7 +113,7 @@ impl Subject {
                 let idle = self.rng.chance(500).then_some(wait.saturating_mul(20));
                 act(cx, id, |conn| conn.set_idle_timeout(idle));
                 if let (true, Some(link)) = (Oracle::is_open(cx, id), link) {
-                    self.oracle.sets_idle(link, idle);
+                    self.oracle.sets_idle(cx, link, idle);
                 }
             }
         }
