@@ -67,8 +67,10 @@ pub(super) struct Ledger {
     /// Bytes consumed, and bytes shown, of what came.
     consumed: u64,
     shown: u64,
-    /// Bytes the handler sent and we took, in order.
+    /// Bytes the handler sent and we took, in order; and how many of the last of them, sent by the
+    /// broadcast that ended it, we may not have taken.
     pub(super) sent: Vec<u8>,
+    pub(super) perhaps: u64,
     eof: bool,
     pub(super) paused: bool,
     held: bool,
@@ -153,6 +155,7 @@ impl Ledger {
             consumed: 0,
             shown: 0,
             sent: Vec::new(),
+            perhaps: 0,
             eof: false,
             paused: false,
             held: false,

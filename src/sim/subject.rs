@@ -226,10 +226,15 @@ impl Subject {
 
     fn broadcast(&mut self, cx: &mut Context, bytes: Bytes) {
         let ids = cx.connections();
-        let links: Vec<_> = ids.iter().filter_map(|id| Oracle::link_of(cx, *id)).collect();
+        let links = |id: &ConnId| Some((*id, Oracle::link_of(cx, *id)?));
+        let links: Vec<_> = ids.iter().filter_map(links).collect();
         cx.broadcast(bytes.clone());
-        for link in links {
+        for (id, link) in links {
             self.oracle.sent(cx, link, &bytes);
+            if !Oracle::takes_sends(cx, id) {
+                // It was ended by what another was sent, before its turn or after.
+                self.oracle.ledger(link).perhaps = bytes.len() as u64;
+            }
         }
     }
 

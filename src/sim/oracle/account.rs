@@ -43,9 +43,8 @@ impl Oracle {
 impl Account<'_> {
     fn check(&self) -> Verdict {
         // What it was sent in the very broadcast that ended it may not have been taken.
-        let perhaps = matches!(self.closed.reason, CloseReason::BufferedLimit);
-        let more = perhaps && self.closed.unsent < self.owed;
-        unless(self.closed.unsent != self.owed && !more, "unsent is another")?;
+        let all = self.closed.unsent + self.ledger.perhaps;
+        unless(self.closed.unsent != self.owed && all != self.owed, "unsent is another")?;
         unless(self.place.file_is_open(), "the descriptor is not freed")?;
         unless(self.place.link.ends[HERE].open, "a duplicate lives, and the peer is told nothing")?;
         self.reason()?;

@@ -224,7 +224,7 @@ impl Oracle {
     }
 
     /// As `Conn::is_open`.
-    pub(super) fn takes_sends(cx: &Context, id: ConnId) -> bool {
+    pub(in crate::sim) fn takes_sends(cx: &Context, id: ConnId) -> bool {
         cx.core.tenant(id).is_some_and(|tenant| tenant.conn.takes_sends())
     }
 
