@@ -431,16 +431,20 @@ impl Oracle {
         }
     }
 
+    /// From how much output on one may rest, and is owed a drain then.
+    fn rests_from(&self) -> usize {
+        if self.is_crowded { self.limits.output_low + 1 } else { self.limits.output_high }
+    }
+
     /// Compares what is queued with what is said to be, and with the watermarks.
     fn watch_level(&mut self, cx: &Context, link: u32) {
         let net = self.kernel.state();
-        let limits = self.limits.clone();
+        let (rests, low) = (self.rests_from(), self.limits.output_low);
         let Some(Some(ledger)) = self.ledgers.get_mut(link as usize) else { return };
         let queued = queued(ledger, &net, link);
         drop(net);
-        let rests = if self.is_crowded { limits.output_low + 1 } else { limits.output_high };
         ledger.may_drain |= queued >= rests;
-        ledger.above_low |= queued > limits.output_low;
+        ledger.above_low |= queued > low;
         let open = ledger.cause.is_none() && Self::takes_sends(cx, ledger.id);
         let said = cx.core.queued(ledger.id);
         if open && said != queued {

@@ -48,10 +48,10 @@ impl Oracle {
         net.note(link, What::Note("send()", bytes.len() as u64));
         drop(net);
         let owed = self.owed(link);
-        let limits = self.limits.clone();
+        let rests = self.rests_from();
         let ledger = self.ledger(link);
-        ledger.may_drain |= owed >= limits.output_high;
-        ledger.above_low |= owed > limits.output_low;
+        ledger.may_drain |= owed >= rests;
+        ledger.above_low |= owed as u64 > low;
     }
 
     /// No answer of the handler is longer, and it asks for no room.
