@@ -28,8 +28,6 @@ mod found;
 mod framed;
 mod gone;
 mod handed_in;
-#[cfg(not(mio_unsupported_force_poll_poll))]
-mod in_tokio;
 mod limits;
 mod no_lost_bytes;
 mod no_stall;
