@@ -166,19 +166,29 @@
 //! callback must not), or delivery of what the kernel took and the peer never read (only the peer
 //! can tell).
 //!
-//! # Tests
+//! # Features
 //!
-//! The feature `sim` brings the module `sim`: your handler, untouched, on the same reactor over a
-//! simulated kernel, network and clock, driven by a seed. It costs nothing where it is off.
+//! | feature | by default | what it brings |
+//! |---|---|---|
+//! | `sim` | off | the module `sim`: your handler, untouched, on the same reactor over a simulated kernel, network and clock, driven by a seed. No dependency more; where it is off, it costs nothing |
+//!
+//! The minimum Rust version is 1.88. It is raised in a minor version only.
+//!
+//! # Platforms
+//!
+//! Linux is where everything is tested, over epoll and over `poll(2)`. For macOS (both processors),
+//! FreeBSD, musl and Linux on aarch64 CI asks the compiler, no more. Windows is refused when it is
+//! compiled.
 //!
 //! # Not here
 //!
-//! This version runs on Linux; macOS and the BSDs are meant to work and
-//! are not tested. Fork before a reactor is made, not after: the child would share its epoll set.
+//! Fork before a reactor is made, not after: the child would share its epoll set.
 //! The library logs through [`log`]: closes at a limit or a deadline at `info`, a peer's ordinary
 //! end at `debug`, nothing per packet. A log sink that blocks (a full pipe) blocks the loop.
 
 #![forbid(unsafe_code)]
+// docs.rs says at each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(
     clippy::dbg_macro,
     clippy::disallowed_methods,
