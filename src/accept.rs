@@ -10,12 +10,13 @@ use crate::attempt::{Attempt, attempt};
 use crate::conn::{Connection, Phase};
 use crate::core::{Core, Shutdown, Tenant};
 use crate::deadlines::Stamp;
+use crate::detached::Detached;
 use crate::flags::Flags;
 use crate::id::{ConnId, LISTENERS_CEILING, ListenerId, Origin};
 use crate::listen::Opened;
 use crate::listener::{Listener, Trouble, Verdict, trouble};
 use crate::refused::Refused;
-use crate::socket::{Socket, Stream};
+use crate::socket::Socket;
 
 /// What accepting once came to.
 #[derive(Debug)]
@@ -250,7 +251,8 @@ impl Core {
     }
 
     /// Takes a connected stream over; it is opened when no callback runs.
-    pub(crate) fn adopt(&mut self, stream: Stream, tag: u64) -> io::Result<ConnId> {
+    pub(crate) fn adopt(&mut self, detached: Detached, tag: u64) -> io::Result<ConnId> {
+        let Detached { stream, unread, unsent } = detached;
         // First, so that one that is refused is closed without waiting, too.
         let socket = stream.into_socket()?;
         self.check_room()?;
@@ -259,10 +261,14 @@ impl Core {
         // A stream that is not connected has no peer: the error says so.
         let peer = socket.peer_addr()?;
         let id = self.admit(socket, peer, Connection::new(self.now))?;
-        if let Some(tenant) = self.tenant_mut(id) {
-            tenant.conn.flags.set(Flags::UNOPENED);
-            tenant.conn.share();
+        let (now, limits) = (self.now, &self.limits);
+        if let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+            conn.handle_adopted(&unread, unsent, now, limits);
+            conn.share();
+            conn.recount(&mut self.buffered);
+            self.touch(id);
         }
+        self.weigh();
         self.opening.push_back((id, Origin::Adopted(tag)));
         self.stats.adopted += 1;
         Ok(id)

@@ -46,6 +46,9 @@ pub enum CloseReason {
     WriteStall,
     /// The reactor shut down.
     Shutdown,
+    /// It was [detached](crate::Conn::detach): it goes on elsewhere. Not [`clean`](Closed::clean), since it has
+    /// not ended; nothing is [`unsent`](Closed::unsent), since that was handed over.
+    Detached,
 }
 
 impl CloseReason {
@@ -80,6 +83,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Idle => f.write_str("idle timeout"),
             CloseReason::WriteStall => f.write_str("write stall timeout"),
             CloseReason::Shutdown => f.write_str("shutdown"),
+            CloseReason::Detached => f.write_str("detached"),
         }
     }
 }
@@ -105,6 +109,9 @@ pub struct Closed {
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
+        if matches!(self.reason, CloseReason::Detached) {
+            return Ok(());
+        }
         match (self.unsent, self.clean) {
             (_, true) => Ok(()),
             (0, false) => f.write_str(", not clean"),
@@ -135,6 +142,7 @@ mod tests {
             (CloseReason::Idle, "idle timeout"),
             (CloseReason::WriteStall, "write stall timeout"),
             (CloseReason::Shutdown, "shutdown"),
+            (CloseReason::Detached, "detached"),
         ];
         for (reason, line) in lines {
             assert_eq!(reason.to_string(), line);
@@ -152,6 +160,7 @@ mod tests {
         );
         let full = Closed { reason: CloseReason::OutputLimit, unsent: 1 << 20, clean: false };
         assert_eq!(full.to_string(), "output limit passed, 1048576 bytes unsent");
+        assert_eq!(line(CloseReason::Detached, 0, false), "detached");
         let reset = io::Error::other("reset");
         assert_eq!(line(CloseReason::Io(reset), 1, false), "socket error: reset, 1 byte unsent");
     }

@@ -14,7 +14,7 @@
 //! ```
 
 use std::io::{self, IoSlice, Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::attempt::{Attempt, attempt};
 use crate::close::{CloseReason, Closed};
@@ -29,6 +29,7 @@ use own::Own;
 pub(crate) use look::Look;
 
 pub(crate) mod late;
+mod leave;
 mod look;
 mod own;
 mod pace;
@@ -464,7 +465,9 @@ impl Connection {
     /// `consumed`: of what it was offered. The leftover is put back already, or dropped if empty.
     pub(crate) fn handle_left(&mut self, consumed: usize, now: Stamp, limits: &Limits) {
         if self.phase != Phase::Open || self.flags.has(Flags::EOF_TOLD) {
-            self.leftover = None;
+            if !self.flags.has(Flags::DETACHED) {
+                self.leftover = None;
+            }
             return;
         }
         let Some(leftover) = &self.leftover else { return };
@@ -554,16 +557,6 @@ impl Connection {
         self.output.held() + self.leftover.as_ref().map_or(0, |leftover| leftover.held())
     }
 
-    /// Its descriptor was handed in, or is lent out.
-    pub(crate) fn share(&self) {
-        self.shared.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether its descriptor was handed in, or lent out: then to close it may not be the last close.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.shared.load(Ordering::Relaxed)
-    }
-
     /// Whether what is sent now would be queued or written.
     #[inline]
     pub(crate) fn takes_sends(&self) -> bool {
@@ -604,6 +597,10 @@ impl Connection {
 
     /// Whether the input of the callback that runs is not to hand out messages now.
     pub(crate) fn is_resting(&self) -> bool {
+        if self.flags.has(Flags::DETACHED) {
+            // What is left is for another.
+            return true;
+        }
         self.phase == Phase::Open
             && self.flags.has(Flags::RESTING)
             && !self.flags.has(Flags::EOF_TOLD)
@@ -618,7 +615,9 @@ impl Connection {
 
     /// Not before it is connected, whatever an event says (trap 44).
     pub(crate) fn wants_flush(&self) -> bool {
-        !self.output.is_empty() && self.readiness.is_writable() && self.phase != Phase::Connecting
+        !self.output.is_empty()
+            && self.readiness.is_writable()
+            && !matches!(self.phase, Phase::Connecting | Phase::Closed)
     }
 
     /// Whether our FIN is due: wished for, not sent, and nothing queued before it.

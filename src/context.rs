@@ -12,9 +12,9 @@ use crate::address::Address;
 use crate::conn::Phase;
 use crate::connect::Connect;
 use crate::core::{Core, Shutdown};
+use crate::detached::Detached;
 use crate::id::{ConnId, ListenerId};
 use crate::listen::Listen;
-use crate::socket::Stream;
 use crate::stats::Stats;
 
 mod conn;
@@ -183,12 +183,16 @@ impl Context {
     /// [`Origin::Adopted`](crate::Origin::Adopted) and `tag`, after the running callback. What is
     /// sent before that goes out all the same. If it is closed before `on_open`, no callback comes.
     ///
+    /// It may be one that was [detached](Conn::detach) from a reactor, with bytes that are on their way: what
+    /// is [unsent](crate::Detached::unsent) goes out first, what is [unread](crate::Detached::unread) is offered to
+    /// [`on_data`](crate::Handler::on_data) before anything else.
+    ///
     /// # Errors
     ///
     /// If the stream is not connected, or where it is [refused](crate::Refused):
     /// [`connections`](crate::Config::connections) are there, or the reactor is shutting down. The stream is
     /// closed then.
-    pub fn adopt(&mut self, stream: impl Into<Stream>, tag: u64) -> io::Result<ConnId> {
+    pub fn adopt(&mut self, stream: impl Into<Detached>, tag: u64) -> io::Result<ConnId> {
         self.core.adopt(stream.into(), tag)
     }
 

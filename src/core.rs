@@ -20,6 +20,7 @@ use crate::cork::Cork;
 use crate::crowd::Crowd;
 use crate::datagram::DatagramSocket;
 use crate::deadlines::{Deadlines, Stamp};
+use crate::detached::{Detached, Taker};
 use crate::driver::Driver;
 use crate::flags::Flags;
 use crate::id::{
@@ -41,6 +42,7 @@ pub(crate) use datagram::Received;
 mod buffered;
 mod connect;
 mod datagram;
+mod detach;
 mod ended;
 mod leaving;
 mod panicked;
@@ -66,6 +68,8 @@ pub(crate) struct Tenant {
 pub(crate) enum Ended {
     /// A connection.
     Connection(Closed),
+    /// A connection that goes on elsewhere.
+    Detached(Closed, Taker, Detached),
     /// A connect, before there was a connection.
     Connect { tag: u64, error: io::Error },
 }

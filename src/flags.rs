@@ -71,6 +71,8 @@ impl Flags {
     pub(crate) const SILENT: Flags = Flags(1 << 25);
     /// The library has decided to close it, and `on_closing` has not been called yet.
     pub(crate) const RETIRING: Flags = Flags(1 << 26);
+    /// Over for us, and to be handed on with its input and its output.
+    pub(crate) const DETACHED: Flags = Flags(1 << 27);
 
     /// Any of these takes a connection off the common path.
     pub(crate) const SLOW: Flags = Flags(

@@ -209,7 +209,8 @@ pub trait Handler: Sized {
         Ok(())
     }
 
-    /// Called when a connection is over and its descriptor freed. The id is stale already.
+    /// Called when a connection is over and its descriptor freed, or [handed over](Conn::detach). The id is
+    /// stale already.
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Self::Session, closed: Closed) {
         let _ = (cx, id, session, closed);
     }

@@ -9,6 +9,8 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 /// Leftovers up to this size are put before the next read instead of the read behind them.
 const HEADROOM: usize = 4096;
 /// The kernel's copy into a buffer that does not begin at a page was measured several times slower.
@@ -450,8 +452,17 @@ impl Leftover {
         Leftover { bytes: unconsumed.to_vec(), start: 0, seen: unconsumed.len(), wait }
     }
 
+    /// Bytes that no call was shown yet.
+    pub(crate) fn unseen(bytes: &[u8]) -> Self {
+        Leftover { seen: 0, ..Leftover::new(bytes, Wait::Nothing) }
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from(self.bytes).slice(self.start..)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -141,6 +141,19 @@ impl Output {
         }
     }
 
+    /// Takes all that is queued, in one piece: without a copy if it is one.
+    pub(crate) fn take(&mut self) -> Bytes {
+        let Some(rest) = self.rest.take() else { return std::mem::take(&mut self.head) };
+        let len = self.head.len() + rest.len;
+        let mut all = Vec::with_capacity(len);
+        for chunk in [&self.head].into_iter().chain(&rest.chunks) {
+            all.extend_from_slice(chunk);
+        }
+        all.extend_from_slice(&rest.tail);
+        self.head = Bytes::new();
+        all.into()
+    }
+
     pub(crate) fn clear(&mut self) {
         (self.head, self.rest) = (Bytes::new(), None);
     }

@@ -12,11 +12,13 @@ use std::time::Duration;
 use crate::accept::Accepted;
 use crate::address::Address;
 use crate::bind::Bind;
+use crate::close::Closed;
 use crate::config::Config;
 use crate::connect::Connect;
 use crate::context::{Conn, Context};
 use crate::core::{Core, Ended};
 use crate::deadlines::Stamp;
+use crate::detached::Detached;
 use crate::driver::{Driver, where_the_poll_has_a_descriptor};
 use crate::handler::{Handle, Handler, Orders};
 use crate::id::{ConnId, DatagramId, ListenerId, Origin, Target};
@@ -24,7 +26,6 @@ use crate::input::{Input, ReadBuffer, Rest, Wait};
 use crate::listen::Listen;
 use crate::offer::{Offer, Work};
 use crate::report::ShutdownReport;
-use crate::socket::Stream;
 use crate::stats::Stats;
 use due::{Inbox, POSTS_PER_TURN};
 use panics::guarded;
@@ -199,7 +200,7 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     ///
     /// As [`Context::adopt`].
-    pub fn adopt(&mut self, stream: impl Into<Stream>, tag: u64) -> io::Result<ConnId> {
+    pub fn adopt(&mut self, stream: impl Into<Detached>, tag: u64) -> io::Result<ConnId> {
         self.cx.adopt(stream, tag)
     }
 
@@ -515,12 +516,14 @@ impl<H: Handler> Reactor<H> {
 
     fn tell_ended(&mut self) {
         match self.cx.core.free_ended() {
-            Some((id, Ended::Connection(closed))) => {
-                let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
-                if let Some(session) = session {
-                    self.call_aside("on_close", |handler, cx| {
-                        handler.on_close(cx, id, session, closed);
-                    });
+            Some((id, Ended::Connection(closed))) => self.tell_closed(id, closed),
+            Some((id, Ended::Detached(closed, taker, detached))) => {
+                let called = guarded(|| (taker.0)(detached));
+                self.cx.core.read_clock();
+                // Whatever that did, it is over here.
+                self.tell_closed(id, closed);
+                if let Err(panic) = called {
+                    self.note_panic("the closure of detach", panic);
                 }
             }
             Some((id, Ended::Connect { tag, error })) => {
@@ -529,6 +532,13 @@ impl<H: Handler> Reactor<H> {
                 });
             }
             None => {}
+        }
+    }
+
+    fn tell_closed(&mut self, id: ConnId, closed: Closed) {
+        let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
+        if let Some(session) = session {
+            self.call_aside("on_close", |handler, cx| handler.on_close(cx, id, session, closed));
         }
     }
 

@@ -334,15 +334,23 @@ fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize>
     Ok(rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND)?)
 }
 
-/// A connected `std` stream that the reactor is to take over.
+/// A connected stream outside of a reactor: one that it is to take over, or was
+/// [detached](crate::Conn::detach) from it.
 ///
-/// Made of a [`std::net::TcpStream`] or a [`std::os::unix::net::UnixStream`]. It is made non-blocking
+/// Made of a [`std::net::TcpStream`] or a [`std::os::unix::net::UnixStream`], and made one again by
+/// `TryFrom`. Taken over, it is made non-blocking
 /// and close-on-exec, and `SO_LINGER` is cleared, which would make its close wait; its other options
 /// stay. A duplicate of it ([`try_clone`](std::net::TcpStream::try_clone)) that lives on is not
 /// watched after the close, and does not keep the peer from seeing that. What belongs to the reactor
 /// meanwhile, and must not be changed by way of a duplicate, is told at [`Conn::fd`](crate::Conn::fd).
 #[derive(Debug)]
 pub struct Stream(Socket);
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Stream(socket)
+    }
+}
 
 /// Made by a simulated world.
 impl From<kernel::Stream> for Stream {
@@ -360,6 +368,30 @@ impl From<net::TcpStream> for Stream {
 impl From<unix::UnixStream> for Stream {
     fn from(stream: unix::UnixStream) -> Self {
         Stream(Socket::Unix(UnixStream::from_std(stream)))
+    }
+}
+
+/// Gives it back if it is none: a Unix one, or simulated. It stays non-blocking.
+impl TryFrom<Stream> for net::TcpStream {
+    type Error = Stream;
+
+    fn try_from(stream: Stream) -> Result<Self, Stream> {
+        match stream.0 {
+            Socket::Tcp(stream) => Ok(stream.into()),
+            other => Err(Stream(other)),
+        }
+    }
+}
+
+/// Gives it back if it is none: a TCP one, or simulated. It stays non-blocking.
+impl TryFrom<Stream> for unix::UnixStream {
+    type Error = Stream;
+
+    fn try_from(stream: Stream) -> Result<Self, Stream> {
+        match stream.0 {
+            Socket::Unix(stream) => Ok(stream.into()),
+            other => Err(Stream(other)),
+        }
     }
 }
 

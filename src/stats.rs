@@ -31,7 +31,8 @@ pub struct Stats {
     /// Of these, for what does not pass by itself: the listening socket is broken, or something
     /// forbids the call. Above zero, somebody should look at the log.
     pub accept_failures: u64,
-    /// Connections that ended, by reason.
+    /// Connections that ended here, by reason, those detached included: with those that are open as many
+    /// as were accepted, adopted and connected.
     pub closed: ClosedCounts,
     /// Bytes read, those discarded after close included.
     pub bytes_in: u64,
@@ -88,6 +89,7 @@ pub struct ClosedCounts {
     pub idle: u64,
     pub write_stall: u64,
     pub shutdown: u64,
+    pub detached: u64,
 }
 
 impl ClosedCounts {
@@ -109,6 +111,7 @@ impl ClosedCounts {
             + self.idle
             + self.write_stall
             + self.shutdown
+            + self.detached
     }
 
     pub(crate) fn count(&mut self, reason: &CloseReason) {
@@ -128,6 +131,7 @@ impl ClosedCounts {
             CloseReason::Idle => &mut self.idle,
             CloseReason::WriteStall => &mut self.write_stall,
             CloseReason::Shutdown => &mut self.shutdown,
+            CloseReason::Detached => &mut self.detached,
         } += 1;
     }
 }
@@ -156,6 +160,7 @@ mod tests {
             CloseReason::Idle,
             CloseReason::WriteStall,
             CloseReason::Shutdown,
+            CloseReason::Detached,
         ];
         for reason in &reasons {
             counts.count(reason);

@@ -27,7 +27,7 @@ const FLOORS: [&[&str]; 16] = [
         "crowd",
         "resolve",
     ],
-    &["options"],
+    &["options", "detached"],
     &["listen", "heap"],
     &["timers", "bind", "connect"],
     &["conn", "listener", "driver", "cork", "frame", "datagram"],

@@ -11,6 +11,7 @@ use super::reset::Leaving;
 use super::{Connection, Phase};
 use crate::config::Limits;
 use crate::deadlines::Stamp;
+use crate::detached::Taker;
 use crate::flags::Flags;
 
 /// How many turns a deadline is put off while its connection has something to read: what the kernel
@@ -42,6 +43,8 @@ pub(crate) struct Own {
     unsent: u64,
     /// What has not left yet, before a reset.
     pub(super) leaving: Option<Leaving>,
+    /// What is done with it, if it is detached.
+    pub(super) taker: Option<Taker>,
 }
 
 /// What the kernel had taken and the peer had not, when that was last asked.

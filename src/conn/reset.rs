@@ -40,12 +40,14 @@ impl Connection {
     }
 
     /// Whether its peer waits for more than the kernel has been given: output is queued, more was to
-    /// follow in `on_drain`, it waits for an answer from elsewhere, or it was to be reset anyway.
+    /// follow in `on_drain`, it waits for an answer from elsewhere, was to go on elsewhere, or was to be
+    /// reset anyway.
     pub(crate) fn is_owed_more(&self) -> bool {
         let waits = self.phase == Phase::Open
             && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
         let is_reset = self.flags.has(Flags::RESET) || self.flags.has(Flags::RESETTING);
-        waits || is_reset || !self.output.is_empty()
+        let is_lost = self.flags.has(Flags::DETACHED);
+        waits || is_reset || is_lost || !self.output.is_empty()
     }
 
     /// Whether all is flushed, and a reset is to follow when it has left.

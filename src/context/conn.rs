@@ -17,6 +17,7 @@ use crate::config::Limits;
 use crate::conn::{Connection, Phase};
 use crate::core::{Core, Tenant};
 use crate::deadlines::Stamp;
+use crate::detached::{Detached, Taker};
 use crate::id::ConnId;
 use crate::send::Piece;
 
@@ -118,6 +119,82 @@ impl<'a> Conn<'a> {
     /// answer by itself: by its length, or by a mark at its end.
     pub fn abort(&mut self) {
         self.change(|conn, _, _| conn.cut(CloseReason::Aborted));
+    }
+
+    /// Takes the connection out of the reactor, alive: for a thread that serves it with blocking calls, or for
+    /// another reactor ([`adopt`](Context::adopt)). When the running callback has returned, `then` is called with
+    /// its stream, with what was [read and not consumed](crate::Detached::unread), and with what was [sent and
+    /// not written](crate::Detached::unsent), this callback's included. Behind it comes
+    /// [`on_close`](crate::Handler::on_close) with [`Detached`](crate::CloseReason::Detached).
+    ///
+    /// Here it is over at once: sends are ignored, and neither [`Input::line`](crate::Input::line) nor a decoder
+    /// hands out another message. What a callback consumes after that is lost to whatever takes the connection.
+    ///
+    /// Ignored, and `then` dropped, where it is not [open](Self::is_open) (it closes, has
+    /// [finished](Self::finish) or failed), is a [connect](Context::connect) under way or not opened yet; and in
+    /// [`on_closing`](crate::Handler::on_closing). If the callback panics it is not detached either. It may be
+    /// detached during a shutdown, which then does not wait for it; if it is [held](Self::hold) or paused it need
+    /// not be let go before. `then` must not block, as no callback must.
+    ///
+    /// The stream stays non-blocking, and keeps its options. Nothing here watches it any more, duplicates of its
+    /// descriptor included. If the reactor is dropped before `then` was called, the peer sees a reset.
+    ///
+    /// # Examples
+    ///
+    /// A client that asks for a shell gets a thread of its own, which may wait:
+    ///
+    /// ```
+    /// use std::io::{self, Read, Write};
+    /// use std::net::TcpStream;
+    /// use std::thread;
+    /// use wouldblock::{Conn, Detached};
+    ///
+    /// fn on_shell(conn: &mut Conn<'_>) {
+    ///     conn.send("welcome\n");
+    ///     conn.detach(|detached| {
+    ///         thread::spawn(|| shell(detached));
+    ///     });
+    /// }
+    ///
+    /// fn shell(Detached { stream, unread, unsent }: Detached) -> io::Result<()> {
+    ///     let Ok(mut stream) = TcpStream::try_from(stream) else { return Ok(()) }; // no TCP
+    ///     stream.set_nonblocking(false)?;
+    ///     stream.write_all(&unsent)?; // "welcome", and whatever waited before it
+    ///     let mut all = String::new();
+    ///     (&unread[..]).chain(&stream).read_to_string(&mut all)?; // what came is not lost
+    ///     stream.write_all(all.to_uppercase().as_bytes())
+    /// }
+    /// # struct Shells;
+    /// # impl wouldblock::Handler for Shells {
+    /// #     type Session = ();
+    /// #     fn on_open(&mut self, _: &mut Conn<'_>, _: wouldblock::Origin) -> io::Result<()> { Ok(()) }
+    /// #     fn on_data(&mut self, conn: &mut Conn<'_>, _: &mut (), input: &mut wouldblock::Input<'_>) -> io::Result<()> {
+    /// #         while input.line() == Some(b"shell") {
+    /// #             on_shell(conn);
+    /// #         }
+    /// #         Ok(())
+    /// #     }
+    /// #     fn on_close(&mut self, cx: &mut wouldblock::Context, _: wouldblock::ConnId, _: (), _: wouldblock::Closed) {
+    /// #         cx.shutdown();
+    /// #     }
+    /// # }
+    /// # let mut reactor = wouldblock::Reactor::new(Shells)?;
+    /// # let listener = reactor.listen("127.0.0.1:0")?;
+    /// # let addr = reactor.listener_addr(listener)?.socket_addr().expect("TCP");
+    /// # let mut client = TcpStream::connect(addr)?;
+    /// # client.write_all(b"shell\nls")?;
+    /// # client.shutdown(std::net::Shutdown::Write)?;
+    /// # reactor.run()?;
+    /// # let mut answer = String::new();
+    /// # client.read_to_string(&mut answer)?;
+    /// # assert_eq!(answer, "welcome\nLS");
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    ///
+    /// For another reactor: `let handle = self.other.clone();`, and then
+    /// `conn.detach(move |detached| drop(handle.post(move |_, cx| drop(cx.adopt(detached, 7)))));`.
+    pub fn detach(&mut self, then: impl FnOnce(Detached) + Send + 'static) {
+        self.cx.core.detach(self.id, self.window, Taker(Box::new(then)));
     }
 
     /// Stops reading: no `on_data`, no `on_eof` until [`resume`](Self::resume). The peer is held

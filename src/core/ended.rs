@@ -16,11 +16,12 @@ impl Core {
         let mut tenant =
             self.conns.remove(id.slot(), id.generation()).expect("who ended is not freed yet");
         self.deadlines.set(id.token(), tenant.conn.armed, Stamp::NEVER);
+        let handed = tenant.conn.take_detached();
         let reset = tenant.conn.flags.has(Flags::RESET);
         if reset {
             tenant.socket.reset_on_close();
         }
-        if tenant.conn.is_shared() {
+        if tenant.conn.is_shared() && handed.is_none() {
             self.driver.deregister(tenant.socket.watched());
             tenant.socket.end_for_all(reset);
         }
@@ -57,6 +58,9 @@ impl Core {
             _ => log::Level::Debug,
         };
         log::log!(target: TARGET, level, "{}: closed ({id}): {closed}", tenant.peer);
+        if let Some(handed) = handed {
+            return Some((id, self.hand_over(tenant, handed, closed)));
+        }
         drop(tenant);
         self.wake_listeners();
         Some((id, Ended::Connection(closed)))

@@ -61,6 +61,7 @@ impl Core {
         self.cork.clear();
         if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
             conn.lose(corked);
+            conn.revoke_detach();
             conn.cut(CloseReason::Panic(panic));
         }
     }

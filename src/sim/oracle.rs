@@ -8,7 +8,10 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::close::{CloseReason, Closed};
 use crate::config::Limits;
@@ -52,6 +55,7 @@ pub(super) enum Cause {
     Aborted,
     Handler,
     Panic,
+    Detached,
 }
 
 /// What is known of one connection.
@@ -232,6 +236,9 @@ impl Ledger {
     }
 }
 
+/// What was detached: of which connection, its unread and its unsent bytes.
+pub(super) type Handed = Arc<Mutex<Vec<(u32, Bytes, Bytes)>>>;
+
 /// Sees everything, does nothing.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
@@ -283,6 +290,7 @@ pub(super) struct Oracle {
     is_crowded: bool,
     /// The longest answer of a handler that asks for no room, and sends to nobody else.
     naive: Option<usize>,
+    handed: Handed,
     /// Nothing may be lost, and no deadline may end anybody.
     pub(super) tidy: bool,
 }
@@ -334,6 +342,7 @@ impl Oracle {
             closed: 0,
             callbacks: 0,
             naive: None,
+            handed: Handed::default(),
             tidy,
         }
     }

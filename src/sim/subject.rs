@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Relay(bool),
     /// Sends a slice of its input, and ends the connection when so many bytes have come at once.
     Slicer(usize),
+    /// Sends back what comes, in part, and in so many of a thousand callbacks detaches a connection.
+    Detacher(u32),
     /// Answers each message, behind `framed`.
     Messages(Wire),
 }
@@ -417,7 +419,8 @@ impl Subject {
             | Kind::Leaves(_)
             | Kind::Keeper
             | Kind::Relay(_)
-            | Kind::Slicer(_) => word = self.twisted_data(conn, session, input),
+            | Kind::Slicer(_)
+            | Kind::Detacher(_) => word = self.twisted_data(conn, session, input),
         }
         Ok((before - input.len(), word))
     }
@@ -473,7 +476,7 @@ impl Handler for Subject {
         let in_place = match self.kind {
             Kind::Echo(most) => most == usize::MAX,
             Kind::Lines(_) => self.in_place,
-            Kind::Blocks(_) | Kind::Slicer(_) => true,
+            Kind::Blocks(_) | Kind::Slicer(_) | Kind::Detacher(_) => true,
             _ => false,
         };
         let cx = if in_place { None } else { Some(&*conn.cx()) };
@@ -496,7 +499,12 @@ impl Handler for Subject {
             Kind::Random if self.rng.chance(500) => self.wander(conn.cx(), Some((id, link))),
             Kind::Streamer(_) if session.left != usize::MAX => {}
             Kind::Relay(_) => self.twisted_eof(conn, link),
-            Kind::Echo(_) | Kind::Blocks(_) | Kind::Leaves(_) | Kind::Keeper => {
+            Kind::Detacher(often) if self.rng.chance(often) => self.detach(conn, link, true),
+            Kind::Echo(_)
+            | Kind::Blocks(_)
+            | Kind::Leaves(_)
+            | Kind::Keeper
+            | Kind::Detacher(_) => {
                 let rest = rest.take_all().to_vec();
                 self.send(conn, link, &rest);
                 self.oracle.ends(conn.cx(), link, false);
@@ -525,6 +533,7 @@ impl Handler for Subject {
             Kind::Streamer(_) if session.left != usize::MAX => self.stream(conn, session),
             Kind::Random => self.wander(conn.cx(), Some((id, link))),
             Kind::Relay(_) => self.twisted_drain(conn),
+            Kind::Detacher(often) if self.rng.chance(often) => self.detach(conn, link, true),
             _ => {}
         }
         self.may_panic(Some(link));

@@ -6,9 +6,10 @@ use crate::close::{CloseReason, Closed};
 use crate::connect::Connect;
 use crate::context::{Conn, Context};
 use crate::deadlines::Stamp;
-use crate::handler::handler_fn;
+use crate::handler::{Handle, handler_fn};
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
+use crate::kernel::rng::Rng;
 use std::net::SocketAddr;
 
 mod limits;
@@ -215,6 +216,73 @@ fn an_adopted_stream_has_a_peer_at_its_other_end() {
     peer.send("hello");
     peer.expect("hello");
     sim.run_until_idle(&mut reactor).unwrap();
+}
+
+/// An echo that leaves a part of its input, and again and again detaches a connection and takes it back.
+struct Comes {
+    handle: Handle<Comes>,
+    rng: Rng,
+    detached: usize,
+}
+
+impl Handler for Comes {
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        let n = self.rng.size(1, input.len());
+        conn.send(input.take(n).expect("it does not rest"));
+        if self.rng.chance(300) {
+            self.detached += 1;
+            let handle = self.handle.clone();
+            conn.detach(move |detached| {
+                let adopt =
+                    |_: &mut Comes, cx: &mut Context| assert!(cx.adopt(detached, 1).is_ok());
+                assert!(handle.post(adopt).is_ok());
+            });
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self, conn: &mut Conn<'_>, (): &mut (), rest: &mut Input<'_>) -> io::Result<()> {
+        conn.send(rest.take_all());
+        conn.close();
+        Ok(())
+    }
+}
+
+/// Promise 2: however often a connection goes and comes back, every byte is echoed, in order.
+#[test]
+fn a_connection_that_is_detached_and_adopted_again_and_again_loses_no_byte() {
+    for profile in [Profile::everyday(), Profile::rough().watch_error(0)] {
+        check(0..few(40), profile, |sim| {
+            let rng = Rng::new(sim.seed());
+            let make = |handle| Comes { handle, rng, detached: 0 };
+            let mut reactor = sim.build(Config::default(), make)?;
+            let (stream, peer) = sim.pair()?;
+            reactor.adopt(stream, 1)?;
+            let bytes: Vec<u8> = (0..5000_u32).map(|at| at.to_le_bytes()[0]).collect();
+            for piece in bytes.chunks(100) {
+                peer.send(piece);
+            }
+            peer.expect(&bytes);
+            peer.finish();
+            peer.expect_end();
+            sim.run_until_idle(&mut reactor)?;
+            let (stats, detached) = (reactor.stats(), reactor.handler().detached as u64);
+            assert!(peer.is_done() && detached > 0);
+            assert_eq!((stats.closed.detached, stats.adopted), (detached, detached + 1));
+            Ok(())
+        });
+    }
 }
 
 /// The feature changes nothing for who does not use it: a reactor goes to another thread as before.

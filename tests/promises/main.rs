@@ -20,6 +20,7 @@ mod bounded;
 mod by_name;
 mod closing;
 mod datagrams;
+mod detach;
 mod duplex;
 mod errors_reach;
 mod exactly_once;

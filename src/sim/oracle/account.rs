@@ -1,5 +1,6 @@
 //! Whether the account of how a connection ended is true.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::rest::{REST, comes_late, holds_much};
@@ -7,10 +8,12 @@ use super::{Cause, Ledger, Oracle, Word};
 use crate::close::{CloseReason, Closed};
 use crate::kernel::link::{HERE, THERE, Transport};
 use crate::kernel::{Moved, Place, State, nanos};
+use crate::sim::client::byte;
 
 /// An account, and what is known of the connection that it is about.
 struct Account<'a> {
     oracle: &'a Oracle,
+    link: u32,
     closed: &'a Closed,
     ledger: &'a Ledger,
     net: &'a State,
@@ -36,12 +39,15 @@ impl Oracle {
         let sent = ledger.sent.len() as u64;
         let owed = sent - place.link.halves[HERE].written.min(sent);
         let failed = place.failed_at.is_some();
-        Account { oracle: self, closed, ledger, net: &net, place, owed, failed }.check().err()
+        Account { oracle: self, link, closed, ledger, net: &net, place, owed, failed }.check().err()
     }
 }
 
 impl Account<'_> {
     fn check(&self) -> Verdict {
+        if matches!(self.closed.reason, CloseReason::Detached) {
+            return self.handed_over();
+        }
         // What it was sent in the very broadcast that ended it may not have been taken.
         let all = self.closed.unsent + self.ledger.perhaps;
         unless(self.closed.unsent != self.owed && all != self.owed, "unsent is another")?;
@@ -52,6 +58,24 @@ impl Account<'_> {
         self.time()?;
         self.delivery()?;
         self.shutdown()
+    }
+
+    /// It was detached, and every byte went along: what was read and not consumed, what was sent and not
+    /// taken.
+    fn handed_over(&self) -> Verdict {
+        unless(self.ledger.cause != Some(Cause::Detached), "the reason is another")?;
+        unless(self.closed.clean || self.closed.unsent > 0, "its account is not over")?;
+        let handed = self.oracle.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_it = handed.iter().find(|(link, ..)| *link == self.link);
+        let Some((link, unread, unsent)) = of_it else {
+            return Err("it was handed to nobody".into());
+        };
+        let read = self.place.link.halves[THERE].read;
+        let left: Vec<u8> = (self.ledger.consumed..read).map(|at| byte(*link, at)).collect();
+        unless(unread[..] != left[..], "the unread bytes are others")?;
+        let taken = self.ledger.sent.len() as u64 - self.owed;
+        let owed = &self.ledger.sent[usize::try_from(taken).unwrap_or(0)..];
+        unless(unsent[..] != *owed, "the unsent bytes are others")
     }
 
     /// Whether it has been so long since.
@@ -152,6 +176,8 @@ impl Account<'_> {
                 owed > 0 && left >= due
             }
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),
+            // See `handed_over`.
+            CloseReason::Detached => false,
         };
         unless(!is_so, "the reason is another")?;
         self.last_word()?;

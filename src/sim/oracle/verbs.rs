@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Cause, Ledger, Oracle};
+use super::{Cause, Handed, Ledger, Oracle};
 use crate::conn::Phase;
 use crate::context::Context;
 use crate::core::Tenant;
@@ -21,6 +21,11 @@ impl Oracle {
         self.inside = false;
         let in_open = self.in_open.take() == link;
         let Some(link) = link else { return };
+        let ledger = self.ledger(link);
+        if ledger.cause == Some(Cause::Detached) {
+            // By this very callback: that is taken back.
+            ledger.cause = None;
+        }
         self.causes(link, Cause::Panic);
         let ledger = self.ledger(link);
         ledger.aborted = true;
@@ -264,6 +269,21 @@ impl Oracle {
         self.note(link, "abort()", 0);
         self.ledger(link).aborted = true;
         self.causes(link, Cause::Aborted);
+    }
+
+    /// The handler detaches an open connection, and nothing is asked of the context.
+    pub(in crate::sim) fn detaches(&mut self, link: u32) {
+        self.note(link, "detach()", 0);
+        self.causes(link, Cause::Detached);
+    }
+
+    pub(in crate::sim) fn is_detached(&mut self, link: u32) -> bool {
+        self.ledger(link).cause == Some(Cause::Detached)
+    }
+
+    /// Where what was handed over is to be put: of which connection, its unread and its unsent bytes.
+    pub(in crate::sim) fn handed(&self) -> Handed {
+        Handed::clone(&self.handed)
     }
 
     pub(in crate::sim) fn is_leaving(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::sim::subject::messages::Wire;
 
 /// How often a world has each, in a thousand.
 const TOIL: u32 = 100;
-const TWISTS: [(Twist, u64); 9] = [
+const TWISTS: [(Twist, u64); 10] = [
     (Twist::Slow, 40),
     (Twist::Flood, 20),
     (Twist::Blocks, 40),
@@ -23,6 +23,7 @@ const TWISTS: [(Twist, u64); 9] = [
     (Twist::Slicer, 30),
     (Twist::Names, 30),
     (Twist::Messages, 40),
+    (Twist::Detacher, 40),
 ];
 
 /// One of them.
@@ -46,6 +47,8 @@ pub(super) enum Twist {
     Names,
     /// A handler of messages: lines or with a length, most of them too long in some worlds.
     Messages,
+    /// A handler that detaches connections in the middle of what they do.
+    Detacher,
 }
 
 /// How long callbacks take: in so many of a thousand, up to so many nanoseconds.
@@ -174,6 +177,11 @@ impl Twist {
                 world.kind = Kind::Messages(Wire { max, has_length: rng.chance(500) });
                 world.config = config.input_max(rng.size(256, 1000));
             }
+            Twist::Detacher => {
+                world.tidy = false;
+                world.total = *rng.pick(&[50, 500, 3000]);
+                world.kind = Kind::Detacher(*rng.pick(&[20, 100, 500]));
+            }
             Twist::Names => {
                 world.unix = true;
                 world.profile = world.profile.clone().unix_names(*rng.pick(&[300, 1000]));
@@ -222,7 +230,12 @@ impl Twist {
                     temper.reads = Reads::Never;
                 }
             }
-            Twist::Crowd | Twist::Keeper | Twist::Slicer | Twist::Names | Twist::Messages => {}
+            Twist::Crowd
+            | Twist::Keeper
+            | Twist::Slicer
+            | Twist::Names
+            | Twist::Messages
+            | Twist::Detacher => {}
         }
     }
 }

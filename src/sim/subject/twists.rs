@@ -1,11 +1,13 @@
 //! Handlers of worlds with a twist: see [`crate::sim::schedule::twist`].
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{Kind, Session, Subject, act};
 use crate::context::{Conn, Context};
+use crate::detached::Detached;
 use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::sim::oracle::{Oracle, Word};
@@ -62,6 +64,33 @@ impl Subject {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Detaches this connection, or some other.
+    pub(super) fn detach(&mut self, conn: &mut Conn<'_>, link: u32, itself: bool) {
+        let handed = self.oracle.handed();
+        let then = move |link| {
+            move |detached: Detached| {
+                let mut handed = handed.lock().unwrap_or_else(PoisonError::into_inner);
+                handed.push((link, detached.unread, detached.unsent));
+            }
+        };
+        if itself {
+            if conn.is_open() {
+                self.oracle.detaches(link);
+            }
+            return conn.detach(then(link));
+        }
+        let cx = conn.cx();
+        let ids = cx.connections();
+        if ids.is_empty() {
+            return;
+        }
+        let id = *self.rng.pick(&ids);
+        if let (Some(link), Some(mut conn)) = (Oracle::link_of(cx, id), cx.conn(id)) {
+            self.oracle.detaches(link);
+            conn.detach(then(link));
         }
     }
 
@@ -150,6 +179,27 @@ impl Subject {
                     conn.abort();
                 } else if ends {
                     conn.close();
+                }
+            }
+            Kind::Detacher(often) => {
+                let n = self.rng.size(1, input.len());
+                if self.rng.chance(800)
+                    && let Some(slice) = input.take(n)
+                    && conn.is_open()
+                {
+                    conn.send(slice);
+                    self.oracle.sent_unseen(link, slice);
+                }
+                if self.rng.chance(often) {
+                    let itself = self.rng.chance(700);
+                    self.detach(conn, link, itself);
+                    if !conn.is_open() && self.oracle.is_detached(link) && input.take(1).is_some() {
+                        self.oracle
+                            .complain(format!("promise 2: #{link} is over, and is given input"));
+                    }
+                    if !conn.is_open() {
+                        conn.send(b"ignored");
+                    }
                 }
             }
             Kind::Burst(total) => {

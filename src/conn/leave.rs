@@ -1,0 +1,83 @@
+//! Detaching: the connection leaves the reactor alive, with all that is on its way. And adopting.
+//!
+//! For the reactor it is over at once: nothing is read, written or called any more but what belongs to
+//! every end. Its input and its output stay with it until it is freed, when they are handed over with the
+//! socket. Read next: `core/ended.rs`, which does that.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::{Connection, Phase};
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::deadlines::Stamp;
+use crate::detached::Taker;
+use crate::flags::Flags;
+use crate::input::Leftover;
+
+impl Connection {
+    /// Whether it may be detached: its handler is called, its output can still go out, and it is not being
+    /// closed already: in `on_closing` it has a reason.
+    pub(crate) fn may_detach(&self) -> bool {
+        let is_closing = self.reason.is_some() && !self.flags.has(Flags::RETIRING);
+        self.is_served() && self.takes_sends() && !is_closing
+    }
+
+    pub(crate) fn detach(&mut self, taker: Taker) {
+        self.flags.set(Flags::DETACHED);
+        // No end, and so no clean one.
+        self.flags.set(Flags::CUT);
+        self.give_reason(CloseReason::Detached);
+        self.own().taker = Some(taker);
+        self.phase = Phase::Closed;
+    }
+
+    /// The callback that detached it has panicked: what that had consumed is lost, so it ends as any
+    /// other whose callback panics.
+    pub(crate) fn revoke_detach(&mut self) {
+        if self.flags.has(Flags::DETACHED) {
+            self.flags.clear(Flags::DETACHED);
+            self.own().taker = None;
+            self.reason = None;
+            self.phase = Phase::Open;
+        }
+    }
+
+    /// What is done with it, what was left of its input, and what is queued.
+    pub(crate) fn take_detached(&mut self) -> Option<(Taker, Bytes, Bytes)> {
+        let taker = self.own.as_mut().and_then(|own| own.taker.take())?;
+        let unread = self.leftover.take().map_or_else(Bytes::new, |left| left.into_bytes());
+        Some((taker, unread, self.output.take()))
+    }
+
+    /// It comes from outside with these: the input is offered when it is open, the output goes first.
+    pub(crate) fn handle_adopted(
+        &mut self,
+        unread: &[u8],
+        unsent: Bytes,
+        now: Stamp,
+        limits: &Limits,
+    ) {
+        self.flags.set(Flags::UNOPENED);
+        if !unread.is_empty() {
+            self.leftover = Some(Box::new(Leftover::unseen(unread)));
+            self.flags.set(Flags::OFFER);
+        }
+        self.output.push_shared(unsent);
+        if limits.min_rate.is_some() && !self.output.is_empty() {
+            self.owe_output(now);
+        }
+        self.handle_level(0, limits);
+    }
+
+    /// Its descriptor was handed in, or is lent out.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its descriptor was handed in, or lent out: then to close it may not be the last close.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,48 @@
+//! Connections that leave alive: detached in a callback, handed over when they are freed.
+//!
+//! What that means for the connection is decided in `conn/leave.rs`. Whom it is handed to is called by
+//! `reactor.rs`.
+
+use bytes::Bytes;
+
+use super::{Core, Ended, Tenant};
+use crate::close::Closed;
+use crate::detached::{Detached, Taker};
+use crate::id::ConnId;
+
+impl Core {
+    /// Detaches a connection, if that can be done: what its callback has sent goes along.
+    pub(crate) fn detach(&mut self, id: ConnId, window: &[u8], taker: Taker) {
+        let Core { conns, cork, current, rest, buffered, .. } = self;
+        if id.reactor() != self.number {
+            return;
+        }
+        let tenant = conns.get_mut(id.slot(), id.generation());
+        let Some(Tenant { conn, .. }) = tenant.filter(|it| it.conn.may_detach()) else { return };
+        if *current == Some(id) {
+            conn.output.push(cork.held(window));
+            cork.clear();
+        }
+        conn.detach(taker);
+        if *current == Some(id) {
+            // No message of what is left is handed out here.
+            rest.note(conn.is_resting());
+        }
+        conn.recount(buffered);
+        self.touch(id);
+    }
+
+    /// What was freed, to be handed over: its descriptor lives on, and is not to wake us.
+    #[cold]
+    pub(super) fn hand_over(
+        &mut self,
+        mut tenant: Tenant,
+        (taker, unread, unsent): (Taker, Bytes, Bytes),
+        closed: Closed,
+    ) -> Ended {
+        self.driver.deregister(tenant.socket.watched());
+        self.wake_listeners();
+        let detached = Detached { stream: tenant.socket.into(), unread, unsent };
+        Ended::Detached(closed, taker, detached)
+    }
+}
