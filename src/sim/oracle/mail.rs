@@ -273,14 +273,17 @@ impl Desk {
             }
             // If one is missing of several that are the same to the moment, it is the one that had
             // reason to go.
-            let is_gone = |other: &Letter| {
-                let is_same = other.to == one.to && other.payload == one.payload;
-                is_same && other.since == one.since && other.may_be_gone(now, self.wait)
+            let is_same = |other: &Letter| {
+                other.to == one.to && other.payload == one.payload && other.since == one.since
             };
+            let is_gone = |other: &Letter| is_same(other) && other.may_be_gone(now, self.wait);
             if let Some(at) = kept.iter().position(is_gone) {
-                // In its order: there may be a third.
-                kept.remove(at);
-                kept.push_back(one);
+                // Each after it is taken for the next: of whichever there is, the place is right.
+                let after: Vec<_> = (at..kept.len()).filter(|at| is_same(&kept[*at])).collect();
+                let mut last = one;
+                for at in after.into_iter().rev() {
+                    std::mem::swap(&mut kept[at], &mut last);
+                }
                 continue;
             }
             // The newest went first: when this one did, its lane held the older ones that have gone, too.
