@@ -260,6 +260,8 @@ pub(super) struct Oracle {
     cut_by: Option<u64>,
     /// Who waited at the door then, if there was room for all of them.
     at_door: Vec<u32>,
+    /// The handler has paused accepting.
+    accepts_none: bool,
     told_shutdown: bool,
     /// Timers of the reactor: when each is due, its period (zero: it fires once), and since `on_timer`
     /// was first told in a turn, in which turn it was set; and its tag.
@@ -325,6 +327,7 @@ impl Oracle {
             shutdown: None,
             cut_by: None,
             at_door: Vec::new(),
+            accepts_none: false,
             told_shutdown: false,
             timers: BTreeMap::new(),
             turn: 0,
@@ -486,6 +489,9 @@ impl Oracle {
             self.live.push(link);
         }
         self.opened += 1;
+        if matches!(origin, Origin::Accepted(_)) && self.accepts_none && self.shutdown.is_none() {
+            self.complain(format!("#{link} was accepted while accepting is paused"));
+        }
         self.enter(cx, id, link, "on_open", 0);
         let (from, neighbours) = {
             let place = &self.kernel.state().links[link as usize];

@@ -495,7 +495,11 @@ impl Play {
         };
         // More comes to it than it sends: what others are sent, or an answer that fills all room.
         let much = match self.world.kind {
-            Kind::Broadcaster(_) | Kind::Streamer(_) | Kind::Messages(_) | Kind::Keeper => true,
+            Kind::Broadcaster(_)
+            | Kind::Streamer(_)
+            | Kind::Messages(_)
+            | Kind::Keeper
+            | Kind::Pauser => true,
             Kind::Lines(_) => self.world.answers > 0,
             _ => false,
         };

@@ -56,6 +56,8 @@ pub(super) enum Kind {
     Leaves(usize),
     /// An echo that holds connections, and lets them go by name after a shutdown has begun.
     Keeper,
+    /// Echo; pauses accepting for a while, again and again.
+    Pauser,
     /// Passes on what comes to a connection of its own to a server outside, and back; perhaps by way
     /// of `auto_pause`.
     Relay(bool),
@@ -418,6 +420,7 @@ impl Subject {
             | Kind::Blocks(_)
             | Kind::Leaves(_)
             | Kind::Keeper
+            | Kind::Pauser
             | Kind::Relay(_)
             | Kind::Slicer(_)
             | Kind::Detacher(_) => word = self.twisted_data(conn, session, input),
@@ -504,6 +507,7 @@ impl Handler for Subject {
             | Kind::Blocks(_)
             | Kind::Leaves(_)
             | Kind::Keeper
+            | Kind::Pauser
             | Kind::Detacher(_) => {
                 let rest = rest.take_all().to_vec();
                 self.send(conn, link, &rest);
@@ -579,6 +583,9 @@ impl Handler for Subject {
 
     fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
         self.oracle.timer(timer);
+        if timer.tag == twists::RESUMES {
+            self.accept(cx, true);
+        }
         self.toil();
         self.let_go(cx);
         if self.kind == Kind::Random {

@@ -97,6 +97,12 @@ impl Oracle {
         self.note(link, if reads { "resume()" } else { "pause()" }, 0);
     }
 
+    /// The handler stops or restarts accepting.
+    pub(in crate::sim) fn accepts(&mut self, accepts: bool) {
+        self.accepts_none = !accepts;
+        self.note(u32::MAX, if accepts { "resume_accepting()" } else { "pause_accepting()" }, 0);
+    }
+
     /// The handler sets (or with `None` cancels) the timeout of a connection.
     pub(in crate::sim) fn sets_timeout(&mut self, link: u32, wait: Option<Duration>) {
         let now = self.kernel.now();

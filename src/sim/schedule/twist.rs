@@ -13,7 +13,7 @@ use crate::sim::subject::messages::Wire;
 
 /// How often a world has each, in a thousand.
 const TOIL: u32 = 100;
-const TWISTS: [(Twist, u64); 10] = [
+const TWISTS: [(Twist, u64); 11] = [
     (Twist::Slow, 40),
     (Twist::Flood, 20),
     (Twist::Blocks, 40),
@@ -24,6 +24,7 @@ const TWISTS: [(Twist, u64); 10] = [
     (Twist::Names, 30),
     (Twist::Messages, 40),
     (Twist::Detacher, 40),
+    (Twist::Pauser, 30),
 ];
 
 /// One of them.
@@ -49,6 +50,8 @@ pub(super) enum Twist {
     Messages,
     /// A handler that detaches connections in the middle of what they do.
     Detacher,
+    /// A handler that accepts nobody for a while, again and again.
+    Pauser,
 }
 
 /// How long callbacks take: in so many of a thousand, up to so many nanoseconds.
@@ -182,6 +185,7 @@ impl Twist {
                 world.total = *rng.pick(&[50, 500, 3000]);
                 world.kind = Kind::Detacher(*rng.pick(&[20, 100, 500]));
             }
+            Twist::Pauser => world.kind = Kind::Pauser,
             Twist::Names => {
                 world.unix = true;
                 world.profile = world.profile.clone().unix_names(*rng.pick(&[300, 1000]));
@@ -235,7 +239,8 @@ impl Twist {
             | Twist::Slicer
             | Twist::Names
             | Twist::Messages
-            | Twist::Detacher => {}
+            | Twist::Detacher
+            | Twist::Pauser => {}
         }
     }
 }

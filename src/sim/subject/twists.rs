@@ -12,6 +12,9 @@ use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::sim::oracle::{Oracle, Word};
 
+/// The tag of the timer at which a pauser accepts again.
+pub(super) const RESUMES: u64 = 5;
+
 /// What these handlers keep.
 #[derive(Default)]
 pub(super) struct Twists {
@@ -42,6 +45,7 @@ impl Subject {
                     self.pause(conn.cx(), id);
                 }
             }
+            Kind::Pauser if self.rng.chance(300) => self.pause_accepting(conn.cx()),
             Kind::Relay(coupled) => {
                 if coupled {
                     conn.auto_pause(false);
@@ -92,6 +96,26 @@ impl Subject {
             self.oracle.detaches(link);
             conn.detach(then(link));
         }
+    }
+
+    /// For a while, which begins before anything else may go wrong in this callback.
+    fn pause_accepting(&mut self, cx: &mut Context) {
+        let wait = Duration::from_micros(self.rng.within(1, 500_000));
+        let timer = cx.set_timer(wait, RESUMES);
+        self.oracle.sets_timer(timer, wait, Duration::ZERO, RESUMES);
+        self.accept(cx, false);
+    }
+
+    /// Accepts from now on, or does not.
+    pub(super) fn accept(&mut self, cx: &mut Context, accepts: bool) {
+        for listener in cx.listeners() {
+            if accepts {
+                cx.resume_accepting(listener);
+            } else {
+                cx.pause_accepting(listener);
+            }
+        }
+        self.oracle.accepts(accepts);
     }
 
     fn other(&self, id: ConnId) -> Option<ConnId> {
@@ -211,7 +235,7 @@ impl Subject {
                     conn.close();
                 }
             }
-            Kind::Keeper => {
+            Kind::Keeper | Kind::Pauser => {
                 let all = input.take_all().to_vec();
                 self.send(conn, link, &all);
             }
