@@ -24,6 +24,9 @@ pub enum CloseReason {
     Panic(io::Error),
     /// The socket failed, a reset by the peer included.
     Io(io::Error),
+    /// A source ([`Conn::send_from`](crate::Conn::send_from)) failed with this error: what was sent before
+    /// went out, and the peer sees a reset behind it.
+    Source(io::Error),
     /// [`input_max`](crate::Config::input_max) bytes lay unconsumed, or more were waited for.
     InputLimit,
     /// Queued output passed [`output_max`](crate::Config::output_max).
@@ -74,6 +77,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Handler(error) => write!(f, "handler error: {error}"),
             CloseReason::Panic(error) => write!(f, "handler panic: {error}"),
             CloseReason::Io(error) => write!(f, "socket error: {error}"),
+            CloseReason::Source(error) => write!(f, "source error: {error}"),
             CloseReason::InputLimit => f.write_str("input limit reached"),
             CloseReason::OutputLimit => f.write_str("output limit passed"),
             CloseReason::BufferedLimit => f.write_str("buffered limit passed"),
@@ -101,6 +105,9 @@ pub struct Closed {
     /// Not counted: what was sent after close, which is ignored. Not known: what the kernel took
     /// and the peer never acknowledged; only the peer's answer on the protocol's level tells that.
     pub unsent: u64,
+    /// Whether a source ([`Conn::send_from`](crate::Conn::send_from)) was dropped before its end. How much
+    /// it would have brought is not known; what had been read of it counts as sent.
+    pub unfinished: bool,
     /// Whether the kernel took all that was sent, and the peer ended its side in its own time: no
     /// reset, no deadline.
     pub clean: bool,
@@ -113,11 +120,13 @@ impl fmt::Display for Closed {
             return Ok(());
         }
         match (self.unsent, self.clean) {
-            (_, true) => Ok(()),
-            (0, false) => f.write_str(", not clean"),
-            (1, false) => f.write_str(", 1 byte unsent"),
-            (unsent, false) => write!(f, ", {unsent} bytes unsent"),
+            (_, true) => {}
+            (0, false) if self.unfinished => {}
+            (0, false) => f.write_str(", not clean")?,
+            (1, false) => f.write_str(", 1 byte unsent")?,
+            (unsent, false) => write!(f, ", {unsent} bytes unsent")?,
         }
+        if self.unfinished { f.write_str(", a source unfinished") } else { Ok(()) }
     }
 }
 
@@ -136,6 +145,7 @@ mod tests {
             (CloseReason::Handler(error()), "handler error: as told"),
             (CloseReason::Panic(error()), "handler panic: as told"),
             (CloseReason::Io(error()), "socket error: as told"),
+            (CloseReason::Source(error()), "source error: as told"),
             (CloseReason::InputLimit, "input limit reached"),
             (CloseReason::OutputLimit, "output limit passed"),
             (CloseReason::BufferedLimit, "buffered limit passed"),
@@ -151,17 +161,23 @@ mod tests {
 
     #[test]
     fn a_close_prints_as_one_line_for_an_operator() {
-        let line = |reason, unsent, clean| Closed { reason, unsent, clean }.to_string();
+        let unfinished = false;
+        let line = |reason, unsent, clean| Closed { reason, unsent, unfinished, clean }.to_string();
         assert_eq!(line(CloseReason::PeerEnd, 0, true), "the peer ended");
         assert_eq!(line(CloseReason::Local, 0, false), "closed here, not clean");
         assert_eq!(
             line(CloseReason::WriteStall, 4096, false),
             "write stall timeout, 4096 bytes unsent"
         );
-        let full = Closed { reason: CloseReason::OutputLimit, unsent: 1 << 20, clean: false };
-        assert_eq!(full.to_string(), "output limit passed, 1048576 bytes unsent");
+        let full = line(CloseReason::OutputLimit, 1 << 20, false);
+        assert_eq!(full, "output limit passed, 1048576 bytes unsent");
         assert_eq!(line(CloseReason::Detached, 0, false), "detached");
         let reset = io::Error::other("reset");
         assert_eq!(line(CloseReason::Io(reset), 1, false), "socket error: reset, 1 byte unsent");
+        let line =
+            |reason, unsent| Closed { reason, unsent, unfinished: true, clean: false }.to_string();
+        assert_eq!(line(CloseReason::Local, 0), "closed here, a source unfinished");
+        let cut = line(CloseReason::WriteStall, 4096);
+        assert_eq!(cut, "write stall timeout, 4096 bytes unsent, a source unfinished");
     }
 }

@@ -33,6 +33,7 @@ mod leave;
 mod look;
 mod own;
 mod pace;
+mod pull;
 mod reset;
 mod retire;
 
@@ -428,7 +429,7 @@ impl Connection {
 
     /// Compares queued output, which was `before`, with the watermarks.
     pub(crate) fn handle_level(&mut self, before: usize, limits: &Limits) {
-        let queued = self.output.len();
+        let queued = self.level();
         if self.phase != Phase::Open {
             return;
         }
@@ -499,7 +500,7 @@ impl Connection {
         }
         let over = match self.phase {
             Phase::Draining => {
-                self.output.is_empty()
+                !self.owes()
                     && self.flags.has(Flags::PEER_ENDED)
                     && !self.flags.has(Flags::RESETTING)
             }
@@ -532,11 +533,6 @@ impl Connection {
         self.drop_output();
         self.leftover = None;
         self.phase = Phase::Closed;
-    }
-
-    fn drop_output(&mut self) {
-        self.lose(self.output.len());
-        self.output.clear();
     }
 
     // --- Questions ------------------------------------------------------------------------------
@@ -580,7 +576,7 @@ impl Connection {
         self.phase == Phase::Open
             && self.flags.has(Flags::DRAIN_OWED)
             && !self.flags.has(Flags::UNOPENED)
-            && self.output.len() <= limits.output_low
+            && self.level() <= limits.output_low
     }
 
     /// Whether something is left that the last call did not wait to see more of.
@@ -592,7 +588,7 @@ impl Connection {
     /// Whether what is left is offered again when output comes down to low: the handler may have had
     /// no room for the answers.
     fn comes_again(&self, limits: &Limits) -> bool {
-        self.output.len() > limits.output_low && self.has_left()
+        self.level() > limits.output_low && self.has_left()
     }
 
     /// Whether the input of the callback that runs is not to hand out messages now.
@@ -627,8 +623,10 @@ impl Connection {
             Phase::Draining => !self.flags.has(Flags::RESETTING),
             Phase::Connecting | Phase::Lingering | Phase::Closed => false,
         };
+        if self.owes() {
+            return false;
+        }
         wished
-            && self.output.is_empty()
             && !(self.phase == Phase::Open && self.flags.has(Flags::FIN_SENT))
             && !self.flags.has(Flags::FAILED)
     }
@@ -660,11 +658,12 @@ impl Connection {
             Phase::Open => {
                 (self.is_reading() && (readable || self.flags.has(Flags::OFFER)))
                     || self.wants_flush()
+                    || self.wants_pull(limits)
                     || self.wants_eof(limits)
                     || self.wants_drain(limits)
                     || self.wants_look()
             }
-            Phase::Draining => readable || self.wants_flush(),
+            Phase::Draining => readable || self.wants_flush() || self.wants_pull(limits),
             Phase::Lingering => readable,
             Phase::Closed => false,
         }
@@ -688,10 +687,11 @@ impl Connection {
     pub(crate) fn closed(&mut self) -> Closed {
         debug_assert_eq!(self.phase, Phase::Closed, "only what is over is told");
         let unsent = self.unsent();
+        let unfinished = self.flags.has(Flags::UNFINISHED);
         let peer_ended = self.flags.has(Flags::PEER_ENDED);
         let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
         let reason = self.reason.take().expect("who leaves Open has a reason");
-        Closed { reason, unsent, clean }
+        Closed { reason, unsent, unfinished, clean }
     }
 }
 

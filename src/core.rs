@@ -47,6 +47,7 @@ mod ended;
 mod leaving;
 mod panicked;
 mod poll;
+mod pull;
 mod reclaim;
 
 /// The name under which the log tells of connections, whichever file says it.
@@ -269,23 +270,19 @@ impl Core {
 
     // --- A connection's turn --------------------------------------------------------------------
 
-    /// Begins a connection's turn: flushes what it owes, and finds its work.
+    /// Begins a connection's turn: finds its work.
     #[inline]
     pub(crate) fn begin_turn(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
         self.find_work(id, buffer, true)
     }
 
-    /// The work of a turn that has begun.
+    /// The work of a turn that has begun, after what concerns its output.
     pub(crate) fn take_work(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
         self.find_work(id, buffer, false)
     }
 
-    #[cold]
-    fn begin_otherwise(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
-        if self.owes_drain(id) { Work::Drain } else { self.take_work(id, buffer) }
-    }
-
-    fn owes_drain(&mut self, id: ConnId) -> bool {
+    /// Flushes what a connection owes. Returns whether its `on_drain` is to be called now.
+    pub(crate) fn owes_drain(&mut self, id: ConnId) -> bool {
         if self.tenant(id).is_some_and(|tenant| tenant.conn.wants_flush()) {
             self.flush(id);
         }
@@ -316,7 +313,7 @@ impl Core {
         if begins {
             conn.flags.clear(Flags::QUEUED);
             if !conn.is_plain() {
-                return self.begin_otherwise(id, buffer);
+                return Work::Output;
             }
         }
         if conn.phase() != Phase::Open {

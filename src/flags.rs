@@ -73,6 +73,10 @@ impl Flags {
     pub(crate) const RETIRING: Flags = Flags(1 << 26);
     /// Over for us, and to be handed on with its input and its output.
     pub(crate) const DETACHED: Flags = Flags(1 << 27);
+    /// A source follows what is queued: sends go behind it.
+    pub(crate) const SOURCE: Flags = Flags(1 << 28);
+    /// A source was dropped before its end.
+    pub(crate) const UNFINISHED: Flags = Flags(1 << 29);
 
     /// Any of these takes a connection off the common path.
     pub(crate) const SLOW: Flags = Flags(
@@ -82,10 +86,13 @@ impl Flags {
             | Self::PEER_ENDED.0
             | Self::FINISHING.0
             | Self::FAILED.0
-            | Self::CUT.0,
+            | Self::CUT.0
+            | Self::SOURCE.0,
     );
     /// What is sent now would not go out.
     pub(crate) const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
+    /// What is sent now does not go behind what is queued.
+    pub(crate) const NOT_IN_ORDER: Flags = Flags(Self::NOTHING_MORE_TO_SEND.0 | Self::SOURCE.0);
     /// Input stays in the kernel.
     pub(crate) const NOT_READING: Flags =
         Flags(Self::PAUSED.0 | Self::RESTING.0 | Self::UNOPENED.0 | Self::RETIRING.0);

@@ -100,11 +100,13 @@
 //!   meanwhile: a loop over them like the one above stops by itself (a proxy switches that off with
 //!   [`auto_pause(false)`](Conn::auto_pause));
 //! * above [`output_max`](Config::output_max), the connection ends with a reset: an answer of 10 MiB
-//!   needs a larger limit, or goes out in pieces;
+//!   needs a larger limit, or comes from a source;
 //! * after [`write_stall`](Config::write_stall) without progress, the connection ends.
 //!
-//! To send without end, send while there is [`room`](Conn::room), ask for
-//! [`want_drain`](Conn::want_drain), and go on in [`on_drain`](Handler::on_drain).
+//! A file, or whatever else can be read or iterated over, is sent by [`send_from`](Conn::send_from): a
+//! piece at a time, in order with all other sends. To send without end what is made as it goes, send while
+//! there is [`room`](Conn::room), ask for [`want_drain`](Conn::want_drain), and go on in
+//! [`on_drain`](Handler::on_drain).
 //!
 //! A peer that sends without end before it reads a byte stops itself that way, by design: its own
 //! answers are in its way.
@@ -251,6 +253,7 @@ mod send;
 pub mod sim;
 mod slots;
 mod socket;
+mod source;
 mod stats;
 mod timers;
 
@@ -278,6 +281,7 @@ pub use crate::refused::Refused;
 pub use crate::report::{Cut, ShutdownReport, Stage};
 pub use crate::slots::ConnMap;
 pub use crate::socket::Stream;
+pub use crate::source::{Chunks, chunks};
 pub use crate::stats::{ClosedCounts, Stats};
 pub use crate::timers::{Timer, TimerId};
 

@@ -12,8 +12,8 @@ use crate::input::{Leftover, ReadBuffer, Wait};
 pub(crate) enum Work {
     /// Nothing.
     None,
-    /// Call `on_drain`, then ask again.
-    Drain,
+    /// Output comes first: read from a source, flush, and call `on_drain`, as each is due. Then ask again.
+    Output,
     /// Call `on_data` with so many bytes that were read, and nothing before them: the common case.
     Read(usize),
     /// Call `on_data`.

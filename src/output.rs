@@ -5,12 +5,16 @@
 //! copied together (a queue of one-byte chunks would cost forty times its bytes), large shared
 //! ones are kept as they are. Writing moves nothing, an offset advances; only of a chunk that is
 //! nearly written the rest is copied, so that its memory goes. [`Output::held`] is what is
-//! allocated, not what is queued. No limit is kept here; `core.rs` does that. Read next: `conn.rs`.
+//! allocated, not what is queued. Behind what is queued there may be sources, each with what was sent
+//! after it; only what is before the first of them is written. No limit is kept here; `core.rs` does
+//! that. Read next: `conn.rs`.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
 use bytes::{Buf, Bytes};
+
+use crate::source::Source;
 
 /// A shared chunk up to this size is copied behind what is queued: keeping it costs more.
 const COPY_MAX: usize = 512;
@@ -28,7 +32,7 @@ const SLICES: usize = 64;
 /// Queued output, in order: `head`, then `rest`.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// What is written next; empty only if nothing is queued.
+    /// What is written next; empty only if nothing is queued, or nothing before a source.
     head: Bytes,
     /// What follows, and what is written of `head`, if there was either since the queue was empty.
     rest: Option<Box<Rest>>,
@@ -46,12 +50,30 @@ struct Rest {
     len: usize,
     /// Bytes of `head` that the kernel took: its memory is kept until the last of its bytes goes.
     spent: usize,
+    /// The sources that follow all this, in order.
+    behind: VecDeque<Behind>,
+    /// Bytes sent after sources, and bytes allocated for them.
+    behind_len: usize,
+    behind_held: usize,
+}
+
+/// A source, and what was sent after it and before the next one.
+#[derive(Debug)]
+struct Behind {
+    /// `None` while it is read.
+    source: Option<Source>,
+    then: Output,
 }
 
 impl Output {
-    /// Bytes queued.
+    /// Bytes queued, those behind sources included.
     #[inline]
     pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.len + rest.behind_len)
+    }
+
+    /// Bytes queued before the first source.
+    pub(crate) fn front_len(&self) -> usize {
         self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.len)
     }
 
@@ -61,13 +83,91 @@ impl Output {
         self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.held())
     }
 
+    /// Whether there is nothing to write now: nothing queued before the first source.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_empty()
     }
 
-    /// Queues a copy.
+    /// Queues a copy, behind everything.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.at_end(|output| output.append(bytes));
+    }
+
+    /// Queues a shared chunk behind everything, without a copy unless it is small and something is queued
+    /// already.
+    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
+        self.at_end(|output| output.append_shared(bytes));
+    }
+
+    pub(crate) fn push_source(&mut self, source: Source) {
+        let behind = Behind { source: Some(source), then: Output::default() };
+        self.rest.get_or_insert_default().behind.push_back(behind);
+    }
+
+    pub(crate) fn has_source(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| !rest.behind.is_empty())
+    }
+
+    /// Takes the first source, to be read.
+    pub(crate) fn take_source(&mut self) -> Option<Source> {
+        self.rest.as_mut()?.behind.front_mut()?.source.take()
+    }
+
+    /// Puts the source that was taken back.
+    pub(crate) fn put_source(&mut self, source: Source) {
+        let first = self.rest.as_mut().and_then(|rest| rest.behind.front_mut());
+        first.expect("a source was taken from there").source = Some(source);
+    }
+
+    /// The source that was taken has ended: what was sent after it follows.
+    pub(crate) fn end_source(&mut self) {
+        let Some(rest) = &mut self.rest else { return };
+        let Some(Behind { then, .. }) = rest.behind.pop_front() else { return };
+        rest.behind_len -= then.len();
+        rest.behind_held -= then.held();
+        if rest.behind.is_empty() {
+            rest.behind = VecDeque::new();
+        }
+        self.append_shared(then.head);
+        if let Some(mut then) = then.rest {
+            while let Some(chunk) = then.pop() {
+                self.append_shared(chunk);
+            }
+        }
+        if self.is_empty() {
+            self.empty_front();
+        }
+    }
+
+    /// Drops the sources and what was sent after them. Returns the number of those bytes.
+    pub(crate) fn drop_sources(&mut self) -> usize {
+        let Some(rest) = &mut self.rest else { return 0 };
+        let lost = std::mem::take(&mut rest.behind_len);
+        rest.behind_held = 0;
+        rest.behind = VecDeque::new();
+        if self.is_empty() {
+            self.clear();
+        }
+        lost
+    }
+
+    /// Puts something behind the last source, if there is any, else behind what is queued.
+    fn at_end(&mut self, put: impl FnOnce(&mut Output)) {
+        if let Some(rest) = &mut self.rest
+            && let Some(Behind { then, .. }) = rest.behind.back_mut()
+        {
+            let (len, held) = (then.len(), then.held());
+            put(then);
+            rest.behind_len += then.len() - len;
+            rest.behind_held = rest.behind_held + then.held() - held;
+            return;
+        }
+        put(self);
+    }
+
+    /// Queues a copy, before the first source.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -83,15 +183,14 @@ impl Output {
         rest.tail.extend_from_slice(bytes);
     }
 
-    /// Queues a shared chunk, without a copy unless it is small and something is queued already.
-    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
+    fn append_shared(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
         if self.head.is_empty() {
             self.head = bytes;
         } else if bytes.len() <= COPY_MAX {
-            self.push(&bytes);
+            self.append(&bytes);
         } else {
             let rest = self.rest.get_or_insert_default();
             rest.len += bytes.len();
@@ -124,8 +223,7 @@ impl Output {
             n -= self.head.len();
             let Some(next) = self.rest.as_mut().and_then(|rest| rest.pop()) else {
                 assert!(n == 0, "no more is taken than was offered");
-                // All is written: give the memory back (trap 68).
-                return self.clear();
+                return self.empty_front();
             };
             self.head = next;
         }
@@ -154,16 +252,27 @@ impl Output {
         all.into()
     }
 
+    /// All before the first source is written: gives the memory back (trap 68).
+    fn empty_front(&mut self) {
+        self.head = Bytes::new();
+        match &mut self.rest {
+            Some(rest) if !rest.behind.is_empty() => rest.spent = 0,
+            _ => self.rest = None,
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         (self.head, self.rest) = (Bytes::new(), None);
     }
 }
 
 impl Rest {
-    /// Bytes allocated for what follows the head, and for what is written of it.
+    /// Bytes allocated for what follows the head, and for what is written of it. What a source itself
+    /// holds is the application's.
     fn held(&self) -> usize {
         let places = self.chunks.capacity().saturating_sub(PLACES) * size_of::<Bytes>();
-        self.spent + self.len - self.tail.len() + self.tail.capacity() + places
+        let behind = self.behind.capacity() * size_of::<Behind>() + self.behind_held;
+        self.spent + self.len - self.tail.len() + self.tail.capacity() + places + behind
     }
 
     /// Ends the last piece.

@@ -34,6 +34,7 @@ mod datagram;
 mod due;
 mod leave;
 mod panics;
+mod pull;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).
@@ -349,16 +350,15 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// One flush of what is owed, one `on_drain` if due, one read or repeat, one `on_data`, one
-    /// flush. What is not exhausted goes to the back of the queue.
+    /// One piece of a source, one flush of what is owed, one `on_drain` if due, one read or repeat, one
+    /// `on_data`, one flush. What is not exhausted goes to the back of the queue.
     fn serve_connection(&mut self, id: ConnId) {
         let mut work = self.cx.core.begin_turn(id, &mut self.buffer);
-        if matches!(work, Work::Drain) {
-            self.call(id, H::on_drain);
-            work = self.cx.core.take_work(id, &mut self.buffer);
+        if matches!(work, Work::Output) {
+            work = self.serve_output(id);
         }
         match work {
-            Work::None | Work::Drain => {}
+            Work::None | Work::Output => {}
             Work::Read(n) => self.call_with_input(id, Offer::read(n), H::on_data),
             Work::Data(offer) => self.call_with_left(id, offer),
             Work::End(offer) => self.call_at_end(id, offer),

@@ -16,6 +16,8 @@ use crate::core::{Core, Tenant};
 use crate::cork::DIRECT;
 use crate::id::ConnId;
 
+mod source;
+
 /// Bytes to send, copied if they must be kept, or shared.
 #[derive(Debug)]
 pub(crate) enum Piece<'a> {
@@ -66,7 +68,10 @@ impl Core {
 
     #[inline]
     fn flush_queued(&mut self, id: ConnId) {
-        if self.conns.get(id.slot(), id.generation()).is_some_and(|t| t.conn.wants_flush()) {
+        let limits = &self.limits;
+        // What is to be read from a source leaves together with what was sent before it.
+        let is_due = |tenant: &Tenant| tenant.conn.wants_flush() && !tenant.conn.wants_pull(limits);
+        if self.conns.get(id.slot(), id.generation()).is_some_and(is_due) {
             self.flush(id);
         }
     }
@@ -77,8 +82,8 @@ impl Core {
     pub(crate) fn send(&mut self, id: ConnId, piece: Piece<'_>, window: &[u8]) -> bool {
         let current = self.current == Some(id);
         let Some(Tenant { conn, .. }) = self.tenant_mut(id) else { return false };
-        if !conn.takes_sends() {
-            return false;
+        if !conn.takes_sends_in_order() {
+            return self.send_behind(id, &piece);
         }
         let bytes = piece.bytes();
         if bytes.is_empty() {
@@ -170,7 +175,7 @@ impl Core {
             return conn.lose(len);
         }
         let before = conn.output.len();
-        if before + len > limits.output_max {
+        if before + conn.reserve(limits) + len > limits.output_max {
             // Nobody is ended for bytes that the kernel would have taken.
             if conn.wants_flush() {
                 self.now = self.driver.now();

@@ -80,6 +80,7 @@ pub struct ClosedCounts {
     pub handler: u64,
     pub panic: u64,
     pub io: u64,
+    pub source: u64,
     pub input_limit: u64,
     pub output_limit: u64,
     pub buffered_limit: u64,
@@ -102,6 +103,7 @@ impl ClosedCounts {
             + self.handler
             + self.panic
             + self.io
+            + self.source
             + self.input_limit
             + self.output_limit
             + self.buffered_limit
@@ -122,6 +124,7 @@ impl ClosedCounts {
             CloseReason::Handler(_) => &mut self.handler,
             CloseReason::Panic(_) => &mut self.panic,
             CloseReason::Io(_) => &mut self.io,
+            CloseReason::Source(_) => &mut self.source,
             CloseReason::InputLimit => &mut self.input_limit,
             CloseReason::OutputLimit => &mut self.output_limit,
             CloseReason::BufferedLimit => &mut self.buffered_limit,
@@ -151,6 +154,7 @@ mod tests {
             CloseReason::Handler(io::Error::other("x")),
             CloseReason::Panic(io::Error::other("x")),
             CloseReason::Io(io::Error::other("x")),
+            CloseReason::Source(io::Error::other("x")),
             CloseReason::InputLimit,
             CloseReason::OutputLimit,
             CloseReason::BufferedLimit,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, from the street up. A file imports only from floors below its own.
 const FLOORS: [&[&str]; 16] = [
-    &["attempt", "address", "id", "readiness", "flags", "config", "close", "refused"],
+    &["attempt", "address", "id", "readiness", "flags", "config", "close", "refused", "source"],
     &["kernel"],
     &[
         "socket",

@@ -18,10 +18,11 @@ use crate::input::Leftover;
 
 impl Connection {
     /// Whether it may be detached: its handler is called, its output can still go out, and it is not being
-    /// closed already: in `on_closing` it has a reason.
+    /// closed already: in `on_closing` it has a reason. And it has no source: what that would bring cannot be
+    /// handed over as bytes.
     pub(crate) fn may_detach(&self) -> bool {
         let is_closing = self.reason.is_some() && !self.flags.has(Flags::RETIRING);
-        self.is_served() && self.takes_sends() && !is_closing
+        self.is_served() && self.takes_sends_in_order() && !is_closing
     }
 
     pub(crate) fn detach(&mut self, taker: Taker) {

@@ -159,7 +159,7 @@ impl Connection {
     /// When it has been idle for too long. One that is owed output is not idle: that is for
     /// `write_stall`.
     pub(crate) fn idles_at(&self, limits: &Limits) -> Stamp {
-        if !self.output.is_empty() {
+        if self.owes() {
             return Stamp::NEVER;
         }
         let timeout = match self.own.as_ref().map_or(Idle::AsAll, |own| own.idle) {

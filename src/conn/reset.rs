@@ -47,12 +47,12 @@ impl Connection {
             && (self.flags.has(Flags::DRAIN) || self.flags.has(Flags::HELD));
         let is_reset = self.flags.has(Flags::RESET) || self.flags.has(Flags::RESETTING);
         let is_lost = self.flags.has(Flags::DETACHED);
-        waits || is_reset || is_lost || !self.output.is_empty()
+        waits || is_reset || is_lost || self.owes()
     }
 
     /// Whether all is flushed, and a reset is to follow when it has left.
     pub(super) fn is_leaving(&self) -> bool {
-        self.phase == Phase::Draining && self.flags.has(Flags::RESETTING) && self.output.is_empty()
+        self.phase == Phase::Draining && self.flags.has(Flags::RESETTING) && !self.owes()
     }
 
     /// When its socket is to be asked what has not left.

@@ -20,6 +20,7 @@ use crate::deadlines::Stamp;
 use crate::detached::{Detached, Taker};
 use crate::id::ConnId;
 use crate::send::Piece;
+use crate::source::Source;
 
 /// A connection, lent to a callback: the one being served, or another by
 /// [`Context::conn`]. What can be done to it is the same for both.
@@ -56,8 +57,8 @@ impl<'a> Conn<'a> {
     /// Not without a bound: above [`output_max`](crate::Config::output_max) queued (4 MiB unless said
     /// otherwise) it ends the connection with [`OutputLimit`](crate::CloseReason::OutputLimit), and
     /// its peer sees a reset. An answer of 10 MiB at once is too much for a peer that reads well, too,
-    /// since the kernel takes a part of it only: set a larger limit, or send it in pieces, as long as
-    /// there is [`room`](Self::room), and go on after [`want_drain`](Self::want_drain).
+    /// since the kernel takes a part of it only: set a larger limit, or let it come from a source, by
+    /// [`send_from`](Self::send_from).
     ///
     /// Answers that are smaller need no such care, however many there are: see
     /// [`Input`](crate::Input#not-now).
@@ -75,6 +76,60 @@ impl<'a> Conn<'a> {
     /// buffer that is not kept anyway as a copy.
     pub fn send_shared(&mut self, bytes: Bytes) {
         self.cx.core.send(self.id, Piece::Shared(bytes), self.window);
+    }
+
+    /// Sends what `source` brings, to its end, in order with all other sends: a file, an iterator of
+    /// [`chunks`](crate::chunks), whatever can be read. A piece of it at a time is read when the kernel
+    /// has room, so that a file of any size to any number of slow peers takes little memory.
+    ///
+    /// The source is read in the connection's turn, never within another callback: when what is queued
+    /// before it is at or below [`output_low`](crate::Config::output_low), as much as
+    /// [`output_high`](crate::Config::output_high) and one [`read_buffer`](crate::Config::read_buffer)
+    /// hold, in at most 64 calls of `read`. `Ok(0)` is its end; `Interrupted` is asked again. It must
+    /// not wait: *nothing yet* is no answer that a source can give (`WouldBlock` is an error), and while
+    /// `read` runs, the whole reactor does nothing else. A file on a disk does block the loop, for one
+    /// read of a piece, where that is not cached; a file on a network, for as long as the network
+    /// likes. What comes from there, from a pipe, a socket or a slow device belongs to a thread, and is
+    /// [posted](crate::Handle::post_to).
+    ///
+    /// Until it has come to its end, output counts as above `output_high`, however little is queued:
+    /// reading rests (unless [`auto_pause`](Self::auto_pause) says otherwise), there is no
+    /// [`room`](Self::room), no message is handed out, and a shutdown waits. Its end is told by
+    /// [`on_drain`](crate::Handler::on_drain), once what is queued behind it is down to `output_low`. So a
+    /// peer that asks for a hundred files has one open at a time, if it asks by messages. What is sent
+    /// meanwhile waits behind it, and has seven eighths of [`output_max`](crate::Config::output_max), so
+    /// that there is room for the next piece; the rest of the source does not count.
+    ///
+    /// [`close`](Self::close) and [`finish`](Self::finish) come after it. A close has
+    /// [`close_max`](crate::Config::close_max) for all of it (10 min): for a long source `finish` is the
+    /// better end, which has no such limit. A peer that takes nothing is gone after
+    /// [`write_stall`](crate::Config::write_stall), as ever.
+    ///
+    /// If the source fails, half an answer must not look like a whole one: what was sent before goes out,
+    /// then the peer sees a reset, as after [`close_reset`](Self::close_reset), and the reason is
+    /// [`CloseReason::Source`](crate::CloseReason::Source) with the error (which is only logged if the
+    /// connection was closing already). A panic of it is one of the handler. Whatever ends the connection
+    /// before the source, drops it, and is told in [`Closed::unfinished`](crate::Closed::unfinished).
+    /// Where sends are ignored, the source is dropped at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::io;
+    /// use std::fs::File;
+    /// # use wouldblock::Conn;
+    ///
+    /// /// Answers with a file, however large.
+    /// fn answer(conn: &mut Conn<'_>, path: &str) -> io::Result<()> {
+    ///     let file = File::open(path)?;
+    ///     conn.send(format!("{} bytes\n", file.metadata()?.len()));
+    ///     conn.send_from(file);
+    ///     conn.send("END\n");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn send_from(&mut self, source: impl io::Read + Send + 'static) {
+        self.cx.core.send_from(self.id, Source::new(source), self.window);
     }
 
     /// Closes: flushes what was sent, ends our side, waits for the peer's end (at most
@@ -132,7 +187,8 @@ impl<'a> Conn<'a> {
     ///
     /// Ignored, and `then` dropped, where it is not [open](Self::is_open) (it closes, has
     /// [finished](Self::finish) or failed), is a [connect](Context::connect) under way or not opened yet; and in
-    /// [`on_closing`](crate::Handler::on_closing). If the callback panics it is not detached either. It may be
+    /// [`on_closing`](crate::Handler::on_closing); and while a [source](Self::send_from) has not come to its end.
+    /// If the callback panics it is not detached either. It may be
     /// detached during a shutdown, which then does not wait for it; if it is [held](Self::hold) or paused it need
     /// not be let go before. `then` must not block, as no callback must.
     ///
@@ -254,27 +310,29 @@ impl<'a> Conn<'a> {
         self.change(|conn, _, _| conn.hold(hold));
     }
 
-    /// Bytes sent that the kernel has not taken, those of this callback included.
+    /// Bytes sent that the kernel has not taken, those of this callback included. Of a
+    /// [source](Self::send_from) what was read counts.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.cx.core.queued(self.id)
     }
 
     /// Bytes that may be sent before [`output_high`](crate::Config::output_high) is reached, and
-    /// reading rests; 0 if sends are ignored. Above three quarters of
+    /// reading rests; 0 if sends are ignored, or a [source](Self::send_from) has not come to its end.
+    /// Above three quarters of
     /// [`buffered_max`](crate::Config::buffered_max) it is less: one byte above
     /// [`output_low`](crate::Config::output_low) takes the place of `output_high`.
     #[must_use]
     pub fn room(&self) -> usize {
-        if !self.is_open() {
+        if !self.is_open() || self.tenant().conn.level() == usize::MAX {
             return 0;
         }
         self.cx.core.limits.rest_at.saturating_sub(self.queued())
     }
 
     /// Asks for [`on_drain`](crate::Handler::on_drain), once, in a later turn, when queued output
-    /// is at or below [`output_low`](crate::Config::output_low): to send a long answer piece by
-    /// piece. It comes without asking after output was at or above
+    /// is at or below [`output_low`](crate::Config::output_low): to send piece by piece what is made as it
+    /// goes. (What can be read, or iterated over, is sent by [`send_from`](Self::send_from).) It comes without asking after output was at or above
     /// [`output_high`](crate::Config::output_high). If the connection fails before, it comes at once,
     /// or [`on_close`](crate::Handler::on_close) does.
     ///

@@ -45,13 +45,14 @@ impl Core {
             | CloseReason::FirstByte
             | CloseReason::TooSlow
             | CloseReason::Reclaimed
+            | CloseReason::Source(_)
             | CloseReason::WriteStall => log::Level::Info,
             // A close of ours that a deadline cut short. A peer that resets chose to.
             CloseReason::PeerEnd
             | CloseReason::Local
             | CloseReason::Handler(_)
             | CloseReason::Shutdown
-                if closed.unsent > 0 =>
+                if closed.unsent > 0 || closed.unfinished =>
             {
                 log::Level::Info
             }

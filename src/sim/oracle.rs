@@ -28,6 +28,7 @@ mod account;
 mod mail;
 mod rest;
 mod shown;
+mod sources;
 mod verbs;
 
 /// A deadline may be met so much later: the poll's rounding, and the calls of a turn.
@@ -75,6 +76,9 @@ pub(super) struct Ledger {
     /// broadcast that ended it, we may not have taken.
     pub(super) sent: Vec<u8>,
     pub(super) perhaps: u64,
+    /// Its sources that have not ended, and all there ever were.
+    streams: VecDeque<sources::Stream>,
+    probes: Vec<sources::Probe>,
     eof: bool,
     pub(super) paused: bool,
     held: bool,
@@ -160,6 +164,8 @@ impl Ledger {
             shown: 0,
             sent: Vec::new(),
             perhaps: 0,
+            streams: VecDeque::new(),
+            probes: Vec::new(),
             eof: false,
             paused: false,
             held: false,
@@ -304,7 +310,14 @@ fn has_failed(cx: &Context, id: ConnId) -> bool {
 /// Bytes sent that the kernel has not taken.
 fn queued_at(place: &Place, ledger: &Ledger) -> usize {
     let taken = usize::try_from(place.link.halves[HERE].written).unwrap_or(0);
-    ledger.sent.len() - taken.min(ledger.sent.len())
+    // What was sent behind a source that has failed is lost.
+    let sent = if ledger.is_broken() { ledger.sent.len() } else { ledger.sent_len() };
+    sent - taken.min(sent)
+}
+
+/// The same, as it compares with the watermarks: a source is above both.
+fn level_at(place: &Place, ledger: &Ledger) -> usize {
+    if ledger.streams.is_empty() { queued_at(place, ledger) } else { usize::MAX }
 }
 
 fn queued(ledger: &Ledger, net: &State, link: u32) -> usize {
@@ -366,6 +379,12 @@ impl Oracle {
     fn owed(&self, link: u32) -> usize {
         let ledger = self.ledgers.get(link as usize).and_then(Option::as_ref);
         ledger.map_or(0, |ledger| queued(ledger, &self.kernel.state(), link))
+    }
+
+    fn level(&self, link: u32) -> usize {
+        let ledger = self.ledgers.get(link as usize).and_then(Option::as_ref);
+        let net = self.kernel.state();
+        ledger.map_or(0, |ledger| level_at(&net.links[link as usize], ledger))
     }
 
     fn note(&self, link: u32, what: &'static str, number: usize) {
@@ -450,13 +469,15 @@ impl Oracle {
 
     /// Compares what is queued with what is said to be, and with the watermarks.
     fn watch_level(&mut self, cx: &Context, link: u32) {
+        self.catch_up(link);
         let net = self.kernel.state();
         let (rests, low) = (self.rests_from(), self.limits.output_low);
         let Some(Some(ledger)) = self.ledgers.get_mut(link as usize) else { return };
         let queued = queued(ledger, &net, link);
+        let level = level_at(&net.links[link as usize], ledger);
         drop(net);
-        ledger.may_drain |= queued >= rests;
-        ledger.above_low |= queued > low;
+        ledger.may_drain |= level >= rests;
+        ledger.above_low |= level > low;
         let open = ledger.cause.is_none() && Self::takes_sends(cx, ledger.id);
         let said = cx.core.queued(ledger.id);
         if open && said != queued {
@@ -519,7 +540,7 @@ impl Oracle {
 
     pub(super) fn drain(&mut self, cx: &Context, id: ConnId, link: u32) {
         self.enter(cx, id, link, "on_drain", 0);
-        let queued = self.owed(link);
+        let queued = self.level(link);
         let low = self.limits.output_low;
         let ledger = self.ledger(link);
         let owed = ledger.wish || ledger.may_drain || ledger.may_wish;
@@ -621,6 +642,7 @@ impl Oracle {
         if cx.conn(id).is_some() {
             self.complain(format!("promise 3: the id of #{link} is not stale in on_close"));
         }
+        self.catch_up(link);
         let ledger = self.ledger(link);
         let (named, twice, failed) = (ledger.id == id, ledger.told, ledger.failed_open);
         ledger.told = true;

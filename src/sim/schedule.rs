@@ -66,6 +66,8 @@ struct World {
     answers: usize,
     /// In so many of a thousand callbacks the handler panics.
     panics: u32,
+    /// The handler sends some things from sources, of which so many in a thousand fail.
+    sources: Option<(Rng, u32)>,
     unix: bool,
     /// Datagrams, too.
     mail: Option<Mailing>,
@@ -156,6 +158,7 @@ impl World {
             wild: if rng.chance(300) { 0 } else { *rng.pick(&[20, 100, 400]) },
             answers: 0,
             panics: 0,
+            sources: None,
             unix: rng.chance(200),
             mail: None,
             toil: None,
@@ -352,6 +355,13 @@ impl Play {
         if answers.chance(500) {
             world.answers = *answers.pick(&[10, 100, 400]);
         }
+        // And another.
+        let mut sources = Rng::new(seed ^ 0x0050_0BCE);
+        // What is detached has no source: that would be ignored.
+        if sources.chance(120) && !matches!(world.kind, Kind::Detacher(_)) {
+            let fails = if world.tidy { 0 } else { *sources.pick(&[0, 20, 200]) };
+            world.sources = Some((sources, fails));
+        }
         // Last, and from a stream of its own: worlds without datagrams are what they were.
         world.mail = Mailing::draw(seed, world.tidy);
         if let Some(mail) = &mut world.mail {
@@ -380,12 +390,14 @@ impl Play {
         let oracle = Oracle::new(self.kernel.clone(), limits, logs, self.world.tidy);
         let World { kind, size, wild, .. } = self.world;
         let rng = self.rng.fork();
+        let sources = self.world.sources.clone();
         let make = |handle| {
             let subject = Subject::new(handle, oracle, kind, rng, size, wild)
                 .answers(self.world.answers)
                 .panics(Rng::new(self.seed), self.world.panics)
                 .lends(self.world.lends)
-                .toils(&self.kernel, self.world.toil.clone());
+                .toils(&self.kernel, self.world.toil.clone())
+                .sources(sources);
             // A stream of its own, too.
             let rash = Rng::new(self.seed ^ 0x00AB_0127);
             if self.world.tidy { subject } else { subject.rash(rash) }
@@ -500,8 +512,9 @@ impl Play {
             | Kind::Messages(_)
             | Kind::Keeper
             | Kind::Pauser => true,
-            Kind::Lines(_) => self.world.answers > 0,
-            _ => false,
+            Kind::Lines(_) if self.world.answers > 0 => true,
+            // A source is above high until its end.
+            _ => self.world.sources.is_some(),
         };
         if tidy && much && temper.reads == Reads::AfterSending {
             // It would stop itself, by design.

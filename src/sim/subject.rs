@@ -103,6 +103,8 @@ pub(super) struct Subject {
     /// It asks for the descriptors of its connections.
     lends: bool,
     twists: twists::Twists,
+    /// It sends some things from a source, of which so many in a thousand fail.
+    sources: Option<(Rng, u32)>,
 }
 
 /// One connection: its number in the kernel, and what the streamer still has to send.
@@ -142,7 +144,13 @@ impl Subject {
             toil: None,
             lends: false,
             twists: twists::Twists::default(),
+            sources: None,
         }
+    }
+
+    pub(super) fn sources(mut self, sources: Option<(Rng, u32)>) -> Self {
+        self.sources = sources;
+        self
     }
 
     /// Answers each line with so many bytes more.
@@ -206,6 +214,9 @@ impl Subject {
 
     /// Sends to the connection being served.
     fn send(&mut self, conn: &mut Conn<'_>, link: u32, bytes: &[u8]) {
+        if self.send_from(conn, Some(link), bytes) {
+            return;
+        }
         if conn.is_open() {
             conn.send(bytes);
             self.oracle.sent(conn.cx(), link, bytes);
@@ -216,7 +227,11 @@ impl Subject {
 
     /// Sends to whomever.
     fn send_to(&mut self, cx: &mut Context, id: ConnId, bytes: &Bytes, shared: bool) {
+        let link = Oracle::link_of(cx, id);
         let Some(mut conn) = cx.conn(id) else { return };
+        if self.send_from(&mut conn, link, bytes) {
+            return;
+        }
         let open = conn.is_open();
         if shared {
             conn.send_shared(bytes.clone());
@@ -226,6 +241,23 @@ impl Subject {
         if let (true, Some(link)) = (open, Oracle::link_of(cx, id)) {
             self.oracle.sent(cx, link, bytes);
         }
+    }
+
+    /// Perhaps sends from a source; returns whether.
+    fn send_from(&mut self, conn: &mut Conn<'_>, link: Option<u32>, bytes: &[u8]) -> bool {
+        let Some((rng, fails)) = &mut self.sources else { return false };
+        if !rng.chance(300) {
+            return false;
+        }
+        let reader = self.oracle.reader(bytes, rng.chance(*fails), rng.fork());
+        let (open, probe) = (conn.is_open(), reader.probe());
+        conn.send_from(reader);
+        if let (true, Some(link)) = (open, link) {
+            self.oracle.sent_from(conn.cx(), link, probe);
+        } else if !probe.is_gone() {
+            self.oracle.complain("a source that is not sent is not dropped".into());
+        }
+        true
     }
 
     fn broadcast(&mut self, cx: &mut Context, bytes: Bytes) {

@@ -43,6 +43,7 @@ mod python_page;
 mod report;
 mod shutdown;
 mod slow_readers;
+mod sources;
 mod stale_clock;
 mod streams;
 mod support;

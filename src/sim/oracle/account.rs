@@ -36,7 +36,7 @@ impl Oracle {
         let ledger = self.ledgers[link as usize].as_ref()?;
         let net = self.kernel.state();
         let place = &net.links[link as usize];
-        let sent = ledger.sent.len() as u64;
+        let sent = ledger.sent_len() as u64;
         let owed = sent - place.link.halves[HERE].written.min(sent);
         let failed = place.failed_at.is_some();
         Account { oracle: self, link, closed, ledger, net: &net, place, owed, failed }.check().err()
@@ -51,6 +51,15 @@ impl Account<'_> {
         // What it was sent in the very broadcast that ended it may not have been taken.
         let all = self.closed.unsent + self.ledger.perhaps;
         unless(self.closed.unsent != self.owed && all != self.owed, "unsent is another")?;
+        let limited =
+            matches!(self.closed.reason, CloseReason::OutputLimit | CloseReason::BufferedLimit);
+        let unfinished = !self.ledger.streams.is_empty();
+        // What made it pass the limit may have come before a source, which then was not taken.
+        let wrong = self.closed.unfinished != unfinished && !limited;
+        unless(wrong, "unfinished is another")?;
+        if let Some(what) = self.ledger.sources_lost() {
+            return Err(what.into());
+        }
         unless(self.place.file_is_open(), "the descriptor is not freed")?;
         unless(self.place.link.ends[HERE].open, "a duplicate lives, and the peer is told nothing")?;
         self.reason()?;
@@ -84,11 +93,18 @@ impl Account<'_> {
     }
 
     /// Whether memory is kept for it. What was read since the last call, and was not enough for one,
-    /// counts too; and so does the buffer in which it is waited for, when there is nothing in it.
+    /// counts too; and so does the buffer in which it is waited for, when there is nothing in it; and the
+    /// place of a source.
     fn holds(&self) -> bool {
         let unshown = self.place.link.halves[THERE].read.saturating_sub(self.ledger.consumed);
         let (_, left, word) = self.ledger.last;
-        self.owed + unshown + left as u64 > 0 || matches!(word, Word::Bytes(_))
+        let waits = matches!(word, Word::Bytes(_)) || !self.ledger.streams.is_empty();
+        self.owed + unshown + left as u64 > 0 || waits
+    }
+
+    /// Whether it was ever sent from a source.
+    fn sourced(&self) -> bool {
+        !self.ledger.probes.is_empty()
     }
 
     /// What had moved when it ended.
@@ -120,6 +136,7 @@ impl Account<'_> {
             CloseReason::Handler(_) => ledger.cause == Some(Cause::Handler),
             CloseReason::Panic(_) => ledger.cause == Some(Cause::Panic),
             CloseReason::Io(_) => self.failed,
+            CloseReason::Source(_) => ledger.is_broken(),
             CloseReason::InputLimit => {
                 let (_, kept, word) = ledger.last;
                 kept >= limits.input_max || matches!(word, Word::Bytes(n) if n > limits.input_max)
@@ -128,7 +145,9 @@ impl Account<'_> {
                 let fits = |most| limits.output_high + most <= limits.output_max;
                 let naive = self.oracle.naive.is_some_and(fits);
                 unless(naive, "promise 5: its own answers passed the limit, one by one")?;
-                owed > limits.output_max as u64
+                // Behind a source there is less.
+                let reserve = if self.sourced() { (limits.output_max / 8).max(1) } else { 0 };
+                owed + reserve as u64 > limits.output_max as u64
             }
             CloseReason::BufferedLimit => self.oracle.is_crowded && self.holds(),
             CloseReason::Reclaimed => {
@@ -181,6 +200,12 @@ impl Account<'_> {
         };
         unless(!is_so, "the reason is another")?;
         self.last_word()?;
+        let otherwise = ledger.cause.is_some()
+            || ledger.closing.is_some()
+            || ledger.finishing
+            || self.failed
+            || matches!(self.closed.reason, CloseReason::Source(_));
+        unless(ledger.is_broken() && !otherwise, "a source failed first")?;
         let caused = ledger.cause.is_some();
         let failed_first = self.failed && self.place.failed_after < ledger.cause_after;
         unless(caused && failed_first && !self.by_io(), "a failure came first")?;
@@ -222,7 +247,7 @@ impl Account<'_> {
     fn may_be_cut(&self) -> bool {
         let limits = &self.oracle.limits;
         self.owed > limits.output_max as u64
-            || (self.oracle.is_crowded && self.owed > 0)
+            || (self.oracle.is_crowded && (self.owed > 0 || !self.ledger.streams.is_empty()))
             || self.after(self.place.fin_at, limits.linger)
             || self.after(self.ledger.leaves_from, limits.close_max)
             || self.after(Some(self.ledger.taken(self.place)), limits.write_stall)
@@ -238,6 +263,7 @@ impl Account<'_> {
             CloseReason::Aborted
                 | CloseReason::Panic(_)
                 | CloseReason::Io(_)
+                | CloseReason::Source(_)
                 | CloseReason::FirstByte
                 | CloseReason::TooSlow
                 | CloseReason::Reclaimed
@@ -246,6 +272,7 @@ impl Account<'_> {
                 | CloseReason::OutputLimit
                 | CloseReason::BufferedLimit
         );
+        let cut = cut || self.ledger.is_broken();
         if self.closed.clean {
             unless(self.owed > 0 || !ended, "clean, and not all was taken, or no end seen")?;
             unless(cut || self.failed, "clean, and cut")
@@ -284,6 +311,7 @@ impl Account<'_> {
                 | CloseReason::OutputLimit
                 | CloseReason::BufferedLimit
                 | CloseReason::WriteStall
+                | CloseReason::Source(_)
         );
         let tcp = self.place.link.transport == Transport::Tcp;
         unless(tcp && abrupt && !here.reset_on_close && !self.failed, "the peer sees no reset")?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Ledger, Oracle, RETRY, SLACK, Word, queued_at};
+use super::{Ledger, Oracle, RETRY, SLACK, Word, level_at, queued_at};
 use crate::config::Limits;
 use crate::conn::Phase;
 use crate::context::Context;
@@ -50,6 +50,9 @@ impl Oracle {
         self.turn += 1;
         self.mail_after_turn(cx);
         let mut wrong = None;
+        for link in self.live.clone() {
+            self.catch_up(link);
+        }
         let mut net = self.kernel.state();
         let limits = &self.limits;
         if let Some(asked) = self.cut_by
@@ -68,6 +71,7 @@ impl Oracle {
             let link = number as usize;
             let Some(ledger) = &mut ledgers[link] else { continue };
             let queued = queued_at(&net.links[link], ledger);
+            let level = level_at(&net.links[link], ledger);
             let counts = (
                 net.links[link].link.halves[THERE].read,
                 net.links[link].link.halves[HERE].written,
@@ -84,9 +88,9 @@ impl Oracle {
                     let (_, left, word) = ledger.last;
                     ledger.left_owing = left > 0
                         && word == Word::None
-                        && queued > limits.output_low
+                        && level > limits.output_low
                         && ledger.closing.is_none();
-                    if !ledger.paused && !ledger.stopped && queued <= limits.output_low {
+                    if !ledger.paused && !ledger.stopped && level <= limits.output_low {
                         ledger.left_unread = net.links[link].unread_since;
                     }
                 } else if counts != ledger.counts || (queued > 0 && !ledger.owed) {
@@ -99,7 +103,7 @@ impl Oracle {
             }
             ledger.owed = queued > 0;
             ledger.lingered = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Lingering);
-            ledger.stopped = ledger.paused || queued > limits.output_low;
+            ledger.stopped = ledger.paused || level > limits.output_low;
             if ledger.left.is_none_or(|left| left == net.now) {
                 ledger.counts.0 = counts.0;
             }
@@ -122,17 +126,17 @@ impl Oracle {
                 wrong = Some(format!("promise 4: #{link} owes {queued} bytes and is open"));
             }
             let dipped = std::mem::take(&mut net.links[link].dipped);
-            if queued >= limits.output_high {
+            if level >= limits.output_high {
                 ledger.resting = true;
                 ledger.may_drain = true;
                 ledger.crossed = open && !ledger.finishing && !failed;
-            } else if queued <= limits.output_low || dipped {
+            } else if level <= limits.output_low || dipped {
                 ledger.resting = false;
             }
-            ledger.may_drain |= self.is_crowded && queued > limits.output_low;
-            ledger.above_low |= queued > limits.output_low;
-            ledger.came_down |= queued > limits.output_low;
-            ledger.stood |= queued > limits.output_low;
+            ledger.may_drain |= self.is_crowded && level > limits.output_low;
+            ledger.above_low |= level > limits.output_low;
+            ledger.came_down |= level > limits.output_low;
+            ledger.stood |= level > limits.output_low;
         }
         drop(net);
         let (said, most) = (cx.buffered(), limits.buffered_max);
@@ -236,7 +240,8 @@ impl Oracle {
             return late.then(|| "it connects for longer than allowed".into());
         }
         let queued = queued_at(place, ledger);
-        if queued > 0 && !place.link.is_blocked(HERE) && !tenant.conn.has_failed() {
+        let owes = queued > 0 || (!ledger.streams.is_empty() && !ledger.is_broken());
+        if owes && !place.link.is_blocked(HERE) && !tenant.conn.has_failed() {
             return Some(format!("promise 1: {queued} bytes are owed, and there is room for them"));
         }
         let what = match phase {
@@ -263,7 +268,7 @@ impl Oracle {
         tenant: &Tenant,
     ) -> Option<String> {
         let incoming = &place.link.halves[THERE];
-        let (unread, queued) = (incoming.arrived.len(), queued_at(place, ledger));
+        let (unread, queued) = (incoming.arrived.len(), level_at(place, ledger));
         let failed_at = place.failed_at.unwrap_or(0);
         if !ledger.is_served() {
             return Some(format!("it was ended ({:?}) and is open", ledger.cause));
@@ -361,9 +366,14 @@ impl Oracle {
         ledger: &Ledger,
     ) -> Option<String> {
         let incoming = &place.link.halves[THERE];
-        let (unread, queued) = (incoming.arrived.len(), queued_at(place, ledger));
+        let (unread, queued) = (incoming.arrived.len(), level_at(place, ledger));
         if unread > 0 {
             return Some(format!("promise 1: closing, and {unread} bytes lie unread"));
+        }
+        if ledger.is_broken() {
+            // No end of ours is due: it waits until all has left, and is reset.
+            let late = ledger.left.is_some_and(|at| is_late(net, at, limits.close_max));
+            return late.then(|| "its close takes longer than allowed".into());
         }
         if incoming.fin_arrived && queued == 0 {
             return Some("promise 1: both sides have ended, and it is not freed".into());
@@ -415,8 +425,8 @@ impl Oracle {
             }
             let at_once = self.shutdown.is_some_and(|(_, at_once)| at_once);
             let clean = self.tidy && log.patient && !at_once;
-            if clean && (log.reset || (log.finished && received != ledger.sent.len())) {
-                let sent = ledger.sent.len();
+            if clean && (log.reset || (log.finished && received != ledger.sent_len())) {
+                let sent = ledger.sent_len();
                 let reset = if log.reset { ", and was reset" } else { "" };
                 wrong = Some(format!("promise 2: #{number} received {received} of {sent}{reset}"));
             }

@@ -1,6 +1,6 @@
 //! What the handler is shown: each byte once and in order, and again only where it may come again.
 
-use super::{Oracle, Word, has_failed, queued};
+use super::{Oracle, Word, has_failed, level_at};
 use crate::context::Context;
 use crate::id::ConnId;
 use crate::input::Input;
@@ -53,7 +53,7 @@ impl Oracle {
         self.enter(cx, id, link, "on_data", input.len());
         self.check_window(link, input);
         let new = input.len() - input.seen();
-        let queued = self.owed(link);
+        let queued = self.level(link);
         let low = self.limits.output_low;
         let ledger = self.ledger(link);
         let repeat = ledger.repeat_allowed();
@@ -91,7 +91,7 @@ impl Oracle {
 
     /// What a call of `on_data` did with its input.
     pub(in crate::sim) fn consumed(&mut self, link: u32, consumed: usize, left: usize, word: Word) {
-        let (max, owed) = (self.limits.input_max, self.owed(link));
+        let (max, owed) = (self.limits.input_max, self.level(link));
         let low = self.limits.output_low;
         let ledger = self.ledger(link);
         ledger.consumed += consumed as u64;
@@ -112,7 +112,8 @@ impl Oracle {
         let early = !half.fin_arrived && !net.links[link as usize].link.ends[HERE].dead;
         let unread = half.arrived.len();
         let dipped = net.links[link as usize].dipped;
-        let queued = queued(self.ledgers[link as usize].as_ref().expect("entered"), &net, link);
+        let ledger = self.ledgers[link as usize].as_ref().expect("entered");
+        let queued = level_at(&net.links[link as usize], ledger);
         drop(net);
         let low = self.limits.output_low;
         let ledger = self.ledger(link);

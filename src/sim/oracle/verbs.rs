@@ -40,19 +40,20 @@ impl Oracle {
 
     /// The same, and nothing is asked of the context.
     pub(in crate::sim) fn sent_unseen(&mut self, link: u32, bytes: &[u8]) {
+        self.catch_up(link);
         let low = self.limits.output_low as u64;
         let (owed, now) = (self.owed(link), self.kernel.now());
         let ledger = self.ledger(link);
         if owed == 0 && !bytes.is_empty() && ledger.closing.is_none() {
             ledger.owed_from = now;
         }
-        ledger.sent.extend_from_slice(bytes);
-        let sent = ledger.sent.len() as u64;
+        ledger.add(bytes);
+        let sent = if ledger.streams.is_empty() { ledger.sent.len() as u64 } else { u64::MAX };
         let mut net = self.kernel.state();
         net.links[link as usize].owes = (sent, low);
         net.note(link, What::Note("send()", bytes.len() as u64));
         drop(net);
-        let owed = self.owed(link);
+        let owed = self.level(link);
         let rests = self.rests_from();
         let ledger = self.ledger(link);
         ledger.may_drain |= owed >= rests;
@@ -66,7 +67,7 @@ impl Oracle {
 
     /// The input of a call says whether messages are held back.
     pub(in crate::sim) fn rests(&mut self, link: u32, rests: bool) {
-        let owed = self.owed(link);
+        let owed = self.level(link);
         let (low, high) = (self.limits.output_low, self.limits.output_high);
         let full_duplex = self.ledger(link).full_duplex;
         if rests && (owed <= low || full_duplex) {
@@ -213,7 +214,7 @@ impl Oracle {
             io::ErrorKind::TimedOut => now >= begun.saturating_add(nanos(timeout)),
             // Ended by us, a limit included.
             io::ErrorKind::ConnectionAborted => {
-                ledger.aborted || leaving || ledger.sent.len() > output_max
+                ledger.aborted || leaving || ledger.sent_len() > output_max
             }
             _ => failed,
         };

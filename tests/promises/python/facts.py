@@ -347,6 +347,20 @@ def sendall():
     readable(two)
 
 
+def sendfile():
+    with tempfile.TemporaryFile() as file:
+        file.write(b"a file")
+        file.seek(0)
+        one, two = pair()
+        assert one.sendfile(file) == 6 and two.recv(100) == b"a file"
+        one.setblocking(False)
+        try:
+            one.sendfile(file)
+            raise AssertionError("sent without blocking")
+        except ValueError:
+            pass
+
+
 def sendto():
     one, two = datagrams()
     assert two.sendto(b"hello", one.getsockname()) == 5
@@ -488,8 +502,8 @@ FACTS = {
         f"{call.__name__}()": call
         for call in (
             bind, listen, setblocking, accept, connect, connect_ex, close, shutdown, recv,
-            recvfrom, recv_into, send, sendall, sendto, settimeout, gettimeout, getpeername,
-            getsockname, setsockopt, getsockopt, fileno, makefile,
+            recvfrom, recv_into, send, sendall, sendfile, sendto, settimeout, gettimeout,
+            getpeername, getsockname, setsockopt, getsockopt, fileno, makefile,
         )
     },
 }  # fmt: skip

@@ -1,0 +1,116 @@
+//! Sources: what follows the queue that is not in memory.
+//!
+//! A source is read when the kernel has room and what is queued before it is at or below low, in the turn
+//! of its connection, and never inside another callback: what is read is user code. Until its end, output
+//! counts as above high, however little of it is queued. Whatever ends a connection's output drops the
+//! sources with it. Read next: `core/pull.rs`.
+
+use std::io;
+
+use super::{Connection, Phase};
+use crate::close::CloseReason;
+use crate::config::Limits;
+use crate::deadlines::Stamp;
+use crate::flags::Flags;
+use crate::source::{Pulled, Source};
+
+impl Connection {
+    pub(crate) fn push_source(&mut self, source: Source) {
+        self.output.push_source(source);
+        self.flags.set(Flags::SOURCE);
+    }
+
+    /// Whether what is sent now is neither ignored nor goes behind a source: the common path's question.
+    #[inline]
+    pub(crate) fn takes_sends_in_order(&self) -> bool {
+        matches!(self.phase, Phase::Connecting | Phase::Open)
+            && !self.flags.has(Flags::NOT_IN_ORDER)
+    }
+
+    /// Whether a piece of its first source is to be read now.
+    pub(crate) fn wants_pull(&self, limits: &Limits) -> bool {
+        self.flags.has(Flags::SOURCE)
+            && matches!(self.phase, Phase::Open | Phase::Draining)
+            && self.readiness.is_writable()
+            && self.output.front_len() <= limits.output_low
+            && (self.output.is_empty() || self.output.len() < limits.output_max)
+    }
+
+    /// The most bytes of that piece.
+    pub(crate) fn piece(&self, limits: &Limits) -> usize {
+        limits.rest_at.min(limits.output_max.saturating_sub(self.output.len())).max(1)
+    }
+
+    /// Whether anything is left to be written, now or when it was read from a source.
+    pub(crate) fn owes(&self) -> bool {
+        !self.output.is_empty() || self.flags.has(Flags::SOURCE)
+    }
+
+    /// Bytes queued, as the watermarks see them.
+    pub(crate) fn level(&self) -> usize {
+        if self.flags.has(Flags::SOURCE) { usize::MAX } else { self.output.len() }
+    }
+
+    /// What is still to be kept free of `output_max` for the next piece of a source: an eighth in all.
+    /// What is sent behind it may not leave it so little room that it goes out byte by byte.
+    pub(crate) fn reserve(&self, limits: &Limits) -> usize {
+        if !self.flags.has(Flags::SOURCE) {
+            return 0;
+        }
+        (limits.output_max / 8).max(1).saturating_sub(self.output.front_len())
+    }
+
+    /// Queues what the first source brought, and acts on its end.
+    pub(crate) fn handle_pulled(
+        &mut self,
+        bytes: &[u8],
+        pulled: Pulled,
+        now: Stamp,
+        limits: &Limits,
+    ) {
+        if self.output.is_empty() && !bytes.is_empty() {
+            self.handle_owed(now);
+            if limits.min_rate.is_some() {
+                self.owe_output(now);
+            }
+        }
+        self.output.append(bytes);
+        match pulled {
+            Pulled::More(source) => self.output.put_source(source),
+            Pulled::End => {
+                self.output.end_source();
+                if !self.output.has_source() {
+                    self.flags.clear(Flags::SOURCE);
+                }
+            }
+            Pulled::Failed(error) => self.fail_source(error, now, limits),
+        }
+    }
+
+    /// A source has failed: what was queued before goes out, and then a reset, since the rest would have
+    /// to follow. If it is closing already, that reason stays.
+    fn fail_source(&mut self, error: io::Error, now: Stamp, limits: &Limits) {
+        let lost = self.output.drop_sources();
+        self.note_unfinished();
+        self.lose(lost);
+        self.end(CloseReason::Source(error), now, limits);
+        if self.phase == Phase::Draining {
+            self.flags.set(Flags::RESETTING);
+        }
+    }
+
+    pub(super) fn drop_output(&mut self) {
+        self.note_unfinished();
+        self.lose(self.output.len());
+        self.output.clear();
+    }
+
+    /// Its output is dropped, or the part of it from a source on.
+    fn note_unfinished(&mut self) {
+        if self.flags.has(Flags::SOURCE) {
+            self.flags.clear(Flags::SOURCE);
+            self.flags.set(Flags::UNFINISHED);
+            self.flags.set(Flags::CUT);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A piece of a source, on its way from the source to the queue.
+//!
+//! The source is taken out of its connection, read by `reactor/pull.rs`, and put back with what it brought:
+//! it is user code, and nothing of ours is borrowed while it runs. Read next: `conn/pull.rs`.
+
+use super::{Core, Tenant};
+use crate::conn::Phase;
+use crate::id::ConnId;
+use crate::source::{Pulled, Source};
+
+impl Core {
+    /// Takes the source that a piece is to be read of now, if there is one, with the most bytes of it. Then what runs is a callback of
+    /// its connection, as far as a panic is concerned.
+    pub(crate) fn begin_pull(&mut self, id: ConnId) -> Option<(Source, usize)> {
+        let limits = &self.limits;
+        let Tenant { conn, .. } = self.conns.get_mut(id.slot(), id.generation())?;
+        if !conn.wants_pull(limits) {
+            return None;
+        }
+        let source = conn.output.take_source()?;
+        let piece = conn.piece(limits);
+        self.begin_callback(id);
+        Some((source, piece))
+    }
+
+    /// Queues what the source brought. It is flushed next.
+    pub(crate) fn end_pull(&mut self, id: ConnId, bytes: &[u8], pulled: Pulled) {
+        self.read_clock();
+        self.current = None;
+        let (now, limits) = (self.now, &self.limits);
+        let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) else { return };
+        if let Pulled::Failed(error) = &pulled
+            && tenant.conn.phase() != Phase::Open
+        {
+            // Its reason is another already.
+            log::info!("{}: a source failed ({id}): {error}", tenant.peer);
+        }
+        tenant.conn.handle_pulled(bytes, pulled, now, limits);
+        if tenant.conn.wants_flush() {
+            self.flush(id);
+        }
+        if let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+            // With its source it may have come down to low.
+            conn.handle_level(usize::MAX, &self.limits);
+            conn.recount(&mut self.buffered);
+        }
+        self.weigh();
+        self.arm(id);
+    }
+}

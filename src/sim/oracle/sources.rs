@@ -1,0 +1,193 @@
+//! What is known of the sources that a handler sends from: what each is to bring, how far it was read, and
+//! what was sent behind it.
+
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Ledger, Oracle, planned};
+use crate::context::Context;
+use crate::kernel::Kernel;
+use crate::kernel::link::HERE;
+use crate::kernel::rng::Rng;
+use crate::kernel::trace::What;
+
+/// A source, as those who are to account for it see it.
+#[derive(Clone, Debug)]
+pub(in crate::sim) struct Probe(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    bytes: Vec<u8>,
+    /// In the place of its end an error comes.
+    fails: bool,
+    /// How much of it was read, and when last.
+    read: usize,
+    read_at: u64,
+    /// It has told its end, or failed; and was read once more.
+    said: bool,
+    said_twice: bool,
+    drops: u32,
+}
+
+impl Probe {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It was dropped, once.
+    pub(in crate::sim) fn is_gone(&self) -> bool {
+        self.known().drops == 1
+    }
+}
+
+/// A source of known bytes, which come in pieces of all sizes.
+pub(in crate::sim) struct Reader {
+    probe: Probe,
+    kernel: Kernel,
+    rng: Rng,
+    most: usize,
+}
+
+impl Oracle {
+    /// A source of these bytes.
+    pub(in crate::sim) fn reader(&self, bytes: &[u8], fails: bool, mut rng: Rng) -> Reader {
+        let known = Known {
+            bytes: bytes.to_vec(),
+            fails,
+            read: 0,
+            read_at: 0,
+            said: false,
+            said_twice: false,
+            drops: 0,
+        };
+        let most = *rng.pick(&[1, 10, 1000, 100_000]);
+        let probe = Probe(Arc::new(Mutex::new(known)));
+        Reader { probe, kernel: self.kernel.clone(), rng, most }
+    }
+
+    /// A source was accepted for a connection.
+    pub(in crate::sim) fn sent_from(&mut self, cx: &Context, link: u32, probe: Probe) {
+        self.catch_up(link);
+        let low = self.limits.output_low as u64;
+        let mut net = self.kernel.state();
+        // While there is a source, output does not come down to low.
+        net.links[link as usize].owes = (u64::MAX, low);
+        net.note(link, What::Note("send_from()", probe.known().bytes.len() as u64));
+        drop(net);
+        let ledger = self.ledger(link);
+        ledger.probes.push(probe.clone());
+        ledger.streams.push_back(Stream { probe, seen: 0, then: Vec::new() });
+        self.watch_level(cx, link);
+    }
+
+    /// Takes note of what was read meanwhile of the sources of a connection.
+    pub(super) fn catch_up(&mut self, link: u32) {
+        let low = self.limits.output_low;
+        let Some(Some(ledger)) = self.ledgers.get_mut(link as usize) else { return };
+        if ledger.streams.is_empty() {
+            return;
+        }
+        let mut net = self.kernel.state();
+        let place = &mut net.links[link as usize];
+        let written = place.link.halves[HERE].written;
+        ledger.catch_up(written);
+        if ledger.streams.is_empty() {
+            let sent = ledger.sent.len() as u64;
+            place.owes = (sent, low as u64);
+            if sent.saturating_sub(written) <= low as u64 {
+                place.dipped = true;
+                ledger.resting = false;
+            }
+        }
+    }
+}
+
+impl Reader {
+    pub(in crate::sim) fn probe(&self) -> Probe {
+        self.probe.clone()
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.rng.chance(50) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let mut known = self.probe.known();
+        let rest = &known.bytes[known.read..];
+        let n = rest.len().min(buf.len()).min(self.rng.size(1, self.most));
+        buf[..n].copy_from_slice(&rest[..n]);
+        if n == 0 {
+            known.said_twice |= known.said;
+            known.said = true;
+            return if known.fails { Err(planned()) } else { Ok(0) };
+        }
+        known.read += n;
+        known.read_at = self.kernel.now();
+        Ok(n)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.probe.known().drops += 1;
+    }
+}
+
+/// A source of a connection that has not come to its end, and what was sent after it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    probe: Probe,
+    /// How much of it is among the bytes that were sent.
+    seen: usize,
+    then: Vec<u8>,
+}
+
+impl Ledger {
+    fn catch_up(&mut self, written: u64) {
+        while let Some(stream) = self.streams.front_mut() {
+            let known = stream.probe.known();
+            if known.read > stream.seen {
+                if self.sent.len() as u64 <= written {
+                    self.owed_from = self.owed_from.max(known.read_at);
+                }
+                self.sent.extend_from_slice(&known.bytes[stream.seen..known.read]);
+                stream.seen = known.read;
+            }
+            if !known.said || known.fails {
+                return;
+            }
+            drop(known);
+            let ended = self.streams.pop_front().map(|stream| stream.then);
+            self.sent.extend(ended.unwrap_or_default());
+        }
+    }
+
+    /// Bytes were sent: behind the last source, if there is one.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        let then = self.streams.back_mut().map_or(&mut self.sent, |stream| &mut stream.then);
+        then.extend_from_slice(bytes);
+    }
+
+    /// Bytes that were sent, those that wait behind a source included.
+    pub(super) fn sent_len(&self) -> usize {
+        self.sent.len() + self.streams.iter().map(|stream| stream.then.len()).sum::<usize>()
+    }
+
+    /// A source of it has failed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.streams.front().is_some_and(|stream| {
+            let known = stream.probe.known();
+            known.said && known.fails
+        })
+    }
+
+    /// What its sources have to say against the account of its end.
+    pub(super) fn sources_lost(&self) -> Option<&'static str> {
+        if self.probes.iter().any(|probe| !probe.is_gone()) {
+            return Some("a source was not dropped, or twice");
+        }
+        let twice = self.probes.iter().any(|probe| probe.known().said_twice);
+        twice.then_some("a source was read behind its end")
+    }
+}
