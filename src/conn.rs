@@ -597,9 +597,7 @@ impl Connection {
             // What is left is for another.
             return true;
         }
-        self.phase == Phase::Open
-            && self.flags.has(Flags::RESTING)
-            && !self.flags.has(Flags::EOF_TOLD)
+        self.phase == Phase::Open && self.flags.has(Flags::RESTING)
     }
 
     pub(crate) fn wants_eof(&self, limits: &Limits) -> bool {

@@ -418,3 +418,25 @@ fn a_pause_on_top_of_the_rest_loses_nothing() {
     drop(client);
     server.end();
 }
+
+/// Promise 2: in `on_eof` no message is held back, however much is owed: nothing is offered again after
+/// it. (Which is why it comes only when there is room for what the handler has left.)
+#[test]
+fn a_handler_that_reads_its_lines_at_the_end_is_given_all_of_them() {
+    const LINES: usize = 200;
+    let answer = vec![b'*'; 16 * KIB];
+    let script = narrow_echo().on_data(|_, _| Ok(())).on_eof(move |conn, rest| {
+        while rest.line().is_some() {
+            conn.send(&answer);
+        }
+        conn.close();
+        Ok(())
+    });
+    let server = Server::start(script, Config::default());
+    let mut client = server.connect();
+    client.write_all(&b"get\n".repeat(LINES)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut client).len(), LINES * 16 * KIB);
+    drop(client);
+    server.end();
+}
