@@ -8,7 +8,7 @@ use std::io;
 use crate::address::Address;
 use crate::attempt::{Attempt, attempt};
 use crate::conn::{Connection, Phase};
-use crate::core::{Core, Shutdown, Tenant};
+use crate::core::{Core, Entry, Shutdown};
 use crate::deadlines::Stamp;
 use crate::detached::Detached;
 use crate::flags::Flags;
@@ -88,7 +88,7 @@ impl Core {
             }
             Ok(Attempt::Ready((socket, peer))) => {
                 let most = self.limits.connections_per_address;
-                if most.is_some_and(|most| self.crowd.is_full(&peer, most)) {
+                if most.is_some_and(|most| self.per_address.is_full(&peer, most)) {
                     self.refuse(id, &socket, &peer);
                     return Accepted::Skipped;
                 }
@@ -138,7 +138,7 @@ impl Core {
         true
     }
 
-    /// The house is full: the listener rests until somebody leaves, or somebody may be idle.
+    /// The connection limit is reached: the listener rests until a connection ends, or may be idle long enough.
     #[cold]
     fn rest_full(&mut self, id: ListenerId) -> Accepted {
         if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
@@ -205,9 +205,9 @@ impl Core {
 
     /// Counts a connection among those of its address.
     fn count(&mut self, id: ConnId) {
-        let tenant = self.conns.get_mut(id.slot(), id.generation()).expect("just admitted");
-        tenant.conn.flags.set(Flags::COUNTED);
-        self.crowd.enter(&tenant.peer);
+        let entry = self.conns.get_mut(id.slot(), id.generation()).expect("just admitted");
+        entry.conn.flags.set(Flags::COUNTED);
+        self.per_address.enter(&entry.peer);
     }
 
     /// Resets one that was accepted: its address has as many connections as it may. In the backlog
@@ -217,7 +217,7 @@ impl Core {
         self.stats.refused_address += 1;
         socket.reset_on_close();
         if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-            listener.handle_crowd(peer, self.now);
+            listener.handle_address_limit(peer, self.now);
         }
     }
 
@@ -228,19 +228,19 @@ impl Core {
         peer: Address,
         conn: Connection,
     ) -> io::Result<ConnId> {
-        let (slot, generation) = self.conns.insert(Tenant { socket, peer, conn });
+        let (slot, generation) = self.conns.insert(Entry { socket, peer, conn });
         let id = ConnId::new(self.number, slot, generation);
-        let tenant = self.conns.get_mut(slot, generation).expect("just inserted");
-        if let Err(error) = self.driver.register(&mut tenant.socket, id.token()) {
+        let entry = self.conns.get_mut(slot, generation).expect("just inserted");
+        if let Err(error) = self.driver.register(&mut entry.socket, id.token()) {
             // To its peer this was no orderly end.
             self.conns.remove(slot, generation).inspect(|refused| refused.socket.reset_on_close());
             return Err(error);
         }
-        let connecting = tenant.conn.phase() == Phase::Connecting;
-        log::debug!("{}: {} ({id})", tenant.peer, if connecting { "connecting" } else { "open" });
-        let due = tenant.conn.deadline(&self.limits);
+        let connecting = entry.conn.phase() == Phase::Connecting;
+        log::debug!("{}: {} ({id})", entry.peer, if connecting { "connecting" } else { "open" });
+        let due = entry.conn.deadline(&self.limits);
         self.deadlines.set(id.token(), Stamp::NEVER, due);
-        tenant.conn.armed = due;
+        entry.conn.armed = due;
         Ok(id)
     }
 
@@ -262,13 +262,13 @@ impl Core {
         let peer = socket.peer_addr()?;
         let id = self.admit(socket, peer, Connection::new(self.now))?;
         let (now, limits) = (self.now, &self.limits);
-        if let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
             conn.handle_adopted(&unread, unsent, now, limits);
             conn.share();
             conn.recount(&mut self.buffered);
-            self.touch(id);
+            self.mark_dirty(id);
         }
-        self.weigh();
+        self.check_memory();
         self.opening.push_back((id, Origin::Adopted(tag)));
         self.stats.adopted += 1;
         Ok(id)
@@ -295,7 +295,7 @@ impl Core {
     /// `on_open` has returned: from here on it is the peer's turn, and time is counted.
     pub(crate) fn note_opened(&mut self, id: ConnId) {
         let now = self.now;
-        if let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
             conn.handle_opened(now);
         }
     }
@@ -303,7 +303,7 @@ impl Core {
     /// The next connection that waits for its `on_open`, unless it was closed meanwhile.
     pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin)> {
         while let Some((id, origin)) = self.opening.pop_front() {
-            if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+            if let Some(Entry { conn, .. }) = self.entry_mut(id) {
                 conn.flags.clear(Flags::UNOPENED);
                 if conn.phase() == Phase::Open {
                     return Some((id, origin));
@@ -314,7 +314,7 @@ impl Core {
         None
     }
 
-    /// Closes a listener; who waits in its backlog is reset. Answers whether there was one.
+    /// Closes a listener; who waits in its backlog is reset. Returns whether there was one.
     pub(crate) fn close_listener(&mut self, id: ListenerId) -> bool {
         if id.reactor() != self.serial {
             return false;

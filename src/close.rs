@@ -39,7 +39,7 @@ pub enum CloseReason {
     /// Fewer bytes moved than [`min_rate`](crate::Config::min_rate) asks for, while the rest
     /// of a request or the taking of an answer was owed.
     TooSlow,
-    /// The house was full, somebody knocked, and this one had been idle the longest:
+    /// The connection limit was reached, a client waited, and this connection had been idle the longest:
     /// [`reclaim_idle`](crate::Config::reclaim_idle).
     Reclaimed,
     /// No byte moved for [`idle`](crate::Config::idle).

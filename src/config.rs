@@ -30,7 +30,7 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// |---|---|---|---|---|
 /// | [`connections`](Self::connections) | soft `RLIMIT_NOFILE` − 32, at most 65,536 | the same | listeners rest until a connection closes | a connection is a descriptor; 32 are for the program |
 /// | [`connections_per_address`](Self::connections_per_address) | none | 256 | one more is accepted and reset | an office behind one NAT fits; to take all 65,536 places it takes 256 addresses |
-/// | [`reclaim_idle`](Self::reclaim_idle) | none | 10 s | full, and somebody knocks: who is idle longest, for so long at least, ends with `Reclaimed` | longer than a client thinks between two requests of one page |
+/// | [`reclaim_idle`](Self::reclaim_idle) | none | 10 s | full, and a client waits: the connection idle longest, for this long at least, ends with `Reclaimed` | longer than a client thinks between two requests of one page |
 /// | [`input_max`](Self::input_max) | 1 MiB | 64 KiB | unconsumed and no progress: ends with `InputLimit` | a message; in public the head of one: bodies can be consumed as they come |
 /// | [`output_low`](Self::output_low) | 16 KiB | the same | at or below: reading starts again, `on_drain` | so much goes out while a handler makes more |
 /// | [`output_high`](Self::output_high) | 64 KiB | the same | at or above: the connection's own reading rests | keeps a fast link busy while the handler is away |
@@ -214,7 +214,7 @@ impl Config {
         self
     }
 
-    /// Gives the place of the longest idle connection to whoever knocks while all
+    /// Gives the place of the longest idle connection to a client that waits while all
     /// [`connections`](Self::connections) are taken, if no byte of it has moved for so long at least;
     /// the newcomer is accepted first, so that nobody ends in vain. Without it, and where nobody is
     /// idle so long, listeners rest and newcomers wait.
@@ -225,7 +225,7 @@ impl Config {
     /// holds the connection meanwhile.
     ///
     /// The cost: a pass over all connections finds up to 256 of the longest idle, and comes at most
-    /// once in 10 ms, only while the house is full and somebody knocks. Default: none.
+    /// once in 10 ms, only while the limit is reached and a client waits. Default: none.
     #[must_use]
     pub fn reclaim_idle(mut self, idle_for: Option<Duration>) -> Self {
         self.reclaim_idle = idle_for;

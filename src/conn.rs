@@ -24,14 +24,14 @@ use crate::flags::Flags;
 use crate::input::{Leftover, Wait};
 use crate::output::Output;
 use crate::readiness::Readiness;
-use own::Own;
+use extras::Extras;
 
 pub(crate) use look::Look;
 
-pub(crate) mod late;
+pub(crate) mod deadlines;
+mod extras;
 mod leave;
 mod look;
-mod own;
 mod pace;
 mod pull;
 mod reset;
@@ -74,7 +74,7 @@ pub(crate) struct Connection {
     /// Why it ends; set once, when it leaves `Open` or fails.
     reason: Option<CloseReason>,
     /// What few connections have: a timer, for one.
-    own: Option<Box<Own>>,
+    extras: Option<Box<Extras>>,
     /// When a byte was last read.
     heard: Stamp,
     /// When the kernel last took a byte, or was found to deliver what it had taken; or when output came
@@ -99,7 +99,7 @@ impl Connection {
             output: Output::default(),
             leftover: None,
             reason: None,
-            own: None,
+            extras: None,
             heard: now,
             taken: now,
             closing: Stamp::NEVER,
@@ -152,14 +152,14 @@ impl Connection {
         io: &mut impl Read,
         buf: &mut [u8],
         now: Stamp,
-        proof: bool,
+        short_is_proof: bool,
     ) -> News {
         let room = buf.len();
         match attempt(|| io.read(buf)) {
             Ok(Attempt::Ready(n)) if n > 0 => {
                 self.heard = now;
                 self.flags.clear(Flags::SILENT);
-                if n < room && proof && self.readiness.trusts_short_read() {
+                if n < room && short_is_proof && self.readiness.trusts_short_read() {
                     self.readiness.forget_readable();
                     self.flags.set(Flags::EXHAUSTED);
                 }
@@ -191,8 +191,8 @@ impl Connection {
         }
     }
 
-    /// Writes what is queued, once. Answers how many bytes the kernel took.
-    pub(crate) fn flush(&mut self, io: &mut impl Write, now: Stamp, proof: bool) -> usize {
+    /// Writes what is queued, once. Returns how many bytes the kernel took.
+    pub(crate) fn flush(&mut self, io: &mut impl Write, now: Stamp, short_is_proof: bool) -> usize {
         let mut offered = 0;
         let output = &self.output;
         let result = attempt(|| {
@@ -200,13 +200,13 @@ impl Connection {
             offered = all;
             Ok(n)
         });
-        let n = self.handle_write(result, offered, now, proof);
+        let n = self.handle_write(result, offered, now, short_is_proof);
         self.output.advance(n);
         self.pace_output(n);
         n
     }
 
-    /// Writes bytes that are not queued, once; nothing may be queued. Answers how many of them the
+    /// Writes bytes that are not queued, once; nothing may be queued. Returns how many of them the
     /// kernel took.
     #[inline]
     pub(crate) fn write(
@@ -214,11 +214,11 @@ impl Connection {
         io: &mut impl Write,
         bytes: &[u8],
         now: Stamp,
-        proof: bool,
+        short_is_proof: bool,
     ) -> usize {
         debug_assert!(self.output.is_empty(), "sends keep their order");
         let result = attempt(|| io.write(bytes));
-        self.handle_write(result, bytes.len(), now, proof)
+        self.handle_write(result, bytes.len(), now, short_is_proof)
     }
 
     /// Writes two pieces in one call, as [`write`](Self::write) does.
@@ -228,11 +228,11 @@ impl Connection {
         first: &[u8],
         second: &[u8],
         now: Stamp,
-        proof: bool,
+        short_is_proof: bool,
     ) -> usize {
         debug_assert!(self.output.is_empty(), "sends keep their order");
         let result = attempt(|| io.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]));
-        self.handle_write(result, first.len() + second.len(), now, proof)
+        self.handle_write(result, first.len() + second.len(), now, short_is_proof)
     }
 
     #[inline]
@@ -241,13 +241,13 @@ impl Connection {
         result: io::Result<Attempt<usize>>,
         offered: usize,
         now: Stamp,
-        proof: bool,
+        short_is_proof: bool,
     ) -> usize {
         match result {
             Ok(Attempt::Ready(n)) if n > 0 => {
                 self.taken = now;
                 // Short of what was offered in this very call, or it proves nothing.
-                if n < offered && proof {
+                if n < offered && short_is_proof {
                     self.readiness.forget_writable();
                 }
                 return n;

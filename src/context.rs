@@ -58,7 +58,7 @@ impl Context {
     /// }
     /// ```
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
-        let is_over = self.core.tenant(id)?.conn.phase() == Phase::Closed;
+        let is_over = self.core.entry(id)?.conn.phase() == Phase::Closed;
         (!is_over).then(|| Conn::new(self, id, &[]))
     }
 
@@ -145,7 +145,7 @@ impl Context {
     }
 
     /// Closes a listener; its connections stay. Clients that the kernel had queued and that were
-    /// not accepted are reset. Answers whether there was such a listener.
+    /// not accepted are reset. Returns whether there was such a listener.
     pub fn close_listener(&mut self, id: ListenerId) -> bool {
         self.core.close_listener(id)
     }
@@ -153,7 +153,7 @@ impl Context {
     /// Accepts no more connections from a listener, until [`resume_accepting`](Self::resume_accepting). It goes on
     /// to listen: clients connect, and wait in the kernel's queue, which holds as many as its
     /// [`backlog`](crate::Listen::backlog); a client beyond that tries again and again (listen(2)).
-    /// Connections that were accepted are served as ever. In shutdown the queue is let in all the same.
+    /// Connections that were accepted are served as ever. In shutdown the queue is accepted all the same.
     /// Returns whether there is such a listener.
     ///
     /// # Examples

@@ -4,7 +4,7 @@
 //! collects who has ended. It never calls the handler and does not know its type; that is
 //! `reactor.rs`, which asks here what to do next. Bytes on their way out are in `send.rs`.
 //!
-//! Two lists carry what happens inside a callback to the time after it: `touched` (others wrote to
+//! Two lists carry what happens inside a callback to the time after it: `dirty` (others wrote to
 //! it or changed it: flush and settle) and `ended` (over: free it, tell the handler).
 
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +17,6 @@ use crate::close::{CloseReason, Closed};
 use crate::config::{Config, Limits};
 use crate::conn::{Connection, Look, News, Phase};
 use crate::cork::Cork;
-use crate::crowd::Crowd;
 use crate::datagram::DatagramSocket;
 use crate::deadlines::{Deadlines, Stamp};
 use crate::detached::{Detached, Taker};
@@ -30,6 +29,7 @@ use crate::id::{
 use crate::input::{Leftover, ReadBuffer, Rest, Wait};
 use crate::listener::Listener;
 use crate::offer::{Offer, Work, join};
+use crate::per_address::PerAddress;
 use crate::report::ShutdownReport;
 use crate::slots::Slots;
 use crate::socket::Socket;
@@ -58,7 +58,7 @@ static REACTORS: AtomicU32 = AtomicU32::new(0);
 
 /// A connection in its place.
 #[derive(Debug)]
-pub(crate) struct Tenant {
+pub(crate) struct Entry {
     pub(crate) socket: Socket,
     pub(crate) peer: Address,
     pub(crate) conn: Connection,
@@ -99,7 +99,7 @@ pub(crate) struct Core {
     /// The clock as last read: after the poll, after each callback, and within one before a stamp
     /// is made that a deadline is counted from. So none is older than the callback before it.
     pub(crate) now: Stamp,
-    pub(crate) conns: Slots<Tenant>,
+    pub(crate) conns: Slots<Entry>,
     pub(crate) listeners: Slots<Listener>,
     /// Datagram sockets.
     pub(crate) sockets: Slots<DatagramSocket>,
@@ -110,10 +110,10 @@ pub(crate) struct Core {
     /// Those whose places may be given to others.
     idlers: reclaim::Idlers,
     /// Those accepted, by where they come from; empty where that is not limited.
-    pub(crate) crowd: Crowd,
+    pub(crate) per_address: PerAddress,
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
-    touched: Vec<ConnId>,
+    dirty: Vec<ConnId>,
     /// Those whose `on_closing` is due.
     retiring: VecDeque<ConnId>,
     ended: VecDeque<ConnId>,
@@ -176,11 +176,11 @@ impl Core {
             buffered: 0,
             warn_from: Stamp::default(),
             idlers: reclaim::Idlers::default(),
-            crowd: Crowd::default(),
+            per_address: PerAddress::default(),
             limits,
             stats: Stats::default(),
             run: VecDeque::new(),
-            touched: Vec::new(),
+            dirty: Vec::new(),
             retiring: VecDeque::new(),
             ended: VecDeque::new(),
             opening: VecDeque::new(),
@@ -233,7 +233,7 @@ impl Core {
     }
 
     #[inline]
-    pub(crate) fn tenant(&self, id: ConnId) -> Option<&Tenant> {
+    pub(crate) fn entry(&self, id: ConnId) -> Option<&Entry> {
         if id.reactor() != self.number {
             return None;
         }
@@ -241,7 +241,7 @@ impl Core {
     }
 
     #[inline]
-    pub(crate) fn tenant_mut(&mut self, id: ConnId) -> Option<&mut Tenant> {
+    pub(crate) fn entry_mut(&mut self, id: ConnId) -> Option<&mut Entry> {
         if id.reactor() != self.number {
             return None;
         }
@@ -250,21 +250,20 @@ impl Core {
 
     /// Whether a connection takes what is sent, and its `on_open` was called.
     pub(crate) fn is_opened(&self, id: ConnId) -> bool {
-        self.tenant(id).is_some_and(|tenant| {
-            tenant.conn.takes_sends() && !tenant.conn.flags.has(Flags::UNOPENED)
-        })
+        self.entry(id)
+            .is_some_and(|entry| entry.conn.takes_sends() && !entry.conn.flags.has(Flags::UNOPENED))
     }
 
     /// Notes a connection that others wrote to or changed; its own callback settles it anyway.
-    pub(crate) fn touch(&mut self, id: ConnId) {
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
         if self.current == Some(id) {
             return;
         }
-        if let Some(tenant) = self.tenant_mut(id)
-            && !tenant.conn.flags.has(Flags::TOUCHED)
+        if let Some(entry) = self.entry_mut(id)
+            && !entry.conn.flags.has(Flags::TOUCHED)
         {
-            tenant.conn.flags.set(Flags::TOUCHED);
-            self.touched.push(id);
+            entry.conn.flags.set(Flags::TOUCHED);
+            self.dirty.push(id);
         }
     }
 
@@ -283,12 +282,12 @@ impl Core {
 
     /// Flushes what a connection owes. Returns whether its `on_drain` is to be called now.
     pub(crate) fn owes_drain(&mut self, id: ConnId) -> bool {
-        if self.tenant(id).is_some_and(|tenant| tenant.conn.wants_flush()) {
+        if self.entry(id).is_some_and(|entry| entry.conn.wants_flush()) {
             self.flush(id);
         }
         let limits = &self.limits;
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { conn, .. }) = tenant else { return false };
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { conn, .. }) = entry else { return false };
         // Too much may be buffered since it was last looked at.
         conn.handle_level(conn.output.len(), limits);
         let due = conn.wants_drain(limits);
@@ -306,7 +305,7 @@ impl Core {
     fn find_work(&mut self, id: ConnId, buffer: &mut ReadBuffer, begins: bool) -> Work {
         let now = self.now;
         let limits = &self.limits;
-        let Some(Tenant { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
+        let Some(Entry { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
         else {
             return Work::None;
         };
@@ -340,12 +339,12 @@ impl Core {
             }
             // In shutdown nothing but WouldBlock will do: a short read shows that our kernel's buffer
             // is empty, and makes room for what the peer's still holds.
-            let proof = socket.short_read_is_proof() && self.shutdown == Shutdown::No;
+            let short_is_proof = socket.short_read_is_proof() && self.shutdown == Shutdown::No;
             if conn.flags.has(Flags::PEER_ENDED) {
                 conn.handle_error(socket.take_error());
                 return Work::None;
             }
-            match conn.read(socket, buffer.space(limits.input_max - kept), now, proof) {
+            match conn.read(socket, buffer.space(limits.input_max - kept), now, short_is_proof) {
                 News::Data(n) => {
                     self.stats.bytes_in += n as u64;
                     if conn.leftover.is_none() {
@@ -357,7 +356,7 @@ impl Core {
                     let work = join(conn, buffer, n);
                     conn.recount(&mut self.buffered);
                     self.arm(id);
-                    self.weigh();
+                    self.check_memory();
                     return work;
                 }
                 News::End | News::Nothing => {}
@@ -375,7 +374,7 @@ impl Core {
     #[cold]
     fn look(&mut self, id: ConnId) {
         let now = self.now;
-        let Some(Tenant { socket, conn, .. }) = self.tenant_mut(id) else { return };
+        let Some(Entry { socket, conn, .. }) = self.entry_mut(id) else { return };
         if !conn.wants_look() {
             return;
         }
@@ -394,7 +393,7 @@ impl Core {
     #[cold]
     fn take_other_work(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
         let now = self.now;
-        let Some(Tenant { socket, conn, .. }) = self.tenant_mut(id) else { return Work::None };
+        let Some(Entry { socket, conn, .. }) = self.entry_mut(id) else { return Work::None };
         if conn.phase() == Phase::Connecting {
             return Work::Connect;
         }
@@ -405,8 +404,8 @@ impl Core {
             conn.handle_error(socket.take_error());
             return Work::None;
         }
-        let proof = socket.short_read_is_proof();
-        if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, proof) {
+        let short_is_proof = socket.short_read_is_proof();
+        if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, short_is_proof) {
             self.stats.bytes_in += n as u64;
         }
         Work::None
@@ -422,8 +421,8 @@ impl Core {
         wait: Wait,
     ) {
         let (now, limits) = (self.now, &self.limits);
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { conn, .. }) = tenant else { return };
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { conn, .. }) = entry else { return };
         let begins = consumed > 0 || matches!(offer, Offer::Shared { before: 0, .. });
         conn.leftover = Some(match offer {
             Offer::Shared { .. } => {
@@ -440,24 +439,24 @@ impl Core {
             conn.owe_input(begins, now);
             self.arm(id);
         }
-        self.weigh();
+        self.check_memory();
     }
 
-    /// Writes what is queued, once. Answers how many bytes the kernel took.
+    /// Writes what is queued, once. Returns how many bytes the kernel took.
     pub(crate) fn flush(&mut self, id: ConnId) -> usize {
         let (now, limits) = (self.now, &self.limits);
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { socket, conn, .. }) = tenant else { return 0 };
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { socket, conn, .. }) = entry else { return 0 };
         let before = conn.output.len();
-        let proof = socket.short_write_is_proof();
-        let n = conn.flush(socket, now, proof);
+        let short_is_proof = socket.short_write_is_proof();
+        let n = conn.flush(socket, now, short_is_proof);
         self.stats.bytes_out += n as u64;
         conn.handle_level(before, limits);
         if self.current == Some(id) {
             self.rest.note(conn.is_resting());
         }
         conn.recount(&mut self.buffered);
-        self.weigh();
+        self.check_memory();
         // It owes less, or nothing: another deadline may come first now.
         self.arm(id);
         n
@@ -467,11 +466,11 @@ impl Core {
     /// is found again: on the run queue, among the deadlines, or among those that ended.
     #[inline]
     pub(crate) fn settle(&mut self, id: ConnId) {
-        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return;
         };
         if !conn.is_plain() || self.shutdown != Shutdown::No {
-            self.settle_otherwise(id);
+            self.update_otherwise(id);
         } else if conn.readiness.is_readable() && !conn.flags.has(Flags::QUEUED) {
             conn.flags.set(Flags::QUEUED);
             self.run.push_back(id.token());
@@ -479,10 +478,10 @@ impl Core {
     }
 
     #[cold]
-    fn settle_otherwise(&mut self, id: ConnId) {
+    fn update_otherwise(&mut self, id: ConnId) {
         let (now, limits) = (self.now, &self.limits);
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { socket, conn, .. }) = entry else { return };
         conn.handle_wish();
         conn.handle_level(conn.output.len(), limits);
         if self.shutdown == Shutdown::Begun && conn.may_leave(limits) {
@@ -516,7 +515,7 @@ impl Core {
             self.run.push_back(id.token());
         }
         // A close drops what was held.
-        self.weigh();
+        self.check_memory();
     }
 
     // --- Effects, after the callbacks -----------------------------------------------------------
@@ -531,8 +530,8 @@ impl Core {
         loop {
             let id = self.retiring.pop_front()?;
             // Not one that a callback has closed meanwhile.
-            let tenant = self.conns.get_mut(id.slot(), id.generation());
-            let Some(Tenant { conn, .. }) = tenant else { continue };
+            let entry = self.conns.get_mut(id.slot(), id.generation());
+            let Some(Entry { conn, .. }) = entry else { continue };
             match conn.take_retiring(&self.limits) {
                 Some(reason) if conn.takes_sends() => return Some((id, reason)),
                 Some(reason) => self.end_retiring(id, reason),
@@ -544,21 +543,21 @@ impl Core {
     /// After `on_closing`, behind which the clock was read.
     pub(crate) fn end_retiring(&mut self, id: ConnId, reason: CloseReason) {
         let (now, limits) = (self.now, &self.limits);
-        if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) {
-            tenant.conn.end(reason, now, limits);
+        if let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) {
+            entry.conn.end(reason, now, limits);
             self.settle(id);
         }
     }
 
     /// Flushes and settles whom others wrote to or changed: one write each, however many sends.
-    /// Answers whether there was anybody.
-    pub(crate) fn settle_touched(&mut self) -> bool {
-        if self.touched.is_empty() {
+    /// Returns whether there was anybody.
+    pub(crate) fn update_dirty(&mut self) -> bool {
+        if self.dirty.is_empty() {
             return false;
         }
-        let touched = std::mem::take(&mut self.touched);
-        for &id in &touched {
-            if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for &id in &dirty {
+            if let Some(Entry { conn, .. }) = self.entry_mut(id) {
                 conn.flags.clear(Flags::TOUCHED);
                 if conn.wants_flush() {
                     self.flush(id);
@@ -567,10 +566,10 @@ impl Core {
                 self.settle(id);
             }
         }
-        if self.touched.is_empty() {
-            // Nobody was touched meanwhile: keep the memory for the next time.
-            self.touched = touched;
-            self.touched.clear();
+        if self.dirty.is_empty() {
+            // None became dirty meanwhile: keep the memory for the next time.
+            self.dirty = dirty;
+            self.dirty.clear();
         }
         true
     }
@@ -579,7 +578,7 @@ impl Core {
         self.ended.len()
     }
 
-    /// The end of a turn: what was vacated in it may be let again.
+    /// The end of a turn: the slots vacated in it may be reused.
     pub(crate) fn recycle(&mut self) {
         self.conns.recycle();
         self.listeners.recycle();

@@ -404,7 +404,7 @@ impl Outbox {
         }
     }
 
-    /// Tries all of it once more, due or not, and drops the rest. Answers how many were dropped.
+    /// Tries all of it once more, due or not, and drops the rest. Returns how many were dropped.
     pub(crate) fn end(
         &mut self,
         now: Stamp,
@@ -547,7 +547,7 @@ impl Outbox {
     }
 
     /// Makes room for `cost` bytes more, of a lane that will hold `share` bytes then: the newest go of
-    /// lanes that hold more. Answers whether there is room; if not, none goes.
+    /// lanes that hold more. Returns whether there is room; if not, none goes.
     ///
     /// It looks at each lane, once for each that goes: at most `max / (LANE + ENTRY)` of them.
     fn make_room(&mut self, share: usize, cost: usize, stats: &mut Stats) -> bool {

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use crate::conn::Phase;
-use crate::conn::late::Doubt;
-use crate::core::{Core, Shutdown, Tenant};
+use crate::conn::deadlines::Doubt;
+use crate::core::{Core, Entry, Shutdown};
 use crate::deadlines::{INSTANT, Stamp};
 use crate::flags::Flags;
 use crate::id::{ConnId, Target};
@@ -27,25 +27,25 @@ impl Core {
         // Counted from now, not from the last look at the clock: never early.
         self.read_clock();
         let due = self.now.after(wait.max(INSTANT));
-        if let Some(tenant) = self.tenant_mut(id)
-            && tenant.conn.is_served()
+        if let Some(entry) = self.entry_mut(id)
+            && entry.conn.is_served()
         {
-            tenant.conn.set_timeout(due);
+            entry.conn.set_timeout(due);
             self.arm(id);
         }
     }
 
     /// Returns whether there was a timeout to cancel.
     pub(crate) fn cancel_timeout(&mut self, id: ConnId) -> bool {
-        self.tenant_mut(id).is_some_and(|tenant| tenant.conn.cancel_timeout())
+        self.entry_mut(id).is_some_and(|entry| entry.conn.cancel_timeout())
     }
 
     /// Sets a connection's idle timeout, if it is open.
     pub(crate) fn set_idle_timeout(&mut self, id: ConnId, timeout: Option<Duration>) {
-        if let Some(tenant) = self.tenant_mut(id)
-            && tenant.conn.phase() == Phase::Open
+        if let Some(entry) = self.entry_mut(id)
+            && entry.conn.phase() == Phase::Open
         {
-            tenant.conn.set_idle_timeout(timeout);
+            entry.conn.set_idle_timeout(timeout);
             self.arm(id);
         }
     }
@@ -65,7 +65,7 @@ impl Core {
 
     /// Sees that a connection is looked at when its nearest deadline has come.
     pub(crate) fn arm(&mut self, id: ConnId) {
-        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return;
         };
         let due = conn.deadline(&self.limits);
@@ -92,7 +92,7 @@ impl Core {
         while let Some(token) = self.deadlines.expire(due_by) {
             match token.target() {
                 Target::Connection(slot) => {
-                    let id = self.connection(token, slot).expect("a deadline names a tenant");
+                    let id = self.connection(token, slot).expect("a deadline names a entry");
                     if self.expire_connection(id, due_by) {
                         return Some(id);
                     }
@@ -117,10 +117,10 @@ impl Core {
         None
     }
 
-    /// Answers whether its timer has come.
+    /// Returns whether its timer has come.
     fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
         let limits = &self.limits;
-        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return false;
         };
         let armed = std::mem::replace(&mut conn.armed, Stamp::NEVER);
@@ -146,7 +146,7 @@ impl Core {
                 return false;
             }
             let (now, limits) = (self.now, &self.limits);
-            let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+            let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
                 return false;
             };
             if let Some(error) = conn.has_no_answer(due_by) {
@@ -164,7 +164,7 @@ impl Core {
     /// have delivered some of what it took. Either is progress of the peer. Returns whether it was
     /// found that a write fails.
     fn ask_kernel(&mut self, id: ConnId, due_by: Stamp) -> bool {
-        let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return false;
         };
         match conn.doubt(due_by, &self.limits) {
@@ -172,7 +172,7 @@ impl Core {
             Doubt::Room => {
                 conn.readiness.merge(Readiness::WRITABLE);
                 self.flush(id);
-                self.tenant(id).is_some_and(|tenant| tenant.conn.has_failed())
+                self.entry(id).is_some_and(|entry| entry.conn.has_failed())
             }
             Doubt::Undelivered => {
                 self.ask_undelivered(id);
@@ -184,7 +184,7 @@ impl Core {
     /// Asks how much of what the kernel has taken the peer has not.
     pub(crate) fn ask_undelivered(&mut self, id: ConnId) {
         let (now, limits) = (self.now, &self.limits);
-        if let Some(Tenant { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
+        if let Some(Entry { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
             && let Some(bytes) = socket.undelivered()
         {
             conn.handle_undelivered(bytes, now, limits);
@@ -194,18 +194,18 @@ impl Core {
     /// After the last of the batch: those that were postponed are looked at next turn.
     pub(crate) fn end_expire(&mut self) {
         while let Some((id, armed)) = self.postponed.pop() {
-            if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation())
-                && armed < tenant.conn.armed
+            if let Some(entry) = self.conns.get_mut(id.slot(), id.generation())
+                && armed < entry.conn.armed
             {
-                self.deadlines.set(id.token(), tenant.conn.armed, armed);
-                tenant.conn.armed = armed;
+                self.deadlines.set(id.token(), entry.conn.armed, armed);
+                entry.conn.armed = armed;
             }
         }
     }
 
     /// Whether the handler may be called for a connection.
     pub(crate) fn is_served(&self, id: ConnId) -> bool {
-        self.tenant(id).is_some_and(|tenant| tenant.conn.is_served())
+        self.entry(id).is_some_and(|entry| entry.conn.is_served())
     }
 
     /// If shutdown has taken too long: ends it.

@@ -1,7 +1,7 @@
 //! Names that never come to mean somebody else.
 //!
 //! A slot of the slab is used again after its connection is gone; its *generation* counts the
-//! tenants. A name carries both, so a late event, timer or message for a former tenant is told
+//! entries. A name carries both, so a late event, timer or message for a former entry is told
 //! from one for the present. The same pair, packed into a `usize`, is the poll's token.
 //! Read next: `slots.rs`, which hands the generations out.
 
@@ -65,7 +65,7 @@ pub(crate) enum Target {
 /// The name of one connection, for as long as the program runs.
 ///
 /// Packed into 64 bits: the reactor (8), the slot (24), the generation of the slot (32). A slot is
-/// used again, a name is not: after 4,294,967,295 tenants a slot retires. The reactor's number is
+/// used again, a name is not: after 4,294,967,295 entries a slot retires. The reactor's number is
 /// counted up by one for each reactor the process makes, and so repeats after 256.
 ///
 /// Not guaranteed: that names are given in any order.

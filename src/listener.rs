@@ -115,7 +115,7 @@ impl Listener {
         Verdict::Rest
     }
 
-    /// The house is full.
+    /// The connection limit is reached.
     pub(crate) fn handle_full(&mut self, connections: usize, now: Stamp) {
         if self.may_warn(now) {
             log::warn!("{}: resting at {connections} connections, the limit", self.address);
@@ -123,7 +123,7 @@ impl Listener {
     }
 
     /// Somebody's address has as many connections as it may: he is refused, the next is not.
-    pub(crate) fn handle_crowd(&mut self, peer: &Address, now: Stamp) {
+    pub(crate) fn handle_address_limit(&mut self, peer: &Address, now: Stamp) {
         self.failures = 0;
         if self.may_warn(now) {
             let own = &self.address;

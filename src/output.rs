@@ -199,7 +199,7 @@ impl Output {
         }
     }
 
-    /// Writes once. Answers how many bytes were taken and how many were offered.
+    /// Writes once. Returns how many bytes were taken and how many were offered.
     pub(crate) fn write(&self, io: &mut impl Write) -> io::Result<(usize, usize)> {
         let Some(rest) = self.rest.as_ref().filter(|rest| rest.len > 0) else {
             return Ok((io.write(&self.head)?, self.head.len()));

@@ -284,16 +284,16 @@ impl<H: Handler> Reactor<H> {
         self.cx.core.recover();
         // 1, 2. Wait if there is nothing to do; note what the kernel says.
         let due_by = self.poll(timeout)?;
-        self.obey();
+        self.apply_commands();
         // 3. Everybody on the run queue, once.
         self.serve_run_queue();
         // 4. What was posted, what is due, what others were sent, who has ended.
         self.run_posts(POSTS_PER_TURN);
         self.cx.core.check_leaving(due_by);
-        self.ring();
+        self.fire_timeouts();
         self.fire_timers();
         self.follow_effects();
-        // 5. Vacated slots may be let again: no event of this turn can meet a new tenant.
+        // 5. Vacated slots may be reused: no event of this turn can meet a new entry.
         self.cx.core.recycle();
         self.cx.core.stats.turns += 1;
         if self.state == State::Leaving {
@@ -311,7 +311,7 @@ impl<H: Handler> Reactor<H> {
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Stamp> {
         // The level is what counts, not the wake: mio's poll(2) backend empties the wake's
         // descriptor when it arms a socket again, whoever filled it.
-        self.hear_orders();
+        self.take_commands();
         let timeout = if self.has_own_work() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
             // A signal: nothing was learned, so nothing is late.
@@ -422,7 +422,7 @@ impl<H: Handler> Reactor<H> {
     fn call_with_left(&mut self, id: ConnId, offer: Offer) {
         self.call_with_input(id, offer, H::on_data);
         // Nothing of it may be held any more.
-        self.cx.core.weigh();
+        self.cx.core.check_memory();
     }
 
     #[cold]
@@ -494,9 +494,9 @@ impl<H: Handler> Reactor<H> {
             if retired {
                 self.tell_retiring();
             }
-            let touched = self.cx.core.settle_touched();
+            let updated = self.cx.core.update_dirty();
             let ended = self.cx.core.ended_len();
-            if ended == 0 && !touched && !retired {
+            if ended == 0 && !updated && !retired {
                 return;
             }
             for _ in 0..ended {

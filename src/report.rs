@@ -24,7 +24,7 @@ const NAMED: usize = 8;
 pub struct ShutdownReport {
     /// From the beginning of the shutdown to its end.
     pub took: Duration,
-    /// Connections that were there when it began, connects under way and those let in from the
+    /// Connections that were there when it began, connects under way and those accepted from the
     /// backlog included, and had ended by the deadline, each with a [`Closed`](crate::Closed) of its
     /// own.
     pub done: u64,

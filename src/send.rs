@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::close::CloseReason;
 use crate::conn::Phase;
-use crate::core::{Core, Tenant};
+use crate::core::{Core, Entry};
 use crate::cork::DIRECT;
 use crate::id::ConnId;
 
@@ -60,8 +60,8 @@ impl Core {
         self.current = None;
         if let Err(error) = result {
             let (now, limits) = (self.now, &self.limits);
-            if let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) {
-                tenant.conn.end(CloseReason::Handler(error), now, limits);
+            if let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) {
+                entry.conn.end(CloseReason::Handler(error), now, limits);
             }
         }
     }
@@ -70,18 +70,18 @@ impl Core {
     fn flush_queued(&mut self, id: ConnId) {
         let limits = &self.limits;
         // What is to be read from a source leaves together with what was sent before it.
-        let is_due = |tenant: &Tenant| tenant.conn.wants_flush() && !tenant.conn.wants_pull(limits);
+        let is_due = |entry: &Entry| entry.conn.wants_flush() && !entry.conn.wants_pull(limits);
         if self.conns.get(id.slot(), id.generation()).is_some_and(is_due) {
             self.flush(id);
         }
     }
 
-    /// Sends to a connection; `window` is the input that `piece` may lie in. Answers whether it
+    /// Sends to a connection; `window` is the input that `piece` may lie in. Returns whether it
     /// was accepted: not by one that is gone, closing, finished or failed.
     #[inline]
     pub(crate) fn send(&mut self, id: ConnId, piece: Piece<'_>, window: &[u8]) -> bool {
         let current = self.current == Some(id);
-        let Some(Tenant { conn, .. }) = self.tenant_mut(id) else { return false };
+        let Some(Entry { conn, .. }) = self.entry_mut(id) else { return false };
         if !conn.takes_sends_in_order() {
             return self.send_behind(id, &piece);
         }
@@ -104,7 +104,7 @@ impl Core {
         } else {
             self.queue(id, &piece, 0);
         }
-        self.touch(id);
+        self.mark_dirty(id);
         true
     }
 
@@ -126,8 +126,8 @@ impl Core {
     #[inline]
     fn write_first(&mut self, id: ConnId, bytes: &[u8]) {
         let now = self.now;
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { socket, conn, .. }) = entry else { return };
         if conn.phase() == Phase::Closed {
             return conn.lose(bytes.len());
         }
@@ -142,8 +142,8 @@ impl Core {
     /// Writes two pieces once, in order and with nothing queued, and queues the rest.
     fn write(&mut self, id: ConnId, first: &[u8], piece: &Piece<'_>) {
         let now = self.now;
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { socket, conn, .. }) = tenant else { return };
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { socket, conn, .. }) = entry else { return };
         let second = piece.bytes();
         if conn.phase() == Phase::Closed {
             return conn.lose(first.len() + second.len());
@@ -165,8 +165,8 @@ impl Core {
     /// Queues `piece` without its first `skip` bytes.
     fn queue(&mut self, id: ConnId, piece: &Piece<'_>, skip: usize) {
         let limits = &self.limits;
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { conn, .. }) = tenant else { return };
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { conn, .. }) = entry else { return };
         let len = piece.bytes().len() - skip;
         if len == 0 {
             return;
@@ -208,18 +208,18 @@ impl Core {
             self.rest.note(conn.is_resting());
         }
         conn.recount(&mut self.buffered);
-        self.weigh();
+        self.check_memory();
     }
 
     /// Whether the flush just now found the peer gone: no limit ends the connection then, and what the
     /// peer had said before is still to be shown.
     fn has_failed(&self, id: ConnId) -> bool {
-        self.tenant(id).is_some_and(|tenant| tenant.conn.has_failed())
+        self.entry(id).is_some_and(|entry| entry.conn.has_failed())
     }
 
     #[cold]
     fn pass_limit(&mut self, id: ConnId, lost: usize) {
-        if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+        if let Some(Entry { conn, .. }) = self.entry_mut(id) {
             conn.lose(lost);
             conn.cut(CloseReason::OutputLimit);
         }
@@ -235,6 +235,6 @@ impl Core {
     /// Bytes sent to a connection that the kernel has not taken.
     pub(crate) fn queued(&self, id: ConnId) -> usize {
         let corked = if self.current == Some(id) { self.cork.len() } else { 0 };
-        self.tenant(id).map_or(0, |tenant| tenant.conn.output.len() + corked)
+        self.entry(id).map_or(0, |entry| entry.conn.output.len() + corked)
     }
 }

@@ -1,9 +1,9 @@
 //! Places that are used again, and names that are not.
 //!
 //! The `slab` crate gives dense places and takes them back; this adds what a reactor needs on top:
-//! a generation for each place, so that a name of a former tenant finds nothing, and *late
-//! recycling*: a place is let again only after the turn, so that no event of one batch can meet a
-//! tenant who came in that batch. A place whose generations are used up retires for good.
+//! a generation for each place, so that a name of a former entry finds nothing, and *late
+//! recycling*: a place is reused only after the turn, so that no event of one batch can meet a
+//! entry who came in that batch. A place whose generations are used up retires for good.
 //! [`ConnMap`] is the same idea for users: state by [`ConnId`].
 
 use std::fmt;
@@ -14,15 +14,15 @@ use crate::id::{ConnId, Token};
 
 /// Tenants by place and generation.
 pub(crate) struct Slots<T> {
-    /// `None`: moved out and not let again yet, or retired.
+    /// `None`: moved out and not reused yet, or retired.
     places: Slab<Option<T>>,
-    /// By place, the generation of its present (or else its next) tenant. Never shrinks.
+    /// By place, the generation of its present (or else its next) entry. Never shrinks.
     generations: Vec<u32>,
     /// Moved out this turn.
     vacated: Vec<u32>,
-    /// Present tenants.
+    /// Present entries.
     len: usize,
-    /// The most tenants at a time.
+    /// The most entries at a time.
     limit: usize,
     /// The most places, vacated and retired ones included: what a token can name.
     ceiling: usize,
@@ -50,8 +50,8 @@ impl<T> Slots<T> {
     }
 
     /// Lets a place, and tells which and to which generation.
-    pub(crate) fn insert(&mut self, tenant: T) -> (u32, u32) {
-        let slot = self.places.insert(Some(tenant));
+    pub(crate) fn insert(&mut self, entry: T) -> (u32, u32) {
+        let slot = self.places.insert(Some(entry));
         if slot == self.generations.len() {
             self.generations.push(1);
         }
@@ -72,7 +72,7 @@ impl<T> Slots<T> {
         self.generations.get(slot as usize).copied()
     }
 
-    /// The tenant whom `token` means, if still there.
+    /// The entry whom `token` means, if still there.
     #[inline]
     pub(crate) fn find_mut(&mut self, token: Token, slot: u32) -> Option<&mut T> {
         if Token::new(slot, *self.generations.get(slot as usize)?) != token {
@@ -97,18 +97,18 @@ impl<T> Slots<T> {
         self.places.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Moves the tenant out. The name is stale from here on, the place free after [`Self::recycle`].
+    /// Moves the entry out. The name is stale from here on, the place free after [`Self::recycle`].
     pub(crate) fn remove(&mut self, slot: u32, generation: u32) -> Option<T> {
         if *self.generations.get(slot as usize)? != generation {
             return None;
         }
-        let tenant = self.places.get_mut(slot as usize)?.take()?;
+        let entry = self.places.get_mut(slot as usize)?.take()?;
         self.len -= 1;
         self.vacated.push(slot);
-        Some(tenant)
+        Some(entry)
     }
 
-    /// Lets the places vacated this turn be let again, each under its next generation.
+    /// Makes the places vacated in this turn free for reuse, each under its next generation.
     #[inline]
     pub(crate) fn recycle(&mut self) {
         if !self.vacated.is_empty() {
@@ -127,9 +127,9 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Names of all present tenants, by place.
+    /// Names of all present entries, by place.
     pub(crate) fn ids(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.places.iter().filter(|(_, tenant)| tenant.is_some()).map(|(slot, _)| {
+        self.places.iter().filter(|(_, entry)| entry.is_some()).map(|(slot, _)| {
             (u32::try_from(slot).expect("a slot fits in 24 bits"), self.generations[slot])
         })
     }
@@ -254,7 +254,7 @@ impl<T> ConnMap<T> {
 mod tests {
     use super::*;
 
-    /// Trap 15: a place is not let again within the turn.
+    /// Trap 15: a place is not reused within the turn.
     #[test]
     fn a_vacated_place_is_let_again_only_after_the_turn() {
         let mut slots = Slots::new(10, 10);
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!((again, next), (slot, generation + 1));
     }
 
-    /// Trap 16: a former tenant's name finds nobody.
+    /// Trap 16: a former entry's name finds nobody.
     #[test]
     fn a_stale_name_finds_nobody() {
         let mut slots = Slots::new(10, 10);

@@ -1,7 +1,7 @@
 //! The timers of the reactor itself: one-shot and periodic, each with a name.
 //!
 //! A timer of a connection is not here: that is a moment among its connection's deadlines
-//! (`conn/own.rs`). Here each timer has one entry, taken out when it is cancelled, so a name that was
+//! (`conn/extras.rs`). Here each timer has one entry, taken out when it is cancelled, so a name that was
 //! cancelled cannot fire and a million resets leave nothing behind. Read next: `heap.rs`.
 
 use std::time::Duration;

@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 16] = [
         "stats",
         "report",
         "post",
-        "crowd",
+        "per_address",
         "resolve",
     ],
     &["options", "detached"],

@@ -209,7 +209,12 @@ impl Handler for Courier {
 
 /// A network that loses every third datagram, doubles some and mixes them up.
 fn bad_network() -> Profile {
-    Profile::default().lost(300).duplicated(100).misordered(300).shortage(100).would_block(100)
+    Profile::default()
+        .lost(300)
+        .duplicated(100)
+        .datagrams_reordered(300)
+        .shortage(100)
+        .would_block(100)
 }
 
 /// Answers how many letters have arrived, first copies only, and in order.

@@ -30,7 +30,7 @@ impl Connection {
         // No end, and so no clean one.
         self.flags.set(Flags::CUT);
         self.give_reason(CloseReason::Detached);
-        self.own().taker = Some(taker);
+        self.extras().taker = Some(taker);
         self.phase = Phase::Closed;
     }
 
@@ -39,7 +39,7 @@ impl Connection {
     pub(crate) fn revoke_detach(&mut self) {
         if self.flags.has(Flags::DETACHED) {
             self.flags.clear(Flags::DETACHED);
-            self.own().taker = None;
+            self.extras().taker = None;
             self.reason = None;
             self.phase = Phase::Open;
         }
@@ -47,7 +47,7 @@ impl Connection {
 
     /// What is done with it, what was left of its input, and what is queued.
     pub(crate) fn take_detached(&mut self) -> Option<(Taker, Bytes, Bytes)> {
-        let taker = self.own.as_mut().and_then(|own| own.taker.take())?;
+        let taker = self.extras.as_mut().and_then(|own| own.taker.take())?;
         let unread = self.leftover.take().map_or_else(Bytes::new, |left| left.into_bytes());
         Some((taker, unread, self.output.take()))
     }

@@ -6,7 +6,7 @@
 //! does not; a window is judged when it is over, and moves no deadline before. Who owes nothing is
 //! not watched, however long it is silent: that is `idle`. Read next: `late.rs`.
 
-use super::own::Own;
+use super::extras::Extras;
 use super::{Connection, Phase};
 use crate::close::CloseReason;
 use crate::config::Limits;
@@ -45,7 +45,7 @@ impl Window {
 impl Connection {
     /// A call left input. `begins`: it is of another request than what was left before.
     pub(crate) fn owe_input(&mut self, begins: bool, now: Stamp) {
-        let pace = &mut self.own().pace;
+        let pace = &mut self.extras().pace;
         if begins || pace.input.is_none() {
             pace.input = Some(Window::from(now));
             pace.stood = false;
@@ -57,23 +57,23 @@ impl Connection {
 
     /// Output comes to be owed.
     pub(crate) fn owe_output(&mut self, now: Stamp) {
-        self.own().pace.output = Some(Window::from(now));
+        self.extras().pace.output = Some(Window::from(now));
     }
 
     /// More has come, behind what was left over. If nothing was, and the handler waits for more than
     /// one byte, the debt begins here.
     pub(crate) fn pace_input(&mut self, bytes: usize, now: Stamp) {
-        let begins = |own: &Own| own.pace.input.is_none();
-        if !self.owes_input() || self.own.as_deref().is_none_or(begins) {
+        let begins = |own: &Extras| own.pace.input.is_none();
+        if !self.owes_input() || self.extras.as_deref().is_none_or(begins) {
             self.owe_input(true, now);
-        } else if let Some(window) = self.own.as_mut().and_then(|own| own.pace.input.as_mut()) {
+        } else if let Some(window) = self.extras.as_mut().and_then(|own| own.pace.input.as_mut()) {
             window.add(bytes);
         }
     }
 
     /// Some of what is owed was taken.
     pub(crate) fn pace_output(&mut self, bytes: usize) {
-        if let Some(window) = self.own.as_mut().and_then(|own| own.pace.output.as_mut()) {
+        if let Some(window) = self.extras.as_mut().and_then(|own| own.pace.output.as_mut()) {
             window.add(bytes);
         }
     }
@@ -81,7 +81,7 @@ impl Connection {
     /// From here on it is not the peer's fault if nothing comes.
     pub(super) fn stand_still(&mut self) {
         self.flags.clear(Flags::SILENT);
-        if let Some(own) = &mut self.own {
+        if let Some(own) = &mut self.extras {
             own.pace.stood = true;
         }
     }
@@ -92,7 +92,7 @@ impl Connection {
 
     /// When the next window of a debt is over.
     pub(super) fn paced_at(&self, limits: &Limits) -> Stamp {
-        let (Some((_, wait)), Some(own)) = (limits.min_rate, &self.own) else {
+        let (Some((_, wait)), Some(own)) = (limits.min_rate, &self.extras) else {
             return Stamp::NEVER;
         };
         let end = |window: Option<Window>| window.map_or(Stamp::NEVER, |w| w.since.after(wait));
@@ -115,7 +115,7 @@ impl Connection {
         let Some((least, wait)) = limits.min_rate else { return };
         let (owed, owing) = (self.owes_input(), !self.output.is_empty());
         let stands = self.stands_still();
-        let Some(own) = &mut self.own else { return };
+        let Some(own) = &mut self.extras else { return };
         let pace = &mut own.pace;
         let is_over = |window: &Window| window.since.after(wait) <= due_by;
         let mut input = false;

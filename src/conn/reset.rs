@@ -58,7 +58,7 @@ impl Connection {
     /// When its socket is to be asked what has not left.
     pub(super) fn asks_at(&self) -> Stamp {
         let asks =
-            self.own.as_ref().and_then(|own| own.leaving).map_or(Stamp::default(), |it| it.ask);
+            self.extras.as_ref().and_then(|own| own.leaving).map_or(Stamp::default(), |it| it.ask);
         if self.is_leaving() { asks } else { Stamp::NEVER }
     }
 
@@ -76,7 +76,7 @@ impl Connection {
         limits: &Limits,
     ) {
         let first = Leaving { held: usize::MAX, fell: now, ask: now, wait: WAIT };
-        let leaving = self.own().leaving.get_or_insert(first);
+        let leaving = self.extras().leaving.get_or_insert(first);
         let most = if held.is_some() { limits.write_stall } else { limits.linger };
         if let Some(held) = held
             && held < leaving.held

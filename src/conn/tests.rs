@@ -108,17 +108,17 @@ fn readable() -> Connection {
     conn
 }
 
-fn read(conn: &mut Connection, room: usize, proof: bool, steps: &[Step]) -> News {
+fn read(conn: &mut Connection, room: usize, short_is_proof: bool, steps: &[Step]) -> News {
     let mut script = Script::new(steps);
-    let news = conn.read(&mut script, &mut vec![0; room], START, proof);
+    let news = conn.read(&mut script, &mut vec![0; room], START, short_is_proof);
     assert!(script.steps.is_empty(), "calls not made: {:?}", script.steps);
     news
 }
 
-fn flush(conn: &mut Connection, proof: bool, steps: &[Step]) -> Vec<u8> {
+fn flush(conn: &mut Connection, short_is_proof: bool, steps: &[Step]) -> Vec<u8> {
     let mut script = Script::new(steps);
     let before = conn.output.len();
-    let n = conn.flush(&mut script, START, proof);
+    let n = conn.flush(&mut script, START, short_is_proof);
     conn.handle_level(before, &limits());
     assert!(script.steps.is_empty(), "calls not made: {:?}", script.steps);
     assert_eq!(n, script.taken.len());
@@ -145,10 +145,10 @@ fn a_full_read_keeps_readiness() {
 
 #[test]
 fn a_short_read_is_trusted_only_where_it_is_a_proof() {
-    for proof in [true, false] {
+    for short_is_proof in [true, false] {
         let mut conn = readable();
-        assert_eq!(read(&mut conn, 9, proof, &[Step::Give(b"abcd")]), News::Data(4));
-        assert_eq!(conn.is_runnable(&limits()), !proof);
+        assert_eq!(read(&mut conn, 9, short_is_proof, &[Step::Give(b"abcd")]), News::Data(4));
+        assert_eq!(conn.is_runnable(&limits()), !short_is_proof);
     }
 }
 
@@ -476,7 +476,7 @@ fn a_connection_is_small() {
     assert!(size_of::<Connection>() <= 120, "{}", size_of::<Connection>());
     // How much mio keeps beside the descriptor depends on the build; in a release build under
     // epoll it is nothing, and the whole takes 160 bytes.
-    let rest = size_of::<crate::core::Tenant>() - size_of::<crate::socket::Socket>();
+    let rest = size_of::<crate::core::Entry>() - size_of::<crate::socket::Socket>();
     assert!(rest <= 156, "{rest}");
 }
 

@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::close::CloseReason;
 use crate::config::Limits;
 use crate::conn::{Connection, Phase};
-use crate::core::{Core, Tenant};
+use crate::core::{Core, Entry};
 use crate::deadlines::Stamp;
 use crate::detached::{Detached, Taker};
 use crate::id::ConnId;
@@ -324,7 +324,7 @@ impl<'a> Conn<'a> {
     /// [`output_low`](crate::Config::output_low) takes the place of `output_high`.
     #[must_use]
     pub fn room(&self) -> usize {
-        if !self.is_open() || self.tenant().conn.level() == usize::MAX {
+        if !self.is_open() || self.entry().conn.level() == usize::MAX {
             return 0;
         }
         self.cx.core.limits.rest_at.saturating_sub(self.queued())
@@ -349,7 +349,7 @@ impl<'a> Conn<'a> {
     ///
     /// None: it is known even if the peer has left. A `Result` as all addresses are one.
     pub fn peer_addr(&self) -> io::Result<Address> {
-        Ok(self.tenant().peer.clone())
+        Ok(self.entry().peer.clone())
     }
 
     /// Our address on this connection (getsockname(2)).
@@ -358,7 +358,7 @@ impl<'a> Conn<'a> {
     ///
     /// As getsockname(2); not expected on a connection that is there.
     pub fn local_addr(&self) -> io::Result<Address> {
-        self.tenant().socket.local_addr()
+        self.entry().socket.local_addr()
     }
 
     /// The name of this connection, for as long as the program runs.
@@ -371,17 +371,17 @@ impl<'a> Conn<'a> {
     /// way takes them.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.tenant().conn.takes_sends()
+        self.entry().conn.takes_sends()
     }
 
     /// Whether the next message may be handed out: not closing, paused or resting.
     pub(crate) fn is_reading(&self) -> bool {
-        self.tenant().conn.is_reading()
+        self.entry().conn.is_reading()
     }
 
     /// Whether callbacks come: not closing.
     pub(crate) fn is_served(&self) -> bool {
-        self.tenant().conn.is_served()
+        self.entry().conn.is_served()
     }
 
     /// Whether the connection has failed (a reset by the peer, a write to one that is gone): nothing
@@ -389,7 +389,7 @@ impl<'a> Conn<'a> {
     /// behind it comes [`on_close`](crate::Handler::on_close). See [`pause`](Self::pause).
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.tenant().conn.has_failed()
+        self.entry().conn.has_failed()
     }
 
     /// The descriptor, lent for socket options that have no verb here. `None` where there is none
@@ -445,7 +445,7 @@ impl<'a> Conn<'a> {
     /// ```
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        let Tenant { socket, conn, .. } = self.tenant();
+        let Entry { socket, conn, .. } = self.entry();
         conn.share();
         socket.fd()
     }
@@ -458,19 +458,19 @@ impl<'a> Conn<'a> {
 
     fn change(&mut self, verb: impl FnOnce(&mut Connection, Stamp, &Limits)) {
         let Core { conns, limits, now, current, rest, .. } = &mut self.cx.core;
-        let tenant = conns.get_mut(self.id.slot(), self.id.generation());
-        let Some(Tenant { conn, .. }) = tenant.filter(|it| it.conn.phase() != Phase::Closed) else {
+        let entry = conns.get_mut(self.id.slot(), self.id.generation());
+        let Some(Entry { conn, .. }) = entry.filter(|it| it.conn.phase() != Phase::Closed) else {
             return;
         };
         verb(conn, *now, limits);
         if *current == Some(self.id) {
             rest.note(conn.is_resting());
         }
-        self.cx.core.touch(self.id);
+        self.cx.core.mark_dirty(self.id);
     }
 
-    fn tenant(&self) -> &Tenant {
-        self.cx.core.tenant(self.id).expect("none is freed while a callback runs")
+    fn entry(&self) -> &Entry {
+        self.cx.core.entry(self.id).expect("none is freed while a callback runs")
     }
 }
 

@@ -87,7 +87,7 @@ impl Context {
     }
 
     /// Closes a datagram socket. What waits to be sent is tried once more; the rest is dropped, and
-    /// counted. Datagrams that were not received are lost. Answers whether there was such a socket.
+    /// counted. Datagrams that were not received are lost. Returns whether there was such a socket.
     pub fn close_datagram(&mut self, socket: DatagramId) -> bool {
         self.core.close_datagram(socket)
     }

@@ -15,10 +15,10 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 impl Core {
     /// Looks at the sum after it changed.
     #[inline]
-    pub(crate) fn weigh(&mut self) {
+    pub(crate) fn check_memory(&mut self) {
         let limits = &mut self.limits;
         if self.buffered > limits.buffered_max {
-            self.relieve();
+            self.shed();
         } else if self.buffered > limits.buffered_max / 4 * 3 {
             limits.rest_at = limits.output_low + 1;
         } else if self.buffered <= limits.buffered_max / 2 {
@@ -29,11 +29,11 @@ impl Core {
     /// Closes those who hold most, until seven eighths are left: so that looking at everybody, which
     /// takes a while where there are many, is paid for by an eighth of all that may be held.
     #[cold]
-    fn relieve(&mut self) {
+    fn shed(&mut self) {
         let most = self.limits.buffered_max;
         let before = self.buffered;
         self.limits.rest_at = self.limits.output_low + 1;
-        let held = |id| self.tenant(id).map_or(0, |tenant| tenant.conn.held());
+        let held = |id| self.entry(id).map_or(0, |entry| entry.conn.held());
         let holders = self.connection_ids().into_iter().map(|id| (held(id), id));
         let mut holders: Vec<_> = holders.filter(|(held, _)| *held > 0).collect();
         holders.sort_unstable_by(|one, other| other.cmp(one));
@@ -42,10 +42,10 @@ impl Core {
             if self.buffered <= most - most / 8 {
                 break;
             }
-            let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) else { continue };
-            tenant.conn.cut(CloseReason::BufferedLimit);
-            tenant.conn.recount(&mut self.buffered);
-            self.touch(id);
+            let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) else { continue };
+            entry.conn.cut(CloseReason::BufferedLimit);
+            entry.conn.recount(&mut self.buffered);
+            self.mark_dirty(id);
             closed += 1;
         }
         if self.now >= self.warn_from {

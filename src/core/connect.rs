@@ -9,7 +9,7 @@
 
 use std::io;
 
-use super::{Core, Shutdown, TARGET, Tenant};
+use super::{Core, Entry, Shutdown, TARGET};
 use crate::address::{Address, cannot_connect};
 use crate::config::Limits;
 use crate::conn::Connection;
@@ -57,8 +57,8 @@ impl Core {
     #[cold]
     pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<u64> {
         let (now, limits) = (self.now, &self.limits);
-        let tenant = self.conns.get_mut(id.slot(), id.generation());
-        let Tenant { socket, conn, peer } = tenant?;
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Entry { socket, conn, peer } = entry?;
         let failure = match socket.finish_connect() {
             Ok(()) => None,
             Err(error) if was_connected(&error) => Some(error),
@@ -91,7 +91,7 @@ impl Core {
     #[cold]
     pub(crate) fn fail_connect(&mut self, id: ConnId, error: io::Error) {
         let Core { conns, connecting, driver, limits, .. } = self;
-        let Some(Tenant { socket, conn, peer }) = conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { socket, conn, peer }) = conns.get_mut(id.slot(), id.generation()) else {
             return;
         };
         let Some(attempt) = connecting.get_mut(&id).filter(|of| of.rest.len() > 0) else {

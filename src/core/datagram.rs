@@ -131,7 +131,7 @@ impl Core {
     }
 
     /// Ends a socket's turn, and whenever anything happened to it: sees that it is found again.
-    pub(crate) fn settle_socket(&mut self, id: DatagramId) {
+    pub(crate) fn update_socket(&mut self, id: DatagramId) {
         if self.serving == Some(id) {
             return;
         }
@@ -160,7 +160,7 @@ impl Core {
 
     pub(crate) fn end_socket_turn(&mut self) {
         if let Some(id) = self.serving.take() {
-            self.settle_socket(id);
+            self.update_socket(id);
         }
     }
 
@@ -168,7 +168,7 @@ impl Core {
     pub(crate) fn expire_socket(&mut self, id: DatagramId) {
         let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
         socket.armed = Stamp::NEVER;
-        self.settle_socket(id);
+        self.update_socket(id);
     }
 
     /// Sends a datagram, or queues it. `None`: to where the socket is connected.
@@ -193,7 +193,7 @@ impl Core {
             .outbox
             .send(payload, to, clock, &mut self.stats, |payload, to| kernel.send_to(payload, to));
         if !socket.outbox.is_empty() {
-            self.settle_socket(id);
+            self.update_socket(id);
         }
         sent
     }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Core, Ended, Tenant};
+use super::{Core, Ended, Entry};
 use crate::close::Closed;
 use crate::detached::{Detached, Taker};
 use crate::id::ConnId;
@@ -17,8 +17,8 @@ impl Core {
         if id.reactor() != self.number {
             return;
         }
-        let tenant = conns.get_mut(id.slot(), id.generation());
-        let Some(Tenant { conn, .. }) = tenant.filter(|it| it.conn.may_detach()) else { return };
+        let entry = conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { conn, .. }) = entry.filter(|it| it.conn.may_detach()) else { return };
         if *current == Some(id) {
             conn.output.push(cork.held(window));
             cork.clear();
@@ -29,20 +29,20 @@ impl Core {
             rest.note(conn.is_resting());
         }
         conn.recount(buffered);
-        self.touch(id);
+        self.mark_dirty(id);
     }
 
     /// What was freed, to be handed over: its descriptor lives on, and is not to wake us.
     #[cold]
     pub(super) fn hand_over(
         &mut self,
-        mut tenant: Tenant,
+        mut entry: Entry,
         (taker, unread, unsent): (Taker, Bytes, Bytes),
         closed: Closed,
     ) -> Ended {
-        self.driver.deregister(tenant.socket.watched());
+        self.driver.deregister(entry.socket.watched());
         self.wake_listeners();
-        let detached = Detached { stream: tenant.socket.into(), unread, unsent };
+        let detached = Detached { stream: entry.socket.into(), unread, unsent };
         Ended::Detached(closed, taker, detached)
     }
 }

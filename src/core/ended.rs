@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Core, Ended, TARGET, Tenant};
+use super::{Core, Ended, Entry, TARGET};
 use crate::address::cannot_connect;
 use crate::close::CloseReason;
 use crate::deadlines::Stamp;
@@ -13,28 +13,28 @@ impl Core {
     /// Frees the first of those that ended, and tells how.
     pub(crate) fn free_ended(&mut self) -> Option<(ConnId, Ended)> {
         let id = self.ended.pop_front()?;
-        let mut tenant =
+        let mut entry =
             self.conns.remove(id.slot(), id.generation()).expect("who ended is not freed yet");
-        self.deadlines.set(id.token(), tenant.conn.armed, Stamp::NEVER);
-        let handed = tenant.conn.take_detached();
-        let reset = tenant.conn.flags.has(Flags::RESET);
+        self.deadlines.set(id.token(), entry.conn.armed, Stamp::NEVER);
+        let handed = entry.conn.take_detached();
+        let reset = entry.conn.flags.has(Flags::RESET);
         if reset {
-            tenant.socket.reset_on_close();
+            entry.socket.reset_on_close();
         }
-        if tenant.conn.is_shared() && handed.is_none() {
-            self.driver.deregister(tenant.socket.watched());
-            tenant.socket.end_for_all(reset);
+        if entry.conn.is_shared() && handed.is_none() {
+            self.driver.deregister(entry.socket.watched());
+            entry.socket.end_for_all(reset);
         }
-        tenant.conn.recount(&mut self.buffered);
-        self.weigh();
-        if tenant.conn.flags.has(Flags::COUNTED) {
-            self.crowd.leave(&tenant.peer);
+        entry.conn.recount(&mut self.buffered);
+        self.check_memory();
+        if entry.conn.flags.has(Flags::COUNTED) {
+            self.per_address.leave(&entry.peer);
         }
-        let closed = tenant.conn.closed();
-        if tenant.conn.flags.has(Flags::UNOPENED)
+        let closed = entry.conn.closed();
+        if entry.conn.flags.has(Flags::UNOPENED)
             && let Some(tag) = self.connecting.remove(&id).map(|of| of.tag)
         {
-            return Some((id, self.end_connect(id, tenant, tag, closed.reason)));
+            return Some((id, self.end_connect(id, entry, tag, closed.reason)));
         }
         self.stats.closed.count(&closed.reason);
         let level = match closed.reason {
@@ -58,18 +58,18 @@ impl Core {
             }
             _ => log::Level::Debug,
         };
-        log::log!(target: TARGET, level, "{}: closed ({id}): {closed}", tenant.peer);
+        log::log!(target: TARGET, level, "{}: closed ({id}): {closed}", entry.peer);
         if let Some(handed) = handed {
-            return Some((id, self.hand_over(tenant, handed, closed)));
+            return Some((id, self.hand_over(entry, handed, closed)));
         }
-        drop(tenant);
+        drop(entry);
         self.wake_listeners();
         Some((id, Ended::Connection(closed)))
     }
 
     /// Frees what was to become a connection.
     #[cold]
-    fn end_connect(&mut self, id: ConnId, tenant: Tenant, tag: u64, why: CloseReason) -> Ended {
+    fn end_connect(&mut self, id: ConnId, entry: Entry, tag: u64, why: CloseReason) -> Ended {
         let cause = match why {
             CloseReason::Io(error) => {
                 self.stats.connect_errors += 1;
@@ -78,8 +78,8 @@ impl Core {
             // The application's own doing.
             why => io::Error::new(io::ErrorKind::ConnectionAborted, why.to_string()),
         };
-        drop(tenant.socket);
-        let error = cannot_connect(tenant.peer, cause);
+        drop(entry.socket);
+        let error = cannot_connect(entry.peer, cause);
         log::debug!(target: TARGET, "{error} ({id})");
         self.wake_listeners();
         Ended::Connect { tag, error }

@@ -3,7 +3,7 @@
 //! When that comes is decided in `reactor/leave.rs`; how one connection leaves, in `conn.rs`
 //! (`may_leave`). Read next: `report.rs`.
 
-use super::{Core, Shutdown, TARGET, Tenant};
+use super::{Core, Entry, Shutdown, TARGET};
 use crate::close::CloseReason;
 use crate::conn::Phase;
 use crate::deadlines::Stamp;
@@ -17,15 +17,15 @@ impl Core {
         self.bound_leaving();
         self.begin_report();
         for id in self.connection_ids() {
-            if let Some(tenant) = self.tenant_mut(id) {
-                tenant.conn.handle_shutdown();
-                self.touch(id);
+            if let Some(entry) = self.entry_mut(id) {
+                entry.conn.handle_shutdown();
+                self.mark_dirty(id);
             }
         }
         for id in self.socket_ids() {
             if let Some(socket) = self.sockets.get_mut(id.slot, id.generation) {
                 socket.handle_shutdown();
-                self.settle_socket(id);
+                self.update_socket(id);
             }
         }
     }
@@ -55,7 +55,7 @@ impl Core {
     pub(crate) fn cut_all(&mut self) {
         self.close_all_sockets();
         for id in self.connection_ids() {
-            let Some(Tenant { conn, peer, .. }) = self.conns.get_mut(id.slot(), id.generation())
+            let Some(Entry { conn, peer, .. }) = self.conns.get_mut(id.slot(), id.generation())
             else {
                 continue;
             };
@@ -70,7 +70,7 @@ impl Core {
             conn.cut(CloseReason::Shutdown);
             let unsent = conn.unsent();
             self.report.add(|| Cut { id, peer: peer.clone(), unsent, stage }, unsent);
-            self.touch(id);
+            self.mark_dirty(id);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::{Core, TARGET, Tenant};
+use super::{Core, Entry, TARGET};
 use crate::close::CloseReason;
 use crate::id::ConnId;
 
@@ -15,7 +15,7 @@ impl Core {
     #[cold]
     pub(crate) fn end_panicked(&mut self, id: ConnId, panic: io::Error) {
         self.stats.panics += 1;
-        if let Some(Tenant { peer, .. }) = self.tenant(id) {
+        if let Some(Entry { peer, .. }) = self.entry(id) {
             log::error!(target: TARGET, "{peer}: a callback panicked, the connection ends ({id}): {panic}");
         }
         self.drop_callback(id, panic);
@@ -59,7 +59,7 @@ impl Core {
         self.current = None;
         let corked = self.cork.len();
         self.cork.clear();
-        if let Some(Tenant { conn, .. }) = self.tenant_mut(id) {
+        if let Some(Entry { conn, .. }) = self.entry_mut(id) {
             conn.lose(corked);
             conn.revoke_detach();
             conn.cut(CloseReason::Panic(panic));
@@ -75,7 +75,7 @@ impl Drop for Core {
         self.drop_claimed();
         for id in self.connection_ids() {
             let is_cut_short = self.current == Some(id);
-            let Some(Tenant { socket, conn, .. }) = self.tenant(id) else { continue };
+            let Some(Entry { socket, conn, .. }) = self.entry(id) else { continue };
             let reset = is_cut_short || conn.is_owed_more();
             if reset {
                 socket.reset_on_close();

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Core, Shutdown, Tenant};
+use super::{Core, Entry, Shutdown};
 use crate::deadlines::Stamp;
 use crate::flags::Flags;
 use crate::id::{DATAGRAM_BASE, LISTENER_BASE, Target};
@@ -28,7 +28,7 @@ impl Core {
             || self.serving.is_some()
             || self.accepting.is_some()
             || self.poll_was_full
-            || !self.touched.is_empty()
+            || !self.dirty.is_empty()
             || !self.retiring.is_empty()
             || !self.ended.is_empty()
             || !self.opening.is_empty()
@@ -60,7 +60,7 @@ impl Core {
             count += 1;
             match token.target() {
                 Target::Connection(slot) => {
-                    let Some(Tenant { conn, .. }) = conns.find_mut(token, slot) else { return };
+                    let Some(Entry { conn, .. }) = conns.find_mut(token, slot) else { return };
                     conn.readiness.merge(news);
                     if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
                         conn.flags.set(Flags::QUEUED);

@@ -3,7 +3,7 @@
 //! The source is taken out of its connection, read by `reactor/pull.rs`, and put back with what it brought:
 //! it is user code, and nothing of ours is borrowed while it runs. Read next: `conn/pull.rs`.
 
-use super::{Core, Tenant};
+use super::{Core, Entry};
 use crate::conn::Phase;
 use crate::id::ConnId;
 use crate::source::{Pulled, Source};
@@ -13,7 +13,7 @@ impl Core {
     /// its connection, as far as a panic is concerned.
     pub(crate) fn begin_pull(&mut self, id: ConnId) -> Option<(Source, usize)> {
         let limits = &self.limits;
-        let Tenant { conn, .. } = self.conns.get_mut(id.slot(), id.generation())?;
+        let Entry { conn, .. } = self.conns.get_mut(id.slot(), id.generation())?;
         if !conn.wants_pull(limits) {
             return None;
         }
@@ -28,23 +28,23 @@ impl Core {
         self.read_clock();
         self.current = None;
         let (now, limits) = (self.now, &self.limits);
-        let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) else { return };
+        let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) else { return };
         if let Pulled::Failed(error) = &pulled
-            && tenant.conn.phase() != Phase::Open
+            && entry.conn.phase() != Phase::Open
         {
             // Its reason is another already.
-            log::info!("{}: a source failed ({id}): {error}", tenant.peer);
+            log::info!("{}: a source failed ({id}): {error}", entry.peer);
         }
-        tenant.conn.handle_pulled(bytes, pulled, now, limits);
-        if tenant.conn.wants_flush() {
+        entry.conn.handle_pulled(bytes, pulled, now, limits);
+        if entry.conn.wants_flush() {
             self.flush(id);
         }
-        if let Some(Tenant { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
             // With its source it may have come down to low.
             conn.handle_level(usize::MAX, &self.limits);
             conn.recount(&mut self.buffered);
         }
-        self.weigh();
+        self.check_memory();
         self.arm(id);
     }
 }

@@ -1,4 +1,4 @@
-//! Whose place is given to another when the house is full: the longest idle one's.
+//! Which connection makes room when the connection limit is reached: the one idle longest.
 //!
 //! Nobody keeps an order of the idle: that would be work for each packet. They are looked for when
 //! one is needed: one pass over all finds the longest idle, a batch of them, and there is at most
@@ -9,7 +9,7 @@
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::{Core, Tenant};
+use super::{Core, Entry};
 use crate::close::CloseReason;
 use crate::deadlines::Stamp;
 use crate::id::ConnId;
@@ -57,12 +57,12 @@ impl Core {
         if self.limits.reclaim_idle.is_some() { self.idlers.from } else { Stamp::NEVER }
     }
 
-    /// Ends the longest idle one. Answers whether there was one.
+    /// Ends the longest idle one. Returns whether there was one.
     #[cold]
     pub(crate) fn reclaim(&mut self) -> bool {
         let Some((_, id)) = self.idlers.batch.pop() else { return false };
-        let Some(tenant) = self.tenant_mut(id) else { return false };
-        tenant.conn.reclaim(CloseReason::Reclaimed);
+        let Some(entry) = self.entry_mut(id) else { return false };
+        entry.conn.reclaim(CloseReason::Reclaimed);
         self.settle(id);
         true
     }
@@ -70,7 +70,7 @@ impl Core {
     /// Since when somebody is idle, if that is long enough. As with a deadline, what the kernel may
     /// hold and has not told of comes first.
     fn idle_since(&self, id: ConnId, least: Duration) -> Option<Stamp> {
-        let Tenant { conn, .. } = self.tenant(id)?;
+        let Entry { conn, .. } = self.entry(id)?;
         conn.idle_since().filter(|moved| moved.after(least) <= self.told_until)
     }
 
@@ -79,7 +79,7 @@ impl Core {
         let mut batch = BinaryHeap::with_capacity(BATCH + 1);
         let mut next = Stamp::NEVER;
         for id in self.connection_ids() {
-            let Some(moved) = self.tenant(id).and_then(|tenant| tenant.conn.idle_since()) else {
+            let Some(moved) = self.entry(id).and_then(|entry| entry.conn.idle_since()) else {
                 continue;
             };
             if self.idle_since(id, least).is_none() {

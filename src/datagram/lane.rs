@@ -57,7 +57,7 @@ impl Lane {
         }
     }
 
-    /// Takes one out: it was sent, or is dropped. Answers what it had cost.
+    /// Takes one out: it was sent, or is dropped. Returns what it had cost.
     pub(super) fn remove(&mut self, at: usize) -> usize {
         let Some(gone) = self.waiting.remove(at) else { return 0 };
         // What a burst had needed is given back.

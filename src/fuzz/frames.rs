@@ -73,7 +73,7 @@ impl Codec<'_> {
         }
     }
 
-    /// Calls a handler as the reactor does. Answers what was decoded, and how many calls it took.
+    /// Calls a handler as the reactor does. Returns what was decoded, and how many calls it took.
     pub(crate) fn decode<'c>(
         &self,
         chunks: impl IntoIterator<Item = &'c [u8]>,

@@ -484,7 +484,7 @@ impl State {
         for packet in std::iter::repeat_n(packet, if twice { 2 } else { 1 }) {
             let wait = self.latency_of_mail();
             let mut at = self.now + wait;
-            if self.mail.rng.chance(self.profile.misordered) {
+            if self.mail.rng.chance(self.profile.datagrams_reordered) {
                 let longest = 1000 * self.profile.latency.end().max(&100);
                 at += self.mail.rng.within(1, 10 * longest);
             } else {
@@ -649,7 +649,7 @@ impl State {
         }
     }
 
-    /// Calls the peers that something happened to. Answers whether there were any.
+    /// Calls the peers that something happened to. Returns whether there were any.
     pub(super) fn call_correspondents(&mut self) -> bool {
         let mut any = false;
         while let Some(number) = self.mail.stirred.pop_front() {

@@ -152,7 +152,7 @@ impl Half {
         }
     }
 
-    /// Forgets cuts that a read has come to. Answers whether one was urgent data.
+    /// Forgets cuts that a read has come to. Returns whether one was urgent data.
     fn pass_cuts(&mut self) -> bool {
         let mut passed = false;
         while self.cuts.front().is_some_and(|(at, untold)| *at <= self.read && !untold) {
@@ -444,7 +444,7 @@ impl Link {
     }
 
     /// A reset comes to `side`, or the news that a Unix socket is gone. What has arrived there stays
-    /// to be read. Answers whether there was anybody to hear of it.
+    /// to be read. Returns whether there was anybody to hear of it.
     pub(crate) fn reset(&mut self, side: usize) -> bool {
         let is_over = self.is_over();
         let [own_fin, ended] = [self.halves[side].fin, self.halves[1 - side].fin_arrived];

@@ -359,7 +359,7 @@ impl State {
         if self.rng.chance(self.profile.spurious) && events.len() < most {
             self.imagine(events);
         }
-        if events.len() > 1 && self.rng.chance(self.profile.reordered) {
+        if events.len() > 1 && self.rng.chance(self.profile.events_shuffled) {
             let (one, other) =
                 (self.rng.size(0, events.len() - 1), self.rng.size(0, events.len() - 1));
             events.swap(one, other);

@@ -39,14 +39,14 @@ pub struct Profile {
     pub(crate) watch_error: u32,
     pub(crate) spurious: u32,
     pub(crate) split: u32,
-    pub(crate) reordered: u32,
+    pub(crate) events_shuffled: u32,
     pub(crate) late: u32,
     pub(crate) blind: u32,
     pub(crate) stopped: u32,
     pub(crate) mailbox: RangeInclusive<usize>,
     pub(crate) lost: u32,
     pub(crate) duplicated: u32,
-    pub(crate) misordered: u32,
+    pub(crate) datagrams_reordered: u32,
     pub(crate) shortage: u32,
 }
 
@@ -82,14 +82,14 @@ impl Profile {
             watch_error: 0,
             spurious: 0,
             split: 0,
-            reordered: 0,
+            events_shuffled: 0,
             late: 0,
             blind: 0,
             stopped: 0,
             mailbox: 256..=256,
             lost: 0,
             duplicated: 0,
-            misordered: 0,
+            datagrams_reordered: 0,
             shortage: 0,
         }
     }
@@ -109,7 +109,7 @@ impl Profile {
             .mailbox(8..=64)
             .lost(20)
             .duplicated(10)
-            .misordered(50)
+            .datagrams_reordered(50)
     }
 
     /// Everything that a kernel and a network may do, often.
@@ -121,14 +121,14 @@ impl Profile {
             .watch_error(5)
             .spurious(50)
             .split(100)
-            .reordered(200)
+            .events_shuffled(200)
             .late(50)
             .blind(100)
             .stopped(2)
             .mailbox(1..=64)
             .lost(100)
             .duplicated(50)
-            .misordered(200)
+            .datagrams_reordered(200)
             .shortage(20)
     }
 
@@ -279,8 +279,8 @@ impl Profile {
 
     /// How often the events of one poll change places.
     #[must_use]
-    pub fn reordered(mut self, per_mille: u32) -> Self {
-        self.reordered = per_mille;
+    pub fn events_shuffled(mut self, per_mille: u32) -> Self {
+        self.events_shuffled = per_mille;
         self
     }
 
@@ -333,8 +333,8 @@ impl Profile {
     /// How often a datagram takes up to ten times as long as the slowest, and may be overtaken. The
     /// others arrive in the order in which their sender sent them.
     #[must_use]
-    pub fn misordered(mut self, per_mille: u32) -> Self {
-        self.misordered = per_mille;
+    pub fn datagrams_reordered(mut self, per_mille: u32) -> Self {
+        self.datagrams_reordered = per_mille;
         self
     }
 

@@ -62,15 +62,15 @@ impl<H: Handler> Reactor<H> {
     /// Acts on deadlines, and calls those whose timer has come. One after the other: what a call
     /// cancels or closes does not come up.
     #[inline]
-    pub(super) fn ring(&mut self) {
+    pub(super) fn fire_timeouts(&mut self) {
         let due_by = self.cx.core.told_until;
         if self.cx.core.deadlines.next() <= due_by {
-            self.ring_who_is_due(due_by);
+            self.fire_timeouts_due(due_by);
         }
     }
 
     #[cold]
-    fn ring_who_is_due(&mut self, due_by: Stamp) {
+    fn fire_timeouts_due(&mut self, due_by: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(id) = self.cx.core.expire(due_by) else { break };
             self.call(id, H::on_timeout);

@@ -9,7 +9,7 @@ use crate::id::{ListenerId, Origin};
 impl<H: Handler> Reactor<H> {
     /// Notes what other threads asked for.
     #[inline]
-    pub(super) fn hear_orders(&mut self) {
+    pub(super) fn take_commands(&mut self) {
         if self.inbox.0.is_shutdown_now() {
             self.cx.shutdown_now();
         } else if self.inbox.0.is_shutdown() {
@@ -18,8 +18,8 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// Does what was asked for: by other threads, by callbacks, or by the deadline of shutdown.
-    pub(super) fn obey(&mut self) {
-        self.hear_orders();
+    pub(super) fn apply_commands(&mut self) {
+        self.take_commands();
         match self.cx.core.shutdown {
             Shutdown::No | Shutdown::Begun | Shutdown::Ending => {}
             Shutdown::Asked => self.leave(true),

@@ -12,10 +12,10 @@ impl Core {
     /// Sends to a connection that does not take it as ever: behind a source, or not at all.
     #[cold]
     pub(super) fn send_behind(&mut self, id: ConnId, piece: &Piece<'_>) -> bool {
-        let takes = self.tenant(id).is_some_and(|tenant| tenant.conn.takes_sends());
+        let takes = self.entry(id).is_some_and(|entry| entry.conn.takes_sends());
         if takes {
             self.queue(id, piece, 0);
-            self.touch(id);
+            self.mark_dirty(id);
         }
         takes
     }
@@ -29,8 +29,8 @@ impl Core {
             self.cork = cork;
         }
         let limits = &self.limits;
-        let Some(tenant) = self.conns.get_mut(id.slot(), id.generation()) else { return };
-        let conn = &mut tenant.conn;
+        let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) else { return };
+        let conn = &mut entry.conn;
         if !conn.takes_sends() {
             return;
         }
@@ -40,7 +40,7 @@ impl Core {
             self.rest.note(conn.is_resting());
         }
         conn.recount(&mut self.buffered);
-        self.weigh();
-        self.touch(id);
+        self.check_memory();
+        self.mark_dirty(id);
     }
 }

@@ -180,7 +180,7 @@ impl Script {
         }
     }
 
-    /// Goes on with a step. Answers whether it is done.
+    /// Goes on with a step. Returns whether it is done.
     fn play(&mut self, step: &mut Step, net: &mut State, port: u32) -> bool {
         match step {
             Step::Send(to, payload) => {

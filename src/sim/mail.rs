@@ -63,7 +63,7 @@ impl Mailing {
             .mailbox(1..=most)
             .lost(sometimes(rng, 300))
             .duplicated(sometimes(rng, 300))
-            .misordered(sometimes(rng, 500))
+            .datagrams_reordered(sometimes(rng, 500))
             .shortage(sometimes(rng, 300));
         let most = *rng.pick(&[3, 64]);
         let config = config.datagrams_per_turn(rng.size(1, most)).datagrams_queued(*rng.pick(&[
@@ -79,7 +79,7 @@ impl Mailing {
         }
     }
 
-    /// Peers bind their sockets. Answers where.
+    /// Peers bind their sockets. Returns where.
     pub(super) fn peers(&mut self, kernel: &Kernel) -> Vec<Address> {
         let mut all = Vec::new();
         for unix in [false, true] {

@@ -304,7 +304,7 @@ pub(super) struct Oracle {
 }
 
 fn has_failed(cx: &Context, id: ConnId) -> bool {
-    cx.core.tenant(id).is_some_and(|tenant| tenant.conn.has_failed())
+    cx.core.entry(id).is_some_and(|entry| entry.conn.has_failed())
 }
 
 /// Bytes sent that the kernel has not taken.
@@ -395,7 +395,7 @@ impl Oracle {
 
     /// Which connection of the kernel an id is.
     pub(super) fn link_of(cx: &Context, id: ConnId) -> Option<u32> {
-        match &cx.core.tenant(id)?.socket {
+        match &cx.core.entry(id)?.socket {
             Socket::Sim(stream) => Some(stream.link()),
             Socket::Tcp(_) | Socket::Unix(_) => None,
         }
@@ -523,7 +523,7 @@ impl Oracle {
         {
             self.complain(format!("promise 4: #{link} is one more of {from} than the limit"));
         }
-        let told = cx.core.tenant(id).map(|tenant| tenant.peer.clone());
+        let told = cx.core.entry(id).map(|entry| entry.peer.clone());
         if matches!(origin, Origin::Accepted(_)) && told.as_ref() != Some(&from) {
             self.complain(format!("#{link} comes from {from}, and that is told as {told:?}"));
         }

@@ -262,7 +262,7 @@ impl Script {
         }
     }
 
-    /// Goes on with a step. Answers whether it is done.
+    /// Goes on with a step. Returns whether it is done.
     fn play(&mut self, step: &mut Step, net: &mut State, link: u32) -> bool {
         if net.links[link as usize].stage == Stage::Connecting && !matches!(step, Step::Reading(_))
         {

@@ -114,7 +114,7 @@ impl World {
             .interrupted(sometimes(rng, 60))
             .spurious(sometimes(rng, 300))
             .split(sometimes(rng, 500))
-            .reordered(sometimes(rng, 500))
+            .events_shuffled(sometimes(rng, 500))
             .late(sometimes(rng, 300))
             .blind(sometimes(rng, 500));
         if rng.chance(200) {

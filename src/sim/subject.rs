@@ -298,7 +298,7 @@ impl Subject {
         told
     }
 
-    /// What the random one does with its input. Answers what it consumed, and its last word.
+    /// What the random one does with its input. Returns what it consumed, and its last word.
     fn nibble(&mut self, conn: &mut Conn<'_>, link: u32, input: &mut Input<'_>) -> (usize, Word) {
         let before = input.len();
         let mut word = Word::None;

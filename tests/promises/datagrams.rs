@@ -365,7 +365,7 @@ fn a_socket_stays_as_long_as_a_connection_is_held() {
 }
 
 /// Promise 3: a closed socket is gone at once, in the very callback that closes it; its name means
-/// nobody, its path is free, and the next tenant has another name.
+/// nobody, its path is free, and the next entry has another name.
 #[test]
 fn a_closed_socket_is_gone_at_once() {
     let name = path("closed");

@@ -256,7 +256,7 @@ fn no_two_connections_share_a_name() {
 }
 
 /// Promise 3, Traps 15 and 64: half of the house is closed by the other half while everybody comes
-/// again; what one says never reaches another, and no event meets the wrong tenant.
+/// again; what one says never reaches another, and no event meets the wrong entry.
 #[test]
 fn no_event_meets_the_next_tenant() {
     let mut names: HashMap<ConnId, Vec<u8>> = HashMap::new();
@@ -304,8 +304,8 @@ fn no_event_meets_the_next_tenant() {
     assert_eq!(record.opens().len(), record.closes().len());
 }
 
-/// Promise 3, Trap 16: one slot, many tenants; the old name reaches none of them, and the new
-/// tenant hears nothing of it.
+/// Promise 3, Trap 16: one slot, many entries; the old name reaches none of them, and the new
+/// entry hears nothing of it.
 #[test]
 fn a_stale_name_is_refused() {
     let mut old = None;
@@ -352,7 +352,7 @@ fn a_ghost_event_touches_nobody() {
     ghost.write_all(b"haunt").unwrap();
     let id = server.record.wait_opens(1)[0];
     server.record.wait_close_of(id);
-    // The next tenant of the slot, and the probe.
+    // The next entry of the slot, and the probe.
     let mut probe = server.connect();
     ask_turns(&mut probe);
     for _ in 0..20 {

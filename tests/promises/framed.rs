@@ -25,7 +25,7 @@ struct Teller {
     log: Log,
     /// What it makes of a message.
     answer: Box<OnLine>,
-    /// Answers what is no message, in the place of the default.
+    /// Returns what is no message, in the place of the default.
     answers_bad: bool,
     starts: Vec<SocketAddr>,
 }

@@ -621,7 +621,7 @@ fn child_besieged() {
     child::serve(wouldblock::Reactor::with_config(Lines, besieged()).unwrap());
 }
 
-/// Says as much as the kernel takes. Answers whether the connection still stands.
+/// Says as much as the kernel takes. Returns whether the connection still stands.
 fn say_some(client: &mut TcpStream, bytes: &[u8]) -> bool {
     // What is not taken is not said.
     let said = client.write(bytes).map(drop);

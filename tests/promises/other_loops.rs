@@ -80,7 +80,7 @@ impl Host {
         told
     }
 
-    /// One pass of the loop; the reactors' numbers are their places. Answers what was told.
+    /// One pass of the loop; the reactors' numbers are their places. Returns what was told.
     fn pass(&mut self, reactors: &mut [Reactor<Script>]) -> Vec<u64> {
         let timeout = reactors.iter().filter_map(Reactor::next_timeout).min();
         let told = self.wait(timeout);

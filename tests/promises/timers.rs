@@ -217,7 +217,7 @@ fn a_connection_that_its_neighbour_acts_on_is_not_called() {
     }
 }
 
-/// Trap 62: a timer ends with its connection, and a new tenant of the slot does not inherit it.
+/// Trap 62: a timer ends with its connection, and a new entry of the slot does not inherit it.
 #[test]
 fn a_timer_ends_with_its_connection() {
     let mut first = true;

@@ -364,7 +364,7 @@ fn show(seen: &Seen) -> String {
     }
 }
 
-/// Runs a script on both. Answers where they part.
+/// Runs a script on both. Returns where they part.
 fn compare(sort: Sort, script: &[Step]) -> Result<(), String> {
     let (mut sim, mut real) = (Side::simulated(sort), Side::real(sort));
     let mut told = String::new();
@@ -513,7 +513,7 @@ fn the_network_does_what_its_profile_says_and_nothing_else() {
     twice.dedup();
     assert_eq!(twice, all);
 
-    let mut mixed = send(profile.misordered(300));
+    let mut mixed = send(profile.datagrams_reordered(300));
     assert!(!mixed.is_sorted());
     mixed.sort_unstable();
     assert_eq!(mixed, all);

@@ -473,7 +473,7 @@ fn step_of_real(fd: &OwnedFd, step: Step) -> Result<usize, Errno> {
     }
 }
 
-/// Runs a script on both. Answers where they part.
+/// Runs a script on both. Returns where they part.
 fn compare(transport: Transport, script: &[Step]) -> Result<(), String> {
     let (mut sim, mut real) = (Side::simulated(transport), Side::real(transport));
     let mut told = String::new();

@@ -6,7 +6,7 @@ use super::{Ledger, Oracle, RETRY, SLACK, Word, level_at, queued_at};
 use crate::config::Limits;
 use crate::conn::Phase;
 use crate::context::Context;
-use crate::core::Tenant;
+use crate::core::Entry;
 use crate::flags::Flags;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
@@ -76,8 +76,8 @@ impl Oracle {
                 net.links[link].link.halves[THERE].read,
                 net.links[link].link.halves[HERE].written,
             );
-            let tenant = cx.core.tenant(ledger.id);
-            let open = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
+            let entry = cx.core.entry(ledger.id);
+            let open = entry.is_some_and(|entry| entry.conn.phase() == Phase::Open)
                 || ledger.connecting.is_some();
             if ledger.left.is_none() {
                 if !open {
@@ -102,20 +102,19 @@ impl Oracle {
                 ledger.taken_at = net.now;
             }
             ledger.owed = queued > 0;
-            ledger.lingered = tenant.is_some_and(|tenant| tenant.conn.phase() == Phase::Lingering);
+            ledger.lingered = entry.is_some_and(|entry| entry.conn.phase() == Phase::Lingering);
             ledger.stopped = ledger.paused || level > limits.output_low;
             if ledger.left.is_none_or(|left| left == net.now) {
                 ledger.counts.0 = counts.0;
             }
             ledger.counts.1 = counts.1;
-            let failed = tenant.is_some_and(|tenant| tenant.conn.has_failed());
-            let sends =
-                tenant.is_some_and(|tenant| tenant.conn.phase() != Phase::Closed) && !failed;
+            let failed = entry.is_some_and(|entry| entry.conn.has_failed());
+            let sends = entry.is_some_and(|entry| entry.conn.phase() != Phase::Closed) && !failed;
             let takes = open && !ledger.eof && ledger.cause.is_none();
             let output = if sends { queued } else { 0 };
             let unread = if takes { counts.0 - ledger.consumed } else { 0 };
             let own = output + usize::try_from(unread).unwrap_or(0);
-            let said = tenant.map_or(0, |tenant| tenant.conn.held());
+            let said = entry.map_or(0, |entry| entry.conn.held());
             if said < own || (own == 0 && said > LEFT) {
                 wrong = Some(format!("promise 4: #{link} keeps {own} bytes and counts {said}"));
             }
@@ -182,7 +181,7 @@ impl Oracle {
             && is_late(&net, nanos(cx.core.idle_from().since_start()), Duration::ZERO)
         {
             let ids = cx.core.connection_ids().into_iter();
-            let mut idle = ids.filter_map(|id| cx.core.tenant(id)?.conn.idle_since());
+            let mut idle = ids.filter_map(|id| cx.core.entry(id)?.conn.idle_since());
             if idle.any(|since| is_late(&net, nanos(since.since_start()), least + PASS)) {
                 wrong = Some("promise 4: somebody waits for the place of one who is idle".into());
             }
@@ -227,10 +226,10 @@ impl Oracle {
     fn stall(&self, cx: &Context, net: &State, link: u32, ledger: &Ledger) -> Option<String> {
         let limits = &self.limits;
         let place = &net.links[link as usize];
-        let Some(tenant) = cx.core.tenant(ledger.id) else {
+        let Some(entry) = cx.core.entry(ledger.id) else {
             return Some("promise 3: it is gone, and on_close was not told".into());
         };
-        let phase = tenant.conn.phase();
+        let phase = entry.conn.phase();
         if let Some((begun, timeout, _)) = ledger.connecting {
             let answered = place.stage != Stage::Connecting || place.link.ends[HERE].dead;
             if answered || phase != Phase::Connecting {
@@ -241,11 +240,11 @@ impl Oracle {
         }
         let queued = queued_at(place, ledger);
         let owes = queued > 0 || (!ledger.streams.is_empty() && !ledger.is_broken());
-        if owes && !place.link.is_blocked(HERE) && !tenant.conn.has_failed() {
+        if owes && !place.link.is_blocked(HERE) && !entry.conn.has_failed() {
             return Some(format!("promise 1: {queued} bytes are owed, and there is room for them"));
         }
         let what = match phase {
-            Phase::Open => Self::kept_open(net, limits, place, ledger, tenant),
+            Phase::Open => Self::kept_open(net, limits, place, ledger, entry),
             Phase::Draining | Phase::Lingering => Self::kept_closing(net, limits, place, ledger),
             Phase::Closed => Some("promise 3: over, and not freed".into()),
             Phase::Connecting => Some("promise 3: open, and not connected".into()),
@@ -253,7 +252,7 @@ impl Oracle {
         if what.is_some() {
             return what;
         }
-        if tenant.conn.flags.has(Flags::QUEUED) {
+        if entry.conn.flags.has(Flags::QUEUED) {
             return Some("promise 1: on the run queue, and the poll waits".into());
         }
         None
@@ -265,7 +264,7 @@ impl Oracle {
         limits: &Limits,
         place: &Place,
         ledger: &Ledger,
-        tenant: &Tenant,
+        entry: &Entry,
     ) -> Option<String> {
         let incoming = &place.link.halves[THERE];
         let (unread, queued) = (incoming.arrived.len(), level_at(place, ledger));
@@ -301,11 +300,11 @@ impl Oracle {
             let what = "again: output came down, and what is left was not offered";
             return Some(what.into());
         }
-        if ledger.must_end && !tenant.conn.has_failed() {
+        if ledger.must_end && !entry.conn.has_failed() {
             return Some("promise 4: input_max is reached, and it goes on".into());
         }
         let low = queued <= limits.output_low;
-        let failed = tenant.conn.has_failed();
+        let failed = entry.conn.has_failed();
         // One that has failed will not be written to: there `on_drain` comes at once, or `on_close`.
         if (low || failed) && ledger.wish && !ledger.finishing {
             return Some("promise 5: a wished-for on_drain was not told".into());
@@ -332,7 +331,7 @@ impl Oracle {
             return Some("it stalls for longer than allowed".into());
         }
         if let Some(first_byte) = limits.first_byte
-            && tenant.conn.flags.has(Flags::SILENT)
+            && entry.conn.flags.has(Flags::SILENT)
             && is_late(net, ledger.opened, first_byte)
         {
             return Some("silent for longer than allowed".into());
@@ -450,9 +449,9 @@ impl Oracle {
         if stats.accepted + stats.adopted + stats.connected != stats.closed.total() {
             wrong = Some(format!("stats contradict themselves: {stats:?}"));
         }
-        if !cx.core.crowd.is_empty() || !cx.core.connecting.is_empty() {
-            let (crowd, connecting) = (&cx.core.crowd, &cx.core.connecting);
-            wrong = Some(format!("the gone are counted still: {crowd:?}, {connecting:?}"));
+        if !cx.core.per_address.is_empty() || !cx.core.connecting.is_empty() {
+            let (counts, connecting) = (&cx.core.per_address, &cx.core.connecting);
+            wrong = Some(format!("the gone are counted still: {counts:?}, {connecting:?}"));
         }
         if cx.buffered() > 0 {
             wrong =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Cause, Handed, Ledger, Oracle};
 use crate::conn::Phase;
 use crate::context::Context;
-use crate::core::Tenant;
+use crate::core::Entry;
 use crate::flags::Flags;
 use crate::id::ConnId;
 use crate::kernel::link::THERE;
@@ -118,8 +118,8 @@ impl Oracle {
         let all = self.limits.idle.unwrap_or(Duration::MAX);
         let ledger = self.ledger(link);
         if ledger.closing.is_none() {
-            let retires = |tenant: &Tenant| tenant.conn.flags.has(Flags::RETIRING);
-            if cx.core.tenant(ledger.id).is_some_and(retires) {
+            let retires = |entry: &Entry| entry.conn.flags.has(Flags::RETIRING);
+            if cx.core.entry(ledger.id).is_some_and(retires) {
                 ledger.idle_before = ledger.idle.unwrap_or(all);
             }
             ledger.idle = Some(idle.unwrap_or(Duration::MAX));
@@ -230,18 +230,17 @@ impl Oracle {
     }
 
     fn is_live(cx: &Context, id: ConnId) -> bool {
-        let phase =
-            |tenant: &Tenant| matches!(tenant.conn.phase(), Phase::Open | Phase::Connecting);
-        cx.core.tenant(id).is_some_and(phase)
+        let phase = |entry: &Entry| matches!(entry.conn.phase(), Phase::Open | Phase::Connecting);
+        cx.core.entry(id).is_some_and(phase)
     }
 
     /// As `Conn::is_open`.
     pub(in crate::sim) fn takes_sends(cx: &Context, id: ConnId) -> bool {
-        cx.core.tenant(id).is_some_and(|tenant| tenant.conn.takes_sends())
+        cx.core.entry(id).is_some_and(|entry| entry.conn.takes_sends())
     }
 
     pub(in crate::sim) fn is_open(cx: &Context, id: ConnId) -> bool {
-        cx.core.tenant(id).is_some_and(|tenant| tenant.conn.phase() == Phase::Open)
+        cx.core.entry(id).is_some_and(|entry| entry.conn.phase() == Phase::Open)
     }
 
     pub(in crate::sim) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {

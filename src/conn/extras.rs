@@ -29,7 +29,7 @@ const ASK_SHARE: u32 = 8;
 
 /// What few connections have.
 #[derive(Debug, Default)]
-pub(crate) struct Own {
+pub(crate) struct Extras {
     /// When `on_timeout` is due, if the handler has set it.
     timeout: Option<Stamp>,
     /// The number of turns in a row in which a deadline was due and was put off.
@@ -69,29 +69,29 @@ enum Idle {
 }
 
 impl Connection {
-    pub(super) fn own(&mut self) -> &mut Own {
-        self.own.get_or_insert_default()
+    pub(super) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
     }
 
     /// Sets when `on_timeout` is due, or sets it anew.
     pub(crate) fn set_timeout(&mut self, due: Stamp) {
-        self.own().timeout = Some(due);
+        self.extras().timeout = Some(due);
     }
 
     /// Returns whether it was set.
     pub(crate) fn cancel_timeout(&mut self) -> bool {
-        self.own.as_mut().is_some_and(|own| own.timeout.take().is_some())
+        self.extras.as_mut().is_some_and(|own| own.timeout.take().is_some())
     }
 
     /// Sets the idle timeout of this connection: none, or so long.
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
-        self.own().idle = Idle::Own(timeout);
+        self.extras().idle = Idle::Own(timeout);
     }
 
     /// Counts bytes that were sent and cannot be delivered.
     pub(crate) fn lose(&mut self, bytes: usize) {
         if bytes > 0 {
-            self.own().unsent += bytes as u64;
+            self.extras().unsent += bytes as u64;
         }
     }
 
@@ -99,12 +99,12 @@ impl Connection {
     /// the peer reads, and as to time that is as good as a byte taken now; if it does not become less for
     /// `write_stall`, then no more.
     pub(crate) fn handle_undelivered(&mut self, bytes: usize, now: Stamp, limits: &Limits) {
-        let known = self.own.as_ref().and_then(|own| own.undelivered);
+        let known = self.extras.as_ref().and_then(|own| own.undelivered);
         let known = known.filter(|known| known.asked == self.taken);
         if bytes <= REST {
             if known.is_some() {
                 // All of it went since it was last asked.
-                self.own().undelivered = None;
+                self.extras().undelivered = None;
                 self.taken = now;
             }
             return;
@@ -115,14 +115,14 @@ impl Connection {
             _ => now,
         };
         if since.after(limits.write_stall) > now {
-            self.own().undelivered = Some(Undelivered { bytes, first, since, asked: now });
+            self.extras().undelivered = Some(Undelivered { bytes, first, since, asked: now });
             self.taken = now;
         }
     }
 
     /// How many bytes were lost.
     pub(crate) fn unsent(&self) -> u64 {
-        self.own.as_ref().map_or(0, |own| own.unsent)
+        self.extras.as_ref().map_or(0, |own| own.unsent)
     }
 
     /// Whether `on_timeout` is to be called now; then it is not set any more.
@@ -132,13 +132,13 @@ impl Connection {
 
     /// A deadline is due: it waits for another turn.
     pub(crate) fn put_off(&mut self) {
-        let own = self.own();
+        let own = self.extras();
         own.put_off = own.put_off.saturating_add(1);
     }
 
     /// The deadlines that were put off are acted on, or have moved.
     pub(crate) fn end_put_off(&mut self) {
-        if let Some(own) = &mut self.own {
+        if let Some(own) = &mut self.extras {
             own.put_off = 0;
         }
     }
@@ -146,14 +146,14 @@ impl Connection {
     /// Whether what is due by `now` was put off often enough. That what a call left is offered again, and
     /// that what is left of a failed connection is read, comes to an end: only a timer does not wait.
     pub(crate) fn was_put_off_enough(&self, now: Stamp) -> bool {
-        let put_off = self.own.as_ref().map_or(0, |own| own.put_off);
+        let put_off = self.extras.as_ref().map_or(0, |own| own.put_off);
         let comes_to_an_end = self.flags.has(Flags::OFFER) || self.flags.has(Flags::FAILED);
         put_off >= PUT_OFF_MAX && (!comes_to_an_end || self.timer_at() <= now)
     }
 
     /// When `on_timeout` is due.
     pub(crate) fn timer_at(&self) -> Stamp {
-        self.own.as_ref().and_then(|own| own.timeout).unwrap_or(Stamp::NEVER)
+        self.extras.as_ref().and_then(|own| own.timeout).unwrap_or(Stamp::NEVER)
     }
 
     /// When it has been idle for too long. One that is owed output is not idle: that is for
@@ -162,7 +162,7 @@ impl Connection {
         if self.owes() {
             return Stamp::NEVER;
         }
-        let timeout = match self.own.as_ref().map_or(Idle::AsAll, |own| own.idle) {
+        let timeout = match self.extras.as_ref().map_or(Idle::AsAll, |own| own.idle) {
             Idle::AsAll => limits.idle,
             Idle::Own(timeout) => timeout,
         };
@@ -178,7 +178,7 @@ impl Connection {
     }
 
     fn asked_again_after(&self, timeout: Duration) -> Duration {
-        let known = self.own.as_ref().and_then(|own| own.undelivered);
+        let known = self.extras.as_ref().and_then(|own| own.undelivered);
         known.map_or(timeout, |known| {
             timeout.max(ASK).max(known.first.until(known.asked) / ASK_SHARE)
         })

@@ -39,13 +39,13 @@ impl Place {
 
 /// Connections by the place they come from.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd {
+pub(crate) struct PerAddress {
     /// No entry is zero. Hashed with a key of its own (`RandomState`): who chooses addresses cannot
     /// make them collide.
     counts: HashMap<Place, usize>,
 }
 
-impl Crowd {
+impl PerAddress {
     /// Whether the place this peer comes from has `most` already. A Unix socket's has none.
     pub(crate) fn is_full(&self, peer: &Address, most: usize) -> bool {
         Place::of(peer).is_some_and(|place| self.counts.get(&place).is_some_and(|n| *n >= most))
@@ -84,9 +84,9 @@ mod tests {
     /// Promise 4, Trap 54: one party is one place, however its address is written.
     #[test]
     fn ipv4_mapped_is_ipv4_and_a_64_of_ipv6_is_one_place() {
-        let mut crowd = Crowd::default();
-        crowd.enter(&at("192.0.2.1:1"));
-        crowd.enter(&at("[2001:db8:1:2::1]:1"));
+        let mut counts = PerAddress::default();
+        counts.enter(&at("192.0.2.1:1"));
+        counts.enter(&at("[2001:db8:1:2::1]:1"));
         for (peer, is_there) in [
             ("192.0.2.1:2", true),
             ("[::ffff:192.0.2.1]:3", true),
@@ -101,24 +101,24 @@ mod tests {
             ("[64:ff9b::1:192.0.2.1]:5", false),
             ("unix:/run/x", false),
         ] {
-            assert_eq!(crowd.is_full(&at(peer), 1), is_there, "{peer}");
-            assert!(!crowd.is_full(&at(peer), 2), "{peer}");
+            assert_eq!(counts.is_full(&at(peer), 1), is_there, "{peer}");
+            assert!(!counts.is_full(&at(peer), 2), "{peer}");
         }
     }
 
     /// Promise 4: what is kept for a place goes with its last connection.
     #[test]
     fn a_place_that_all_have_left_is_forgotten() {
-        let mut crowd = Crowd::default();
+        let mut counts = PerAddress::default();
         for port in 1..=3 {
-            crowd.enter(&at(&format!("192.0.2.1:{port}")));
+            counts.enter(&at(&format!("192.0.2.1:{port}")));
         }
-        crowd.enter(&at("unix:/run/x"));
-        assert!(crowd.is_full(&at("192.0.2.1:9"), 3));
+        counts.enter(&at("unix:/run/x"));
+        assert!(counts.is_full(&at("192.0.2.1:9"), 3));
         for port in 1..=3 {
-            crowd.leave(&at(&format!("[::ffff:192.0.2.1]:{port}")));
+            counts.leave(&at(&format!("[::ffff:192.0.2.1]:{port}")));
         }
-        crowd.leave(&Address::Unnamed);
-        assert!(crowd.counts.is_empty());
+        counts.leave(&Address::Unnamed);
+        assert!(counts.counts.is_empty());
     }
 }
