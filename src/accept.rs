@@ -308,7 +308,7 @@ impl Core {
                 if conn.phase() == Phase::Open {
                     return Some((id, origin));
                 }
-                self.settle(id);
+                self.update(id);
             }
         }
         None

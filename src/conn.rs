@@ -491,7 +491,7 @@ impl Connection {
     }
 
     /// Takes the next step of its life, as far as it can without the kernel.
-    pub(crate) fn settle(&mut self, now: Stamp, limits: &Limits) {
+    pub(crate) fn advance(&mut self, now: Stamp, limits: &Limits) {
         if self.phase == Phase::Open
             && self.flags.has(Flags::FINISHING)
             && self.flags.has(Flags::EOF_TOLD)

@@ -5,7 +5,7 @@
 //! `reactor.rs`, which asks here what to do next. Bytes on their way out are in `send.rs`.
 //!
 //! Two lists carry what happens inside a callback to the time after it: `dirty` (others wrote to
-//! it or changed it: flush and settle) and `ended` (over: free it, tell the handler).
+//! it or changed it: flush and update) and `ended` (over: free it, tell the handler).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -254,7 +254,7 @@ impl Core {
             .is_some_and(|entry| entry.conn.takes_sends() && !entry.conn.flags.has(Flags::UNOPENED))
     }
 
-    /// Notes a connection that others wrote to or changed; its own callback settles it anyway.
+    /// Notes a connection that others wrote to or changed; it is updated after its own callback anyway.
     pub(crate) fn mark_dirty(&mut self, id: ConnId) {
         if self.current == Some(id) {
             return;
@@ -465,7 +465,7 @@ impl Core {
     /// After anything happened to a connection: takes the next step of its life, and sees that it
     /// is found again: on the run queue, among the deadlines, or among those that ended.
     #[inline]
-    pub(crate) fn settle(&mut self, id: ConnId) {
+    pub(crate) fn update(&mut self, id: ConnId) {
         let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
             return;
         };
@@ -490,7 +490,7 @@ impl Core {
         if conn.flags.has(Flags::RETIRING) {
             self.retiring.push_back(id);
         }
-        conn.settle(now, limits);
+        conn.advance(now, limits);
         if conn.wants_fin() {
             match socket.shutdown_write() {
                 Ok(()) => conn.handle_fin_sent(now),
@@ -535,7 +535,7 @@ impl Core {
             match conn.take_retiring(&self.limits) {
                 Some(reason) if conn.takes_sends() => return Some((id, reason)),
                 Some(reason) => self.end_retiring(id, reason),
-                None => self.settle(id),
+                None => self.update(id),
             }
         }
     }
@@ -545,11 +545,11 @@ impl Core {
         let (now, limits) = (self.now, &self.limits);
         if let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) {
             entry.conn.end(reason, now, limits);
-            self.settle(id);
+            self.update(id);
         }
     }
 
-    /// Flushes and settles whom others wrote to or changed: one write each, however many sends.
+    /// Flushes and updates the connections that others wrote to or changed: one write each, however many sends.
     /// Returns whether there was anybody.
     pub(crate) fn update_dirty(&mut self) -> bool {
         if self.dirty.is_empty() {
@@ -563,7 +563,7 @@ impl Core {
                     self.flush(id);
                 }
                 self.arm_paced(id);
-                self.settle(id);
+                self.update(id);
             }
         }
         if self.dirty.is_empty() {

@@ -87,7 +87,7 @@ impl Core {
     // --- Acting ---------------------------------------------------------------------------------
 
     /// Acts on the deadlines that were due by `due_by`, until it comes to a timer of a connection:
-    /// that is for the handler, and then for [`settle`](Self::settle).
+    /// that is for the handler, and then for [`update`](Self::update).
     pub(crate) fn expire(&mut self, due_by: Stamp) -> Option<ConnId> {
         while let Some(token) = self.deadlines.expire(due_by) {
             match token.target() {
@@ -141,7 +141,7 @@ impl Core {
         } else {
             if self.ask_kernel(id, due_by) {
                 // What the peer had sent before comes first: it is looked at again after a read.
-                self.settle(id);
+                self.update(id);
                 self.arm(id);
                 return false;
             }
@@ -155,7 +155,7 @@ impl Core {
                 conn.expire(due_by, now, limits);
             }
             self.arm(id);
-            self.settle(id);
+            self.update(id);
         }
         rings
     }

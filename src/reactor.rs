@@ -368,7 +368,7 @@ impl<H: Handler> Reactor<H> {
                 }
             }
         }
-        self.cx.core.settle(id);
+        self.cx.core.update(id);
     }
 
     /// Calls the handler for one connection. Its effects come after it.
@@ -471,7 +471,7 @@ impl<H: Handler> Reactor<H> {
             Err(panic) => self.end_panicked(id, panic),
         }
         self.cx.core.note_opened(id);
-        self.cx.core.settle(id);
+        self.cx.core.update(id);
     }
 
     // --- 4. Effects -----------------------------------------------------------------------------

@@ -55,7 +55,7 @@ impl Connection {
                 self.retire(CloseReason::FirstByte, now, limits);
             }
             Phase::Open if self.paced_at(limits) <= due_by => self.judge(due_by, now, limits),
-            // To ask what has left is all that is due: `Core::settle` does.
+            // To ask what has left is all that is due: `Core::update` does.
             Phase::Draining if self.is_leaving() && self.closing > due_by => {}
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),

@@ -217,7 +217,7 @@ fn a_writable_edge_with_nothing_owed_is_nothing() {
 /// Walks a closing connection until it is over, and tells how it ended.
 fn walk(conn: &mut Connection, mut script: Script) -> Closed {
     for _ in 0..20 {
-        conn.settle(START, &limits());
+        conn.advance(START, &limits());
         if conn.phase() == Phase::Closed {
             assert!(script.steps.is_empty(), "calls not made: {:?}", script.steps);
             return conn.closed();
@@ -418,7 +418,7 @@ fn owed_output_that_does_not_move_is_a_stall() {
 fn a_linger_that_expires_is_local_and_not_clean() {
     let mut conn = readable();
     conn.close(START, &limits());
-    conn.settle(START, &limits());
+    conn.advance(START, &limits());
     conn.handle_fin_sent(later(1));
     assert_eq!(conn.deadline(&limits()), later(6));
     assert!(conn.is_overdue(later(6), &limits()), "however much it sends");

@@ -50,7 +50,7 @@ impl Core {
     fn recover_from(&mut self, id: ConnId) {
         self.end_expire();
         self.drop_callback(id, io::Error::other("caught outside of the reactor"));
-        self.settle(id);
+        self.update(id);
     }
 
     /// Nothing of the callback goes out that has not gone already: half an answer is worse than a

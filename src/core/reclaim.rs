@@ -63,7 +63,7 @@ impl Core {
         let Some((_, id)) = self.idlers.batch.pop() else { return false };
         let Some(entry) = self.entry_mut(id) else { return false };
         entry.conn.reclaim(CloseReason::Reclaimed);
-        self.settle(id);
+        self.update(id);
         true
     }
 

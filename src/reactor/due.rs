@@ -53,7 +53,7 @@ impl<H: Handler> Reactor<H> {
                     }
                     self.cx.core.stats.posts += 1;
                     self.call(id, closure);
-                    self.cx.core.settle(id);
+                    self.cx.core.update(id);
                 }
             }
         }
@@ -74,7 +74,7 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..TIMERS_PER_TURN {
             let Some(id) = self.cx.core.expire(due_by) else { break };
             self.call(id, H::on_timeout);
-            self.cx.core.settle(id);
+            self.cx.core.update(id);
         }
         self.cx.core.end_expire();
     }
