@@ -336,8 +336,10 @@ pub(crate) struct State {
     pub(crate) haunted: u64,
     /// When the last two polls began and ended.
     pub(crate) polls: [(u64, u64); 2],
-    /// Polls that brought something.
+    /// Polls that brought something, and questions that were worth asking.
     pub(crate) eventful: u64,
+    /// When a socket was last asked what has not left.
+    asked: u64,
     /// Nanoseconds that callbacks worked in all.
     pub(crate) worked: u64,
     pub(crate) trace: Trace,
@@ -381,6 +383,7 @@ impl State {
             haunted: 0,
             polls: [(0, 0); 2],
             eventful: 0,
+            asked: 0,
             worked: 0,
             trace: Trace::default(),
             links: Vec::new(),

@@ -102,11 +102,6 @@ impl Account<'_> {
         self.owed + unshown + left as u64 > 0 || waits
     }
 
-    /// Whether it was ever sent from a source.
-    fn sourced(&self) -> bool {
-        !self.ledger.probes.is_empty()
-    }
-
     /// What had moved when it ended.
     fn moved(&self) -> Moved {
         self.ledger.moved_then.unwrap_or(self.place.moved)
@@ -145,9 +140,7 @@ impl Account<'_> {
                 let fits = |most| limits.output_high + most <= limits.output_max;
                 let naive = self.oracle.naive.is_some_and(fits);
                 unless(naive, "promise 5: its own answers passed the limit, one by one")?;
-                // Behind a source there is less.
-                let reserve = if self.sourced() { (limits.output_max / 8).max(1) } else { 0 };
-                owed + reserve as u64 > limits.output_max as u64
+                owed + ledger.reserve(limits.output_max) as u64 > limits.output_max as u64
             }
             CloseReason::BufferedLimit => self.oracle.is_crowded && self.holds(),
             CloseReason::Reclaimed => {

@@ -174,6 +174,17 @@ impl Ledger {
         self.sent.len() + self.streams.iter().map(|stream| stream.then.len()).sum::<usize>()
     }
 
+    /// What may be kept free for the next piece: behind a source there is less room. Nothing, if there
+    /// never was one.
+    pub(super) fn reserve(&self, output_max: usize) -> usize {
+        if self.is_sourced() { (output_max / 8).max(1) } else { 0 }
+    }
+
+    /// Whether it was ever sent from a source.
+    pub(super) fn is_sourced(&self) -> bool {
+        !self.probes.is_empty()
+    }
+
     /// A source of it has failed.
     pub(super) fn is_broken(&self) -> bool {
         self.streams.front().is_some_and(|stream| {

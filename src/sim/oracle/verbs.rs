@@ -203,7 +203,8 @@ impl Oracle {
         };
         self.note(link, "on_connect_failed", usize::try_from(tag).unwrap_or(0));
         let failed = self.kernel.state().links[link as usize].failed_at.is_some();
-        let output_max = if self.is_crowded { 0 } else { self.limits.output_max };
+        let output_max = self.limits.output_max;
+        let is_crowded = self.is_crowded;
         self.connects_failed += 1;
         let ledger = self.ledger(link);
         ledger.told = true;
@@ -212,9 +213,11 @@ impl Oracle {
         };
         let is_so = match error.kind() {
             io::ErrorKind::TimedOut => now >= begun.saturating_add(nanos(timeout)),
-            // Ended by us, a limit included.
+            // Ended by us, a limit included; a source alone takes memory.
             io::ErrorKind::ConnectionAborted => {
-                ledger.aborted || leaving || ledger.sent_len() > output_max
+                let crowded = is_crowded && (ledger.sent_len() > 0 || ledger.is_sourced());
+                let most = output_max - ledger.reserve(output_max);
+                ledger.aborted || leaving || crowded || ledger.sent_len() > most
             }
             _ => failed,
         };
