@@ -60,6 +60,11 @@ pub trait Decode {
     /// [is final](Input::is_final) and may be empty. What it leaves then is a message that was cut off; if it
     /// has kept a part of one, it says so itself: [`CutOff`](MessageError::CutOff).
     ///
+    /// Each message consumes at least a byte ([`Stuck`](MessageError::Stuck)). So where one piece of input
+    /// holds several messages, as a record that is decrypted or decompressed whole, some of the piece stays
+    /// unconsumed until the last of them is returned: that is also what brings the next call, after a pause
+    /// or when the peer has read its answers. Nothing but the decoder bounds what it keeps.
+    ///
     /// # Errors
     ///
     /// If what came is no message, or one that is too long. It is not asked again for this connection.
@@ -143,7 +148,9 @@ impl fmt::Display for MessageError {
             MessageError::CutOff { left } => {
                 write!(f, "the peer ended within a message, after {left} bytes of it")
             }
-            MessageError::Stuck => f.write_str("the decoder returned a message of no bytes"),
+            MessageError::Stuck => {
+                f.write_str("the decoder returned a message and consumed nothing of the input")
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ type Log = Sender<String>;
 
 type OnLine = dyn FnMut(&mut Conn<'_>, &[u8]) -> io::Result<()> + Send;
 
-/// A handler of any messages that are bytes. It tells every callback.
+/// A handler of any messages of bytes. It tells every callback.
 struct Teller {
     log: Log,
     /// What it makes of a message.
@@ -108,16 +108,17 @@ impl Handler for Teller {
     }
 }
 
-impl<D> Messages<D> for Teller
+impl<D: Decode> Messages<D> for Teller
 where
-    D: for<'a> Decode<Message<'a> = &'a [u8]>,
+    for<'a> D::Message<'a>: AsRef<[u8]>,
 {
     fn on_message(
         &mut self,
         conn: &mut Conn<'_>,
         session: &mut u32,
-        message: &[u8],
+        message: D::Message<'_>,
     ) -> io::Result<()> {
+        let message = message.as_ref();
         *session += 1;
         self.tell(format!("message {}", String::from_utf8_lossy(message)));
         (self.answer)(conn, message)
@@ -457,6 +458,62 @@ fn each_connection_has_a_decoder_of_its_own() {
     assert_eq!(all[0], "bad invalid digit found in string");
 }
 
+/// Lines inside of records of two bytes of length, each bit turned: the record comes whole and holds many
+/// lines, or ends within one.
+#[derive(Clone, Default)]
+struct Sealed {
+    /// What is open and was not handed out.
+    open: Vec<u8>,
+    /// Bytes of the record that `open` ends with, not consumed yet.
+    record: usize,
+}
+
+impl Decode for Sealed {
+    type Message<'a> = Vec<u8>;
+
+    fn decode(&mut self, input: &mut Input<'_>) -> Result<Option<Vec<u8>>, MessageError> {
+        loop {
+            let mut open = Input::from(&self.open);
+            let line = open.line().map(<[u8]>::to_vec);
+            let left = open.len();
+            self.open.drain(..self.open.len() - left);
+            // A byte of the record stays for each that is still to be handed out.
+            let kept = if line.is_some() { left } else { 0 };
+            input.consume(self.record - kept);
+            self.record = kept;
+            if line.is_some() {
+                return Ok(line);
+            }
+            let mut rest = Input::from(input.bytes());
+            let Some(record) = LengthPrefixed::new(2).next(&mut rest)? else { return Ok(None) };
+            self.open.extend(record.iter().map(|byte| !byte));
+            self.record = input.len() - rest.len();
+        }
+    }
+}
+
+/// Promises 1 and 5: a decoder that opens a record whole hands out one line of it at a time, through each
+/// pause, and does not wait for new bytes to hand out the next.
+#[test]
+fn many_messages_of_one_record_come_one_at_a_time_and_none_waits_for_new_bytes() {
+    let (teller, told) = teller(|conn, _| {
+        conn.pause();
+        conn.set_timeout(Duration::from_millis(1)); // resumes
+        Ok(())
+    });
+    let server = serve(framed(Sealed::default(), teller), Config::default());
+    let mut client = connect(server.addr);
+    for record in ["one\ntwo\nthr", "ee\n"] {
+        let sealed: Vec<u8> = record.bytes().map(|byte| !byte).collect();
+        LengthPrefixed::new(2).encode(&sealed, &mut client).unwrap();
+    }
+    for wanted in ["message one", "message two", "message three"] {
+        while next(&told) != wanted {} // what else is told: the timeout
+    }
+    drop(client);
+    server.end();
+}
+
 /// A decoder that never ends.
 #[derive(Clone)]
 struct Endless;
@@ -473,7 +530,7 @@ impl Decode for Endless {
 #[test]
 fn a_decoder_that_consumes_nothing_is_an_error_and_no_endless_loop() {
     let (all, got) = visit(Endless, b"x");
-    assert_eq!(all[0], "bad the decoder returned a message of no bytes");
+    assert_eq!(all[0], "bad the decoder returned a message and consumed nothing of the input");
     assert_eq!((all.len(), &got[..]), (2, "what?"));
     assert_eq!(visit(Endless, b"").0.len(), 2);
 }
