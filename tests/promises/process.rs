@@ -427,7 +427,9 @@ fn the_examples_say_what_is_wrong_in_one_line() {
     // TCP and UDP have ports of their own.
     let taken_udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken_udp = taken_udp.local_addr().unwrap().to_string();
-    for name in ["countdown", "echo", "hello", "host_loop", "offload", "setblocking", "udp_echo"] {
+    let listening =
+        ["countdown", "echo", "hello", "host_loop", "offload", "resp", "setblocking", "udp_echo"];
+    for name in listening {
         let taken = if name == "udp_echo" { &taken_udp } else { &taken };
         for (args, code) in [
             (["--listen", taken.as_str()], 1),
@@ -465,6 +467,43 @@ fn the_examples_say_what_is_wrong_in_one_line() {
         assert_eq!(output.status.code(), Some(0), "{name} --help");
         assert!(String::from_utf8(output.stdout).unwrap().contains("Usage: "), "{name} --help");
     }
+}
+
+/// Promises 2 and 3: the cache that speaks RESP, by arrays and by lines, a byte at a time and pipelined;
+/// and what is not RESP is told and is the end of one client.
+#[test]
+#[cfg_attr(mio_unsupported_force_poll_poll, ignore = "no examples are built in this lane")]
+fn the_cache_answers_each_command_in_order_and_tells_what_is_none() {
+    let mut server = Child::example("resp", &[]);
+    let mut client = server.connect();
+    client.set_nodelay(true).unwrap();
+    for byte in b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\na\r\nb\r\nget k\n" {
+        client.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(read_n(&mut client, 15), b"+OK\r\n$4\r\na\r\nb\r\n");
+    client.write_all(b"INCR n\r\n\r\nINCR n\r\nINCR k\r\nDEL k n x\r\nGET k\r\n").unwrap();
+    let answers = b":1\r\n:2\r\n-ERR value is not an integer or out of range\r\n:2\r\n$-1\r\n";
+    assert_eq!(read_n(&mut client, answers.len()), answers);
+
+    // What was asked before is answered before.
+    for (wrong, why) in [
+        ("*1\r\n$600000\r\n", "invalid length"),
+        ("*1\r\n$-1\r\n", "invalid length"),
+        ("*1\r\nPING\r\n", "expected '$'"),
+    ] {
+        let mut stranger = server.connect();
+        stranger.write_all(format!("PING\r\n{wrong}").as_bytes()).unwrap();
+        let told = String::from_utf8(read_to_end(&mut stranger)).unwrap();
+        assert_eq!(told, format!("+PONG\r\n-ERR Protocol error: {why}\r\n"));
+    }
+    let many = 10_000;
+    client.write_all("PING\r\n".repeat(many).as_bytes()).unwrap();
+    client.write_all(b"QUIT\r\n").unwrap();
+    let answers = "+PONG\r\n".repeat(many) + "+OK\r\n";
+    assert!(read_to_end(&mut client) == answers.as_bytes());
+    drop(client);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.stderr());
 }
 
 /// Promise 1: the first lesson, with the programs that teach it: one connects and stays silent, the
