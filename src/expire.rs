@@ -1,9 +1,10 @@
 //! Deadlines and timers: who is late, and whose turn it is.
 //!
 //! What the kernel still holds comes first: a deadline is acted on only if it was due when the
-//! kernel had last told of everybody, and if its connection is not on the run queue with something
-//! that may undo it. `reactor.rs` asks for one timer after the other and calls the handler, so what
-//! one callback closes or cancels does not come up any more (trap 62). Read next: `timers.rs`.
+//! kernel had last told of everybody, and if its connection is not on the run queue, or to be put
+//! there, with something that may undo it. `reactor.rs` asks for one timer after the other and
+//! calls the handler, so what one callback closes or cancels does not come up any more (trap 62).
+//! Read next: `timers.rs`.
 
 use std::time::Duration;
 
@@ -124,7 +125,9 @@ impl Core {
             return false;
         };
         let armed = std::mem::replace(&mut conn.armed, Stamp::NEVER);
-        if conn.flags.has(Flags::QUEUED)
+        // What another callback did to it may put it on the run queue: that is seen to after this.
+        let has_a_turn = conn.flags.has(Flags::QUEUED) || conn.flags.has(Flags::TOUCHED);
+        if has_a_turn
             && conn.deadline(limits) <= due_by
             && !conn.is_overdue(due_by, limits)
             && !conn.was_put_off_enough(due_by)
@@ -224,6 +227,8 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use crate::config::Config;
     use crate::deadlines::Stamp;
@@ -243,5 +248,31 @@ mod tests {
         assert_eq!(core.told_until, Stamp::at(20), "what it held then, it has told");
         core.note_full(false, 3, Stamp::at(40));
         assert_eq!(core.told_until, Stamp::at(40));
+    }
+
+    /// Promise 1: what another callback of this turn did to a connection counts before its deadline, though
+    /// it is seen to only at the end of the turn. Resumed, it first reads what came in time.
+    #[test]
+    fn one_that_was_resumed_in_this_turn_reads_before_its_deadline_counts() {
+        let config = Config::default().idle(Some(Duration::from_millis(10)));
+        let mut core = Core::new(&config, Driver::new().unwrap()).unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let id = core.adopt(ours.into(), 0).unwrap();
+        core.next_opening().unwrap();
+        core.update_dirty();
+        let conn = &mut core.entry_mut(id).unwrap().conn;
+        conn.readiness.merge(Readiness::READABLE);
+        conn.pause();
+        core.update(id);
+        let due = core.entry(id).unwrap().conn.armed;
+        core.entry_mut(id).unwrap().conn.resume();
+        core.mark_dirty(id);
+
+        core.expire(due);
+        assert_eq!(core.entry(id).unwrap().conn.phase(), Phase::Open);
+        assert!(!core.has_retiring(), "there was something to read");
+        core.end_expire();
+        core.update_dirty();
+        assert!(core.next_runnable().is_some());
     }
 }
