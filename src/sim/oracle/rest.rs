@@ -175,6 +175,7 @@ impl Oracle {
         if full
             && net.waiting() > 0
             && !trouble
+            && !self.accepts_none
             && self.shutdown.is_none()
             && let Some(least) = self.limits.reclaim_idle
             // Who came since all were last looked at waits for the next look.
