@@ -62,7 +62,7 @@ impl Peer {
     /// Then waits until these bytes have come, the next ones that no other expectation or
     /// [`recv`](Self::recv) took. Others in their place are a failure; more behind them are not.
     pub fn expect(&self, bytes: impl AsRef<[u8]>) {
-        self.then(Step::Expect(bytes.as_ref().to_vec()));
+        self.then(Step::Expect(bytes.as_ref().to_vec(), 0));
     }
 
     /// Then waits for the other side's end. A byte before it, or a reset, is a failure.
@@ -121,7 +121,11 @@ impl Peer {
     /// Takes what it has received and no expectation has taken.
     #[must_use]
     pub fn recv(&self) -> Vec<u8> {
-        std::mem::take(&mut self.script().inbox)
+        let mut script = self.script();
+        if let Some(Step::Expect(_, came)) = script.steps.front_mut() {
+            *came = 0; // it waits for the next ones
+        }
+        std::mem::take(&mut script.inbox)
     }
 
     /// Whether all it was told is done.
@@ -166,7 +170,8 @@ enum Step {
     /// And how many of the bytes are sent.
     Send(Vec<u8>, usize),
     Mark,
-    Expect(Vec<u8>),
+    /// And how many of the bytes have come: those are not compared again.
+    Expect(Vec<u8>, usize),
     ExpectEnd,
     ExpectReset,
     /// And until when, once it has begun.
@@ -280,9 +285,11 @@ impl Script {
                 }
             }
             Step::Mark => return net.peer_mark(link) != Err(Errno::AGAIN),
-            Step::Expect(wanted) => {
+            Step::Expect(wanted, came) => {
                 let have = self.inbox.len().min(wanted.len());
-                if self.inbox[..have] != wanted[..have] || (have < wanted.len() && self.is_over()) {
+                let as_wanted = self.inbox[*came..have] == wanted[*came..have];
+                *came = have;
+                if !as_wanted || (have < wanted.len() && self.is_over()) {
                     self.complain(&format!("expected {}", text(wanted)));
                 } else if have < wanted.len() {
                     return false;
@@ -345,7 +352,7 @@ impl Script {
         }
         let got = text(&self.inbox);
         match self.steps.front()? {
-            Step::Expect(wanted) => {
+            Step::Expect(wanted, _) => {
                 Some(format!("still expects {}, got {got}, and nothing more comes", text(wanted)))
             }
             Step::ExpectEnd => Some("still expects the end, and nothing more comes".into()),

@@ -181,6 +181,22 @@ fn an_expectation_that_does_not_come_true_says_what_came() {
     assert!(peer.is_refused());
 }
 
+/// What `recv` takes, an expectation that is under way does not count as come.
+#[test]
+fn an_expectation_waits_for_what_comes_after_a_recv() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut reactor = sim.reactor(echo(), Config::default()).unwrap();
+    reactor.listen(TO).unwrap();
+    let peer = sim.connect(TO);
+    peer.send("ab");
+    peer.expect("abc");
+    assert!(sim.run_until_idle(&mut reactor).is_err(), "c has not come");
+    assert_eq!(peer.recv(), b"ab");
+    reactor.handle().post(|_, cx| cx.broadcast("abcd".into())).unwrap();
+    sim.run_until_idle(&mut reactor).unwrap();
+    assert_eq!(peer.recv(), b"d");
+}
+
 #[test]
 fn a_wait_that_would_never_end_is_an_error_of_run() {
     let sim = Sim::new(1, Profile::calm());
