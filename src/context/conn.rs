@@ -115,15 +115,16 @@ impl<'a> Conn<'a> {
     /// # Examples
     ///
     /// ```
-    /// # use std::io;
     /// use std::fs::File;
+    /// use std::io::{self, Read};
     /// # use wouldblock::Conn;
     ///
     /// /// Answers with a file, however large.
     /// fn answer(conn: &mut Conn<'_>, path: &str) -> io::Result<()> {
     ///     let file = File::open(path)?;
-    ///     conn.send(format!("{} bytes\n", file.metadata()?.len()));
-    ///     conn.send_from(file);
+    ///     let len = file.metadata()?.len();
+    ///     conn.send(format!("{len} bytes\n"));
+    ///     conn.send_from(file.take(len)); // not more than was said, should the file grow
     ///     conn.send("END\n");
     ///     Ok(())
     /// }
