@@ -685,7 +685,7 @@ impl Connection {
     pub(crate) fn closed(&mut self) -> Closed {
         debug_assert_eq!(self.phase, Phase::Closed, "only what is over is told");
         let unsent = self.unsent();
-        let unfinished = self.flags.has(Flags::UNFINISHED);
+        let unfinished = self.is_unfinished();
         let peer_ended = self.flags.has(Flags::PEER_ENDED);
         let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
         let reason = self.reason.take().expect("who leaves Open has a reason");

@@ -47,6 +47,9 @@ pub struct Cut {
     pub peer: Address,
     /// Bytes that the handler had sent and the kernel never took.
     pub unsent: u64,
+    /// Whether a [source](crate::Conn::send_from) of it had not come to its end, as
+    /// [`Closed::unfinished`](crate::Closed::unfinished) says: what it had left is not in `unsent`.
+    pub unfinished: bool,
     /// How far it had come.
     pub stage: Stage,
 }
@@ -90,8 +93,9 @@ impl fmt::Display for ShutdownReport {
         let s = if self.unsent == 1 { "" } else { "s" };
         write!(f, ", {} byte{s} unsent", self.unsent)?;
         let mut begin = ": ";
-        for Cut { peer, unsent, stage, .. } in self.cuts.iter().take(NAMED) {
-            write!(f, "{begin}{peer} ({stage}, {unsent} bytes)")?;
+        for Cut { peer, unsent, unfinished, stage, .. } in self.cuts.iter().take(NAMED) {
+            let more = if *unfinished { ", a source unfinished" } else { "" };
+            write!(f, "{begin}{peer} ({stage}, {unsent} bytes{more})")?;
             begin = ", ";
         }
         match self.cut.saturating_sub(NAMED as u64) {
@@ -124,6 +128,7 @@ mod tests {
                 id: ConnId::new(0, n, 1),
                 peer: format!("10.0.0.7:{}", 1000 + n).parse().unwrap(),
                 unsent: 1,
+                unfinished: n == 1,
                 stage: Stage::Open,
             };
             report.add(cut, 1);
@@ -139,6 +144,8 @@ mod tests {
             report(1).to_string(),
             "10.0 s, 12 connections done, 1 cut, 1 byte unsent: 10.0.0.7:1000 (open, 1 bytes)"
         );
+        let line = report(2).to_string();
+        assert!(line.ends_with(", 10.0.0.7:1001 (open, 1 bytes, a source unfinished)"), "{line}");
         let line = report(1000).to_string();
         assert!(line.ends_with("10.0.0.7:1007 (open, 1 bytes) and 992 more"), "{line}");
     }

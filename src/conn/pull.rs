@@ -99,6 +99,11 @@ impl Connection {
         }
     }
 
+    /// Whether a source of it was dropped before its end.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.flags.has(Flags::UNFINISHED)
+    }
+
     pub(super) fn drop_output(&mut self) {
         self.note_unfinished();
         self.lose(self.output.len());

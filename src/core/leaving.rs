@@ -68,8 +68,8 @@ impl Core {
                 Phase::Closed => continue,
             };
             conn.cut(CloseReason::Shutdown);
-            let unsent = conn.unsent();
-            self.report.add(|| Cut { id, peer: peer.clone(), unsent, stage }, unsent);
+            let (unsent, unfinished) = (conn.unsent(), conn.is_unfinished());
+            self.report.add(|| Cut { id, peer: peer.clone(), unsent, unfinished, stage }, unsent);
             self.mark_dirty(id);
         }
     }

@@ -44,7 +44,7 @@ impl Told {
 }
 
 /// Does what it is told: `large` is answered with so much that no kernel takes it, and a close;
-/// `hold` is kept through a shutdown.
+/// `hold` is kept through a shutdown, `stream` is answered without end.
 fn script() -> Script {
     echo().on_data(|conn, input| {
         match input.take_all() {
@@ -53,6 +53,7 @@ fn script() -> Script {
                 conn.send(vec![7; 3 * MIB]);
                 conn.close();
             }
+            b"stream" => conn.send_from(std::io::repeat(7)),
             b"hold" => {
                 conn.hold(true);
                 conn.send(b"held");
@@ -129,6 +130,25 @@ fn a_shutdown_at_once_tells_whom_it_cut() {
     for client in &clients {
         assert_eq!(cut_of(&report, client).stage, Stage::Open);
     }
+}
+
+/// Promises 2 and 7: who was to be sent more of a source, and how much is not known, is told of as well.
+#[test]
+fn a_shutdown_tells_whose_source_had_not_ended() {
+    let server = serve(script(), Config::default());
+    let (mut streamed, mut other) = (connect(server.addr), connect(server.addr));
+    streamed.write_all(b"stream").unwrap();
+    assert_eq!(read_n(&mut streamed, 2), [7; 2]);
+    ping(&mut other, b"hello");
+    server.handle.shutdown_now();
+    let record = server.record.clone();
+    let report = server.join();
+    let (streamed, other) = (cut_of(&report, &streamed), cut_of(&report, &other));
+    assert!(streamed.unfinished && !other.unfinished, "{report:?}");
+    assert!(record.wait_close_of(streamed.id).unfinished);
+    let line = report.to_string();
+    let said = format!("{} (open, {} bytes, a source unfinished)", streamed.peer, streamed.unsent);
+    assert!(line.contains(&said), "{line}");
 }
 
 /// Promise 7: a connect that was under way when the end came is one of those cut.
