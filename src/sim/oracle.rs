@@ -31,6 +31,8 @@ mod shown;
 mod sources;
 mod verbs;
 
+pub(super) use sources::End;
+
 /// A deadline may be met so much later: the poll's rounding, and the calls of a turn.
 const SLACK: u64 = 2_000_000;
 
@@ -64,9 +66,9 @@ pub(super) enum Cause {
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) id: ConnId,
-    /// `on_close` was told, and so many bytes unsent.
+    /// `on_close` was told, and so many bytes unsent, a source unfinished.
     told: bool,
-    unsent: Option<u64>,
+    unsent: Option<(u64, bool)>,
     /// `on_open` answered an error: no callback comes.
     pub(super) failed_open: bool,
     /// Bytes consumed, and bytes shown, of what came.
@@ -79,6 +81,7 @@ pub(super) struct Ledger {
     /// Its sources that have not ended, and all there ever were.
     streams: VecDeque<sources::Stream>,
     probes: Vec<sources::Probe>,
+    source_panicked: bool,
     eof: bool,
     pub(super) paused: bool,
     held: bool,
@@ -166,6 +169,7 @@ impl Ledger {
             perhaps: 0,
             streams: VecDeque::new(),
             probes: Vec::new(),
+            source_panicked: false,
             eof: false,
             paused: false,
             held: false,
@@ -208,6 +212,16 @@ impl Ledger {
             taken_at: now,
             owed: false,
             at_shutdown: None,
+        }
+    }
+
+    /// Its end has a cause, after so many calls of sockets, unless it has one already.
+    fn causes(&mut self, cause: Cause, calls: u64, now: u64) {
+        // What is done in `on_closing` is no cause any more.
+        if self.cause.is_none() && self.closing.is_none() {
+            self.cause = Some(cause);
+            self.leaves_from.get_or_insert(now);
+            self.cause_after = calls;
         }
     }
 
@@ -453,13 +467,7 @@ impl Oracle {
         let net = self.kernel.state();
         let (calls, now) = (net.calls, net.now);
         drop(net);
-        let ledger = self.ledger(link);
-        // What is done in `on_closing` is no cause any more.
-        if ledger.cause.is_none() && ledger.closing.is_none() {
-            ledger.cause = Some(cause);
-            ledger.leaves_from.get_or_insert(now);
-            ledger.cause_after = calls;
-        }
+        self.ledger(link).causes(cause, calls, now);
     }
 
     /// From how much output on one may rest, and is owed a drain then.
@@ -646,7 +654,7 @@ impl Oracle {
         let ledger = self.ledger(link);
         let (named, twice, failed) = (ledger.id == id, ledger.told, ledger.failed_open);
         ledger.told = true;
-        ledger.unsent = Some(closed.unsent);
+        ledger.unsent = Some((closed.unsent, closed.unfinished));
         if !named || twice || failed {
             self.complain(format!("promise 3: on_close of #{link} is not due"));
         }

@@ -16,7 +16,7 @@ use crate::id::{ConnId, Origin};
 use crate::input::Input;
 use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
-use crate::sim::oracle::{Oracle, Word, planned};
+use crate::sim::oracle::{End, Oracle, Word, planned};
 use crate::sim::schedule::twist::Toil;
 use crate::timers::Timer;
 use messages::Wire;
@@ -103,7 +103,7 @@ pub(super) struct Subject {
     /// It asks for the descriptors of its connections.
     lends: bool,
     twists: twists::Twists,
-    /// It sends some things from a source, of which so many in a thousand fail.
+    /// It sends some things from a source, of which so many in a thousand fail. So many panic as callbacks do.
     sources: Option<(Rng, u32)>,
 }
 
@@ -249,7 +249,16 @@ impl Subject {
         if !rng.chance(300) {
             return false;
         }
-        let reader = self.oracle.reader(bytes, rng.chance(*fails), rng.fork());
+        let fails = rng.chance(*fails);
+        let rng = rng.fork();
+        // A panic is drawn from the handler's own: it is one of its callbacks.
+        let (panics, often) = &mut self.panics;
+        let end = match *often > 0 && panics.chance(*often) {
+            true => End::Panic,
+            false if fails => End::Error,
+            false => End::Told,
+        };
+        let reader = self.oracle.reader(bytes, end, rng);
         let (open, probe) = (conn.is_open(), reader.probe());
         conn.send_from(reader);
         if let (true, Some(link)) = (open, link) {

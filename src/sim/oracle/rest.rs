@@ -479,7 +479,10 @@ impl Oracle {
         let by_id = |id| self.ledgers.iter().flatten().find(|ledger| ledger.id == id);
         let told = |cut: &Cut| by_id(cut.id)?.unsent;
         let contradiction = report.done + cut != ended
-            || report.cuts.iter().any(|cut| told(cut).is_some_and(|told| told != cut.unsent))
+            || report
+                .cuts
+                .iter()
+                .any(|cut| told(cut).is_some_and(|told| told != (cut.unsent, cut.unfinished)))
             || (cut > 0 && !late && !at_once)
             || !named
             || (cut <= 64 && unsent != report.unsent);

@@ -2,9 +2,10 @@
 //! what was sent behind it.
 
 use std::io::{self, Read};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Ledger, Oracle, planned};
+use super::{Cause, Ledger, Oracle, planned};
 use crate::context::Context;
 use crate::kernel::Kernel;
 use crate::kernel::link::HERE;
@@ -15,14 +16,25 @@ use crate::kernel::trace::What;
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Probe(Arc<Mutex<Known>>);
 
+/// What comes behind the bytes of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum End {
+    Told,
+    Error,
+    Panic,
+}
+
 #[derive(Debug)]
 struct Known {
     bytes: Vec<u8>,
-    /// In the place of its end an error comes.
-    fails: bool,
+    end: End,
     /// How much of it was read, and when last.
     read: usize,
     read_at: u64,
+    /// How much of it was read before its present piece, and after how many calls of sockets that began:
+    /// each piece that has any bytes is followed by a call.
+    queued: usize,
+    calls: u64,
     /// It has told its end, or failed; and was read once more.
     said: bool,
     said_twice: bool,
@@ -50,12 +62,14 @@ pub(in crate::sim) struct Reader {
 
 impl Oracle {
     /// A source of these bytes.
-    pub(in crate::sim) fn reader(&self, bytes: &[u8], fails: bool, mut rng: Rng) -> Reader {
+    pub(in crate::sim) fn reader(&self, bytes: &[u8], end: End, mut rng: Rng) -> Reader {
         let known = Known {
             bytes: bytes.to_vec(),
-            fails,
+            end,
             read: 0,
             read_at: 0,
+            queued: 0,
+            calls: 0,
             said: false,
             said_twice: false,
             drops: 0,
@@ -88,9 +102,11 @@ impl Oracle {
             return;
         }
         let mut net = self.kernel.state();
+        let now = net.now;
         let place = &mut net.links[link as usize];
         let written = place.link.halves[HERE].written;
         ledger.catch_up(written);
+        self.panics += u64::from(ledger.note_panic(now));
         if ledger.streams.is_empty() {
             let sent = ledger.sent.len() as u64;
             place.owes = (sent, low as u64);
@@ -113,17 +129,28 @@ impl Read for Reader {
         if self.rng.chance(50) {
             return Err(io::ErrorKind::Interrupted.into());
         }
+        let calls = self.kernel.state().calls;
+        let now = self.kernel.now();
         let mut known = self.probe.known();
+        if calls != known.calls {
+            (known.calls, known.queued) = (calls, known.read);
+        }
         let rest = &known.bytes[known.read..];
         let n = rest.len().min(buf.len()).min(self.rng.size(1, self.most));
         buf[..n].copy_from_slice(&rest[..n]);
         if n == 0 {
             known.said_twice |= known.said;
             known.said = true;
-            return if known.fails { Err(planned()) } else { Ok(0) };
+            if known.end == End::Panic {
+                // The piece is lost with it.
+                known.read = known.queued;
+                drop(known);
+                resume_unwind(Box::new("as planned"));
+            }
+            return if known.end == End::Error { Err(planned()) } else { Ok(0) };
         }
         known.read += n;
-        known.read_at = self.kernel.now();
+        known.read_at = now;
         Ok(n)
     }
 }
@@ -154,7 +181,7 @@ impl Ledger {
                 self.sent.extend_from_slice(&known.bytes[stream.seen..known.read]);
                 stream.seen = known.read;
             }
-            if !known.said || known.fails {
+            if !known.said || known.end != End::Told {
                 return;
             }
             drop(known);
@@ -189,8 +216,23 @@ impl Ledger {
     pub(super) fn is_broken(&self) -> bool {
         self.streams.front().is_some_and(|stream| {
             let known = stream.probe.known();
-            known.said && known.fails
+            known.said && known.end == End::Error
         })
+    }
+
+    /// If a source of it has panicked, that is a cause. Returns whether it has, once.
+    fn note_panic(&mut self, now: u64) -> bool {
+        let Some(stream) = self.streams.front() else { return false };
+        let known = stream.probe.known();
+        if self.source_panicked || !known.said || known.end != End::Panic {
+            return false;
+        }
+        let calls = known.calls;
+        drop(known);
+        self.source_panicked = true;
+        self.aborted = true;
+        self.causes(Cause::Panic, calls, now);
+        true
     }
 
     /// What its sources have to say against the account of its end.
