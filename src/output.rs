@@ -373,6 +373,34 @@ mod tests {
         }
     }
 
+    /// Promise 2: what was sent behind a source follows it whole, in however many chunks it waited.
+    #[test]
+    fn what_was_sent_behind_a_source_follows_it_whole() {
+        let mut output = Output::default();
+        output.push(b"head");
+        output.push_source(Source::new(io::empty()));
+        let mut expected = b"head".to_vec();
+        for byte in 0..9 {
+            let piece = vec![byte; 3000];
+            expected.extend_from_slice(&piece);
+            if byte % 3 == 0 {
+                output.push(&piece);
+            } else {
+                output.push_shared(piece.into());
+            }
+        }
+        drop(output.take_source());
+        output.end_source();
+        assert!(!output.has_source());
+        assert_eq!(output.len(), expected.len());
+        let mut io = Narrow { room: 1000, taken: Vec::new() };
+        while !output.is_empty() {
+            let (n, _) = output.write(&mut io).unwrap();
+            output.advance(n);
+        }
+        assert!(io.taken == expected);
+    }
+
     /// Promise 4: small pieces do not cost a multiple of their bytes.
     #[test]
     fn a_flood_of_tiny_chunks_is_copied_together() {
