@@ -204,6 +204,19 @@ fn a_short_write_without_proof_keeps_readiness() {
     assert!(!conn.wants_flush() && !conn.output.is_empty());
 }
 
+/// Promise 4: a piece of a source is no longer than what all that is queued, behind it too, leaves of
+/// `output_max`; but for one byte, or it would never go on.
+#[test]
+fn a_piece_of_a_source_is_bounded_by_what_waits_behind_it() {
+    let (mut conn, limits) = (readable(), limits());
+    conn.push_source(crate::source::Source::new(io::empty()));
+    assert!(conn.piece(&limits) > 3);
+    conn.output.push(&vec![0; limits.output_max - 3]);
+    assert_eq!(conn.piece(&limits), 3);
+    conn.output.push(&[0; 3]);
+    assert_eq!(conn.piece(&limits), 1);
+}
+
 /// Trap 5: a writable edge with nothing owed makes nobody runnable.
 #[test]
 fn a_writable_edge_with_nothing_owed_is_nothing() {
