@@ -75,13 +75,11 @@ impl Address {
     /// # Examples
     ///
     /// ```
-    /// use wouldblock::{Address, Reactor, handler_fn};
+    /// use wouldblock::Address;
     ///
     /// # fn main() -> std::io::Result<()> {
-    /// # let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
-    /// // A server on all addresses of a name, where `listen("localhost:0")` takes the first that binds.
-    /// for address in Address::resolve("localhost:0")? {
-    ///     reactor.listen(address)?;
+    /// for address in Address::resolve("localhost:80")? {
+    ///     println!("{address}"); // such as 127.0.0.1:80
     /// }
     /// # Ok(())
     /// # }

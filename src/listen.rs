@@ -104,6 +104,38 @@ impl Listen {
         self.options.backlog = Some(connections);
         self
     }
+
+    /// One for each address of the name, with the options that were set so far: to listen on all of
+    /// them, where [`Reactor::listen`](crate::Reactor::listen) takes the first that can be bound. With
+    /// port 0 each gets a port of its own.
+    ///
+    /// The name is looked up here, which may block: as [`Address::resolve`]. What is no name, such as an
+    /// address or an existing listener, is returned as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Address::resolve`]. Whether each can be bound shows when it is listened on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::{Listen, Reactor, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+    /// for listen in Listen::from("localhost:0").backlog(1000).each_address()? {
+    ///     reactor.listen(listen)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn each_address(self) -> io::Result<Vec<Self>> {
+        let Listen { target: Target::Name(name), options } = self else { return Ok(vec![self]) };
+        let addresses = Address::resolve(&name)?.into_iter();
+        Ok(addresses
+            .map(|address| Listen { target: Target::At(address), options: options.clone() })
+            .collect())
+    }
 }
 
 for_every_socket!(Listen, options.socket);

@@ -642,3 +642,26 @@ fn serve_once(mut reactor: Reactor<Script>, name: &str, n: usize) {
     assert!(said == b"ping" || is_strict, "{name}({n}): {said:?}");
     assert!(client.as_fd().try_clone_to_owned().is_ok());
 }
+
+/// Promise 7: a name may be listened on at each of its addresses, with the options of the name; what
+/// is no name is one listener, and a name that nobody knows is an error that says so.
+#[test]
+fn a_name_is_listened_on_at_each_of_its_addresses() {
+    let mut reactor = Reactor::new(echo()).unwrap();
+    let all = Listen::from("localhost:0").backlog(7).each_address().unwrap();
+    let expected = Address::resolve("localhost:0").unwrap();
+    assert_eq!(all.len(), expected.len());
+    for (listen, expected) in all.into_iter().zip(expected) {
+        assert!(format!("{listen:?}").contains("backlog: Some(7)"), "{listen:?}");
+        // A machine without IPv6 has the name all the same.
+        let Ok(id) = reactor.listen(listen) else { continue };
+        assert_eq!(reactor.listener_addr(id).unwrap().ip(), expected.ip());
+    }
+    let given = listener();
+    let addr = given.local_addr().unwrap();
+    let [one] = <[Listen; 1]>::try_from(Listen::from(given).each_address().unwrap()).unwrap();
+    let id = reactor.listen(one).unwrap();
+    assert_eq!(reactor.listener_addr(id).unwrap().socket_addr(), Some(addr));
+    let error = Listen::from("no port").each_address().unwrap_err().to_string();
+    assert!(error.starts_with("cannot resolve no port: "), "{error}");
+}
