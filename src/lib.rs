@@ -281,7 +281,7 @@ pub use crate::refused::Refused;
 pub use crate::report::{Cut, ShutdownReport, Stage};
 pub use crate::slots::ConnMap;
 pub use crate::socket::Stream;
-pub use crate::source::{Chunks, chunks};
+pub use crate::source::{Chunks, Exactly, chunks, exactly};
 pub use crate::stats::{ClosedCounts, Stats};
 pub use crate::timers::{Timer, TimerId};
 

@@ -137,6 +137,63 @@ impl<I: Iterator> fmt::Debug for Chunks<I> {
     }
 }
 
+/// Makes a source of exactly `len` bytes of another, for [`Conn::send_from`](crate::Conn::send_from):
+/// no more, and if that ends before, a failure (`UnexpectedEof`) instead of an end. For an answer
+/// whose length was told first: a file may grow or shrink meanwhile, and a peer that waits for the
+/// rest of a shorter one would wait for ever.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Read;
+///
+/// let mut text = String::new();
+/// wouldblock::exactly(5, &b"hello, world"[..]).read_to_string(&mut text)?;
+/// assert_eq!(text, "hello");
+///
+/// let error = wouldblock::exactly(20, &b"hello, world"[..]).read_to_string(&mut text).unwrap_err();
+/// assert_eq!(error.to_string(), "a source has ended 8 bytes early");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn exactly<R: Read>(len: u64, source: R) -> Exactly<R> {
+    Exactly { left: len, source }
+}
+
+/// A reader of so many bytes of another: see [`exactly`].
+pub struct Exactly<R> {
+    left: u64,
+    source: R,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    /// # Errors
+    ///
+    /// Those of the source; `UnexpectedEof` if it ends early.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        match self.source.read(&mut buf[..most])? {
+            0 => {
+                let what = format!("a source has ended {} bytes early", self.left);
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, what))
+            }
+            // A reader that claims more than it was asked for is told by whoever reads this one.
+            n => {
+                self.left = self.left.saturating_sub(n as u64);
+                Ok(n)
+            }
+        }
+    }
+}
+
+impl<R> fmt::Debug for Exactly<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exactly").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

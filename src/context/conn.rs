@@ -116,15 +116,15 @@ impl<'a> Conn<'a> {
     ///
     /// ```
     /// use std::fs::File;
-    /// use std::io::{self, Read};
-    /// # use wouldblock::Conn;
+    /// use std::io;
+    /// use wouldblock::{Conn, exactly};
     ///
     /// /// Answers with a file, however large.
     /// fn answer(conn: &mut Conn<'_>, path: &str) -> io::Result<()> {
     ///     let file = File::open(path)?;
     ///     let len = file.metadata()?.len();
     ///     conn.send(format!("{len} bytes\n"));
-    ///     conn.send_from(file.take(len)); // not more than was said, should the file grow
+    ///     conn.send_from(exactly(len, file)); // as was said, or a failure: files grow and shrink
     ///     conn.send("END\n");
     ///     Ok(())
     /// }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use wouldblock::bytes::Bytes;
-use wouldblock::{CloseReason, Config, Conn, chunks};
+use wouldblock::{CloseReason, Config, Conn, chunks, exactly};
 
 use crate::support::*;
 
@@ -271,6 +271,24 @@ fn a_source_that_fails_delivers_what_came_before_and_resets() {
         assert!(matches!(&closed.reason, CloseReason::Source(e) if e.kind() == ErrorKind::Other));
         assert_eq!(counts.drops(), 2);
     }
+}
+
+/// Promise 2: an answer whose length was told is that long or no whole answer: a file that has shrunk is
+/// a failure, and one that has grown is cut off.
+#[test]
+fn a_source_of_a_length_that_was_told_is_that_long_or_fails() {
+    let script = answers(|conn| {
+        conn.send_from(exactly(3, &b"abcdef"[..]));
+        conn.send_from(exactly(10, &b"short"[..]));
+        conn.send("lost");
+    });
+    let (read, result, closed) = ask(script, Config::default());
+    assert_same(&read, b"abcshort");
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(
+        closed.to_string().starts_with("source error: a source has ended 5 bytes early"),
+        "{closed}"
+    );
 }
 
 /// Interrupted two times of three, then a byte.
