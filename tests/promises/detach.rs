@@ -223,7 +223,7 @@ fn what_is_not_open_is_not_detached() {
         let server = Server::start(script, Config::default());
         let mut client = server.connect();
         client.write_all(b"hello").unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
+        let _ = client.shutdown(Shutdown::Write); // which an abort may come before
         let _ = read_until_gone(&mut client);
         let closed = server.record.wait_close();
         assert_eq!(closed.reason.to_string(), reason);
