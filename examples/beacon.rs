@@ -177,23 +177,14 @@ impl Handler for Beacon {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from(if arguments.quiet { "warn" } else { "info" });
-    match serve(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
-fn serve(arguments: Arguments) -> io::Result<()> {
-    let Arguments { group, every, .. } = arguments;
-    let name = arguments.name.unwrap_or_else(|| format!("beacon-{}", std::process::id()));
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from(if arguments.quiet { "warn" } else { "info" });
+    let Arguments { group, every, .. } = *arguments;
+    let own = || format!("beacon-{}", std::process::id());
+    let name = arguments.name.clone().unwrap_or_else(own);
     if name.len() > NAME_MAX {
         let what = format!("a name has at most {NAME_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));

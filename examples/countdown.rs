@@ -150,21 +150,11 @@ impl Messages<Lines> for Countdown {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from(if arguments.quiet { "warn" } else { "info" });
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from(if arguments.quiet { "warn" } else { "info" });
     let countdown = Countdown {
         step: arguments.step,
         news: arguments.news,

@@ -61,21 +61,11 @@ impl Handler for Echo {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from(if arguments.quiet { "warn" } else { "info" });
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from(if arguments.quiet { "warn" } else { "info" });
     // First: how many connections there may be follows from it.
     common::raise_descriptor_limit();
 

@@ -56,26 +56,16 @@ impl Handler for Hello {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from("info");
-    match serve(&arguments.listen) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
-fn serve(address: &str) -> io::Result<()> {
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from("info");
     let mut reactor = Reactor::new(Hello)?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 
-    let listener = reactor.listen(address)?;
+    let listener = reactor.listen(&arguments.listen)?;
     common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     reactor.run()
 }

@@ -75,21 +75,11 @@ const CLOCK: u64 = 1;
 const TERMINAL: u64 = 2;
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from(if arguments.quiet { "warn" } else { "info" });
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from(if arguments.quiet { "warn" } else { "info" });
     common::raise_descriptor_limit();
     let mut reactor = Reactor::new(Echo)?;
     // A signal reaches the reactor as any other thread does: its descriptor becomes readable.
@@ -181,7 +171,7 @@ fn report(clock: &OwnedFd, reactor: &Reactor<Echo>) -> io::Result<()> {
     Ok(())
 }
 
-/// What was typed goes to everybody. Answers whether more may come.
+/// What was typed goes to everybody. Returns whether more may come.
 fn pass_on(terminal: &io::Stdin, reactor: &Reactor<Echo>) -> io::Result<bool> {
     let mut typed = [0; 4096];
     // Not by way of `Stdin` itself: what that keeps in its buffer, epoll does not know of.

@@ -69,7 +69,8 @@ struct Session {
 }
 
 impl Proxy {
-    /// Connects a client to the first of the server's addresses that answers. The tag says whose it is.
+    /// Connects to the server on behalf of a client: to the first of its addresses that answers. The tag is
+    /// the client's id.
     fn connect(&mut self, client: &mut Conn<'_>) -> Option<ConnId> {
         let id = client.id();
         match client.cx().connect(&self.to, id.to_u64()) {
@@ -83,7 +84,7 @@ impl Proxy {
         None
     }
 
-    /// There may be a place now: the first that waits tries again, when its timer has come.
+    /// There may be a place now: the first that waits tries again, in `on_timeout`.
     fn let_one_in(&mut self, cx: &mut Context) {
         while let Some(id) = self.waiting.pop_front() {
             if let Some(mut client) = cx.conn(id).filter(Conn::is_open) {

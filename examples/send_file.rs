@@ -52,24 +52,14 @@ impl Handler for SendFile {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from("info");
-    match serve(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
-fn serve(arguments: Arguments) -> io::Result<()> {
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from("info");
     common::raise_descriptor_limit();
     File::open(&arguments.file)?; // a wrong name is told now, and not to the clients
-    let mut reactor = Reactor::new(SendFile(arguments.file))?;
+    let mut reactor = Reactor::new(SendFile(arguments.file.clone()))?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
     let listener = reactor.listen(&arguments.listen)?;

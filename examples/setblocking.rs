@@ -137,21 +137,11 @@ fn accept(listener: &TcpListener, clients: &mut Vec<Client>, trouble: &mut bool)
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from("info");
-    match serve(&arguments.listen) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
-fn serve(address: &str) -> io::Result<()> {
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from("info");
     let signals = Arc::new(AtomicUsize::new(0));
     let (first, again) = (Arc::clone(&signals), Arc::clone(&signals));
     common::on_signals(
@@ -159,6 +149,7 @@ fn serve(address: &str) -> io::Result<()> {
         move || again.store(2, Ordering::Relaxed),
     )?;
 
+    let address = &arguments.listen;
     let listener = TcpListener::bind(address).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     })?;

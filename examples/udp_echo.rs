@@ -63,21 +63,11 @@ impl Handler for Echo {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
-    common::log_from(if arguments.quiet { "warn" } else { "info" });
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            common::complain(format_args!("error: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    common::run(serve)
 }
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from(if arguments.quiet { "warn" } else { "info" });
     let mut reactor = Reactor::new(Echo)?;
 
     // Before anybody can know of us, and so send us a signal.

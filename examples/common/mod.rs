@@ -21,7 +21,8 @@ Prints one line `listening on ADDR` for each address when it is ready. Logs go t
 level info on; the environment variable RUST_LOG says otherwise (RUST_LOG=debug). SIGINT or SIGTERM
 ends it once all is answered, a second one at once.";
 
-/// A whole `main`: the command line as `A`, then `serve`, whose error is told in one line.
+/// Runs an example: reads the command line as `A` and calls `serve`. An error of either is one line on
+/// stderr.
 pub(crate) fn run<A: clap::Parser>(serve: impl FnOnce(&A) -> io::Result<()>) -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,

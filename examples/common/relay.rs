@@ -55,8 +55,8 @@ impl Side {
     /// `on_drain`: what it was sent is taken, so the other one is read from again.
     pub(crate) fn drained(&self, conn: &mut Conn<'_>) {
         if self.asks && conn.has_failed() {
-            // Nothing is taken any more, and nobody waits for what it had still to say. What a server
-            // that is gone had said is passed on first.
+            // The client takes nothing more, and the server needs no rest of a request that is not to be
+            // answered. What a server that has failed had sent is passed on first.
             conn.abort();
         } else if let Some(mut other) = self.other(conn.cx()) {
             other.resume();
