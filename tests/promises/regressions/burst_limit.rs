@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use wouldblock::{Config, ConnId, Reactor};
+use wouldblock::{Config, ConnId};
 
+use super::two_clients;
 use crate::support::*;
 
 fn burst(config: Config, piece: usize, pieces: usize) {
@@ -21,14 +22,7 @@ fn burst(config: Config, piece: usize, pieces: usize) {
         Ok(())
     });
     let record = script.record();
-    let mut reactor = Reactor::with_config(script, config).unwrap();
-    let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
-    let (mut one, mut two) = (connect(addr), connect(addr));
-    two.write_all(b"I am the second").unwrap();
-    for _ in 0..20 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    let (mut reactor, mut one, mut two) = two_clients(script, config, connect);
     let reader = std::thread::spawn(move || {
         let mut got = vec![0; piece * pieces];
         two.read_exact(&mut got).map(|()| got.len()).map_err(|error| (error, two))

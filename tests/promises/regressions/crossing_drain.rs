@@ -1,10 +1,10 @@
 //! Promise 5, trap 41: every crossing of high is followed by one drain.
 
 use std::io::Write;
-use std::time::Duration;
 
-use wouldblock::{ConnId, Reactor};
+use wouldblock::{Config, ConnId};
 
+use super::{turns, two_clients};
 use crate::support::*;
 
 /// The sender sees `room() == 0` and `queued()` above high, stops, and waits for `on_drain`.
@@ -25,18 +25,9 @@ fn output_that_others_brought_above_high_is_followed_by_a_drain() {
         Ok(())
     });
     let record = script.record();
-    let mut reactor = Reactor::new(script).unwrap();
-    let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
-    let (mut one, mut two) = (connect(addr), connect(addr));
-    two.write_all(b"I am the second").unwrap();
-    for _ in 0..20 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    let (mut reactor, mut one, mut two) = two_clients(script, Config::default(), connect);
     one.write_all(b"go").unwrap();
-    for _ in 0..50 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    turns(&mut reactor, 50);
     read_n(&mut two, 65_000);
     assert_eq!(record.count(|event| matches!(event, Event::Drain(_))), 1);
 }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use wouldblock::{ConnId, Reactor};
+use wouldblock::{Config, ConnId};
 
+use super::{turns, two_clients};
 use crate::support::*;
 
 /// One connection's callback wishes for another's drain; that one is served later in the turn.
@@ -31,20 +32,11 @@ fn a_drain_that_another_wished_for_comes_in_a_later_turn() {
             *comes.lock().unwrap() = Some(conn.cx().stats().turns);
             Ok(())
         });
-    let mut reactor = Reactor::new(script).unwrap();
-    let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
-    let (mut one, mut two) = (connect(addr), connect(addr));
-    two.write_all(b"I am the second").unwrap();
-    for _ in 0..20 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    let (mut reactor, mut one, mut two) = two_clients(script, Config::default(), connect);
     one.write_all(b"wish").unwrap();
     two.write_all(b"x").unwrap();
     watch(Duration::from_millis(50));
-    for _ in 0..5 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    turns(&mut reactor, 5);
     let (when_wished, when_came) = (*wish.lock().unwrap(), came.lock().unwrap().expect("it comes"));
     assert!(when_came > when_wished, "wished for in turn {when_wished}, came in turn {when_came}");
 }

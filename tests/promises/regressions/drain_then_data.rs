@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use wouldblock::{ConnId, Reactor};
+use wouldblock::{Config, ConnId, Reactor};
 
+use super::{turns, two_clients};
 use crate::support::*;
 
 /// `on_drain` sends far above high; `on_data` of the same turn comes all the same.
@@ -40,9 +41,7 @@ fn no_data_is_offered_in_the_turn_whose_drain_went_above_high() {
     }
     client.write_all(b"x").unwrap();
     watch(Duration::from_millis(50));
-    for _ in 0..5 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    turns(&mut reactor, 5);
     let most = most.load(Ordering::Relaxed);
     assert!(most <= 64 * KIB, "on_data came with {most} bytes queued; {:?}", record.closes());
 }
@@ -68,20 +67,11 @@ fn no_data_is_offered_in_the_turn_in_which_another_went_above_high() {
         }
         Ok(())
     });
-    let mut reactor = Reactor::new(script).unwrap();
-    let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
-    let (mut one, mut two) = (connect(addr), connect_narrow(addr));
-    two.write_all(b"I am the second").unwrap();
-    for _ in 0..20 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    let (mut reactor, mut one, mut two) = two_clients(script, Config::default(), connect_narrow);
     one.write_all(b"fill").unwrap();
     two.write_all(b"x").unwrap();
     watch(Duration::from_millis(50));
-    for _ in 0..5 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    turns(&mut reactor, 5);
     let most = most.load(Ordering::Relaxed);
     assert!(most <= 64 * KIB, "on_data came with {most} bytes queued");
 }

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wouldblock::{ConnId, Reactor};
+use wouldblock::{Config, ConnId};
 
+use super::two_clients;
 use crate::support::*;
 
 /// A handler that leaves its input while more than low is queued is called again when the output
@@ -31,14 +32,7 @@ fn what_is_left_is_offered_again_if_the_flush_after_the_call_brings_output_down(
         }
         Ok(())
     });
-    let mut reactor = Reactor::new(script).unwrap();
-    let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
-    let (mut one, mut two) = (connect(addr), connect(addr));
-    two.write_all(b"I am the second").unwrap();
-    for _ in 0..20 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    let (mut reactor, mut one, mut two) = two_clients(script, Config::default(), connect);
     // Both are found by one poll, in this order.
     one.write_all(b"fill").unwrap();
     two.write_all(b"request").unwrap();
