@@ -244,6 +244,12 @@ impl Ledger {
         moved.read.max(moved.written).max(owed_from).max(self.opened)
     }
 
+    /// While it is open: since when the kernel has taken nothing of what is owed. A piece of a source is
+    /// owed when it is read, whatever waits behind that.
+    fn stalls_from(&self) -> u64 {
+        self.taken_at.max(self.owed_from)
+    }
+
     /// When the kernel last took some of what is owed, or it came to be owed.
     fn taken(&self, place: &Place) -> u64 {
         let moved = self.moved_then.unwrap_or(place.moved);
@@ -569,7 +575,7 @@ impl Oracle {
         };
         let ledger = self.ledger(link);
         let late = failed || ledger.cause.is_some() || ledger.finishing;
-        ledger.moved_then = Some(moved);
+        ledger.moved_then.get_or_insert(moved);
         ledger.closing = reason.of_retiring();
         if late || !Self::takes_sends(cx, id) {
             self.complain(format!("on_closing of #{link}, and nothing can be said any more"));

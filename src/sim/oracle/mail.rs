@@ -230,7 +230,7 @@ impl Desk {
         self.waiting.get_mut(at)
     }
 
-    /// The kernel had no memory for one. Answers when that was so before.
+    /// The kernel had no memory for one. Returns when that was so before.
     fn falls_short(&mut self, now: u64, to: Option<&Address>, payload: &Arc<[u8]>) -> Option<u64> {
         // That was not tried just now.
         let letter = self.find(now, to, payload, |one| one.short_at != Some(now))?;

@@ -328,7 +328,7 @@ impl Oracle {
         if failed && is_late(net, moved, limits.linger) {
             return Some("it is dead, and kept for longer than allowed".into());
         }
-        if queued > 0 && !failed && is_late(net, ledger.taken_at, limits.write_stall) {
+        if queued > 0 && !failed && is_late(net, ledger.stalls_from(), limits.write_stall) {
             return Some("it stalls for longer than allowed".into());
         }
         if let Some(first_byte) = limits.first_byte
@@ -389,7 +389,7 @@ impl Oracle {
         if ledger.left.is_some_and(|at| is_late(net, at, limits.close_max)) {
             return Some("its close takes longer than allowed".into());
         }
-        if queued > 0 && is_late(net, ledger.taken_at, limits.write_stall) {
+        if queued > 0 && is_late(net, ledger.stalls_from(), limits.write_stall) {
             return Some("its close stalls for longer than allowed".into());
         }
         None

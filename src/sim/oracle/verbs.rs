@@ -34,6 +34,11 @@ impl Oracle {
 
     /// Bytes were accepted for a connection.
     pub(in crate::sim) fn sent(&mut self, cx: &Context, link: u32, bytes: &[u8]) {
+        if self.is_retiring(cx, link) {
+            // What becomes of these bytes does not undo what the library had decided before.
+            let moved = self.kernel.state().links[link as usize].moved;
+            self.ledger(link).moved_then.get_or_insert(moved);
+        }
         self.sent_unseen(link, bytes);
         self.watch_level(cx, link);
     }
@@ -98,6 +103,13 @@ impl Oracle {
         self.note(link, if reads { "resume()" } else { "pause()" }, 0);
     }
 
+    /// Whether the library has decided to close it, and the last word is not said yet.
+    fn is_retiring(&mut self, cx: &Context, link: u32) -> bool {
+        let ledger = self.ledger(link);
+        let retires = |entry: &Entry| entry.conn.flags.has(Flags::RETIRING);
+        ledger.closing.is_none() && cx.core.entry(ledger.id).is_some_and(retires)
+    }
+
     /// The handler stops or restarts accepting.
     pub(in crate::sim) fn accepts(&mut self, accepts: bool) {
         self.accepts_none = !accepts;
@@ -116,10 +128,10 @@ impl Oracle {
 
     pub(in crate::sim) fn sets_idle(&mut self, cx: &Context, link: u32, idle: Option<Duration>) {
         let all = self.limits.idle.unwrap_or(Duration::MAX);
+        let retires = self.is_retiring(cx, link);
         let ledger = self.ledger(link);
         if ledger.closing.is_none() {
-            let retires = |entry: &Entry| entry.conn.flags.has(Flags::RETIRING);
-            if cx.core.entry(ledger.id).is_some_and(retires) {
+            if retires {
                 ledger.idle_before = ledger.idle.unwrap_or(all);
             }
             ledger.idle = Some(idle.unwrap_or(Duration::MAX));
