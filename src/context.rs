@@ -185,7 +185,9 @@ impl Context {
     ///
     /// It may be one that was [detached](Conn::detach) from a reactor, with bytes that are on their way: what
     /// is [unsent](crate::Detached::unsent) goes out first, what is [unread](crate::Detached::unread) is offered to
-    /// [`on_data`](crate::Handler::on_data) before anything else.
+    /// [`on_data`](crate::Handler::on_data) before anything else. Either may be longer than
+    /// [`output_max`](crate::Config::output_max) and [`input_max`](crate::Config::input_max), which hold for
+    /// what comes after it.
     ///
     /// # Errors
     ///

@@ -352,3 +352,45 @@ fn a_shutdown_does_not_wait_for_it() {
         assert_eq!(read_n(client, 3), b"bye");
     }
 }
+
+/// Promises 2 and 4: what an adopted connection brings is taken whole, also where it is more than the limits:
+/// all of the unsent is delivered, and all of the unread offered. They hold for what comes after it; and a
+/// handler that leaves such an input is told as ever.
+#[test]
+fn what_is_adopted_may_be_more_than_the_limits_and_is_taken_whole() {
+    const LEN: usize = 10 * MIB;
+    for takes in [true, false] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        let script = echo().on_data(move |conn, input| {
+            if takes && input.len() >= 3 * MIB {
+                input.take_all();
+                conn.send("taken");
+                conn.finish();
+            }
+            Ok(())
+        });
+        let adopted = Detached {
+            unread: vec![1; 3 * MIB].into(),
+            unsent: vec![2; LEN].into(),
+            ..ours.into()
+        };
+        let server = Server::start_with(listener(), script, Config::default(), |reactor| {
+            reactor.adopt(adopted, 0).unwrap();
+        });
+        let mut all = vec![0; LEN];
+        theirs.read_exact(&mut all).unwrap();
+        assert!(all.iter().all(|byte| *byte == 2));
+        let mut rest = Vec::new();
+        if takes {
+            theirs.read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, b"taken");
+        }
+        theirs.shutdown(Shutdown::Write).unwrap();
+        drop(theirs);
+        let closed = server.record.wait_close();
+        let limit = matches!(closed.reason, CloseReason::InputLimit);
+        assert_eq!(limit, !takes, "{closed}");
+        server.end();
+    }
+}
