@@ -314,7 +314,7 @@ impl Core {
         None
     }
 
-    /// Closes a listener; who waits in its backlog is reset. Returns whether there was one.
+    /// Closes a listener; the connections in its backlog are reset. Returns whether there was one.
     pub(crate) fn close_listener(&mut self, id: ListenerId) -> bool {
         if id.reactor() != self.serial {
             return false;

@@ -260,9 +260,9 @@ impl Core {
             return;
         }
         if let Some(entry) = self.entry_mut(id)
-            && !entry.conn.flags.has(Flags::TOUCHED)
+            && !entry.conn.flags.has(Flags::DIRTY)
         {
-            entry.conn.flags.set(Flags::TOUCHED);
+            entry.conn.flags.set(Flags::DIRTY);
             self.dirty.push(id);
         }
     }
@@ -558,7 +558,7 @@ impl Core {
         let dirty = std::mem::take(&mut self.dirty);
         for &id in &dirty {
             if let Some(Entry { conn, .. }) = self.entry_mut(id) {
-                conn.flags.clear(Flags::TOUCHED);
+                conn.flags.clear(Flags::DIRTY);
                 if conn.wants_flush() {
                     self.flush(id);
                 }

@@ -241,7 +241,7 @@ impl Driver {
         }
     }
 
-    /// Hands over each event of the last poll; of one socket there may be several. Answers
+    /// Hands over each event of the last poll; of one socket there may be several. Returns
     /// whether the list was full, so that the kernel may hold more.
     #[inline]
     pub(crate) fn for_each_event(&self, mut hand: impl FnMut(Token, Readiness)) -> bool {

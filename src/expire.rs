@@ -87,13 +87,13 @@ impl Core {
 
     // --- Acting ---------------------------------------------------------------------------------
 
-    /// Acts on the deadlines that were due by `due_by`, until it comes to a timer of a connection:
+    /// Acts on the deadlines that were due by `due_by`, until it comes to the timeout of a connection:
     /// that is for the handler, and then for [`update`](Self::update).
     pub(crate) fn expire(&mut self, due_by: Stamp) -> Option<ConnId> {
         while let Some(token) = self.deadlines.expire(due_by) {
             match token.target() {
                 Target::Connection(slot) => {
-                    let id = self.connection(token, slot).expect("a deadline names a entry");
+                    let id = self.connection(token, slot).expect("a deadline names an entry");
                     if self.expire_connection(id, due_by) {
                         return Some(id);
                     }
@@ -118,7 +118,7 @@ impl Core {
         None
     }
 
-    /// Returns whether its timer has come.
+    /// Returns whether its timeout has come.
     fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
         let limits = &self.limits;
         let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
@@ -126,7 +126,7 @@ impl Core {
         };
         let armed = std::mem::replace(&mut conn.armed, Stamp::NEVER);
         // What another callback did to it may put it on the run queue: that is seen to after this.
-        let has_a_turn = conn.flags.has(Flags::QUEUED) || conn.flags.has(Flags::TOUCHED);
+        let has_a_turn = conn.flags.has(Flags::QUEUED) || conn.flags.has(Flags::DIRTY);
         if has_a_turn
             && conn.deadline(limits) <= due_by
             && !conn.is_overdue(due_by, limits)

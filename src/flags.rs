@@ -12,7 +12,7 @@ impl Flags {
     /// On the run queue.
     pub(crate) const QUEUED: Flags = Flags(1);
     /// On the list of those that others wrote to or changed.
-    pub(crate) const TOUCHED: Flags = Flags(1 << 1);
+    pub(crate) const DIRTY: Flags = Flags(1 << 1);
     /// On the list of those to be freed.
     pub(crate) const ENDED: Flags = Flags(1 << 2);
     /// The application stopped reading.

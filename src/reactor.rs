@@ -261,7 +261,7 @@ impl<H: Handler> Reactor<H> {
     /// Runs one turn of the loop, waiting at most `timeout` (`None`: as long as nothing happens).
     /// For a loop that is not ours; [`run`](Self::run) is nothing but this, again and again.
     ///
-    /// Answers `false` once shutdown is complete, and from then on.
+    /// Returns `false` once shutdown is complete, and from then on.
     ///
     /// In another loop, turn with a timeout of zero each time its wait is over, whatever ended it;
     /// at the least when the descriptor was told of (`AsFd`) and while

@@ -72,7 +72,7 @@ impl<T> Slots<T> {
         self.generations.get(slot as usize).copied()
     }
 
-    /// The entry whom `token` means, if still there.
+    /// The entry that `token` means, if it is still there.
     #[inline]
     pub(crate) fn find_mut(&mut self, token: Token, slot: u32) -> Option<&mut T> {
         if Token::new(slot, *self.generations.get(slot as usize)?) != token {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_keeps_former_and_present_tenants_apart() {
+    fn a_map_keeps_former_and_present_entries_apart() {
         let old = ConnId::new(0, 3, 1);
         let new = ConnId::new(0, 3, 2);
         let mut map = ConnMap::new();

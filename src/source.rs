@@ -179,7 +179,7 @@ impl<R: Read> Read for Exactly<R> {
                 let what = format!("a source has ended {} bytes early", self.left);
                 Err(io::Error::new(io::ErrorKind::UnexpectedEof, what))
             }
-            // A reader that claims more than it was asked for is told by whoever reads this one.
+            // If the source claims more than it was asked for, `pull` says so; `io::Take` would panic.
             n => {
                 self.left = self.left.saturating_sub(n as u64);
                 Ok(n)

@@ -68,7 +68,7 @@ impl Handler for Echo {
     }
 }
 
-/// Serves one client, which sends these pieces and then its end. Answers what it got back, how the
+/// Serves one client, which sends these pieces and then its end. Returns what it got back, how the
 /// connection ended, and after how many calls.
 fn serve(framing: Framing, pieces: &[&[u8]]) -> (Vec<u8>, CloseReason, u64) {
     let (ends, end) = channel();

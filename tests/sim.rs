@@ -217,7 +217,7 @@ fn bad_network() -> Profile {
         .would_block(100)
 }
 
-/// Answers how many letters have arrived, first copies only, and in order.
+/// Returns how many letters have arrived, first copies only, and in order.
 fn carry(sim: &Sim, trusts: bool) -> Result<u32, Failure> {
     let peer = sim.bind("10.0.0.9:4000");
     let arrived = Arc::new(AtomicU32::new(0));

@@ -83,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// The moment at which it ends by a deadline, or its timer is due, if nothing moves until then.
+    /// The moment at which it ends by a deadline, or its timeout is due, if nothing moves until then.
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
             Phase::Connecting => self.closing,
@@ -113,7 +113,7 @@ impl Connection {
 
     /// Since when no byte has moved, if it owes nothing, is owed nothing and waits for nobody.
     pub(crate) fn idle_since(&self) -> Option<Stamp> {
-        let busy = [Flags::QUEUED, Flags::TOUCHED, Flags::HELD].map(|flag| self.flags.has(flag));
+        let busy = [Flags::QUEUED, Flags::DIRTY, Flags::HELD].map(|flag| self.flags.has(flag));
         let idle = self.is_plain() && busy == [false; 3] && self.leftover.is_none();
         idle.then(|| self.heard.max(self.taken))
     }

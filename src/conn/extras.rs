@@ -1,4 +1,4 @@
-//! What few connections have: a timer, an idle timeout of their own, bytes lost.
+//! What few connections have: a timeout, an idle timeout of their own, bytes lost.
 //!
 //! Kept apart from the connection, so that one without stays small. A timer is one more
 //! moment among the connection's deadlines: setting it again only moves a stamp, and its entry
@@ -80,7 +80,7 @@ impl Connection {
 
     /// Returns whether it was set.
     pub(crate) fn cancel_timeout(&mut self) -> bool {
-        self.extras.as_mut().is_some_and(|own| own.timeout.take().is_some())
+        self.extras.as_mut().is_some_and(|extras| extras.timeout.take().is_some())
     }
 
     /// Sets the idle timeout of this connection: none, or so long.
@@ -99,7 +99,7 @@ impl Connection {
     /// the peer reads, and as to time that is as good as a byte taken now; if it does not become less for
     /// `write_stall`, then no more.
     pub(crate) fn handle_undelivered(&mut self, bytes: usize, now: Stamp, limits: &Limits) {
-        let known = self.extras.as_ref().and_then(|own| own.undelivered);
+        let known = self.extras.as_ref().and_then(|extras| extras.undelivered);
         let known = known.filter(|known| known.asked == self.taken);
         if bytes <= REST {
             if known.is_some() {
@@ -122,7 +122,7 @@ impl Connection {
 
     /// How many bytes were lost.
     pub(crate) fn unsent(&self) -> u64 {
-        self.extras.as_ref().map_or(0, |own| own.unsent)
+        self.extras.as_ref().map_or(0, |extras| extras.unsent)
     }
 
     /// Whether `on_timeout` is to be called now; then it is not set any more.
@@ -132,28 +132,28 @@ impl Connection {
 
     /// A deadline is due: it waits for another turn.
     pub(crate) fn put_off(&mut self) {
-        let own = self.extras();
-        own.put_off = own.put_off.saturating_add(1);
+        let extras = self.extras();
+        extras.put_off = extras.put_off.saturating_add(1);
     }
 
     /// The deadlines that were put off are acted on, or have moved.
     pub(crate) fn end_put_off(&mut self) {
-        if let Some(own) = &mut self.extras {
-            own.put_off = 0;
+        if let Some(extras) = &mut self.extras {
+            extras.put_off = 0;
         }
     }
 
     /// Whether what is due by `now` was put off often enough. That what a call left is offered again, and
     /// that what is left of a failed connection is read, comes to an end: only a timer does not wait.
     pub(crate) fn was_put_off_enough(&self, now: Stamp) -> bool {
-        let put_off = self.extras.as_ref().map_or(0, |own| own.put_off);
+        let put_off = self.extras.as_ref().map_or(0, |extras| extras.put_off);
         let comes_to_an_end = self.flags.has(Flags::OFFER) || self.flags.has(Flags::FAILED);
         put_off >= PUT_OFF_MAX && (!comes_to_an_end || self.timer_at() <= now)
     }
 
     /// When `on_timeout` is due.
     pub(crate) fn timer_at(&self) -> Stamp {
-        self.extras.as_ref().and_then(|own| own.timeout).unwrap_or(Stamp::NEVER)
+        self.extras.as_ref().and_then(|extras| extras.timeout).unwrap_or(Stamp::NEVER)
     }
 
     /// When it has been idle for too long. One that is owed output is not idle: that is for
@@ -162,7 +162,7 @@ impl Connection {
         if self.owes() {
             return Stamp::NEVER;
         }
-        let timeout = match self.extras.as_ref().map_or(Idle::AsAll, |own| own.idle) {
+        let timeout = match self.extras.as_ref().map_or(Idle::AsAll, |extras| extras.idle) {
             Idle::AsAll => limits.idle,
             Idle::Own(timeout) => timeout,
         };
@@ -178,7 +178,7 @@ impl Connection {
     }
 
     fn asked_again_after(&self, timeout: Duration) -> Duration {
-        let known = self.extras.as_ref().and_then(|own| own.undelivered);
+        let known = self.extras.as_ref().and_then(|extras| extras.undelivered);
         known.map_or(timeout, |known| {
             timeout.max(ASK).max(known.first.until(known.asked) / ASK_SHARE)
         })

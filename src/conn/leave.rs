@@ -47,7 +47,7 @@ impl Connection {
 
     /// What is done with it, what was left of its input, and what is queued.
     pub(crate) fn take_detached(&mut self) -> Option<(Taker, Bytes, Bytes)> {
-        let taker = self.extras.as_mut().and_then(|own| own.taker.take())?;
+        let taker = self.extras.as_mut().and_then(|extras| extras.taker.take())?;
         let unread = self.leftover.take().map_or_else(Bytes::new, |left| left.into_bytes());
         Some((taker, unread, self.output.take()))
     }

@@ -63,17 +63,19 @@ impl Connection {
     /// More has come, behind what was left over. If nothing was, and the handler waits for more than
     /// one byte, the debt begins here.
     pub(crate) fn pace_input(&mut self, bytes: usize, now: Stamp) {
-        let begins = |own: &Extras| own.pace.input.is_none();
+        let begins = |extras: &Extras| extras.pace.input.is_none();
         if !self.owes_input() || self.extras.as_deref().is_none_or(begins) {
             self.owe_input(true, now);
-        } else if let Some(window) = self.extras.as_mut().and_then(|own| own.pace.input.as_mut()) {
+        } else if let Some(window) =
+            self.extras.as_mut().and_then(|extras| extras.pace.input.as_mut())
+        {
             window.add(bytes);
         }
     }
 
     /// Some of what is owed was taken.
     pub(crate) fn pace_output(&mut self, bytes: usize) {
-        if let Some(window) = self.extras.as_mut().and_then(|own| own.pace.output.as_mut()) {
+        if let Some(window) = self.extras.as_mut().and_then(|extras| extras.pace.output.as_mut()) {
             window.add(bytes);
         }
     }
@@ -81,8 +83,8 @@ impl Connection {
     /// From here on it is not the peer's fault if nothing comes.
     pub(super) fn stand_still(&mut self) {
         self.flags.clear(Flags::SILENT);
-        if let Some(own) = &mut self.extras {
-            own.pace.stood = true;
+        if let Some(extras) = &mut self.extras {
+            extras.pace.stood = true;
         }
     }
 
@@ -92,14 +94,14 @@ impl Connection {
 
     /// When the next window of a debt is over.
     pub(super) fn paced_at(&self, limits: &Limits) -> Stamp {
-        let (Some((_, wait)), Some(own)) = (limits.min_rate, &self.extras) else {
+        let (Some((_, wait)), Some(extras)) = (limits.min_rate, &self.extras) else {
             return Stamp::NEVER;
         };
         let end = |window: Option<Window>| window.map_or(Stamp::NEVER, |w| w.since.after(wait));
         // While it stands there is nothing to judge; what ends that sees that this is asked again.
         let counts = self.owes_input() && !self.stands_still();
-        let input = if counts { end(own.pace.input) } else { Stamp::NEVER };
-        let output = if self.output.is_empty() { Stamp::NEVER } else { end(own.pace.output) };
+        let input = if counts { end(extras.pace.input) } else { Stamp::NEVER };
+        let output = if self.output.is_empty() { Stamp::NEVER } else { end(extras.pace.output) };
         input.min(output)
     }
 
@@ -115,8 +117,8 @@ impl Connection {
         let Some((least, wait)) = limits.min_rate else { return };
         let (owed, owing) = (self.owes_input(), !self.output.is_empty());
         let stands = self.stands_still();
-        let Some(own) = &mut self.extras else { return };
-        let pace = &mut own.pace;
+        let Some(extras) = &mut self.extras else { return };
+        let pace = &mut extras.pace;
         let is_over = |window: &Window| window.since.after(wait) <= due_by;
         let mut input = false;
         if owed && let Some(window) = pace.input.filter(is_over) {

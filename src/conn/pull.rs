@@ -29,7 +29,7 @@ impl Connection {
 
     /// Whether a piece of its first source is to be read now.
     pub(crate) fn wants_pull(&self, limits: &Limits) -> bool {
-        self.flags.has(Flags::SOURCE)
+        self.has_source()
             && matches!(self.phase, Phase::Open | Phase::Draining)
             && self.readiness.is_writable()
             && self.output.front_len() <= limits.output_low
@@ -41,20 +41,25 @@ impl Connection {
         limits.rest_at.min(limits.output_max.saturating_sub(self.output.len())).max(1)
     }
 
+    /// Whether a source of it has not come to its end.
+    pub(crate) fn has_source(&self) -> bool {
+        self.flags.has(Flags::SOURCE)
+    }
+
     /// Whether anything is left to be written, now or when it was read from a source.
     pub(crate) fn owes(&self) -> bool {
-        !self.output.is_empty() || self.flags.has(Flags::SOURCE)
+        !self.output.is_empty() || self.has_source()
     }
 
     /// Bytes queued, as the watermarks see them.
     pub(crate) fn level(&self) -> usize {
-        if self.flags.has(Flags::SOURCE) { usize::MAX } else { self.output.len() }
+        if self.has_source() { usize::MAX } else { self.output.len() }
     }
 
     /// What is still to be kept free of `output_max` for the next piece of a source: an eighth in all.
     /// What is sent behind it may not leave it so little room that it goes out byte by byte.
     pub(crate) fn reserve(&self, limits: &Limits) -> usize {
-        if !self.flags.has(Flags::SOURCE) {
+        if !self.has_source() {
             return 0;
         }
         (limits.output_max / 8).max(1).saturating_sub(self.output.front_len())
@@ -112,7 +117,7 @@ impl Connection {
 
     /// Its output is dropped, or the part of it from a source on.
     fn note_unfinished(&mut self) {
-        if self.flags.has(Flags::SOURCE) {
+        if self.has_source() {
             self.flags.clear(Flags::SOURCE);
             self.flags.set(Flags::UNFINISHED);
             self.flags.set(Flags::CUT);

@@ -57,8 +57,11 @@ impl Connection {
 
     /// When its socket is to be asked what has not left.
     pub(super) fn asks_at(&self) -> Stamp {
-        let asks =
-            self.extras.as_ref().and_then(|own| own.leaving).map_or(Stamp::default(), |it| it.ask);
+        let asks = self
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.leaving)
+            .map_or(Stamp::default(), |it| it.ask);
         if self.is_leaving() { asks } else { Stamp::NEVER }
     }
 

@@ -325,7 +325,7 @@ impl<'a> Conn<'a> {
     /// [`output_low`](crate::Config::output_low) takes the place of `output_high`.
     #[must_use]
     pub fn room(&self) -> usize {
-        if !self.is_open() || self.entry().conn.level() == usize::MAX {
+        if !self.is_open() || self.entry().conn.has_source() {
             return 0;
         }
         self.cx.core.limits.rest_at.saturating_sub(self.queued())

@@ -52,7 +52,7 @@ impl Core {
         self.admit(socket, address.clone(), conn).map_err(|error| cannot_connect(address, error))
     }
 
-    /// Asks a socket that had an event whether its connect has ended. Answers with its tag if it is
+    /// Asks a socket that had an event whether its connect has ended. Returns its tag if it is
     /// connected: it is to be opened.
     #[cold]
     pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<u64> {

@@ -228,7 +228,7 @@ impl Core {
         Ok((fd, address.is_ipv4()))
     }
 
-    /// Closes a socket: what waits is tried once more, and what is left then is dropped. Answers
+    /// Closes a socket: what waits is tried once more, and what is left then is dropped. Returns
     /// whether there was one.
     pub(crate) fn close_datagram(&mut self, id: DatagramId) -> bool {
         if id.reactor() != self.serial {

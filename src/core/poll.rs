@@ -35,7 +35,7 @@ impl Core {
             || matches!(self.shutdown, Shutdown::Asked | Shutdown::AskedNow)
     }
 
-    /// Polls once and notes what the kernel says. Answers the moment before the poll: what was due
+    /// Polls once and notes what the kernel says. Returns the moment before the poll: what was due
     /// by then, and has not shown up now, is late (a later deadline may have lost to an event that
     /// came after the poll looked).
     pub(crate) fn poll(&mut self, limit: Option<Duration>) -> io::Result<Stamp> {

@@ -13,7 +13,7 @@ use super::{Actor, Answers, Event, Kind, Moved, Place, Stage, State};
 use crate::address::Address;
 
 impl State {
-    /// A peer sets out for a listener. Answers its number.
+    /// A peer sets out for a listener. Returns its number.
     pub(crate) fn connect(&mut self, to: Address, actor: Box<dyn Actor>) -> u32 {
         self.connect_after(to, actor, 0)
     }
