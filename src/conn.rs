@@ -16,24 +16,27 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::atomic::AtomicBool;
 
-use crate::attempt::{Attempt, attempt};
-use crate::close::{CloseReason, Closed};
-use crate::config::Limits;
-use crate::deadlines::Stamp;
-use crate::flags::Flags;
-use crate::input::{Leftover, Wait};
-use crate::output::Output;
-use crate::readiness::Readiness;
+use crate::base::attempt::{Attempt, attempt};
+use crate::base::close::{CloseReason, Closed};
+use crate::base::config::Limits;
+use crate::base::readiness::Readiness;
+use crate::conn::flags::Flags;
+use crate::conn::input::{Leftover, Wait};
+use crate::conn::output::Output;
+use crate::time::deadlines::Stamp;
 use extras::Extras;
 
 pub(crate) use look::Look;
 
 pub(crate) mod deadlines;
 mod extras;
+pub(crate) mod flags;
+pub(crate) mod input;
 mod leave;
 mod look;
-mod pace;
+pub(crate) mod output;
 mod pull;
+mod rate;
 mod reset;
 mod retire;
 

@@ -8,18 +8,18 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::address::Address;
+use crate::base::address::Address;
+use crate::base::id::{ConnId, ListenerId};
+use crate::base::stats::Stats;
 use crate::conn::Phase;
-use crate::connect::Connect;
 use crate::core::{Core, Shutdown};
-use crate::detached::Detached;
-use crate::id::{ConnId, ListenerId};
-use crate::listen::Listen;
-use crate::stats::Stats;
+use crate::net::connect::Connect;
+use crate::net::detached::Detached;
+use crate::net::listen::Listen;
 
 mod conn;
-mod datagram;
-mod timer;
+mod datagrams;
+mod timers;
 
 pub use conn::Conn;
 

@@ -12,43 +12,49 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::address::Address;
-use crate::close::{CloseReason, Closed};
-use crate::config::{Config, Limits};
-use crate::conn::{Connection, Look, News, Phase};
-use crate::cork::Cork;
-use crate::datagram::DatagramSocket;
-use crate::deadlines::{Deadlines, Stamp};
-use crate::detached::{Detached, Taker};
-use crate::driver::Driver;
-use crate::flags::Flags;
-use crate::id::{
+use crate::base::address::Address;
+use crate::base::close::{CloseReason, Closed};
+use crate::base::config::{Config, Limits};
+use crate::base::id::{
     CONNECTIONS_CEILING, ConnId, DatagramId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin,
     SOCKETS_CEILING, Token,
 };
-use crate::input::{Leftover, ReadBuffer, Rest, Wait};
-use crate::listener::Listener;
-use crate::offer::{Offer, Work, join};
-use crate::per_address::PerAddress;
-use crate::report::ShutdownReport;
-use crate::slots::Slots;
-use crate::socket::Socket;
-use crate::stats::Stats;
-use crate::timers::Timers;
+use crate::base::report::ShutdownReport;
+use crate::base::slots::Slots;
+use crate::base::stats::Stats;
+use crate::conn::flags::Flags;
+use crate::conn::input::{Leftover, ReadBuffer, Rest, Wait};
+use crate::conn::{Connection, Look, News, Phase};
+use crate::core::cork::Cork;
+use crate::core::offer::{Offer, Work, join};
+use crate::core::per_address::PerAddress;
+use crate::net::datagram::DatagramSocket;
+use crate::net::detached::{Detached, Taker};
+use crate::net::driver::Driver;
+use crate::net::listener::Listener;
+use crate::net::socket::Socket;
+use crate::time::deadlines::{Deadlines, Stamp};
+use crate::time::timers::Timers;
 use connect::Attempt;
 
-pub(crate) use datagram::Received;
+pub(crate) use datagrams::Received;
 
-mod buffered;
+pub(crate) mod accept;
 mod connect;
-mod datagram;
+pub(crate) mod cork;
+mod datagrams;
 mod detach;
-mod ended;
-mod leaving;
-mod panicked;
+mod ending;
+mod evict;
+pub(crate) mod expire;
+mod memory;
+pub(crate) mod offer;
+mod panic;
+pub(crate) mod per_address;
 mod poll;
 mod pull;
-mod reclaim;
+pub(crate) mod send;
+mod shutdown;
 
 /// The name under which the log tells of connections, whichever file says it.
 const TARGET: &str = "wouldblock::core";
@@ -108,7 +114,7 @@ pub(crate) struct Core {
     /// When the next warning about them may be logged.
     warn_from: Stamp,
     /// Those whose places may be given to others.
-    idlers: reclaim::Idlers,
+    idlers: evict::Idlers,
     /// Those accepted, by where they come from; empty where that is not limited.
     pub(crate) per_address: PerAddress,
     /// The runnable, in order, each once.
@@ -175,7 +181,7 @@ impl Core {
             sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
             buffered: 0,
             warn_from: Stamp::default(),
-            idlers: reclaim::Idlers::default(),
+            idlers: evict::Idlers::default(),
             per_address: PerAddress::default(),
             limits,
             stats: Stats::default(),

@@ -72,7 +72,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::input::Input;
+use crate::conn::input::Input;
 
 mod decode;
 mod delimited;

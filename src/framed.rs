@@ -9,14 +9,14 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 
-use crate::close::{CloseReason, Closed};
+use crate::base::close::{CloseReason, Closed};
+use crate::base::id::{ConnId, Origin};
+use crate::conn::input::Input;
 use crate::context::{Conn, Context};
-use crate::datagram::Datagram;
 use crate::frame::{Decode, MessageError};
 use crate::handler::Handler;
-use crate::id::{ConnId, Origin};
-use crate::input::Input;
-use crate::timers::Timer;
+use crate::net::datagram::Datagram;
+use crate::time::timers::Timer;
 
 /// A [`Handler`] that is called with messages: what [`framed`] takes.
 ///

@@ -8,8 +8,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::address::Address;
-use crate::socket::name;
+use crate::base::address::Address;
+use crate::net::socket::name;
 
 pub(crate) mod frames;
 mod window;

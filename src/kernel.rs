@@ -1,6 +1,6 @@
 //! The simulated kernel: descriptors, listeners, connections, a poll and a clock, from a seed.
 //!
-//! `socket.rs` and `driver.rs` have a variant for it, so the reactor that runs on it is the one that
+//! `net/socket.rs` and `net/driver.rs` have a variant for it, so the reactor that runs on it is the one that
 //! runs in production. It is as stingy with events as the real one: an edge only when something
 //! changed, told once. It comes in two kinds. With *flags* it is epoll: edges, with bits that are
 //! true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio uses it, and
@@ -27,9 +27,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::address::Address;
-use crate::id::Token;
-use crate::readiness::Readiness;
+use crate::base::address::Address;
+use crate::base::id::Token;
+use crate::base::readiness::Readiness;
 
 mod calls;
 mod datagram;

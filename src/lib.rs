@@ -203,23 +203,10 @@
 #[cfg(not(unix))]
 compile_error!("wouldblock needs Linux, macOS or a BSD: Windows has no readiness to remember");
 
-mod accept;
-mod address;
-mod attempt;
-mod bind;
-mod close;
-mod config;
+mod base;
 mod conn;
-mod connect;
 mod context;
 mod core;
-mod cork;
-mod datagram;
-mod deadlines;
-mod detached;
-mod driver;
-mod expire;
-mod flags;
 pub mod frame;
 mod framed;
 #[cfg(any(test, all(fuzzing, feature = "sim")))]
@@ -227,63 +214,47 @@ mod framed;
 pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod handle;
 mod handler;
-mod heap;
-mod id;
-mod input;
 #[cfg(any(test, feature = "sim"))]
 mod kernel;
 #[cfg(not(any(test, feature = "sim")))]
 #[path = "kernel/absent.rs"]
 mod kernel;
-mod listen;
-mod listener;
-mod offer;
-mod options;
-mod output;
-mod per_address;
-mod post;
+mod net;
 mod reactor;
-mod readiness;
-mod refused;
-mod report;
-mod resolve;
-mod send;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
-mod slots;
-mod socket;
-mod source;
-mod stats;
-mod timers;
+mod time;
 
 /// The crate of [`Bytes`](bytes::Bytes), which [`Conn::send_shared`] and [`Context::broadcast`] take.
 pub use bytes;
 
-pub use crate::address::Address;
-pub use crate::attempt::{Attempt, attempt};
-pub use crate::bind::{Bind, Interface};
-pub use crate::close::{CloseReason, Closed};
-pub use crate::config::Config;
-pub use crate::connect::Connect;
+pub use crate::base::address::Address;
+pub use crate::base::attempt::{Attempt, attempt};
+pub use crate::base::close::{CloseReason, Closed};
+pub use crate::base::config::Config;
+pub use crate::base::id::{ConnId, DatagramId, ListenerId, Origin};
+pub use crate::base::post::PostError;
+pub use crate::base::refused::Refused;
+pub use crate::base::report::{Cut, ShutdownReport, Stage};
+pub use crate::base::slots::ConnMap;
+pub use crate::base::source::{Chunks, Exactly, chunks, exactly};
+pub use crate::base::stats::{ClosedCounts, Stats};
+pub use crate::conn::input::Input;
 pub use crate::context::{Conn, Context};
-pub use crate::datagram::Datagram;
-pub use crate::detached::Detached;
 pub use crate::framed::{Framed, FramedSession, Messages, framed};
-pub use crate::handler::{Handle, Handler, HandlerFn, handler_fn};
-pub use crate::id::{ConnId, DatagramId, ListenerId, Origin};
-pub use crate::input::Input;
-pub use crate::listen::Listen;
-pub use crate::options::Keepalive;
-pub use crate::post::PostError;
+pub use crate::handle::Handle;
+pub use crate::handler::{Handler, HandlerFn, handler_fn};
+pub use crate::net::bind::{Bind, Interface};
+pub use crate::net::connect::Connect;
+pub use crate::net::datagram::Datagram;
+pub use crate::net::detached::Detached;
+pub use crate::net::listen::Listen;
+pub use crate::net::options::Keepalive;
+pub use crate::net::socket::Stream;
 pub use crate::reactor::Reactor;
-pub use crate::refused::Refused;
-pub use crate::report::{Cut, ShutdownReport, Stage};
-pub use crate::slots::ConnMap;
-pub use crate::socket::Stream;
-pub use crate::source::{Chunks, Exactly, chunks, exactly};
-pub use crate::stats::{ClosedCounts, Stats};
-pub use crate::timers::{Timer, TimerId};
+pub use crate::time::timers::{Timer, TimerId};
 
 /// The README's code is tested with everything else.
 #[cfg(doctest)]

@@ -9,32 +9,33 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::accept::Accepted;
-use crate::address::Address;
-use crate::bind::Bind;
-use crate::close::Closed;
-use crate::config::Config;
-use crate::connect::Connect;
+use crate::base::address::Address;
+use crate::base::close::Closed;
+use crate::base::config::Config;
+use crate::base::id::{ConnId, DatagramId, ListenerId, Origin, Target};
+use crate::base::report::ShutdownReport;
+use crate::base::stats::Stats;
+use crate::conn::input::{Input, ReadBuffer, Rest, Wait};
 use crate::context::{Conn, Context};
+use crate::core::accept::Accepted;
+use crate::core::offer::{Offer, Work};
 use crate::core::{Core, Ended};
-use crate::deadlines::Stamp;
-use crate::detached::Detached;
-use crate::driver::{Driver, where_the_poll_has_a_descriptor};
-use crate::handler::{Handle, Handler, Orders};
-use crate::id::{ConnId, DatagramId, ListenerId, Origin, Target};
-use crate::input::{Input, ReadBuffer, Rest, Wait};
-use crate::listen::Listen;
-use crate::offer::{Offer, Work};
-use crate::report::ShutdownReport;
-use crate::stats::Stats;
+use crate::handle::{Handle, Orders};
+use crate::handler::Handler;
+use crate::net::bind::Bind;
+use crate::net::connect::Connect;
+use crate::net::detached::Detached;
+use crate::net::driver::{Driver, where_the_poll_has_a_descriptor};
+use crate::net::listen::Listen;
+use crate::time::deadlines::Stamp;
+use callbacks::guarded;
 use due::{Inbox, POSTS_PER_TURN};
-use panics::guarded;
 
+mod callbacks;
 mod datagram;
 mod due;
-mod leave;
-mod panics;
 mod pull;
+mod shutdown;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,
 /// so that callbacks answering each other for ever do not keep others waiting (trap 65).

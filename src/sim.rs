@@ -211,13 +211,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::address::Address;
-use crate::config::Config;
-use crate::driver::Driver;
-use crate::handler::{Handle, Handler};
+use crate::base::address::Address;
+use crate::base::config::Config;
+use crate::handle::Handle;
+use crate::handler::Handler;
 use crate::kernel::{Answers, Horizon, Kernel, nanos};
+use crate::net::driver::Driver;
+use crate::net::socket::Stream;
 use crate::reactor::Reactor;
-use crate::socket::Stream;
 
 mod client;
 mod datagram;

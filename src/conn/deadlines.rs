@@ -1,17 +1,17 @@
 //! When a connection is late, with what, and what becomes of it then.
 //!
 //! Deadlines are reckoned from stamps that are kept anyway, whenever somebody asks: nothing is set
-//! or moved for each packet. `expire.rs` sees that a connection is asked in time. Read next:
-//! `own.rs`, what few connections have: a timer, for one.
+//! or moved for each packet. `core/expire.rs` sees that a connection is asked in time. Read next:
+//! `conn/extras.rs`, what few connections have: a timer, for one.
 
 use std::io;
 
 use super::{Connection, Phase};
-use crate::close::CloseReason;
-use crate::config::Limits;
-use crate::deadlines::Stamp;
-use crate::flags::Flags;
-use crate::readiness::Readiness;
+use crate::base::close::CloseReason;
+use crate::base::config::Limits;
+use crate::base::readiness::Readiness;
+use crate::conn::flags::Flags;
+use crate::time::deadlines::Stamp;
 
 /// What only the kernel knows, when a deadline has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,17 +2,17 @@
 //!
 //! Kept apart from the connection, so that one without stays small. A timer is one more
 //! moment among the connection's deadlines: setting it again only moves a stamp, and its entry
-//! among the deadlines is put right when that comes up. Read next: `expire.rs`, which acts on it.
+//! among the deadlines is put right when that comes up. Read next: `core/expire.rs`, which acts on it.
 
 use std::time::Duration;
 
-use super::pace::Pace;
+use super::rate::Pace;
 use super::reset::Leaving;
 use super::{Connection, Phase};
-use crate::config::Limits;
-use crate::deadlines::Stamp;
-use crate::detached::Taker;
-use crate::flags::Flags;
+use crate::base::config::Limits;
+use crate::conn::flags::Flags;
+use crate::net::detached::Taker;
+use crate::time::deadlines::Stamp;
 
 /// How many turns a deadline is put off while its connection has something to read: what the kernel
 /// held when it came due is served by then, and a peer that never stops sending does not stop it.

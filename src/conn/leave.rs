@@ -2,19 +2,19 @@
 //!
 //! For the reactor it is over at once: nothing is read, written or called any more but what belongs to
 //! every end. Its input and its output stay with it until it is freed, when they are handed over with the
-//! socket. Read next: `core/ended.rs`, which does that.
+//! socket. Read next: `core/ending.rs`, which does that.
 
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::{Connection, Phase};
-use crate::close::CloseReason;
-use crate::config::Limits;
-use crate::deadlines::Stamp;
-use crate::detached::Taker;
-use crate::flags::Flags;
-use crate::input::Leftover;
+use crate::base::close::CloseReason;
+use crate::base::config::Limits;
+use crate::conn::flags::Flags;
+use crate::conn::input::Leftover;
+use crate::net::detached::Taker;
+use crate::time::deadlines::Stamp;
 
 impl Connection {
     /// Whether it may be detached: its handler is called, its output can still go out, and it is not being

@@ -3,14 +3,14 @@
 //! Reading is how an end is told, in order and behind the last byte. While the handler has paused it,
 //! no read would tell of a reset, which an event has told us of. So the socket is asked for its error;
 //! and once the connection has failed, whether anything is left to read. If not, it is over; else the
-//! handler has `linger` to read on (`late.rs`). Nothing is asked of a peer that has ended in order: what
+//! handler has `linger` to read on (`core/expire.rs`). Nothing is asked of a peer that has ended in order: what
 //! it said is read when the handler likes.
 
 use std::io;
 
 use super::{Connection, Phase};
-use crate::deadlines::Stamp;
-use crate::flags::Flags;
+use crate::conn::flags::Flags;
+use crate::time::deadlines::Stamp;
 
 /// What a look at the socket of a connection that is not read from found.
 #[derive(Debug)]

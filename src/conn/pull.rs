@@ -8,11 +8,11 @@
 use std::io;
 
 use super::{Connection, Phase};
-use crate::close::CloseReason;
-use crate::config::Limits;
-use crate::deadlines::Stamp;
-use crate::flags::Flags;
-use crate::source::{Pulled, Source};
+use crate::base::close::CloseReason;
+use crate::base::config::Limits;
+use crate::base::source::{Pulled, Source};
+use crate::conn::flags::Flags;
+use crate::time::deadlines::Stamp;
 
 impl Connection {
     pub(crate) fn push_source(&mut self, source: Source) {

@@ -3,15 +3,15 @@
 //! As a close it flushes, reads and discards; but where that sends our FIN, this waits until the
 //! peer's kernel has acknowledged all that ours took, which a reset would destroy otherwise. No edge
 //! tells of it, so the socket is asked, again and again with longer waits between. Read next:
-//! `late.rs`, which has the deadlines of every close.
+//! `core/expire.rs`, which has the deadlines of every close.
 
 use std::time::Duration;
 
 use super::{Connection, Phase};
-use crate::close::CloseReason;
-use crate::config::Limits;
-use crate::deadlines::Stamp;
-use crate::flags::Flags;
+use crate::base::close::CloseReason;
+use crate::base::config::Limits;
+use crate::conn::flags::Flags;
+use crate::time::deadlines::Stamp;
 
 /// The first wait between two questions, and the longest.
 const WAIT: Duration = Duration::from_millis(1);

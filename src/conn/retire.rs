@@ -1,14 +1,14 @@
 //! Retiring: the library has decided to close a connection in order, and the handler has the last word.
 //!
 //! It is still open, is not read from, and is closed in the effects of the same turn, after `on_closing`
-//! (`Core::next_retiring`). One that could not say anything any more is ended at once. Read next: `late.rs`,
+//! (`Core::next_retiring`). One that could not say anything any more is ended at once. Read next: `core/expire.rs`,
 //! where most of these decisions fall.
 
 use super::{Connection, Phase};
-use crate::close::CloseReason;
-use crate::config::Limits;
-use crate::deadlines::Stamp;
-use crate::flags::Flags;
+use crate::base::close::CloseReason;
+use crate::base::config::Limits;
+use crate::conn::flags::Flags;
+use crate::time::deadlines::Stamp;
 
 impl Connection {
     /// An end that the library decides on: the handler has the last word before it, where it is served

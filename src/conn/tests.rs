@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
-use crate::config::Config;
+use crate::base::config::Config;
 
 mod flow;
 
@@ -209,7 +209,7 @@ fn a_short_write_without_proof_keeps_readiness() {
 #[test]
 fn a_piece_of_a_source_is_bounded_by_what_waits_behind_it() {
     let (mut conn, limits) = (readable(), limits());
-    conn.push_source(crate::source::Source::new(io::empty()));
+    conn.push_source(crate::base::source::Source::new(io::empty()));
     assert!(conn.piece(&limits) > 3);
     conn.output.push(&vec![0; limits.output_max - 3]);
     assert_eq!(conn.piece(&limits), 3);
@@ -489,7 +489,7 @@ fn a_connection_is_small() {
     assert!(size_of::<Connection>() <= 120, "{}", size_of::<Connection>());
     // How much mio keeps beside the descriptor depends on the build; in a release build under
     // epoll it is nothing, and the whole takes 160 bytes.
-    let rest = size_of::<crate::core::Entry>() - size_of::<crate::socket::Socket>();
+    let rest = size_of::<crate::core::Entry>() - size_of::<crate::net::socket::Socket>();
     assert!(rest <= 156, "{rest}");
 }
 

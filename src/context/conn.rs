@@ -1,8 +1,8 @@
 //! One connection, as callbacks see it: the one being served, or another by its id.
 //!
-//! Every verb about one connection stands here, and here only. Bytes go through `send.rs`; the other
+//! Every verb about one connection stands here, and here only. Bytes go through `core/send.rs`; the other
 //! verbs set facts on the connection that take effect when the callback has returned. Its timer and
-//! its idle timeout are in `timer.rs`. Read next: `handler.rs`, whose callbacks are lent one.
+//! its idle timeout are in `context/timers.rs`. Read next: `handler.rs`, whose callbacks are lent one.
 
 use std::fmt;
 use std::io;
@@ -11,16 +11,16 @@ use std::os::fd::BorrowedFd;
 use bytes::Bytes;
 
 use super::Context;
-use crate::address::Address;
-use crate::close::CloseReason;
-use crate::config::Limits;
+use crate::base::address::Address;
+use crate::base::close::CloseReason;
+use crate::base::config::Limits;
+use crate::base::id::ConnId;
+use crate::base::source::Source;
 use crate::conn::{Connection, Phase};
+use crate::core::send::Piece;
 use crate::core::{Core, Entry};
-use crate::deadlines::Stamp;
-use crate::detached::{Detached, Taker};
-use crate::id::ConnId;
-use crate::send::Piece;
-use crate::source::Source;
+use crate::net::detached::{Detached, Taker};
+use crate::time::deadlines::Stamp;
 
 /// A connection, lent to a callback: the one being served, or another by
 /// [`Context::conn`]. What can be done to it is the same for both.

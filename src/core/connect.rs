@@ -10,15 +10,15 @@
 use std::io;
 
 use super::{Core, Entry, Shutdown, TARGET};
-use crate::address::{Address, cannot_connect};
-use crate::config::Limits;
+use crate::base::address::{Address, cannot_connect};
+use crate::base::config::Limits;
+use crate::base::id::ConnId;
+use crate::base::readiness::Readiness;
 use crate::conn::Connection;
-use crate::connect::{Connect, Options};
-use crate::deadlines::Stamp;
-use crate::id::ConnId;
 use crate::kernel::Kernel;
-use crate::readiness::Readiness;
-use crate::socket::Socket;
+use crate::net::connect::{Connect, Options};
+use crate::net::socket::Socket;
+use crate::time::deadlines::Stamp;
 
 impl Core {
     /// Begins to connect, to the first address that does not fail at once. An error has been told with

@@ -6,9 +6,9 @@
 use bytes::Bytes;
 
 use super::{Core, Ended, Entry};
-use crate::close::Closed;
-use crate::detached::{Detached, Taker};
-use crate::id::ConnId;
+use crate::base::close::Closed;
+use crate::base::id::ConnId;
+use crate::net::detached::{Detached, Taker};
 
 impl Core {
     /// Detaches a connection, if that can be done: what its callback has sent goes along.

@@ -4,9 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use super::{Core, Entry, Shutdown};
-use crate::deadlines::Stamp;
-use crate::flags::Flags;
-use crate::id::{DATAGRAM_BASE, LISTENER_BASE, Target};
+use crate::base::id::{DATAGRAM_BASE, LISTENER_BASE, Target};
+use crate::conn::flags::Flags;
+use crate::time::deadlines::Stamp;
 
 impl Core {
     /// How long the poll may wait: not at all while there is anything to do.

@@ -4,9 +4,9 @@
 //! it is user code, and nothing of ours is borrowed while it runs. Read next: `conn/pull.rs`.
 
 use super::{Core, Entry};
+use crate::base::id::ConnId;
+use crate::base::source::{Pulled, Source};
 use crate::conn::Phase;
-use crate::id::ConnId;
-use crate::source::{Pulled, Source};
 
 impl Core {
     /// Takes the source that a piece is to be read of now, if there is one, with the most bytes of it. Then what runs is a callback of

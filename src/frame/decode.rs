@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 
 use super::{Delimited, Fixed, FrameError, LengthPrefixed, Lines, Varint};
-use crate::input::Input;
+use crate::conn::input::Input;
 
 /// A decoder: takes one message from the input of a connection. What [`framed`](crate::framed) is given.
 ///

@@ -10,7 +10,7 @@ use std::io;
 use memchr::{memchr, memmem};
 
 use super::{FrameError, MAX, check_max, refused};
-use crate::input::Input;
+use crate::conn::input::Input;
 
 /// Frames that end with a delimiter: `\n`, `\r\n`, or any bytes.
 ///
@@ -268,7 +268,7 @@ const fn name(delimiter: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{AWAKE, Wait};
+    use crate::conn::input::{AWAKE, Wait};
 
     fn next<'a>(frames: Delimited<'_>, input: &mut Input<'a>) -> Option<&'a [u8]> {
         frames.next(input).unwrap()

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::{FrameError, MAX, check_max, payload, refused};
-use crate::input::Input;
+use crate::conn::input::Input;
 
 /// Most bytes of a varint of 64 bits: nine times 7 bits, and 1.
 const VARINT_MAX: usize = 10;
@@ -380,7 +380,7 @@ fn within(len: u64, max: usize) -> Result<usize, FrameError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{AWAKE, Wait};
+    use crate::conn::input::{AWAKE, Wait};
 
     fn input(window: &[u8]) -> Input<'_> {
         Input::new(window, 0, Wait::Nothing, &AWAKE)

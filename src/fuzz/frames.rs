@@ -6,8 +6,8 @@
 use std::io;
 
 use super::Source;
+use crate::conn::input::{AWAKE, Input, Leftover, Wait};
 use crate::frame::{Delimited, Fixed, FrameError, LengthPrefixed, Varint};
-use crate::input::{AWAKE, Input, Leftover, Wait};
 use crate::kernel::Rng;
 
 /// How frames are marked: what a decoder is made from, open to look at.

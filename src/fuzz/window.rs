@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use super::Source;
 use super::frames::{Marks, Next};
-use crate::close::{CloseReason, Closed};
-use crate::config::Config;
+use crate::base::close::{CloseReason, Closed};
+use crate::base::config::Config;
+use crate::base::id::{ConnId, Origin};
+use crate::conn::input::{AWAKE, Input, Leftover, Wait};
 use crate::context::{Conn, Context};
 use crate::handler::Handler;
-use crate::id::{ConnId, Origin};
-use crate::input::{AWAKE, Input, Leftover, Wait};
 use crate::sim::{Profile, Sim};
 
 /// What a handler said last, as the documentation of [`Input`] has it.

@@ -1,15 +1,15 @@
 //! In the place of the simulated kernel, where that is not built: types that have no value.
 //!
-//! So `socket.rs` and `driver.rs` name their third variant without asking whether it is there, and
+//! So `net/socket.rs` and `net/driver.rs` name their third variant without asking whether it is there, and
 //! the compiler removes what it would have cost.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::address::Address;
-use crate::id::Token;
-use crate::readiness::Readiness;
+use crate::base::address::Address;
+use crate::base::id::Token;
+use crate::base::readiness::Readiness;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {}

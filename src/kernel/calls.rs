@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use super::link::{HERE, THERE, Transport};
 use super::trace::{Answer, NOBODY, What};
 use super::{Door, Event, File, Kind, Nobody, Stage, State};
-use crate::address::Address;
-use crate::id::Token;
-use crate::readiness::Readiness;
+use crate::base::address::Address;
+use crate::base::id::Token;
+use crate::base::readiness::Readiness;
 
 impl State {
     pub(super) fn listen(&mut self, mut address: Address, backlog: usize) -> Result<u32, Errno> {

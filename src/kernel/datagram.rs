@@ -20,8 +20,8 @@ use rustix::io::Errno;
 
 use super::trace::{Answer, PORTS, What};
 use super::{Actor, Event, Kind, Rng, State};
-use crate::address::Address;
-use crate::readiness::Readiness;
+use crate::base::address::Address;
+use crate::base::readiness::Readiness;
 
 /// What IPv4 carries (udp(7)), and what a Unix socket's buffer holds by default (`SO_SNDBUF`, less 32).
 const UDP_MAX: usize = 65_507;

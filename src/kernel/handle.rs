@@ -9,8 +9,8 @@ use rustix::net::AddressFamily;
 
 use super::link::{HERE, Transport};
 use super::{Kernel, State};
-use crate::address::Address;
-use crate::id::Token;
+use crate::base::address::Address;
+use crate::base::id::Token;
 
 /// A socket is worth asking again after so long: the shortest wait between two questions.
 const ASKS: u64 = 1_000_000;

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use rustix::io::Errno;
 
-use crate::address::Address;
-use crate::readiness::Readiness;
+use crate::base::address::Address;
+use crate::base::readiness::Readiness;
 
 /// Our end of a link; the peer's is [`THERE`].
 pub(crate) const HERE: usize = 0;

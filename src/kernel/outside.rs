@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::link::{Link, THERE, Transport};
 use super::trace::What;
 use super::{Actor, Answers, Event, Kind, Moved, Place, Stage, State};
-use crate::address::Address;
+use crate::base::address::Address;
 
 impl State {
     /// A peer sets out for a listener. Returns its number.

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
 use super::{Answers, Event, File, Horizon, Kind, Place, SYN_RETRIES, SYN_RETRY, Stage, State};
-use crate::id::Token;
-use crate::readiness::Readiness;
+use crate::base::id::Token;
+use crate::base::readiness::Readiness;
 
 /// The last moments of a wait that a poll may not have looked at.
 const BLIND: u64 = 20_000_000;

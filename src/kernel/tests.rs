@@ -5,10 +5,10 @@ use std::io::{self, Read, Write};
 
 use super::link::THERE;
 use super::*;
-use crate::driver::Driver;
-use crate::socket::{Acceptor, Socket};
+use crate::net::driver::Driver;
+use crate::net::socket::{Acceptor, Socket};
 
-const DOOR: Token = Token(crate::id::LISTENER_BASE as usize);
+const DOOR: Token = Token(crate::base::id::LISTENER_BASE as usize);
 
 struct Nobody;
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use rustix::io::Errno;
 
-use crate::readiness::Readiness;
+use crate::base::readiness::Readiness;
 
 /// Lines kept. The hash is over all.
 const KEPT: usize = 100_000;

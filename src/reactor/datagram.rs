@@ -1,11 +1,11 @@
 //! Datagrams, handed to the handler.
 
 use super::Reactor;
-use super::panics::guarded;
+use super::callbacks::guarded;
+use crate::base::id::DatagramId;
 use crate::core::Received;
-use crate::datagram::Datagram;
 use crate::handler::Handler;
-use crate::id::DatagramId;
+use crate::net::datagram::Datagram;
 
 impl<H: Handler> Reactor<H> {
     /// Sends what waited, and receives a bounded number of datagrams, and of bytes: a flood costs

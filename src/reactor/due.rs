@@ -2,13 +2,14 @@
 //!
 //! Each is called as it comes up, a bounded number in a turn; what is left keeps the poll from
 //! waiting. What a call cancels, closes or aborts is not called after it: nothing is collected
-//! before. Read next: `expire.rs`, which finds whose timer has come, and `post.rs`.
+//! before. Read next: `core/expire.rs`, which finds whose timer has come, and `base/post.rs`.
 
 use std::sync::Arc;
 
 use super::Reactor;
-use crate::deadlines::Stamp;
-use crate::handler::{Handler, Orders, Post};
+use crate::handle::{Orders, Post};
+use crate::handler::Handler;
+use crate::time::deadlines::Stamp;
 
 /// Posted closures run in one turn: a flood of them must not starve the sockets (trap 57).
 pub(super) const POSTS_PER_TURN: usize = 256;

@@ -4,10 +4,10 @@
 //! panic of it is the handler's. Read next: `core/pull.rs`.
 
 use super::Reactor;
-use super::panics::guarded;
+use super::callbacks::guarded;
+use crate::base::id::ConnId;
+use crate::core::offer::Work;
 use crate::handler::Handler;
-use crate::id::ConnId;
-use crate::offer::Work;
 
 impl<H: Handler> Reactor<H> {
     /// Does what is due before input. Returns the work that follows.

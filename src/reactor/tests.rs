@@ -1,7 +1,7 @@
 //! What only the inside shows.
 
 use super::*;
-use crate::close::Closed;
+use crate::base::close::Closed;
 use std::io::Write;
 
 /// Listens again whenever a connection ends, as a server of one-time listeners does.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use crate::address::Address;
+use crate::base::address::Address;
 use crate::kernel::link::THERE;
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Stage, State};

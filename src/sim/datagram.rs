@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::peer::text;
-use crate::address::Address;
+use crate::base::address::Address;
 use crate::kernel::{Actor, Kernel, State, nanos};
 
 /// A simulated peer with a datagram socket; [`Sim::bind`](super::Sim::bind) makes it.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::address::Address;
-use crate::bind::Bind;
-use crate::config::Config;
+use crate::base::address::Address;
+use crate::base::config::Config;
 use crate::kernel::profile::Profile;
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Kernel, State};
+use crate::net::bind::Bind;
 
 /// Where our sockets may be.
 const OURS: [&str; 3] = ["10.0.0.1:4000", "unix:/run/mail", "10.0.0.1:4001"];

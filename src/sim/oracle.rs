@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::close::{CloseReason, Closed};
-use crate::config::Limits;
+use crate::base::close::{CloseReason, Closed};
+use crate::base::config::Limits;
+use crate::base::id::{ConnId, Origin};
 use crate::context::Context;
-use crate::id::{ConnId, Origin};
 use crate::kernel::link::HERE;
 use crate::kernel::trace::What;
 use crate::kernel::{Kernel, Moved, Place, State};
+use crate::net::socket::Socket;
 use crate::sim::client::Logs;
-use crate::socket::Socket;
-use crate::timers::{Timer, TimerId};
+use crate::time::timers::{Timer, TimerId};
 
 mod account;
 mod mail;

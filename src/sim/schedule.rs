@@ -7,11 +7,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::address::Address;
-use crate::config::Config;
-use crate::driver::Driver;
+use crate::base::address::Address;
+use crate::base::config::Config;
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
+use crate::net::driver::Driver;
 use crate::reactor::Reactor;
 use crate::sim::client::{Client, Logs, Reads, Temper};
 use crate::sim::mail::Mailing;

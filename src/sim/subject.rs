@@ -8,17 +8,18 @@ use std::panic::resume_unwind;
 
 use bytes::Bytes;
 
-use crate::close::{CloseReason, Closed};
+use crate::base::close::{CloseReason, Closed};
+use crate::base::id::{ConnId, Origin};
+use crate::conn::input::Input;
 use crate::context::{Conn, Context};
-use crate::datagram::Datagram;
-use crate::handler::{Handle, Handler};
-use crate::id::{ConnId, Origin};
-use crate::input::Input;
+use crate::handle::Handle;
+use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
+use crate::net::datagram::Datagram;
 use crate::sim::oracle::{End, Oracle, Word, planned};
 use crate::sim::schedule::twist::Toil;
-use crate::timers::Timer;
+use crate::time::timers::Timer;
 use messages::Wire;
 
 mod letters;

@@ -2,14 +2,15 @@
 
 use super::schedule::Schedule;
 use super::*;
-use crate::close::{CloseReason, Closed};
-use crate::connect::Connect;
+use crate::base::close::{CloseReason, Closed};
+use crate::base::id::{ConnId, Origin};
+use crate::conn::input::Input;
 use crate::context::{Conn, Context};
-use crate::deadlines::Stamp;
-use crate::handler::{Handle, handler_fn};
-use crate::id::{ConnId, Origin};
-use crate::input::Input;
+use crate::handle::Handle;
+use crate::handler::handler_fn;
 use crate::kernel::rng::Rng;
+use crate::net::connect::Connect;
+use crate::time::deadlines::Stamp;
 use std::net::SocketAddr;
 
 mod limits;

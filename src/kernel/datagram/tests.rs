@@ -1,7 +1,7 @@
 //! Datagrams on the simulated kernel and on Linux: the same steps on both, and what our side sees of
 //! them compared. Behind that, what only the simulated network does.
 //!
-//! As in `link/tests.rs`: the steps go through the driver and the sockets that production uses, and the
+//! As in `kernel/link/tests.rs`: the steps go through the driver and the sockets that production uses, and the
 //! real side is given time to show what the simulated one has shown.
 
 use std::fmt::Write as _;
@@ -15,11 +15,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::*;
-use crate::driver::Driver;
-use crate::id::{DATAGRAM_BASE, Token};
+use crate::base::id::{DATAGRAM_BASE, Token};
 use crate::kernel::profile::Profile;
 use crate::kernel::{Horizon, Kernel};
-use crate::socket::Datagrams;
+use crate::net::driver::Driver;
+use crate::net::socket::Datagrams;
 
 /// One step of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,14 +23,14 @@ use socket2::SockRef;
 mod table;
 
 use super::{HERE, THERE, Transport};
-use crate::address::Address;
-use crate::driver::Driver;
-use crate::id::{LISTENER_BASE, Token};
+use crate::base::address::Address;
+use crate::base::id::{LISTENER_BASE, Token};
+use crate::base::readiness::Readiness;
 use crate::kernel::profile::Profile;
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Kernel, State};
-use crate::readiness::Readiness;
-use crate::socket::{Acceptor, Socket};
+use crate::net::driver::Driver;
+use crate::net::socket::{Acceptor, Socket};
 
 /// One step of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rest::{REST, comes_late, holds_much};
 use super::{Cause, Ledger, Oracle, Word};
-use crate::close::{CloseReason, Closed};
+use crate::base::close::{CloseReason, Closed};
 use crate::kernel::link::{HERE, THERE, Transport};
 use crate::kernel::{Moved, Place, State, nanos};
 use crate::sim::client::byte;

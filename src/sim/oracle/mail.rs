@@ -13,13 +13,13 @@ use rustix::io::Errno;
 
 use super::rest::is_late;
 use super::{Oracle, SLACK};
-use crate::address::Address;
+use crate::base::address::Address;
+use crate::base::id::DatagramId;
 use crate::context::Context;
-use crate::datagram::{Datagram, Outbox};
-use crate::deadlines::Stamp;
-use crate::id::DatagramId;
 use crate::kernel::{Deed, Packet, State, nanos};
-use crate::socket::Datagrams;
+use crate::net::datagram::{Datagram, Outbox};
+use crate::net::socket::Datagrams;
+use crate::time::deadlines::Stamp;
 
 /// What a datagram that waits costs beside its payload, and a receiver that keeps some waiting.
 const ENTRY: usize = 64;

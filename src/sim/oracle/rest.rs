@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{Ledger, Oracle, RETRY, SLACK, Word, level_at, queued_at};
-use crate::config::Limits;
+use crate::base::config::Limits;
+use crate::base::report::Cut;
 use crate::conn::Phase;
+use crate::conn::flags::Flags;
 use crate::context::Context;
 use crate::core::Entry;
-use crate::flags::Flags;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
-use crate::report::Cut;
 
 /// The most that a connection keeps allocated for no bytes: a small buffer of its input.
 const LEFT: usize = 16 << 10;

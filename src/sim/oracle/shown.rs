@@ -1,9 +1,9 @@
 //! What the handler is shown: each byte once and in order, and again only where it may come again.
 
 use super::{Oracle, Word, has_failed, level_at};
+use crate::base::id::ConnId;
+use crate::conn::input::Input;
 use crate::context::Context;
-use crate::id::ConnId;
-use crate::input::Input;
 use crate::kernel::link::{HERE, THERE};
 use crate::sim::client::byte;
 

@@ -4,15 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use super::{Cause, Handed, Ledger, Oracle};
+use crate::base::id::ConnId;
 use crate::conn::Phase;
+use crate::conn::flags::Flags;
 use crate::context::Context;
 use crate::core::Entry;
-use crate::flags::Flags;
-use crate::id::ConnId;
 use crate::kernel::link::THERE;
 use crate::kernel::nanos;
 use crate::kernel::trace::What;
-use crate::timers::TimerId;
+use crate::time::timers::TimerId;
 
 impl Oracle {
     /// A callback ends in a panic, and with it the connection whose callback it is.

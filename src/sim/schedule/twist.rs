@@ -1,7 +1,7 @@
 //! What some worlds have besides: handlers that work, readers that are slow for ever, floods, deaths.
 //!
 //! Drawn from streams of their own: a seed without a twist has the world that it had before there
-//! were any. Handlers of their own are in `subject/twists.rs`.
+//! were any. Handlers of their own are in `sim/subject/twists.rs`.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! What the handlers do with datagrams: an echo, or anything.
 
 use super::{Kind, Subject};
-use crate::address::Address;
+use crate::base::address::Address;
+use crate::base::id::DatagramId;
 use crate::context::Context;
-use crate::datagram::Datagram;
-use crate::id::DatagramId;
 use crate::kernel::rng::Rng;
+use crate::net::datagram::Datagram;
 
 /// What a handler needs to write.
 pub(super) struct Desk {

@@ -5,12 +5,12 @@ use std::io;
 use std::time::Duration;
 
 use super::{Session, Subject};
+use crate::base::id::Origin;
+use crate::conn::input::Input;
 use crate::context::Conn;
 use crate::frame::{Decode, LengthPrefixed, Lines, MessageError};
 use crate::framed::{FramedSession, Messages, framed};
 use crate::handler::Handler;
-use crate::id::Origin;
-use crate::input::Input;
 use crate::sim::client::byte;
 use crate::sim::oracle::{Word, planned};
 

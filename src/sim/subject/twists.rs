@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Kind, Session, Subject, act};
+use crate::base::id::{ConnId, Origin};
+use crate::conn::input::Input;
 use crate::context::{Conn, Context};
-use crate::detached::Detached;
-use crate::id::{ConnId, Origin};
-use crate::input::Input;
+use crate::net::detached::Detached;
 use crate::sim::oracle::{Oracle, Word};
 
 /// The tag of the timer at which a pauser accepts again.

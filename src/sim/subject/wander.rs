@@ -4,11 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use super::{OUTSIDE, Session, Subject, act};
-use crate::address::Address;
-use crate::connect::Connect;
+use crate::base::address::Address;
+use crate::base::id::ConnId;
+use crate::conn::input::Input;
 use crate::context::{Conn, Context};
-use crate::id::ConnId;
-use crate::input::Input;
+use crate::net::connect::Connect;
 use crate::sim::oracle::{Oracle, planned};
 
 impl Subject {

@@ -1,0 +1,175 @@
+//! What the reactor has counted since it was made.
+//!
+//! Plain numbers, counted where things happen and read from any callback. No rates, no
+//! histograms: whoever wants those has the numbers. Read next: `close.rs`.
+
+use crate::base::close::CloseReason;
+
+/// Counters of one reactor, since it was made. None is ever reset.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections accepted and opened.
+    pub accepted: u64,
+    /// Connections adopted.
+    pub adopted: u64,
+    /// Connections that we made: connects that came through.
+    pub connected: u64,
+    /// Connects that failed: refused, unreachable, timed out. Not those that were cancelled.
+    pub connect_errors: u64,
+    /// Connections accepted and ended at once, before `on_open`: no room at shutdown (or where it was
+    /// made by [`reclaim_idle`](crate::Config::reclaim_idle) and taken by another), or the
+    /// kernel would not watch them.
+    pub refused: u64,
+    /// Connections accepted and reset at once, before `on_open`: their address had
+    /// [`connections_per_address`](crate::Config::connections_per_address) already.
+    pub refused_address: u64,
+    /// Accepts that failed: the peer was gone already, descriptors or memory ran out (accept(2)).
+    pub accept_errors: u64,
+    /// Of these, for want of descriptors or memory. It passes; the listener rested meanwhile.
+    pub accept_shortages: u64,
+    /// Of these, for what does not pass by itself: the listening socket is broken, or something
+    /// forbids the call. Above zero, somebody should look at the log.
+    pub accept_failures: u64,
+    /// Connections that ended here, by reason, those detached included: with those that are open as many
+    /// as were accepted, adopted and connected.
+    pub closed: ClosedCounts,
+    /// Bytes read, those discarded after close included.
+    pub bytes_in: u64,
+    /// Bytes taken by the kernel.
+    pub bytes_out: u64,
+    /// Datagrams received, empty and truncated ones included.
+    pub datagrams_in: u64,
+    /// Datagrams taken by the kernel.
+    pub datagrams_out: u64,
+    /// Datagrams that were longer than [`read_buffer`](crate::Config::read_buffer): their end is
+    /// lost.
+    pub datagrams_truncated: u64,
+    /// Datagrams of others that came to a [connected](crate::Bind::connect) socket, because they were on
+    /// their way when it was connected: dropped, and not counted as received.
+    pub datagrams_stray: u64,
+    /// Datagrams to send that were lost: there was no room in the queue (the call said
+    /// `WouldBlock`, or what another receiver has too much of made room), they had waited for too long,
+    /// the kernel refused them when their turn came, or they still waited when their socket closed.
+    pub datagrams_dropped: u64,
+    /// Of these, those that had waited for [`datagram_wait`](crate::Config::datagram_wait), or were
+    /// tried again and again and met a shortage of memory each time (`ENOBUFS`).
+    pub datagrams_expired: u64,
+    /// Errors of datagram sockets that were survived: what ICMP told of earlier datagrams (udp(7)),
+    /// and failed receives.
+    pub datagram_errors: u64,
+    /// Posted closures that were run.
+    pub posts: u64,
+    /// Closures posted to a connection that was gone, closing or not open yet: dropped.
+    pub posts_missed: u64,
+    /// Panics of the handler that ended nobody but a connection, or nobody: those caught by
+    /// [`isolate_panics`](crate::Config::isolate_panics), in whatever callback. 0 without it.
+    pub panics: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+}
+
+/// How many connections ended for each [`CloseReason`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each field is named after the reason it counts")]
+pub struct ClosedCounts {
+    pub peer_end: u64,
+    pub local: u64,
+    pub aborted: u64,
+    pub handler: u64,
+    pub panic: u64,
+    pub io: u64,
+    pub source: u64,
+    pub input_limit: u64,
+    pub output_limit: u64,
+    pub buffered_limit: u64,
+    pub first_byte: u64,
+    pub too_slow: u64,
+    pub reclaimed: u64,
+    pub idle: u64,
+    pub write_stall: u64,
+    pub shutdown: u64,
+    pub detached: u64,
+}
+
+impl ClosedCounts {
+    /// Connections that ended, for whatever reason.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.peer_end
+            + self.local
+            + self.aborted
+            + self.handler
+            + self.panic
+            + self.io
+            + self.source
+            + self.input_limit
+            + self.output_limit
+            + self.buffered_limit
+            + self.first_byte
+            + self.too_slow
+            + self.reclaimed
+            + self.idle
+            + self.write_stall
+            + self.shutdown
+            + self.detached
+    }
+
+    pub(crate) fn count(&mut self, reason: &CloseReason) {
+        *match reason {
+            CloseReason::PeerEnd => &mut self.peer_end,
+            CloseReason::Local => &mut self.local,
+            CloseReason::Aborted => &mut self.aborted,
+            CloseReason::Handler(_) => &mut self.handler,
+            CloseReason::Panic(_) => &mut self.panic,
+            CloseReason::Io(_) => &mut self.io,
+            CloseReason::Source(_) => &mut self.source,
+            CloseReason::InputLimit => &mut self.input_limit,
+            CloseReason::OutputLimit => &mut self.output_limit,
+            CloseReason::BufferedLimit => &mut self.buffered_limit,
+            CloseReason::FirstByte => &mut self.first_byte,
+            CloseReason::TooSlow => &mut self.too_slow,
+            CloseReason::Reclaimed => &mut self.reclaimed,
+            CloseReason::Idle => &mut self.idle,
+            CloseReason::WriteStall => &mut self.write_stall,
+            CloseReason::Shutdown => &mut self.shutdown,
+            CloseReason::Detached => &mut self.detached,
+        } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn every_reason_is_counted_and_adds_up() {
+        let mut counts = ClosedCounts::default();
+        let reasons = [
+            CloseReason::PeerEnd,
+            CloseReason::Local,
+            CloseReason::Aborted,
+            CloseReason::Handler(io::Error::other("x")),
+            CloseReason::Panic(io::Error::other("x")),
+            CloseReason::Io(io::Error::other("x")),
+            CloseReason::Source(io::Error::other("x")),
+            CloseReason::InputLimit,
+            CloseReason::OutputLimit,
+            CloseReason::BufferedLimit,
+            CloseReason::FirstByte,
+            CloseReason::TooSlow,
+            CloseReason::Reclaimed,
+            CloseReason::Idle,
+            CloseReason::WriteStall,
+            CloseReason::Shutdown,
+            CloseReason::Detached,
+        ];
+        for reason in &reasons {
+            counts.count(reason);
+        }
+        assert_eq!(counts.total(), reasons.len() as u64);
+        assert_eq!((counts.idle, counts.handler), (1, 1));
+    }
+}

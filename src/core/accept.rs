@@ -1,0 +1,335 @@
+//! Listeners at work: opened, accepting, resting, closed.
+//!
+//! What a failure means is decided in `net/listener.rs`; here it is acted on. The handler is not called:
+//! `reactor.rs` opens what was accepted. Read next: `net/listener.rs`.
+
+use std::io;
+
+use crate::base::address::Address;
+use crate::base::attempt::{Attempt, attempt};
+use crate::base::id::{ConnId, LISTENERS_CEILING, ListenerId, Origin};
+use crate::base::refused::Refused;
+use crate::conn::flags::Flags;
+use crate::conn::{Connection, Phase};
+use crate::core::{Core, Entry, Shutdown};
+use crate::net::detached::Detached;
+use crate::net::listen::Opened;
+use crate::net::listener::{Listener, Trouble, Verdict, trouble};
+use crate::net::socket::Socket;
+use crate::time::deadlines::Stamp;
+
+/// What accepting once came to.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// A connection, to be opened.
+    Opened(ConnId),
+    /// A connection in the place of another, which has ended: after that was told, it is
+    /// [let in](Core::let_in_claimed).
+    Reclaimed,
+    /// Nobody; the next may be fine.
+    Skipped,
+    /// Nobody, and no use in trying on.
+    Stopped,
+}
+
+impl Core {
+    pub(crate) fn listen(&mut self, opened: Opened) -> io::Result<ListenerId> {
+        if self.listeners.is_full() {
+            return Err(Refused::TooMany { most: LISTENERS_CEILING, what: "listeners" }.into());
+        }
+        let address = opened.local_addr()?;
+        let listener = Listener::new(opened, address.clone());
+        let (slot, generation) = self.listeners.insert(listener);
+        let id = ListenerId::new(self.serial, slot, generation);
+        let listener = self.listeners.get_mut(slot, generation).expect("just inserted");
+        let watched = self.driver.register_acceptor(listener.opened.acceptor_mut(), id.token());
+        if let Err(error) = watched {
+            self.listeners.remove(slot, generation);
+            return Err(error);
+        }
+        log::debug!("listening on {address}");
+        Ok(id)
+    }
+
+    pub(crate) fn listener_addr(&self, id: ListenerId) -> Option<&Address> {
+        if id.reactor() != self.serial {
+            return None;
+        }
+        self.listeners.get(id.slot, id.generation).map(|listener| &listener.address)
+    }
+
+    pub(crate) fn listener_ids(&self) -> Vec<ListenerId> {
+        let name = |(slot, generation)| ListenerId::new(self.serial, slot, generation);
+        self.listeners.ids().map(name).collect()
+    }
+
+    /// Accepts once.
+    pub(crate) fn accept(&mut self, id: ListenerId) -> Accepted {
+        let leaving = self.shutdown != Shutdown::No;
+        if self.is_paused(id) && !leaving {
+            return Accepted::Stopped;
+        }
+        let full = self.conns.is_full() && !leaving;
+        if full && !self.finds_idle() {
+            return self.rest_full(id);
+        }
+        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
+            return Accepted::Stopped;
+        };
+        let error = match attempt(|| listener.opened.accept()) {
+            Ok(Attempt::WouldBlock) => {
+                listener.readable = false;
+                listener.handle_success();
+                return Accepted::Stopped;
+            }
+            Ok(Attempt::Ready(_)) if self.conns.is_full() && !full => {
+                self.stats.refused += 1;
+                return Accepted::Skipped;
+            }
+            Ok(Attempt::Ready((socket, peer))) => {
+                let most = self.limits.connections_per_address;
+                if most.is_some_and(|most| self.per_address.is_full(&peer, most)) {
+                    self.refuse(id, &socket, &peer);
+                    return Accepted::Skipped;
+                }
+                if full && self.reclaim() {
+                    self.claimed = Some((socket, peer));
+                    return Accepted::Reclaimed;
+                }
+                match self.let_in(id, socket, peer) {
+                    Ok(conn) => return Accepted::Opened(conn),
+                    Err(error) => error,
+                }
+            }
+            Err(error) => {
+                self.stats.accept_errors += 1;
+                match trouble(&error) {
+                    Trouble::Peer => {}
+                    Trouble::Shortage => self.stats.accept_shortages += 1,
+                    Trouble::Lasting => self.stats.accept_failures += 1,
+                }
+                error
+            }
+        };
+        let now = self.now;
+        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
+            return Accepted::Stopped;
+        };
+        match listener.handle_error(&error, now) {
+            Verdict::Skip => Accepted::Skipped,
+            Verdict::Rest => self.rest_until(id, Listener::retry_at(now)),
+        }
+    }
+
+    fn is_paused(&self, id: ListenerId) -> bool {
+        self.listeners.get(id.slot, id.generation).is_some_and(|listener| listener.paused)
+    }
+
+    /// Stops or restarts accepting. Returns whether there is such a listener.
+    pub(crate) fn pause_accepting(&mut self, id: ListenerId, pause: bool) -> bool {
+        if id.reactor() != self.serial {
+            return false;
+        }
+        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return false };
+        listener.paused = pause;
+        if !pause {
+            self.wake_listener(id);
+        }
+        true
+    }
+
+    /// The connection limit is reached: the listener rests until a connection ends, or may be idle long enough.
+    #[cold]
+    fn rest_full(&mut self, id: ListenerId) -> Accepted {
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.handle_full(self.limits.connections, self.now);
+        }
+        self.rest_until(id, self.idle_from())
+    }
+
+    /// Lets a listener rest until any connection closes, or this moment.
+    fn rest_until(&mut self, id: ListenerId, retry: Stamp) -> Accepted {
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            if !listener.resting {
+                listener.resting = true;
+                self.resting_listeners += 1;
+            }
+            self.deadlines.set(id.token(), listener.armed, retry);
+            listener.armed = retry;
+        }
+        Accepted::Stopped
+    }
+
+    /// Gives the place of the connection that made room to the one that was accepted for it.
+    pub(crate) fn let_in_claimed(&mut self, id: ListenerId) -> Option<ConnId> {
+        let (socket, peer) = self.claimed.take()?;
+        self.let_in(id, socket, peer).ok()
+    }
+
+    /// Resets the accepted socket whose predecessor's end could not be told to the end.
+    pub(crate) fn drop_claimed(&mut self) {
+        if let Some((socket, _)) = self.claimed.take() {
+            self.stats.refused += 1;
+            socket.reset_on_close();
+        }
+    }
+
+    /// Gives a place to one that was accepted.
+    pub(crate) fn let_in(
+        &mut self,
+        id: ListenerId,
+        socket: Socket,
+        peer: Address,
+    ) -> io::Result<ConnId> {
+        let mut conn = Connection::new(self.now);
+        if self.limits.first_byte.is_some() {
+            conn.flags.set(Flags::SILENT);
+        }
+        // Not if the end of another brought somebody else.
+        let admitted =
+            if self.conns.is_full() { Err(no_place()) } else { self.admit(socket, peer, conn) };
+        match admitted {
+            Ok(conn) => {
+                if self.limits.connections_per_address.is_some() {
+                    self.count(conn);
+                }
+                if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+                    listener.handle_success();
+                }
+                self.stats.accepted += 1;
+            }
+            Err(_) => self.stats.refused += 1,
+        }
+        admitted
+    }
+
+    /// Counts a connection among those of its address.
+    fn count(&mut self, id: ConnId) {
+        let entry = self.conns.get_mut(id.slot(), id.generation()).expect("just admitted");
+        entry.conn.flags.set(Flags::COUNTED);
+        self.per_address.enter(&entry.peer);
+    }
+
+    /// Resets one that was accepted: its address has as many connections as it may. In the backlog
+    /// it would stand before others.
+    #[cold]
+    fn refuse(&mut self, id: ListenerId, socket: &Socket, peer: &Address) {
+        self.stats.refused_address += 1;
+        socket.reset_on_close();
+        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+            listener.handle_address_limit(peer, self.now);
+        }
+    }
+
+    /// Gives a socket a place and has it watched.
+    pub(crate) fn admit(
+        &mut self,
+        socket: Socket,
+        peer: Address,
+        conn: Connection,
+    ) -> io::Result<ConnId> {
+        let (slot, generation) = self.conns.insert(Entry { socket, peer, conn });
+        let id = ConnId::new(self.number, slot, generation);
+        let entry = self.conns.get_mut(slot, generation).expect("just inserted");
+        if let Err(error) = self.driver.register(&mut entry.socket, id.token()) {
+            // To its peer this was no orderly end.
+            self.conns.remove(slot, generation).inspect(|refused| refused.socket.reset_on_close());
+            return Err(error);
+        }
+        let connecting = entry.conn.phase() == Phase::Connecting;
+        log::debug!("{}: {} ({id})", entry.peer, if connecting { "connecting" } else { "open" });
+        let due = entry.conn.deadline(&self.limits);
+        self.deadlines.set(id.token(), Stamp::NEVER, due);
+        entry.conn.armed = due;
+        Ok(id)
+    }
+
+    /// The most connections that can wait at a listener.
+    pub(crate) fn waiting_max(&self, id: ListenerId) -> usize {
+        let most = |listener: &Listener| listener.opened.waiting_max();
+        self.listeners.get(id.slot, id.generation).map_or(0, most)
+    }
+
+    /// Takes a connected stream over; it is opened when no callback runs.
+    pub(crate) fn adopt(&mut self, detached: Detached, tag: u64) -> io::Result<ConnId> {
+        let Detached { stream, unread, unsent } = detached;
+        // First, so that one that is refused is closed without waiting, too.
+        let socket = stream.into_socket()?;
+        self.check_room()?;
+        // Between two turns the clock was last read long ago.
+        self.read_clock();
+        // A stream that is not connected has no peer: the error says so.
+        let peer = socket.peer_addr()?;
+        let id = self.admit(socket, peer, Connection::new(self.now))?;
+        let (now, limits) = (self.now, &self.limits);
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+            conn.handle_adopted(&unread, unsent, now, limits);
+            conn.share();
+            conn.recount(&mut self.buffered);
+            self.mark_dirty(id);
+        }
+        self.check_memory();
+        self.opening.push_back((id, Origin::Adopted(tag)));
+        self.stats.adopted += 1;
+        Ok(id)
+    }
+
+    /// Refuses what the application would bring, where there is no place for it.
+    pub(crate) fn check_room(&self) -> io::Result<()> {
+        self.check_running()?;
+        if self.conns.is_full() {
+            let most = self.limits.connections;
+            return Err(Refused::TooMany { most, what: "connections" }.into());
+        }
+        Ok(())
+    }
+
+    /// Refuses what the application would bring, where shutdown was asked for.
+    pub(crate) fn check_running(&self) -> io::Result<()> {
+        match self.shutdown {
+            Shutdown::No => Ok(()),
+            _ => Err(Refused::ShuttingDown.into()),
+        }
+    }
+
+    /// `on_open` has returned: from here on it is the peer's turn, and time is counted.
+    pub(crate) fn note_opened(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+            conn.handle_opened(now);
+        }
+    }
+
+    /// The next connection that waits for its `on_open`, unless it was closed meanwhile.
+    pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin)> {
+        while let Some((id, origin)) = self.opening.pop_front() {
+            if let Some(Entry { conn, .. }) = self.entry_mut(id) {
+                conn.flags.clear(Flags::UNOPENED);
+                if conn.phase() == Phase::Open {
+                    return Some((id, origin));
+                }
+                self.update(id);
+            }
+        }
+        None
+    }
+
+    /// Closes a listener; the connections in its backlog are reset. Returns whether there was one.
+    pub(crate) fn close_listener(&mut self, id: ListenerId) -> bool {
+        if id.reactor() != self.serial {
+            return false;
+        }
+        let listener = self.listeners.remove(id.slot, id.generation);
+        let Some(mut listener) = listener else { return false };
+        self.driver.deregister(listener.opened.acceptor_mut().watched());
+        self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
+        if listener.resting {
+            self.resting_listeners -= 1;
+        }
+        true
+    }
+}
+
+fn no_place() -> io::Error {
+    io::Error::other("the place was given to another")
+}

@@ -1,0 +1,101 @@
+//! Which connection makes room when the connection limit is reached: the one idle longest.
+//!
+//! Nobody keeps an order of the idle: that would be work for each packet. They are looked for when
+//! one is needed: one pass over all finds the longest idle, a batch of them, and there is at most
+//! one pass in ten milliseconds. Who moves afterwards drops out of the batch; all others were moved
+//! later than those in it, so that its first is always the longest idle of all. Read next:
+//! `accept.rs`, which asks.
+
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use super::{Core, Entry};
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+use crate::time::deadlines::Stamp;
+
+/// How many one pass finds.
+const BATCH: usize = 256;
+/// One pass at most in this time: with 65,536 connections it takes about a millisecond.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// And one at least, while somebody waits outside and nobody is idle.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Those whose places may be given away.
+#[derive(Debug, Default)]
+pub(crate) struct Idlers {
+    /// When each last moved a byte, and who; the longest idle last.
+    batch: Vec<(Stamp, ConnId)>,
+    /// When all may be looked at again.
+    from: Stamp,
+}
+
+impl Core {
+    /// Whether somebody is idle for long enough: then the last of the batch is.
+    pub(crate) fn finds_idle(&mut self) -> bool {
+        let Some(least) = self.limits.reclaim_idle else { return false };
+        loop {
+            while let Some(&(moved, id)) = self.idlers.batch.last() {
+                if self.idle_since(id, least) == Some(moved) {
+                    self.ask_undelivered(id);
+                    if self.idle_since(id, least) == Some(moved) {
+                        return true;
+                    }
+                }
+                self.idlers.batch.pop();
+            }
+            if self.now < self.idlers.from {
+                return false;
+            }
+            self.look_for_idle(least);
+        }
+    }
+
+    /// When it makes sense to ask again.
+    pub(crate) fn idle_from(&self) -> Stamp {
+        if self.limits.reclaim_idle.is_some() { self.idlers.from } else { Stamp::NEVER }
+    }
+
+    /// Ends the longest idle one. Returns whether there was one.
+    #[cold]
+    pub(crate) fn reclaim(&mut self) -> bool {
+        let Some((_, id)) = self.idlers.batch.pop() else { return false };
+        let Some(entry) = self.entry_mut(id) else { return false };
+        entry.conn.reclaim(CloseReason::Reclaimed);
+        self.update(id);
+        true
+    }
+
+    /// Since when somebody is idle, if that is long enough. As with a deadline, what the kernel may
+    /// hold and has not told of comes first.
+    fn idle_since(&self, id: ConnId, least: Duration) -> Option<Stamp> {
+        let Entry { conn, .. } = self.entry(id)?;
+        conn.idle_since().filter(|moved| moved.after(least) <= self.told_until)
+    }
+
+    fn look_for_idle(&mut self, least: Duration) {
+        // The least long idle of the batch is on top, and makes way.
+        let mut batch = BinaryHeap::with_capacity(BATCH + 1);
+        let mut next = Stamp::NEVER;
+        for id in self.connection_ids() {
+            let Some(moved) = self.entry(id).and_then(|entry| entry.conn.idle_since()) else {
+                continue;
+            };
+            if self.idle_since(id, least).is_none() {
+                next = next.min(moved.after(least));
+                continue;
+            }
+            batch.push((moved, id));
+            if batch.len() > BATCH {
+                batch.pop();
+            }
+        }
+        // Nobody will be idle for long enough before that, unless he is let go that now is held.
+        let soon = self.now.after(INTERVAL);
+        let later = if batch.is_empty() { next.min(self.now.after(PATIENCE)) } else { soon };
+        self.idlers.from = later.max(soon);
+        self.idlers.batch = batch.into_sorted_vec();
+        self.idlers.batch.reverse();
+    }
+}

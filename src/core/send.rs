@@ -1,0 +1,240 @@
+//! Bytes on their way out: from a callback to the cork, the kernel or the queue.
+//!
+//! Sends keep their order whichever way they go: the cork holds bytes only while nothing is queued,
+//! and nothing is written past either. A callback's small sends leave together when it returns;
+//! what others are sent is queued and flushed at the end of the turn, one write for each; a large
+//! piece with nothing before it is written at once. What goes above `output_max` ends the
+//! connection. Read next: `context.rs`, which offers this to callbacks.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+use crate::conn::Phase;
+use crate::core::cork::DIRECT;
+use crate::core::{Core, Entry};
+
+mod source;
+
+/// Bytes to send, copied if they must be kept, or shared.
+#[derive(Debug)]
+pub(crate) enum Piece<'a> {
+    Copy(&'a [u8]),
+    Shared(Bytes),
+}
+
+impl Piece<'_> {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Copy(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Core {
+    /// Begins a callback of `id`: its sends are corked.
+    #[inline]
+    pub(crate) fn begin_callback(&mut self, id: ConnId) {
+        self.current = Some(id);
+    }
+
+    /// Ends a callback: what it sent goes out, and its error closes the connection.
+    ///
+    /// The clock is read first: a callback may take long, and deadlines are counted from what it
+    /// leaves behind.
+    #[inline]
+    pub(crate) fn end_callback(&mut self, id: ConnId, window: &[u8], result: io::Result<()>) {
+        self.read_clock();
+        let range = self.cork.take_range();
+        if !range.is_empty() {
+            self.write_first(id, &window[range]);
+        } else if self.cork.len() > 0 {
+            self.uncork(id, window, &Piece::Copy(&[]));
+        } else {
+            self.flush_queued(id);
+        }
+        self.current = None;
+        if let Err(error) = result {
+            let (now, limits) = (self.now, &self.limits);
+            if let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) {
+                entry.conn.end(CloseReason::Handler(error), now, limits);
+            }
+        }
+    }
+
+    #[inline]
+    fn flush_queued(&mut self, id: ConnId) {
+        let limits = &self.limits;
+        // What is to be read from a source leaves together with what was sent before it.
+        let is_due = |entry: &Entry| entry.conn.wants_flush() && !entry.conn.wants_pull(limits);
+        if self.conns.get(id.slot(), id.generation()).is_some_and(is_due) {
+            self.flush(id);
+        }
+    }
+
+    /// Sends to a connection; `window` is the input that `piece` may lie in. Returns whether it
+    /// was accepted: not by one that is gone, closing, finished or failed.
+    #[inline]
+    pub(crate) fn send(&mut self, id: ConnId, piece: Piece<'_>, window: &[u8]) -> bool {
+        let current = self.current == Some(id);
+        let Some(Entry { conn, .. }) = self.entry_mut(id) else { return false };
+        if !conn.takes_sends_in_order() {
+            return self.send_behind(id, &piece);
+        }
+        let bytes = piece.bytes();
+        if bytes.is_empty() {
+            return true;
+        }
+        let direct = conn.may_write();
+        if current && direct {
+            if !self.cork.hold(bytes, window, self.limits.rest_at) {
+                // The callback may have run for long before it sends.
+                self.read_clock();
+                self.uncork(id, window, &piece);
+            }
+            return true;
+        }
+        if direct && bytes.len() >= DIRECT {
+            self.read_clock();
+            self.write(id, &[], &piece);
+        } else {
+            self.queue(id, &piece, 0);
+        }
+        self.mark_dirty(id);
+        true
+    }
+
+    /// Writes what the cork holds, and `piece` behind it.
+    fn uncork(&mut self, id: ConnId, window: &[u8], piece: &Piece<'_>) {
+        let mut cork = std::mem::take(&mut self.cork);
+        self.write(id, cork.held(window), piece);
+        cork.clear();
+        // Its memory serves the next callback.
+        self.cork = cork;
+    }
+
+    /// Makes the cork independent of the window, which whoever comes next does not know.
+    pub(crate) fn copy_corked(&mut self, window: &[u8]) {
+        self.cork.copy_range(window);
+    }
+
+    /// Writes bytes once, with nothing queued, and queues the rest.
+    #[inline]
+    fn write_first(&mut self, id: ConnId, bytes: &[u8]) {
+        let now = self.now;
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { socket, conn, .. }) = entry else { return };
+        if conn.phase() == Phase::Closed {
+            return conn.lose(bytes.len());
+        }
+        let proof = socket.short_write_is_proof();
+        let n = conn.write(socket, bytes, now, proof);
+        self.stats.bytes_out += n as u64;
+        if let Some(rest @ [_, ..]) = bytes.get(n..) {
+            self.queue(id, &Piece::Copy(rest), 0);
+        }
+    }
+
+    /// Writes two pieces once, in order and with nothing queued, and queues the rest.
+    fn write(&mut self, id: ConnId, first: &[u8], piece: &Piece<'_>) {
+        let now = self.now;
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { socket, conn, .. }) = entry else { return };
+        let second = piece.bytes();
+        if conn.phase() == Phase::Closed {
+            return conn.lose(first.len() + second.len());
+        }
+        let proof = socket.short_write_is_proof();
+        let n = match (first.is_empty(), second.is_empty()) {
+            (true, _) => conn.write(socket, second, now, proof),
+            (_, true) => conn.write(socket, first, now, proof),
+            _ => conn.write_both(socket, first, second, now, proof),
+        };
+        self.stats.bytes_out += n as u64;
+        if n < first.len() + second.len() {
+            let rest = first.get(n..).unwrap_or_default();
+            self.queue(id, &Piece::Copy(rest), 0);
+            self.queue(id, piece, n.saturating_sub(first.len()));
+        }
+    }
+
+    /// Queues `piece` without its first `skip` bytes.
+    fn queue(&mut self, id: ConnId, piece: &Piece<'_>, skip: usize) {
+        let limits = &self.limits;
+        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let Some(Entry { conn, .. }) = entry else { return };
+        let len = piece.bytes().len() - skip;
+        if len == 0 {
+            return;
+        }
+        if conn.phase() == Phase::Closed || conn.has_failed() {
+            return conn.lose(len);
+        }
+        let before = conn.output.len();
+        if before + conn.reserve(limits) + len > limits.output_max {
+            // Nobody is ended for bytes that the kernel would have taken.
+            if conn.wants_flush() {
+                self.now = self.driver.now();
+                if self.flush(id) > 0 || self.has_failed(id) {
+                    return self.queue(id, piece, skip);
+                }
+            }
+            return self.pass_limit(id, len);
+        }
+        if before == 0 {
+            // Within a callback that may have run for long already.
+            self.now = self.driver.now();
+            let now = self.now;
+            conn.handle_owed(now);
+            if limits.min_rate.is_some() {
+                conn.owe_output(now);
+            }
+        }
+        match piece {
+            Piece::Copy(bytes) => conn.output.push(&bytes[skip..]),
+            Piece::Shared(bytes) => {
+                debug_assert!(skip == 0 || before == 0, "what is queued goes first");
+                conn.output.push_shared(bytes.clone());
+                // What the kernel has of it is kept with the rest, and counted.
+                conn.output.advance(skip);
+            }
+        }
+        conn.handle_level(before, limits);
+        if self.current == Some(id) {
+            self.rest.note(conn.is_resting());
+        }
+        conn.recount(&mut self.buffered);
+        self.check_memory();
+    }
+
+    /// Whether the flush just now found the peer gone: no limit ends the connection then, and what the
+    /// peer had said before is still to be shown.
+    fn has_failed(&self, id: ConnId) -> bool {
+        self.entry(id).is_some_and(|entry| entry.conn.has_failed())
+    }
+
+    #[cold]
+    fn pass_limit(&mut self, id: ConnId, lost: usize) {
+        if let Some(Entry { conn, .. }) = self.entry_mut(id) {
+            conn.lose(lost);
+            conn.cut(CloseReason::OutputLimit);
+        }
+    }
+
+    /// Sends a shared chunk to each of these that is open.
+    pub(crate) fn broadcast(&mut self, ids: impl IntoIterator<Item = ConnId>, bytes: &Bytes) {
+        for id in ids {
+            self.send(id, Piece::Shared(bytes.clone()), &[]);
+        }
+    }
+
+    /// Bytes sent to a connection that the kernel has not taken.
+    pub(crate) fn queued(&self, id: ConnId) -> usize {
+        let corked = if self.current == Some(id) { self.cork.len() } else { 0 };
+        self.entry(id).map_or(0, |entry| entry.conn.output.len() + corked)
+    }
+}

@@ -1,0 +1,553 @@
+//! Where and how to listen: [`Listen`], and how it becomes a listening socket.
+//!
+//! Everything that can go wrong before the first client goes wrong here, with an error that names
+//! the address. A path that a dead server left behind is taken over; nobody else's is touched.
+//! Accepting is `core/accept.rs`.
+
+use std::fmt;
+use std::io;
+use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net as unix;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::SocketAddrUnix;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::base::address::Address;
+use crate::kernel::Kernel;
+use crate::net::options::{
+    Keepalive, SocketOptions, for_bound_sockets, for_every_socket, for_streams, invalid,
+};
+use crate::net::socket::{self, Acceptor, Family, Kind, mode, name, take_in};
+
+/// How many established connections the kernel keeps until they are accepted (listen(2)). The
+/// kernel brings it down to `net.core.somaxconn`, which is 4096 since Linux 5.4.
+const BACKLOG: i32 = 4096;
+/// The longest path that can be bound: socket addresses of 108 bytes make other programs stumble.
+const PATH_MAX: usize = 107;
+const NAMELESS: &str = "a server without a name is not found";
+/// So many connections, at least, are taken to wait at an existing listener, whose backlog is not known.
+const BACKLOG_UNKNOWN: usize = 65_536;
+
+/// Where and how to listen.
+///
+/// Where: `"host:port"`, `"unix:PATH"`, `"unix:@NAME"` (Linux's abstract namespace), a
+/// [`SocketAddr`], an [`Address`], a [`std::net::TcpListener`], or a
+/// [`std::os::unix::net::UnixListener`]. What begins with `unix:` is read as an [`Address`] is.
+///
+/// A name may resolve to several addresses; the first that binds is taken, as `std` does
+/// ([`Reactor::listener_addr`](crate::Reactor::listener_addr) says which); to listen on all of them, listen
+/// on each that [`Address::resolve`] finds. Resolving blocks. Port 0 asks
+/// the kernel for a free port. TCP sockets made here have `SO_REUSEADDR`, so that a restarted
+/// server gets its port at once.
+///
+/// `"[::]:port"` listens on IPv4 too unless [`only_v6`](Self::only_v6) says otherwise or the
+/// system does (`net.ipv6.bindv6only`); IPv4 clients then show as `[::ffff:a.b.c.d]`.
+///
+/// A Unix path that a dead server left behind (a socket that nobody answers) is taken over. One
+/// that a live server answers, or a file that is no socket, is an `AddrInUse` error and stays
+/// untouched. The path is removed when the listener closes, if it is still the same file. A relative
+/// path is bound as an absolute one, unless that has more than the 107 bytes of a socket address
+/// (unix(7)). Not guaranteed: that two servers started on one dead path at the same instant notice each other.
+///
+/// An existing listener keeps its options and its backlog, unless set here; its path is never
+/// removed. It is made non-blocking and close-on-exec, and `SO_LINGER`, which accepted connections
+/// would inherit, is cleared. After the close nothing watches it, though a duplicate lives on.
+///
+/// An option that a target cannot have is an error of kind `InvalidInput` that names it.
+///
+/// # Examples
+///
+/// ```no_run
+/// use wouldblock::{Listen, Reactor, handler_fn};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+/// reactor.listen("127.0.0.1:6666")?;
+/// reactor.listen(Listen::from("[::1]:6666").backlog(128).only_v6(true))?;
+/// reactor.listen(Listen::from("unix:/run/server.sock").mode(0o660))?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Listen {
+    target: Target,
+    options: Options,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Options {
+    /// `None`: 4096, or what an existing listener has.
+    backlog: Option<u32>,
+    socket: SocketOptions,
+}
+
+enum Target {
+    /// Text, which may be a name.
+    Name(String),
+    At(Address),
+    Tcp(net::TcpListener),
+    Unix(unix::UnixListener),
+}
+
+impl Listen {
+    /// How many established connections the kernel keeps until they are accepted; it brings the
+    /// number down to `net.core.somaxconn`. Default 4096. An existing listener is told by listen(2)
+    /// once more, and those that wait already stay.
+    ///
+    /// Not guaranteed with a handful: that nothing is lost. When a very small backlog is full, Linux
+    /// answers with SYN cookies (tcp(7)), and a connection that it then had no room for can come in
+    /// later without its first bytes, or never (seen with 0, and not with `tcp_syncookies` off).
+    #[must_use]
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.options.backlog = Some(connections);
+        self
+    }
+
+    /// One for each address of the name, with the options that were set so far: to listen on all of
+    /// them, where [`Reactor::listen`](crate::Reactor::listen) takes the first that can be bound. With
+    /// port 0 each gets a port of its own.
+    ///
+    /// The name is looked up here, which may block: as [`Address::resolve`]. What is no name, such as an
+    /// address or an existing listener, is returned as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Address::resolve`]. Whether each can be bound shows when it is listened on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock::{Listen, Reactor, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
+    /// for listen in Listen::from("localhost:0").backlog(1000).each_address()? {
+    ///     reactor.listen(listen)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn each_address(self) -> io::Result<Vec<Self>> {
+        let Listen { target: Target::Name(name), options } = self else { return Ok(vec![self]) };
+        let addresses = Address::resolve(&name)?.into_iter();
+        Ok(addresses
+            .map(|address| Listen { target: Target::At(address), options: options.clone() })
+            .collect())
+    }
+}
+
+for_every_socket!(Listen, options.socket);
+for_streams!(Listen, options.socket);
+for_bound_sockets!(Listen, options.socket);
+
+impl Listen {
+    /// Opens the listening socket.
+    pub(crate) fn open(self) -> io::Result<Opened> {
+        let Listen { target, options } = self;
+        let (at, opened) = match target {
+            Target::Name(name) => {
+                let opened = options.open_name(&name);
+                (name, opened)
+            }
+            Target::At(address) => (address.to_string(), options.open_at(&address)),
+            Target::Tcp(listener) => return options.take_tcp(listener).map_err(cannot_take),
+            Target::Unix(listener) => return options.take_unix(listener).map_err(cannot_take),
+        };
+        opened.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {at}: {error}"))
+        })
+    }
+
+    /// Opens it on a simulated kernel. Nothing is looked up there: a name is an address or a path.
+    pub(crate) fn open_simulated(self, kernel: &Kernel) -> io::Result<Opened> {
+        let address = match self.target {
+            Target::Name(name) => name.parse()?,
+            Target::At(address) => address,
+            Target::Tcp(_) | Target::Unix(_) => {
+                return Err(invalid("a listener of the machine's kernel, in a simulation"));
+            }
+        };
+        match &address {
+            Address::Ip(addr) => self.options.socket.check_ip(*addr)?,
+            Address::Unix(_) => self.options.check_path()?,
+            Address::Abstract(_) => self.options.socket.check_no_path()?,
+            Address::Unnamed => return Err(invalid(NAMELESS)),
+        }
+        let backlog = self.options.backlog().unsigned_abs() as usize;
+        let acceptor = Acceptor::Sim(kernel.listen(address, backlog)?);
+        let given = Given::default();
+        Ok(Opened { path: None, acceptor, backlog: Some(backlog), given })
+    }
+}
+
+/// An open listening socket, and what is remembered with it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Before the socket, so that it is dropped first: who finds no path has nobody to take over.
+    #[allow(dead_code, reason = "kept to be dropped")]
+    pub(crate) path: Option<OwnedPath>,
+    acceptor: Acceptor,
+    /// What listen(2) was told; `None`: by somebody else.
+    backlog: Option<usize>,
+    given: Given,
+}
+
+/// What accepted sockets do not inherit, or inherit and must not keep.
+#[derive(Debug, Default)]
+struct Given {
+    /// On Unix sockets: nothing is inherited there.
+    buffers: Option<SocketOptions>,
+    /// Those accepted by the kernel before the listener was handed in may linger.
+    lingers: bool,
+}
+
+impl Opened {
+    /// Accepts one connection: as [`Acceptor::accept`], with the options that it does not inherit.
+    pub(crate) fn accept(&self) -> io::Result<(socket::Socket, Address)> {
+        let (accepted, peer) = self.acceptor.accept()?;
+        if self.given.lingers || self.given.buffers.is_some() {
+            self.given.give(&accepted);
+        }
+        Ok((accepted, peer))
+    }
+
+    pub(crate) fn acceptor_mut(&mut self) -> &mut Acceptor {
+        &mut self.acceptor
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+        self.acceptor.local_addr()
+    }
+
+    /// The most connections that can wait in the kernel: Linux lets one more wait than it was told,
+    /// and takes at most `somaxconn` for an answer (listen(2)).
+    pub(crate) fn waiting_max(&self) -> usize {
+        let most = self.backlog.unwrap_or_else(|| {
+            somaxconn().map_or(BACKLOG_UNKNOWN, |most| most.max(BACKLOG_UNKNOWN))
+        });
+        most.saturating_add(1)
+    }
+}
+
+impl Given {
+    #[cold]
+    fn give(&self, accepted: &socket::Socket) {
+        let Some(fd) = accepted.fd() else { return };
+        let accepted = SockRef::from(&fd);
+        let given = self.buffers.as_ref().map_or(Ok(()), |given| given.set_buffers(&accepted));
+        let cleared = socket::forbid_linger(&accepted);
+        // The peer may have left already.
+        if let Err(error) = given.and(cleared) {
+            log::debug!("an accepted socket does not take its options: {error}");
+        }
+    }
+}
+
+/// The most connections that the kernel lets wait at any listener, where it says so.
+fn somaxconn() -> Option<usize> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+impl Options {
+    fn open_name(&self, name: &str) -> io::Result<Opened> {
+        if name.starts_with("unix:") {
+            return self.open_at(&name.parse()?);
+        }
+        self.bind_first(name.to_socket_addrs()?)
+    }
+
+    fn open_at(&self, address: &Address) -> io::Result<Opened> {
+        match address {
+            Address::Ip(addr) => self.bind(*addr),
+            Address::Unix(path) => self.bind_path(path),
+            Address::Abstract(_) => self.bind_abstract(address),
+            Address::Unnamed => Err(invalid(NAMELESS)),
+        }
+    }
+
+    fn bind_first(&self, addrs: impl Iterator<Item = SocketAddr>) -> io::Result<Opened> {
+        let mut last = None;
+        let left_out = |addr: &SocketAddr| self.socket.only_v6 == Some(true) && addr.is_ipv4();
+        for addr in addrs.filter(|addr| !left_out(addr)) {
+            match self.bind(addr) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => last = Some(error),
+            }
+        }
+        let of_v6 = if self.socket.only_v6 == Some(true) { " of IPv6" } else { "" };
+        Err(last.unwrap_or_else(|| invalid(&format!("the name has no address{of_v6}"))))
+    }
+
+    fn bind(&self, addr: SocketAddr) -> io::Result<Opened> {
+        self.socket.check_ip(addr)?;
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        let of = SockRef::from(&socket);
+        self.socket.set_unbound(&of, addr)?;
+        // Before listen: the window that TCP offers is agreed on with the first segment.
+        self.socket.set_buffers(&of)?;
+        self.socket.set_tcp(&of, Some(true))?;
+        socket.bind(&addr.into())?;
+        self.listen(&socket)?;
+        Self::open_tcp(socket.into(), Some(self.granted()), Given::default())
+    }
+
+    /// Takes over an existing listener, and sets what was asked for.
+    fn take_tcp(&self, listener: net::TcpListener) -> io::Result<Opened> {
+        let addr = listener.local_addr()?;
+        self.socket.check_ip(addr)?;
+        let socket = SockRef::from(&listener);
+        self.socket.set_existing(&socket, addr)?;
+        self.socket.set_buffers(&socket)?;
+        self.socket.set_tcp(&socket, None)?;
+        if self.backlog.is_some() {
+            self.listen(&socket)?;
+        }
+        let lingers = take_in(&listener, Kind::Listener, Family::Ip)?;
+        Self::open_tcp(listener, None, Given { lingers, ..Given::default() })
+    }
+
+    fn open_tcp(
+        listener: net::TcpListener,
+        backlog: Option<usize>,
+        given: Given,
+    ) -> io::Result<Opened> {
+        listener.set_nonblocking(true)?;
+        let socket = SockRef::from(&listener);
+        let (nodelay, keepalive) = (socket.tcp_nodelay()?, socket.keepalive()?);
+        let acceptor = Acceptor::tcp(listener, nodelay, keepalive);
+        Ok(Opened { path: None, acceptor, backlog, given })
+    }
+
+    /// Takes over an existing listener, and sets what was asked for.
+    fn take_unix(&self, listener: unix::UnixListener) -> io::Result<Opened> {
+        self.socket.check_no_path()?;
+        if self.backlog.is_some() {
+            self.listen(&SockRef::from(&listener))?;
+        }
+        take_in(&listener, Kind::Listener, Family::Unix)?;
+        self.open_unix(listener, None, None)
+    }
+
+    fn open_unix(
+        &self,
+        listener: unix::UnixListener,
+        path: Option<OwnedPath>,
+        backlog: Option<usize>,
+    ) -> io::Result<Opened> {
+        listener.set_nonblocking(true)?;
+        let SocketOptions { recv_buffer, send_buffer, .. } = self.socket;
+        let buffers = recv_buffer.or(send_buffer).map(|_| self.socket.clone());
+        let given = Given { buffers, lingers: false };
+        Ok(Opened { path, acceptor: Acceptor::unix(listener), backlog, given })
+    }
+
+    fn check_path(&self) -> io::Result<()> {
+        self.socket.check_unix()?;
+        mode::check(self.socket.mode)
+    }
+
+    fn bind_abstract(&self, at: &Address) -> io::Result<Opened> {
+        self.socket.check_no_path()?;
+        let addr = name::unix(at)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        rustix::net::bind(&socket, &addr)?;
+        self.listen(&socket)?;
+        self.open_unix(socket.into(), None, Some(self.granted()))
+    }
+
+    fn bind_path(&self, path: &Path) -> io::Result<Opened> {
+        self.check_path()?;
+        let (path, addr) = path_to_bind(path)?;
+        let socket = bind_path(&path, &addr, || {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            mode::prepare(&socket, self.socket.mode)?;
+            Ok(socket)
+        })?;
+        let owned = OwnedPath::new(path)?;
+        // Nobody can connect before listen, so nobody slips in under another mode (trap 53).
+        mode::complete(&owned.path, |found| owned.is(found), self.socket.mode)?;
+        self.listen(&socket)?;
+        self.open_unix(socket.into(), Some(owned), Some(self.granted()))
+    }
+
+    fn listen(&self, socket: &Socket) -> io::Result<()> {
+        socket.listen(self.backlog())
+    }
+
+    /// What the kernel makes of our backlog.
+    fn granted(&self) -> usize {
+        let asked = self.backlog().unsigned_abs() as usize;
+        somaxconn().map_or(asked, |most| asked.min(most))
+    }
+
+    fn backlog(&self) -> i32 {
+        self.backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX))
+    }
+}
+
+fn cannot_take(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on an existing socket: {error}"))
+}
+
+fn in_use(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, what)
+}
+
+/// Where a path is in the file system, absolute, so that it is found at the end wherever the process
+/// has gone meanwhile; and the socket address to bind it by. That is of the absolute path too, so that
+/// who reads it finds the same file, unless only the path as it was given fits.
+pub(crate) fn path_to_bind(given: &Path) -> io::Result<(PathBuf, SocketAddrUnix)> {
+    let path = std::path::absolute(given)?;
+    let fits = |path: &Path| path.as_os_str().len() <= PATH_MAX;
+    let bound = if fits(&path) { &path } else { given };
+    if !fits(bound) {
+        let len = bound.as_os_str().len();
+        let what = format!("{len} bytes of path do not fit in a socket address (107 do, unix(7))");
+        return Err(invalid(&what));
+    }
+    let addr = name::unix(&Address::unix(bound))?;
+    Ok((path, addr))
+}
+
+/// Binds a path, over the remains of a dead server if need be. `make`: a socket of the kind that is
+/// to be bound, one more to ask with whether anybody is there.
+pub(crate) fn bind_path(
+    path: &Path,
+    addr: &SocketAddrUnix,
+    make: impl Fn() -> io::Result<Socket>,
+) -> io::Result<Socket> {
+    // The remains may go, and others come, between two looks: then look again, but not for ever.
+    for _ in 0..3 {
+        let socket = make()?;
+        match rustix::net::bind(&socket, addr) {
+            Err(Errno::ADDRINUSE) => {}
+            bound => return Ok(bound.map(|()| socket)?),
+        }
+        let found = match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            found => found?,
+        };
+        if !found.file_type().is_socket() {
+            return Err(in_use("there is a file, and it is no socket"));
+        }
+        // A live server with a full backlog would make a blocking connect wait.
+        let probe = make()?;
+        probe.set_nonblocking(true)?;
+        match rustix::net::connect(&probe, addr) {
+            Err(Errno::CONNREFUSED) => {}
+            Err(Errno::NOENT) => continue,
+            Ok(()) => return Err(in_use("a server is listening there")),
+            Err(Errno::AGAIN) => return Err(in_use("a server is listening there, and busy")),
+            Err(error) => {
+                let error = io::Error::from(error);
+                return Err(in_use(&format!("there is a socket: {error}")));
+            }
+        }
+        // Nobody answers. Remove what was probed, not what may have come since.
+        let again = std::fs::symlink_metadata(path)?;
+        if same_file(&found, &again) {
+            std::fs::remove_file(path)?;
+            log::info!("removed {}, which a dead server left behind", Address::unix(path));
+        }
+    }
+    Err(in_use("others keep binding it"))
+}
+
+fn same_file(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// The path of a socket that was bound here; removed with this, if it is still the same file.
+#[derive(Debug)]
+pub(crate) struct OwnedPath {
+    pub(crate) path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
+impl OwnedPath {
+    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
+        let metadata = std::fs::symlink_metadata(&path)?;
+        Ok(OwnedPath { path, dev: metadata.dev(), ino: metadata.ino() })
+    }
+
+    pub(crate) fn is(&self, found: &std::fs::Metadata) -> bool {
+        (found.dev(), found.ino()) == (self.dev, self.ino)
+    }
+}
+
+impl Drop for OwnedPath {
+    fn drop(&mut self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        let ours = found.is_ok_and(|found| self.is(&found));
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            log::warn!("cannot remove {}: {error}", Address::unix(&self.path));
+        }
+    }
+}
+
+impl From<Target> for Listen {
+    fn from(target: Target) -> Self {
+        Listen { target, options: Options::default() }
+    }
+}
+
+impl From<&str> for Listen {
+    fn from(name: &str) -> Self {
+        Target::Name(name.to_owned()).into()
+    }
+}
+
+impl From<String> for Listen {
+    fn from(name: String) -> Self {
+        Target::Name(name).into()
+    }
+}
+
+impl From<&String> for Listen {
+    fn from(name: &String) -> Self {
+        Target::Name(name.clone()).into()
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(addr: SocketAddr) -> Self {
+        Target::At(addr.into()).into()
+    }
+}
+
+impl From<Address> for Listen {
+    fn from(address: Address) -> Self {
+        Target::At(address).into()
+    }
+}
+
+impl From<net::TcpListener> for Listen {
+    fn from(listener: net::TcpListener) -> Self {
+        Target::Tcp(listener).into()
+    }
+}
+
+impl From<unix::UnixListener> for Listen {
+    fn from(listener: unix::UnixListener) -> Self {
+        Target::Unix(listener).into()
+    }
+}
+
+impl fmt::Debug for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target: &dyn fmt::Debug = match &self.target {
+            Target::Name(name) => name,
+            Target::At(address) => address,
+            Target::Tcp(listener) => listener,
+            Target::Unix(listener) => listener,
+        };
+        f.debug_struct("Listen").field("on", target).field("options", &self.options).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Sockets that come from outside, or whose descriptor goes there.
+//!
+//! What is promised of sockets made here is made true of those handed in; and what close(2) does for
+//! a descriptor that nothing else shares is done in words where a duplicate may live. Read next:
+//! `net/listen.rs` and `net/bind.rs`, which take sockets in, and `core/ending.rs`, which lets them go.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+use rustix::io::FdFlags;
+use rustix::net::{SocketType, sockopt};
+use socket2::SockRef;
+
+use super::{Socket, Stream, name};
+
+/// What a socket that is handed in must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stream,
+    /// A stream socket that listens.
+    Listener,
+    Datagrams,
+}
+
+/// What its type says of its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Ip,
+    Unix,
+}
+
+/// Makes a socket that was handed in non-blocking and closed on exec, as those made here are, and
+/// sees that closing it does not wait. Returns whether it would have waited.
+///
+/// # Errors
+///
+/// It is not of this kind, whatever the type it was handed in as says.
+pub(crate) fn take_in(socket: impl AsFd, kind: Kind, family: Family) -> io::Result<bool> {
+    let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
+    let is_of_family = name::own(&socket)?.ip().is_some() == (family == Family::Ip);
+    let refusal = match kind {
+        Kind::Stream | Kind::Listener if !is_stream => "it is not a stream socket",
+        // TCP alone has resets, and proofs by short counts: each must be known for what it is.
+        Kind::Stream | Kind::Listener | Kind::Datagrams if !is_of_family => match family {
+            Family::Ip => "it is not an IP socket",
+            Family::Unix => "it is not a Unix socket",
+        },
+        Kind::Listener if !listens(&socket)? => "it does not listen (a `backlog` would make it)",
+        Kind::Datagrams if sockopt::socket_type(&socket)? != SocketType::DGRAM => {
+            "it is not a datagram socket"
+        }
+        Kind::Stream | Kind::Listener | Kind::Datagrams => {
+            rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+            let socket = SockRef::from(&socket);
+            // Whatever the type: `O_NONBLOCK` belongs to the description.
+            socket.set_nonblocking(true)?;
+            return forbid_linger(&socket);
+        }
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, refusal))
+}
+
+/// Whether a stream socket listens.
+#[cfg(not(target_vendor = "apple"))]
+fn listens(socket: impl AsFd) -> io::Result<bool> {
+    Ok(sockopt::socket_acceptconn(socket)?)
+}
+/// Apple's kernel does not say.
+#[cfg(target_vendor = "apple")]
+fn listens(_: impl AsFd) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Sees that close(2) does not wait for a peer (`SO_LINGER`, socket(7)): it would, on a non-blocking
+/// socket too, and all others with it. Returns whether it would have.
+pub(crate) fn forbid_linger(socket: &SockRef<'_>) -> io::Result<bool> {
+    let lingers = socket.linger()?.is_some();
+    if lingers {
+        socket.set_linger(None)?;
+    }
+    Ok(lingers)
+}
+
+impl Stream {
+    pub(crate) fn into_socket(self) -> io::Result<Socket> {
+        let family = if matches!(self.0, Socket::Unix(_)) { Family::Unix } else { Family::Ip };
+        if let Some(fd) = self.0.fd() {
+            take_in(fd, Kind::Stream, family)?;
+        }
+        Ok(self.0)
+    }
+}
+
+impl Socket {
+    /// Before the close of a socket of which a duplicate may live, so that the peer is told now and
+    /// not at the last close: our end, if it was not sent; and a reset in answer to whatever the peer
+    /// still sends, as after close(2). `reset`: by [`reset`](Self::reset) already, where there is one.
+    pub(crate) fn end_for_all(&self, reset: bool) {
+        // On failure the peer knows already.
+        match self {
+            Socket::Tcp(_) if reset => {}
+            Socket::Tcp(stream) => {
+                let _ = forbid_linger(&SockRef::from(stream));
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            Socket::Unix(stream) => drop(stream.shutdown(Shutdown::Both)),
+            Socket::Sim(stream) => stream.end_for_all(),
+        }
+    }
+}
