@@ -1,15 +1,15 @@
-//! Holds the list of bugs to plant (`tests/mutations/list.txt`) to the source, so that it cannot rot:
+//! Holds the list of bugs to plant (`tests/mutations/list/`) to the source, so that it cannot rot:
 //! each must still apply, and exactly once.
 //!
 //! Nothing is planted here. That is done by `tests/mutations/run`, which builds a copy of the source
 //! with each bug and shows that the simulator's seeds find it. What a line of the list means is told
-//! at the head of the list.
+//! in `tests/mutations/README.md`.
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The list is not to shrink below this.
 const AT_LEAST: usize = 60;
@@ -33,7 +33,7 @@ struct Mutation<'a> {
 fn read_list(text: &str) -> Vec<Mutation<'_>> {
     let mut list = Vec::new();
     let mut inside = false;
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
+    for line in text.lines() {
         if let Some(name) = line.strip_prefix("= ") {
             list.push(Mutation { name, breaks: "", killer: "", pieces: Vec::new() });
             inside = true;
@@ -65,6 +65,20 @@ fn read_list(text: &str) -> Vec<Mutation<'_>> {
     list
 }
 
+/// The files of the list, each with its text: `core/send` for `list/core/send.txt`.
+fn list_files(list: &Path) -> Vec<(String, String)> {
+    let (mut found, mut folders): (Vec<PathBuf>, _) = (Vec::new(), vec![list.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    let name = |path: &Path| path.strip_prefix(list).unwrap().with_extension("");
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
+    found.iter().map(|path| (name(path).to_str().unwrap().to_owned(), read(path))).collect()
+}
+
 /// Plants one piece in the lines of its file, if there is exactly one place for it.
 fn plant(lines: &mut Vec<String>, piece: &Piece<'_>) -> Result<(), usize> {
     let places: Vec<usize> = lines
@@ -87,17 +101,23 @@ fn is_kebab(name: &str) -> bool {
 #[test]
 fn every_bug_to_plant_applies_exactly_once() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(root.join("tests/mutations/list.txt")).unwrap();
-    let list = read_list(&text);
+    let files = list_files(&root.join("tests/mutations/list"));
+    let list: Vec<(String, Mutation<'_>)> = files
+        .iter()
+        .flat_map(|(file, text)| {
+            read_list(text).into_iter().map(|mutation| (file.clone(), mutation))
+        })
+        .collect();
     let mut names = BTreeSet::new();
     let mut wrong = Vec::new();
-    for mutation in &list {
+    for (file, mutation) in &list {
         let name = mutation.name;
         assert!(is_kebab(name), "not a name in small letters and hyphens: {name}");
         assert!(names.insert(name), "{name} stands twice");
         assert!(!mutation.breaks.is_empty(), "{name} does not say what it breaks");
         assert!(!mutation.killer.is_empty(), "{name} does not say what kills it");
         assert!(!mutation.pieces.is_empty(), "{name} changes nothing");
+        assert_eq!(mutation.pieces[0].file, format!("src/{file}.rs"), "{name} is listed elsewhere");
         // A later piece may touch a file that an earlier one has changed.
         let mut changed: Vec<(&str, Vec<String>)> = Vec::new();
         for piece in &mutation.pieces {
@@ -113,15 +133,14 @@ fn every_bug_to_plant_applies_exactly_once() {
             }
         }
     }
-    assert!(wrong.is_empty(), "mend tests/mutations/list.txt:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "mend tests/mutations/list:\n{}", wrong.join("\n"));
     assert!(list.len() >= AT_LEAST, "only {} bugs to plant", list.len());
 }
 
 /// The check itself, against a list that does not apply.
 #[test]
 fn a_bug_without_a_place_or_with_two_is_found_out() {
-    let list =
-        read_list("# note\n\n= a-name\nWhat.\nkilled by: x\n@ src/a.rs\n  if a {\n- b;\n+ c;\n");
+    let list = read_list("\n= a-name\nWhat.\nkilled by: x\n@ src/a.rs\n  if a {\n- b;\n+ c;\n");
     let [Mutation { pieces, .. }] = &list[..] else { panic!("one entry") };
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let mut once = lines("fn f() {\n    if a {\n        b;\n    }\n}");
