@@ -80,6 +80,11 @@ impl Oracle {
             let open = entry.is_some_and(|entry| entry.conn.phase() == Phase::Open)
                 || ledger.connecting.is_some();
             if ledger.left.is_none() {
+                let retires = entry.is_some_and(|entry| entry.conn.flags.has(Flags::RETIRING));
+                if open && ledger.closing.is_none() && !retires {
+                    // What the library had decided, it has taken back: a callback held it, or paused it.
+                    ledger.moved_then = None;
+                }
                 if !open {
                     ledger.left = Some(net.now);
                     ledger.moved_then.get_or_insert(net.links[link].moved);
