@@ -13,7 +13,9 @@ use crate::base::config::Limits;
 use crate::conn::flags::Flags;
 use crate::time::deadlines::Stamp;
 
-/// The first wait between two questions, and the longest.
+/// The first wait between two questions after something has left. Each is twice as long as the one
+/// before, up to this and beyond that to an eighth of the time in which nothing has left: a peer that
+/// reads nothing for a week is asked after a hundred times, not six million.
 const WAIT: Duration = Duration::from_millis(1);
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
@@ -84,11 +86,12 @@ impl Connection {
         if let Some(held) = held
             && held < leaving.held
         {
-            (leaving.held, leaving.fell) = (held, now);
+            (leaving.held, leaving.fell, leaving.wait) = (held, now, WAIT);
         }
         let over = held == Some(0) || leaving.fell.after(most) <= now;
         leaving.ask = now.after(leaving.wait);
-        leaving.wait = (leaving.wait * 2).min(WAIT_MAX);
+        let still = leaving.fell.until(now) / 8;
+        leaving.wait = (leaving.wait * 2).min(WAIT_MAX.max(still));
         if over {
             self.cut(CloseReason::Local);
         }

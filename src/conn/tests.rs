@@ -570,3 +570,29 @@ fn the_output_of_a_connect_is_judged_from_its_end() {
     conn.expire(later(19), later(19), &limits);
     assert_eq!(conn.phase(), Phase::Closed);
 }
+
+/// Promise 6: a peer that reads nothing for a week costs no wake in each tenth of a second.
+#[test]
+fn what_is_to_leave_before_a_reset_is_asked_after_less_and_less_often() {
+    let week = Duration::from_secs(604_800);
+    let limits = Limits { write_stall: week, close_max: week, ..limits() };
+    let mut conn = Connection::new(START);
+    let mut now = START;
+    conn.close_reset(now, &limits);
+    let mut asked = 0;
+    while conn.phase() != Phase::Closed {
+        now = conn.asks_at();
+        conn.handle_unacknowledged(Some(1), now, &limits);
+        asked += 1;
+        assert!(asked < 200, "asked {asked} times until {now:?}");
+    }
+    assert!(now.since_start() >= week, "given up at {now:?}");
+
+    // Once some has left, it is asked again soon.
+    let mut conn = Connection::new(START);
+    conn.close_reset(START, &limits);
+    conn.handle_unacknowledged(Some(2), START, &limits);
+    let later = START.after(week / 2);
+    conn.handle_unacknowledged(Some(1), later, &limits);
+    assert_eq!(later.until(conn.asks_at()), Duration::from_millis(1));
+}
