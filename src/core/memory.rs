@@ -19,7 +19,7 @@ impl Core {
         let limits = &mut self.limits;
         if self.buffered > limits.buffered_max {
             self.shed();
-        } else if self.buffered > limits.buffered_max / 4 * 3 {
+        } else if self.buffered > limits.buffered_max - limits.buffered_max / 4 {
             limits.rest_at = limits.output_low + 1;
         } else if self.buffered <= limits.buffered_max / 2 {
             limits.rest_at = limits.output_high;
