@@ -1,4 +1,4 @@
-//! What everybody may name: ids, addresses, limits, counters, and the few structures that know
+//! What every other room may name: ids, addresses, limits, counters, and the few structures that know
 //! nothing of sockets or connections.
 //!
 //! No file here makes a system call, and each stands for itself.

@@ -16,7 +16,7 @@ use crate::time::timers::Timer;
 /// The callbacks of a server.
 ///
 /// Per connection: `on_open`, then `on_data`, `on_drain` and `on_timeout` as things happen, at most
-/// one `on_eof`, one `on_close`, and nothing after. A callback must not block: while it runs, nobody
+/// one `on_eof`, one `on_close`, and nothing after. A callback must not block: while it runs, nothing
 /// else is served. What takes long belongs on a thread, which [posts](Handle) what came of it.
 ///
 /// An `Err` from a callback of a connection flushes what was sent, then closes the connection with

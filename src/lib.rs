@@ -6,7 +6,7 @@
 //! The classic first server accepts a client, receives, answers, closes, and accepts the next. It
 //! serves one client at a time: while the first sleeps for ten seconds inside `recv`, the second
 //! waits. `setblocking(False)` cures the wait, and turns "nothing yet" into an error
-//! ([`WouldBlock`](std::io::ErrorKind::WouldBlock)) that somebody has to handle at every call, and
+//! ([`WouldBlock`](std::io::ErrorKind::WouldBlock)) that the program has to handle at every call, and
 //! to ask again for, for ever, with naps in between.
 //!
 //! I/O multiplexing is the full answer: ask the kernel which sockets are ready, touch only those,
@@ -123,7 +123,7 @@
 //!
 //! A connection has a timeout ([`Conn::set_timeout`], [`on_timeout`](Handler::on_timeout)); the reactor has
 //! as many as you like, once or again and again ([`Context::set_timer`],
-//! [`on_timer`](Handler::on_timer)). A callback that takes long makes everybody wait: give the work
+//! [`on_timer`](Handler::on_timer)). A callback that takes long makes every client wait: give the work
 //! to a thread, and let it [`post`](Handle::post) what came of it back, or
 //! [`post_to`](Handle::post_to) the connection that waits for it.
 //!
@@ -144,20 +144,20 @@
 //! another. Each connect ends in [`on_open`](Handler::on_open) or in
 //! [`on_connect_failed`](Handler::on_connect_failed).
 //!
-//! Step by step, with all that may go wrong: [the guide](guide). For who comes
+//! Step by step, with all that may go wrong: [the guide](guide). For those who come
 //! [from Python's `socket`](guide::from_python) it has a page with every call of that module.
 //!
 //! # Promises
 //!
 //! 1. **No stall.** Readiness is kept until the socket says WouldBlock or is proven exhausted;
-//!    while anybody is runnable the poll does not wait.
+//!    while a connection is runnable the poll does not wait.
 //! 2. **No lost bytes.** A peer's FIN is not its death; what could not be delivered is counted in
 //!    [`Closed`].
 //! 3. **Exactly once, never nested.** Per connection `on_open`, data, at most one `on_eof`, one
 //!    `on_close`, and nothing after; no callback runs inside another.
 //! 4. **Bounded by construction.** Input, output, connections, posted closures and every wait have
 //!    a limit in [`Config`], with a documented default.
-//! 5. **Backpressure without asking.** Who does not read is not read from.
+//! 5. **Backpressure without asking.** A peer that does not read is not read from.
 //! 6. **Neither dies nor spins.** Not when accept fails, not when descriptors run out, not for
 //!    anything a peer does.
 //! 7. **Errors reach somebody.** A `Result`, an event with a reason, or a panic that states the

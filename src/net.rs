@@ -1,4 +1,4 @@
-//! The sockets: where and how they are made, what bytes and datagrams ride on, and who polls them.
+//! The sockets: where and how they are made, what bytes and datagrams ride on, and what polls them.
 //!
 //! Everything that the operating system is asked is asked from here. mio and a platform's `cfg` are
 //! named in two files: `socket.rs` and `driver.rs`.

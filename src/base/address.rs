@@ -259,7 +259,7 @@ struct CannotConnect {
 /// OS code is still to be had (an `io::Error` has no place for a code and words of ours).
 pub(crate) fn cannot_connect(address: Address, cause: io::Error) -> io::Error {
     let kind = match cause.kind() {
-        // What connect(2) says when there is no room, and no event follows: not "later" to anybody.
+        // What connect(2) says when there is no room. No event follows, so it does not mean "later".
         io::ErrorKind::WouldBlock => io::ErrorKind::ResourceBusy,
         kind => kind,
     };

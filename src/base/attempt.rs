@@ -18,7 +18,7 @@ const INTERRUPTED_MAX: usize = 16;
 pub enum Attempt<T> {
     /// The call went through with this value.
     Ready(T),
-    /// The call would have to wait: nothing to read, no room to write, nobody to accept.
+    /// The call would have to wait: nothing to read, no room to write, no connection to accept.
     WouldBlock,
 }
 
@@ -43,7 +43,7 @@ pub enum Attempt<T> {
 /// # fn main() -> std::io::Result<()> {
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// listener.set_nonblocking(true)?;
-/// // Nobody has connected: with a blocking socket this call would sleep.
+/// // No client has connected: with a blocking socket this call would sleep.
 /// match attempt(|| listener.accept())? {
 ///     Attempt::Ready((_stream, peer)) => println!("{peer} is here"),
 ///     Attempt::WouldBlock => println!("nobody yet"),

@@ -1,6 +1,6 @@
 //! How a connection ended: the reason, what was not delivered, and whether both ends agreed.
 //!
-//! Plain values; who sets them is `conn.rs`, who counts them `stats.rs`.
+//! Plain values: `conn.rs` sets them, `base/stats.rs` counts them.
 
 use std::fmt;
 use std::io;
@@ -134,7 +134,7 @@ impl fmt::Display for Closed {
 mod tests {
     use super::*;
 
-    /// Promise 7: each reason says who did it, or which limit; no two of them the same.
+    /// Promise 7: each reason says which side did it, or which limit; no two of them the same.
     #[test]
     fn every_reason_reads_as_a_cause() {
         let error = || io::Error::other("as told");

@@ -35,7 +35,7 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`output_low`](Self::output_low) | 16 KiB | the same | at or below: reading starts again, `on_drain` | so much goes out while a handler makes more |
 /// | [`output_high`](Self::output_high) | 64 KiB | the same | at or above: the connection's own reading rests | keeps a fast link busy while the handler is away |
 /// | [`output_max`](Self::output_max) | 4 MiB | 1 MiB | above: ends with `OutputLimit` | an answer sent in one piece; larger ones are streamed |
-/// | [`buffered_max`](Self::buffered_max) | 1 GiB | 256 MiB | above, over all: those who hold most rest, then end with `BufferedLimit` | what a machine can spare; in public the smallest one rents |
+/// | [`buffered_max`](Self::buffered_max) | 1 GiB | 256 MiB | above, over all: reading rests where most is held, then those connections end with `BufferedLimit` | what a machine can spare; in public the smallest one rents |
 /// | [`read_buffer`](Self::read_buffer) | 256 KiB | the same | the most one read takes; a longer datagram is truncated | larger ones were measured to bring nothing |
 /// | [`accepts_per_turn`](Self::accepts_per_turn) | 64 | the same | the rest is accepted next turn | less than a millisecond |
 /// | [`datagrams_per_turn`](Self::datagrams_per_turn) | 64 | the same | the rest is received next turn | about what one read of a stream costs |
@@ -50,7 +50,7 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN, and what went before it, or after a reset that a paused handler does not read on to: the connection is freed, not clean | a round trip, and one retransmission |
 /// | [`close_max`](Self::close_max) | 10 min | 60 s | after close: the connection is freed, not clean | the last answer over a slow link: 4 MiB at 7 KiB a second, 1 MiB at 17 |
 /// | [`shutdown_max`](Self::shutdown_max) | 10 s | the same | after shutdown, and after `on_shutdown`: the rest is aborted | what service managers wait at least |
-/// | [`isolate_panics`](Self::isolate_panics) | no | no | a panic of the handler goes through | a bug should show; who runs on says so |
+/// | [`isolate_panics`](Self::isolate_panics) | no | no | a panic of the handler goes through | a bug should show; a program that is to run on says so |
 ///
 /// One connection holds at most `input_max` of input and `output_max` of output, all together at
 /// most `buffered_max`; the read buffer is one for all. What that comes to is
@@ -206,7 +206,7 @@ impl Config {
     /// An IPv4 address counts as itself where it comes mapped into IPv6, and of IPv6 a /64 is one
     /// address: so much is given to one customer (RFC 6177). Hence all neighbours on one link
     /// (`fe80::/64`) are one, too, and so are all behind one NAT or one proxy. Not counted: peers on
-    /// Unix sockets, connections that were adopted or that we made, and who waits in the kernel's
+    /// Unix sockets, connections that were adopted or made by us, and those that wait in the kernel's
     /// backlog. Default: no limit.
     #[must_use]
     pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
@@ -216,11 +216,11 @@ impl Config {
 
     /// Gives the place of the longest idle connection to a client that waits while all
     /// [`connections`](Self::connections) are taken, if no byte of it has moved for so long at least;
-    /// the newcomer is accepted first, so that nobody ends in vain. Without it, and where nobody is
+    /// the new one is accepted first, so that no connection ends in vain. Without it, and where none is
     /// idle so long, listeners rest and newcomers wait.
     ///
     /// It ends at once, with [`Reclaimed`](crate::CloseReason::Reclaimed): nothing is owed to it, so
-    /// nothing is lost by that. Not chosen: who is owed output, has sent what is not consumed, is
+    /// nothing is lost by that. Not chosen: a connection that is owed output, has sent what is not consumed, is
     /// paused or [held](crate::Conn::hold), or has ended its side. A handler that is to answer later
     /// holds the connection meanwhile.
     ///
@@ -273,9 +273,9 @@ impl Config {
 
     /// The most bytes that may be allocated for all connections together: queued output and unconsumed
     /// input.
-    /// Above three quarters of it, the reading of whoever owes more than
-    /// [`output_low`](Self::output_low) rests, as if that were `output_high`. Above all of it those
-    /// who hold most are closed, with
+    /// Above three quarters of it, the reading of each connection that owes more than
+    /// [`output_low`](Self::output_low) rests, as if that were `output_high`. Above all of it the connections
+    /// that hold most are closed, with
     /// [`BufferedLimit`](crate::CloseReason::BufferedLimit), until seven eighths are left. The
     /// present sum is [`Context::buffered`](crate::Context::buffered). Default 1 GiB.
     ///
@@ -301,7 +301,7 @@ impl Config {
     }
 
     /// How many connections one listener accepts in one turn, so that a storm of them does not
-    /// starve who is connected. Default 64.
+    /// starve the clients that are connected. Default 64.
     #[must_use]
     pub fn accepts_per_turn(mut self, accepts: usize) -> Self {
         self.accepts_per_turn = accepts;
@@ -309,7 +309,7 @@ impl Config {
     }
 
     /// How many datagrams of one socket are received in one turn, so that a flood on one starves
-    /// nobody else. Together they are not much more than one [`read_buffer`](Self::read_buffer).
+    /// no other socket. Together they are not much more than one [`read_buffer`](Self::read_buffer).
     /// Default 64.
     #[must_use]
     pub fn datagrams_per_turn(mut self, datagrams: usize) -> Self {
@@ -366,7 +366,7 @@ impl Config {
     /// within the window. A window in which the application paused or [held](crate::Conn::hold) the
     /// connection, or the library let it rest, is not counted: a handler that leaves input because
     /// *it* waits for something says so in this way; the next window counts again. And
-    /// *an answer*: output that is queued, until the kernel has taken all. Who owes nothing may be
+    /// *an answer*: output that is queued, until the kernel has taken all. A connection that owes nothing may be
     /// silent: that is for [`idle`](Self::idle). Input that is consumed as it comes is no debt,
     /// however slow.
     ///
@@ -404,7 +404,7 @@ impl Config {
     ///
     /// Before it acts on this, or on [`min_rate`](Self::min_rate), the library offers what is owed
     /// once more: the kernel tells of room only when a third of its buffer is free, which may be megabytes.
-    /// So whoever reads steadily is served for as long as it does, as long as its kernel shows it in time:
+    /// So a peer that reads steadily is served for as long as it does, as long as its kernel shows it in time:
     /// that makes room for more when a sixteenth of its receive buffer is free, or as much as one segment
     /// (`tcp_rmem`, tcp(7)). Over loopback that is about 64 KiB, 70 s for one that reads 1 kB a second, and
     /// on a Unix socket 36 KiB; for one that has read fast before, with a buffer that has grown, 300 KiB
@@ -454,15 +454,15 @@ impl Config {
     /// in `on_open` there is none, and no `on_close`). A panic in a callback of no connection
     /// (`on_timer`, `on_datagram`, `on_close`, `on_connect_failed`, `on_shutdown`,
     /// [`post`](crate::Handle::post))
-    /// ends nobody; the callback is not called again for the same thing. Each is one line in the log,
+    /// ends no connection; the callback is not called again for the same thing. Each is one line in the log,
     /// at `error`, and counted in [`Stats::panics`](crate::Stats::panics). Only `on_start` is not
     /// isolated: a server whose start failed has not started.
     ///
     /// The handler's own fields are as the panic left them: turn this on if it can bear that. What
     /// std prints of a panic it prints all the same
     /// ([`panic::set_hook`](std::panic::set_hook) changes that). In a program built with
-    /// `panic = "abort"` nothing can be caught, and this changes nothing. It costs nothing where
-    /// nobody panics.
+    /// `panic = "abort"` nothing can be caught, and this changes nothing. It costs nothing while
+    /// nothing panics.
     ///
     /// Not guaranteed: that a panic in a destructor stays here, of a posted closure that is dropped
     /// unrun, say.
@@ -502,7 +502,7 @@ impl Config {
                 self.read_buffer
             ));
         }
-        // At low there must be room, or who streams would be called again and again for nothing.
+        // At low there must be room, or a handler that streams would be called again and again for nothing.
         if self.output_low >= self.output_high {
             return refuse(format!(
                 "Config: output_low ({}) is not below output_high ({})",

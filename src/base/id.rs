@@ -1,4 +1,4 @@
-//! Names that never come to mean somebody else.
+//! Names that never come to mean something else.
 //!
 //! A slot of the slab is used again after its connection is gone; its *generation* counts the
 //! entries. A name carries both, so a late event, timer or message for a former entry is told

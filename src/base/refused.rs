@@ -1,6 +1,6 @@
 //! What the reactor itself refuses, as a value: so that a caller can act without reading words.
 //!
-//! It travels inside an `io::Error`, among those of the kernel. Who refuses stands in `core/accept.rs`, in
+//! It travels inside an `io::Error`, among those of the kernel. It is made in `core/accept.rs`, in
 //! `core/datagrams.rs` and in `net/resolve.rs`.
 
 use std::error::Error;
@@ -27,7 +27,7 @@ use std::io;
 ///                 later.push_back(tag); // in the next `on_close`
 ///                 Ok(())
 ///             }
-///             _ => Err(error), // no route, nobody at that Unix path, no descriptor
+///             _ => Err(error), // no route, no server at that Unix path, no descriptor
 ///         },
 ///     }
 /// }

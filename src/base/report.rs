@@ -1,4 +1,4 @@
-//! What a shutdown came to: who left in time, who was cut, and what those were owed.
+//! What a shutdown came to: which connections left in time, which were cut, and what those were owed.
 //!
 //! Plain values, filled in `core/shutdown.rs`, told once, at the end. Read next: `close.rs`, which
 //! tells the same of one connection.
@@ -9,13 +9,13 @@ use std::time::Duration;
 use crate::base::address::Address;
 use crate::base::id::ConnId;
 
-/// So many of those who were cut are told of one by one; a report is not to grow with a crowd.
+/// The number of connections that are told of one by one when they are cut, so that a report stays short.
 const CUTS_MAX: usize = 64;
 /// So many of them in a line of the log.
 const NAMED: usize = 8;
 
-/// How a shutdown went: what [`Reactor::shutdown_report`](crate::Reactor::shutdown_report) answers
-/// when it is over, and one line of the log, at `info`, or at `warn` if anybody was cut.
+/// How a shutdown went: what [`Reactor::shutdown_report`](crate::Reactor::shutdown_report) returns
+/// when it is over, and one line of the log, at `info`, or at `warn` if a connection was cut.
 ///
 /// Prints as that line: `10.0 s, 12 connections done, 1 cut, 4096 bytes unsent: 10.0.0.7:50312 (open,
 /// 4096 bytes)`.
@@ -33,7 +33,7 @@ pub struct ShutdownReport {
     pub cut: u64,
     /// Bytes that those were sent and the kernel never took.
     pub unsent: u64,
-    /// The first 64 of those who were cut, in no order.
+    /// The first 64 of the connections that were cut, in no order.
     pub cuts: Vec<Cut>,
 }
 

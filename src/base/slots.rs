@@ -3,7 +3,7 @@
 //! The `slab` crate gives dense places and takes them back; this adds what a reactor needs on top:
 //! a generation for each place, so that a name of a former entry finds nothing, and *late
 //! recycling*: a place is reused only after the turn, so that no event of one batch can meet a
-//! entry who came in that batch. A place whose generations are used up retires for good.
+//! entry that came in that batch. A place whose generations are used up retires for good.
 //! [`ConnMap`] is the same idea for users: state by [`ConnId`].
 
 use std::fmt;
@@ -44,7 +44,7 @@ impl<T> Slots<T> {
         self.len
     }
 
-    /// Whether nobody can move in now.
+    /// Whether nothing can be put in now.
     pub(crate) fn is_full(&self) -> bool {
         self.len >= self.limit || self.places.len() >= self.ceiling
     }
@@ -119,7 +119,7 @@ impl<T> Slots<T> {
     fn recycle_vacated(&mut self) {
         for slot in self.vacated.drain(..) {
             let generation = &mut self.generations[slot as usize];
-            // At the last generation the place stays taken by nobody: no name is given twice.
+            // At the last generation the place stays empty for good: no name is given twice.
             if let Some(next) = generation.checked_add(1) {
                 *generation = next;
                 self.places.remove(slot as usize);
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!((again, next), (slot, generation + 1));
     }
 
-    /// Trap 16: a former entry's name finds nobody.
+    /// Trap 16: a former entry's name finds nothing.
     #[test]
     fn a_stale_name_finds_nobody() {
         let mut slots = Slots::new(10, 10);

@@ -233,7 +233,7 @@ mod tests {
         assert!(n == 3 && matches!(pulled, Pulled::More(_)));
     }
 
-    /// Promise 7: what was read before an error counts, and an error that helps nobody is put in words.
+    /// Promise 7: what was read before an error counts, and an error that says nothing is put in words.
     #[test]
     fn an_error_comes_behind_what_was_read_before_it() {
         let (n, pulled) = pull(vec![Ok(3), Err(io::Error::other("bad sector"))], 100);

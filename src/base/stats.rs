@@ -1,7 +1,7 @@
 //! What the reactor has counted since it was made.
 //!
 //! Plain numbers, counted where things happen and read from any callback. No rates, no
-//! histograms: whoever wants those has the numbers. Read next: `close.rs`.
+//! histograms: those can be made of these numbers. Read next: `close.rs`.
 
 use crate::base::close::CloseReason;
 
@@ -29,7 +29,7 @@ pub struct Stats {
     /// Of these, for want of descriptors or memory. It passes; the listener rested meanwhile.
     pub accept_shortages: u64,
     /// Of these, for what does not pass by itself: the listening socket is broken, or something
-    /// forbids the call. Above zero, somebody should look at the log.
+    /// forbids the call. Above zero, an operator should look at the log.
     pub accept_failures: u64,
     /// Connections that ended here, by reason, those detached included: with those that are open as many
     /// as were accepted, adopted and connected.
@@ -62,7 +62,7 @@ pub struct Stats {
     pub posts: u64,
     /// Closures posted to a connection that was gone, closing or not open yet: dropped.
     pub posts_missed: u64,
-    /// Panics of the handler that ended nobody but a connection, or nobody: those caught by
+    /// Panics of the handler that ended one connection, or none: those caught by
     /// [`isolate_panics`](crate::Config::isolate_panics), in whatever callback. 0 without it.
     pub panics: u64,
     /// Turns of the loop.

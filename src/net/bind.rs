@@ -53,7 +53,7 @@ use crate::net::socket::{
 /// let mut reactor = Reactor::new(handler_fn(|_, _| Ok(())))?;
 /// reactor.bind_datagram("127.0.0.1:6666")?;
 /// reactor.bind_datagram(Bind::from("unix:/run/server.sock").mode(0o660))?;
-/// // One peer, and nobody else.
+/// // One peer, and no other.
 /// let resolver = Bind::from("0.0.0.0:0").connect("192.0.2.1:53".parse::<Address>()?);
 /// reactor.bind_datagram(resolver)?;
 /// // A multicast group, together with others on this machine.
@@ -110,10 +110,10 @@ impl Bind {
         Address::Unnamed.into()
     }
 
-    /// Connects the socket to one peer (connect(2)): it receives from nobody else (what others had sent
+    /// Connects the socket to one peer (connect(2)): it receives from no other (what others had sent
     /// before is dropped, and counted: [`Stats::datagrams_stray`](crate::Stats::datagrams_stray)), and
     /// [`send_datagram`](crate::Context::send_datagram) needs no address. No packet is sent for
-    /// that. Only a connected UDP socket is told by ICMP that nobody is there: such an error is
+    /// that. Only a connected UDP socket is told by ICMP that the port is closed: such an error is
     /// counted ([`Stats::datagram_errors`](crate::Stats::datagram_errors)) and changes nothing.
     ///
     /// A Unix peer must be there. If it goes, sending fails with `ConnectionRefused`, and then
@@ -168,9 +168,9 @@ impl Bind {
         self
     }
 
-    /// Lets several sockets be bound to one address and port (`SO_REUSEADDR`, socket(7)): for those
-    /// who hear one multicast group, each of whom gets a copy. Not for anything else: of unicast the
-    /// last to bind gets all on Linux, and anybody may take it away. Refused for Unix sockets.
+    /// Lets several sockets be bound to one address and port (`SO_REUSEADDR`, socket(7)): for programs
+    /// that hear one multicast group, each of which gets a copy. Not for anything else: of unicast the
+    /// last to bind gets all on Linux, and any program may take it away. Refused for Unix sockets.
     /// Default: no.
     #[must_use]
     pub fn reuse_address(mut self, reuse_address: bool) -> Self {
@@ -221,11 +221,11 @@ impl Bind {
 /// An open datagram socket, and what is remembered with it.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// Before the socket, so that it is dropped first: who finds no path has nobody to take over.
+    /// Before the socket, so that it is dropped first: where there is no path, no other server takes it over.
     #[allow(dead_code, reason = "kept to be dropped")]
     pub(crate) path: Option<OwnedPath>,
     pub(crate) socket: Datagrams,
-    /// To whom it is connected.
+    /// What it is connected to.
     pub(crate) peer: Option<Address>,
 }
 
@@ -333,7 +333,7 @@ impl Options {
         let (path, addr) = path_to_bind(path)?;
         let socket = bind_path(&path, &addr, || {
             let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-            // A path that is bound receives at once: nobody slips in under another mode (trap 53).
+            // A path that is bound receives at once: no datagram slips in under another mode (trap 53).
             mode::prepare(&socket, self.socket.mode)?;
             Ok(socket)
         })?;

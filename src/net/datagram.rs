@@ -47,7 +47,7 @@ const SHORTAGE: Duration = Duration::from_millis(10);
 const TRIES: u8 = 16;
 /// So many datagrams of UDP that meet a shortage are passed over at a time.
 const PASSED: usize = 8;
-/// One that has been tried so often keeps nobody from leaving.
+/// One that has been tried so often does not hold up a shutdown.
 const HOPELESS: u8 = 3;
 /// So many are sent to one receiver before it is another's turn.
 const BATCH: usize = 16;
@@ -55,8 +55,8 @@ const BATCH: usize = 16;
 const PATIENCE: usize = 64;
 /// How long it rests.
 const REST: Duration = Duration::from_millis(100);
-/// So many datagrams are still received when shutdown has begun and nobody else is left: who
-/// floods us does not keep us from leaving.
+/// The number of datagrams that are still received when shutdown has begun and no connection is left: a peer that
+/// floods us does not hold it up.
 pub(crate) const LAST: usize = 4096;
 
 /// A datagram that came.
@@ -78,7 +78,7 @@ pub(crate) const LAST: usize = 4096;
 pub struct Datagram<'a> {
     /// The bytes; none is a datagram too.
     pub payload: &'a [u8],
-    /// Who sent it; what UDP says of that can be forged. [`Unnamed`](Address::Unnamed): a Unix
+    /// Its sender; what UDP says of that can be forged. [`Unnamed`](Address::Unnamed): a Unix
     /// socket without a name, which cannot be answered.
     pub from: Address,
     /// The socket it came to.
@@ -318,7 +318,7 @@ impl Outbox {
             return;
         }
         self.flushes += 1;
-        // Who has waited longest for a turn comes first.
+        // The lane that has waited longest for a turn comes first.
         let due = self.lanes.iter().filter(|(_, lane)| lane.next_try() <= now);
         let mut due: Vec<_> = due.map(|(to, lane)| (lane.served, to.clone())).collect();
         due.sort_unstable();
@@ -473,7 +473,7 @@ impl Outbox {
         self.common.waiting.is_empty() && self.lanes.is_empty()
     }
 
-    /// What waits, in order: for whom if its lane does not tell, and until when. For this receiver,
+    /// What waits, in order: for which receiver if its lane does not tell, and until when. For this receiver,
     /// where each has a lane.
     #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "asked by the simulator's oracle"))]
     pub(crate) fn waiting_for(
@@ -488,7 +488,7 @@ impl Outbox {
         waiting.map(|one| (one.to.as_ref(), &*one.payload, one.until))
     }
 
-    /// Whether what waits may wait for ever: for a receiver who does not read.
+    /// Whether what waits may wait for ever: for a receiver that does not read.
     pub(crate) fn waits_for_receivers(&self) -> bool {
         self.by_receiver
     }

@@ -51,7 +51,7 @@ impl Wake {
                 if let Some(waker) = waker.upgrade()
                     && let Err(error) = waker.wake()
                 {
-                    // An eventfd fails only when it is broken; whoever asked has no use for the error.
+                    // An eventfd fails only when it is broken; the caller has no use for the error.
                     log::error!("cannot wake the reactor: {error}");
                 }
             }
@@ -389,7 +389,7 @@ mod tests {
         assert!(woken);
     }
 
-    /// Promise 4: who can wake a reactor does not keep its descriptor open.
+    /// Promise 4: a thread that can wake a reactor does not keep its descriptor open.
     #[test]
     fn a_wake_ends_with_its_driver() {
         let driver = Driver::new().unwrap();

@@ -1,7 +1,7 @@
 //! Where and how to listen: [`Listen`], and how it becomes a listening socket.
 //!
 //! Everything that can go wrong before the first client goes wrong here, with an error that names
-//! the address. A path that a dead server left behind is taken over; nobody else's is touched.
+//! the address. A path that a dead server left behind is taken over; no other is touched.
 //! Accepting is `core/accept.rs`.
 
 use std::fmt;
@@ -46,7 +46,7 @@ const BACKLOG_UNKNOWN: usize = 65_536;
 /// `"[::]:port"` listens on IPv4 too unless [`only_v6`](Self::only_v6) says otherwise or the
 /// system does (`net.ipv6.bindv6only`); IPv4 clients then show as `[::ffff:a.b.c.d]`.
 ///
-/// A Unix path that a dead server left behind (a socket that nobody answers) is taken over. One
+/// A Unix path that a dead server left behind (a socket that no server answers) is taken over. One
 /// that a live server answers, or a file that is no socket, is an `AddrInUse` error and stays
 /// untouched. The path is removed when the listener closes, if it is still the same file. A relative
 /// path is bound as an absolute one, unless that has more than the 107 bytes of a socket address
@@ -185,11 +185,11 @@ impl Listen {
 /// An open listening socket, and what is remembered with it.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// Before the socket, so that it is dropped first: who finds no path has nobody to take over.
+    /// Before the socket, so that it is dropped first: where there is no path, no other server takes it over.
     #[allow(dead_code, reason = "kept to be dropped")]
     pub(crate) path: Option<OwnedPath>,
     acceptor: Acceptor,
-    /// What listen(2) was told; `None`: by somebody else.
+    /// What listen(2) was told; `None`: it was called elsewhere.
     backlog: Option<usize>,
     given: Given,
 }
@@ -367,7 +367,7 @@ impl Options {
             Ok(socket)
         })?;
         let owned = OwnedPath::new(path)?;
-        // Nobody can connect before listen, so nobody slips in under another mode (trap 53).
+        // No client can connect before listen, so none slips in under another mode (trap 53).
         mode::complete(&owned.path, |found| owned.is(found), self.socket.mode)?;
         self.listen(&socket)?;
         self.open_unix(socket.into(), Some(owned), Some(self.granted()))
@@ -398,7 +398,7 @@ fn in_use(what: &str) -> io::Error {
 
 /// Where a path is in the file system, absolute, so that it is found at the end wherever the process
 /// has gone meanwhile; and the socket address to bind it by. That is of the absolute path too, so that
-/// who reads it finds the same file, unless only the path as it was given fits.
+/// a peer that reads it finds the same file, unless only the path as it was given fits.
 pub(crate) fn path_to_bind(given: &Path) -> io::Result<(PathBuf, SocketAddrUnix)> {
     let path = std::path::absolute(given)?;
     let fits = |path: &Path| path.as_os_str().len() <= PATH_MAX;
@@ -413,7 +413,7 @@ pub(crate) fn path_to_bind(given: &Path) -> io::Result<(PathBuf, SocketAddrUnix)
 }
 
 /// Binds a path, over the remains of a dead server if need be. `make`: a socket of the kind that is
-/// to be bound, one more to ask with whether anybody is there.
+/// to be bound, one more to ask with whether a server is there.
 pub(crate) fn bind_path(
     path: &Path,
     addr: &SocketAddrUnix,
@@ -446,7 +446,7 @@ pub(crate) fn bind_path(
                 return Err(in_use(&format!("there is a socket: {error}")));
             }
         }
-        // Nobody answers. Remove what was probed, not what may have come since.
+        // No server answers. Remove what was probed, not what may have come since.
         let again = std::fs::symlink_metadata(path)?;
         if same_file(&found, &again) {
             std::fs::remove_file(path)?;

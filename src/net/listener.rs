@@ -24,7 +24,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Whose trouble a failed accept is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// One peer's, or nobody's: the next accept may be fine.
+    /// One peer's, or none's: the next accept may be fine.
     Peer,
     /// Ours, and it passes: descriptors or memory ran out.
     Shortage,
@@ -47,7 +47,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Listener {
     pub(crate) opened: Opened,
     pub(crate) address: Address,
-    /// The kernel said there is somebody, and no accept has said WouldBlock since.
+    /// The kernel said that a connection waits, and no accept has said WouldBlock since.
     pub(crate) readable: bool,
     /// On the run queue.
     pub(crate) queued: bool,
@@ -85,7 +85,7 @@ impl Listener {
         self.readable && !self.resting && !self.paused
     }
 
-    /// Somebody was accepted, or nobody waits.
+    /// A connection was accepted, or none waits.
     pub(crate) fn handle_success(&mut self) {
         self.failures = 0;
     }
@@ -105,7 +105,7 @@ impl Listener {
             Trouble::Peer | Trouble::Shortage if self.may_warn(now) => {
                 log::warn!("{}: cannot accept, resting: {error}", self.address);
             }
-            // Tried again all the same: giving up would help nobody.
+            // Tried again all the same: to give up would mend nothing.
             Trouble::Lasting if is_due(&mut self.complain_from, now) => {
                 let own = &self.address;
                 log::error!("{own}: cannot accept, which may not pass by itself: {error}");
@@ -122,7 +122,7 @@ impl Listener {
         }
     }
 
-    /// Somebody's address has as many connections as it may: he is refused, the next is not.
+    /// A peer's address has as many connections as it may: it is refused, the next is not.
     pub(crate) fn handle_address_limit(&mut self, peer: &Address, now: Stamp) {
         self.failures = 0;
         if self.may_warn(now) {

@@ -234,7 +234,7 @@ macro_rules! for_every_socket {
             /// that of accepted connections. Linux doubles it, bounds it by `net.core.rmem_max`, and
             /// stops tuning it. Default: the system's.
             ///
-            /// What a datagram socket receives when it is full is lost, and nobody is told. On Unix
+            /// What a datagram socket receives when it is full is lost, and its sender is not told. On Unix
             /// streams Linux makes no use of it: what a peer may send ahead is bounded by its own send
             /// buffer (unix(7)).
             #[must_use]
@@ -318,13 +318,13 @@ macro_rules! for_bound_sockets {
                 self
             }
 
-            /// Who may connect or send to a Unix path: its mode, set before anybody can. Default: what
+            /// Who may connect or send to a Unix path: its mode, set before any of them can. Default: what
             /// the process's umask leaves of 0o777. Refused where no path is bound here: for an IP
             /// address, an abstract name, an existing socket.
             ///
             /// On Linux the path is made with this mode less the umask; what that takes away is given
             /// back to the very file, by way of `/proc` (proc(5)), and never through a symbolic link. Not
-            /// guaranteed: that somebody who may write to the folder does not put another file in its
+            /// guaranteed: that a user who may write to the folder does not put another file in its
             /// place.
             #[must_use]
             pub fn mode(mut self, mode: u32) -> Self {

@@ -60,7 +60,7 @@ fn work() {
     loop {
         let mut lookups = lookups();
         let Some(job) = lookups.waiting.pop_front() else {
-            // Under the same lock: whoever puts something in now knows that this one is gone.
+            // Under the same lock: a caller that puts something in now knows that this one is gone.
             lookups.threads -= 1;
             return;
         };

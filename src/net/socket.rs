@@ -92,7 +92,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.try_io(|| {
                 let peer = connected(stream.take_error()?, name::peer(stream))?;
-                // To connect to a port of this machine that nobody listens on, the kernel may lend
+                // To connect to a port of this machine on which no socket listens, the kernel may lend
                 // the socket that very port, and TCP lets it meet itself (RFC 9293, 3.5).
                 if name::own(stream)? == peer {
                     return Err(Errno::CONNREFUSED.into());
@@ -154,7 +154,7 @@ impl Socket {
         }
     }
 
-    /// Resets the connection, whoever else has a descriptor of it: TCP is dissolved by a connect to
+    /// Resets the connection, whatever else has a descriptor of it: TCP is dissolved by a connect to
     /// no address (connect(2), `AF_UNSPEC`). Where the kernel has no such thing, or another thread
     /// waits on a duplicate, the last close does it (`SO_LINGER` of zero, socket(7)). A Unix socket
     /// has no reset: its peer sees the end, or `ECONNRESET` if it left us bytes unread.
@@ -424,7 +424,7 @@ impl Acceptor {
     }
 
     /// Accepts one connection, non-blocking and closed on exec; its address is the kernel's answer,
-    /// so that a peer who has left already cannot make a second call fail (trap 27).
+    /// so that a peer that has left already cannot make a second call fail (trap 27).
     pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
         match self {
             Acceptor::Tcp { listener, nodelay, keepalive } => {
@@ -504,7 +504,7 @@ pub(crate) fn bind_device(_: &SockRef<'_>, _: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Trap 44: connected is not enough, if it is to oneself: nobody listens there.
+    /// Trap 44: connected is not enough, if it is to oneself: no socket listens there.
     #[test]
     fn a_socket_that_has_met_itself_is_refused() {
         let any: net::SocketAddr = "127.0.0.1:0".parse().unwrap();

@@ -87,7 +87,7 @@ impl Deadlines {
         }
     }
 
-    /// The earliest moment at which somebody is to be looked at.
+    /// The earliest moment at which an owner is to be looked at.
     #[inline]
     pub(crate) fn next(&self) -> Stamp {
         self.entries.first().map_or(Stamp::NEVER, |entry| entry.0)

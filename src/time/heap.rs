@@ -1,7 +1,7 @@
-//! Moments in order, each with its owner: a heap that knows where everybody is.
+//! Moments in order, each with its owner: a heap that knows where each owner is.
 //!
 //! A heap of four children a node (three levels less than of two, and a node's children lie side by
-//! side), with the place of each owner beside it: so the first is found at once, and anybody is taken
+//! side), with the place of each owner beside it: so the first is found at once, and any owner is taken
 //! out without a search, and without leaving anything behind. Setting a moment later than most costs
 //! next to nothing, and that is what timeouts do. Measured beside a `BTreeSet` at a million entries:
 //! a tenth of the time to set and to take out, and some six times the time to take the first.
@@ -16,12 +16,12 @@ const CHILDREN: usize = 4;
 pub(crate) struct Heap {
     /// No entry is before its parent, which is at `(place - 1) / CHILDREN`.
     entries: Vec<(Stamp, u32)>,
-    /// By owner, the place of its entry; stale for one who has none.
+    /// By owner, the place of its entry; stale for one that has none.
     places: Vec<u32>,
 }
 
 impl Heap {
-    /// Puts in an owner who has no entry.
+    /// Puts in an owner that has no entry.
     pub(crate) fn insert(&mut self, owner: u32, due: Stamp) {
         if owner as usize >= self.places.len() {
             self.places.resize(owner as usize + 1, 0);
@@ -30,7 +30,7 @@ impl Heap {
         self.rise(self.entries.len() - 1);
     }
 
-    /// Takes out an owner who has an entry.
+    /// Takes out an owner that has an entry.
     pub(crate) fn remove(&mut self, owner: u32) {
         let place = self.places[owner as usize] as usize;
         debug_assert_eq!(self.entries[place].1, owner, "who is taken out has an entry");

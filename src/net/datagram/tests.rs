@@ -223,7 +223,7 @@ fn the_queue_is_bounded_whatever_is_in_it() {
         let error = world.send(payload, Some(&to)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         assert_eq!(world.stats.datagrams_dropped, 2);
-        // There is room for those who need none.
+        // There is room for a lane that needs none.
         world.send_to("/live", "x");
         assert_eq!(world.end(), accepted);
         assert_eq!(world.stats.datagrams_dropped, 2 + accepted as u64);
@@ -241,8 +241,8 @@ fn the_queue_is_bounded_whatever_is_in_it() {
     world.send("", None).unwrap();
 }
 
-/// Promise 5: who does not read fills its share and no more. The newest of the lane that holds most make
-/// room for those who hold less, and none goes in vain.
+/// Promise 5: a receiver that does not read fills its share and no more. The newest of the lane that holds most make
+/// room for those that hold less, and none goes in vain.
 #[test]
 fn a_deaf_receiver_takes_nothing_from_others() {
     let to = |path: &str| Address::unix(path);
@@ -451,7 +451,7 @@ fn a_refused_datagram_holds_up_nothing() {
 }
 
 /// Promise 4: a turn sends so many and no more, of one receiver a batch, and in the next turn it is
-/// first the turn of those who had none.
+/// first the turn of those that had none.
 #[test]
 fn a_turn_sends_a_bounded_number() {
     let mut world = World::unix("/none");

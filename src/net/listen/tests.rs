@@ -104,7 +104,7 @@ fn the_backlog_is_the_one_that_was_asked_for() {
             client
         })
         .collect();
-    // Whoever found no room tries again after a second (tcp(7)); nobody accepts meanwhile.
+    // A client that found no room tries again after a second (tcp(7)); none is accepted meanwhile.
     let connected = || clients.iter().filter(|client| client.peer_addr().is_ok()).count();
     while connected() < 4 {
         std::thread::yield_now();
@@ -223,7 +223,7 @@ fn an_inherited_listeners_path_is_never_removed() {
     assert!(path.exists());
 }
 
-/// Trap 53: nobody connects under another mode than was asked for.
+/// Trap 53: no client connects under another mode than was asked for.
 #[test]
 fn a_path_has_the_mode_that_was_asked_for() {
     let folder = Folder::new("mode");

@@ -76,7 +76,7 @@ impl Datagrams {
             (Datagrams::Unix(socket), None) => {
                 socket.try_io(|| super::send(socket, payload).map(drop))
             }
-            // Around mio: a WouldBlock is one receiver's, of whom no event tells, and the poll would
+            // Around mio: a WouldBlock is one receiver's, of which no event tells, and the poll would
             // find the socket itself writable, again and again.
             (Datagrams::Unix(socket), Some(to @ (Address::Unix(_) | Address::Abstract(_)))) => {
                 rustix::net::sendto(socket, payload, SEND, &name::unix(to)?)?;
@@ -97,7 +97,7 @@ impl Datagrams {
         }
     }
 
-    /// To whom it is connected.
+    /// What it is connected to.
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
             Datagrams::Udp(socket) => name::peer(socket),

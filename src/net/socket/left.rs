@@ -1,7 +1,7 @@
 //! What the kernel still holds of what was sent on a stream.
 //!
 //! `SIOCOUTQ` (tcp(7), unix(7)) says it, but an ioctl with a number of its own is `unsafe`, and this
-//! crate is not. The kernel says the same to who asks by `sock_diag(7)`, with plain calls: four of them
+//! crate is not. The kernel says the same by `sock_diag(7)`, with plain calls: four of them
 //! and two for the names, and only before a verdict about the peer or behind `close_reset`. Where it
 //! has no `sock_diag(7)`, or does not let this process ask, it does not say: `None`.
 

@@ -43,7 +43,7 @@ pub(crate) fn complete(
 ) -> io::Result<()> {
     let Some(mode) = mode else { return Ok(()) };
     let found = std::fs::symlink_metadata(path)?;
-    // A link, or a socket with a second name, was put there by somebody else.
+    // A link, or a socket with a second name, was not made here.
     if !found.file_type().is_socket() || found.nlink() != 1 || !is_ours(&found) {
         return Err(taken_away());
     }
