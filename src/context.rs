@@ -100,7 +100,7 @@ impl Context {
 
     /// Begins an orderly shutdown in the next turn; again changes nothing.
     ///
-    /// Listeners accept who waits already and close; then each connection is closed when all that
+    /// Listeners accept the connections that wait already, and close; then each connection is closed when all that
     /// its peer had sent is answered. A paused or [held](Conn::hold) one is waited for. After
     /// [`shutdown_max`](crate::Config::shutdown_max) the rest is aborted.
     pub fn shutdown(&mut self) {
@@ -219,7 +219,7 @@ impl Context {
     ///
     /// What is known at once, and then no callback comes: an option that the target cannot have, or text
     /// that is no address (`InvalidInput`), and what the kernel says: no descriptor is left, no route, a
-    /// Unix path where nobody listens, or whose backlog is full (`ResourceBusy`). Also where it is
+    /// Unix path where no server listens, or whose backlog is full (`ResourceBusy`). Also where it is
     /// [refused](crate::Refused): [`connections`](crate::Config::connections) are there, or the reactor is
     /// shutting down. The error names the address; the system's own, with its code, is its source.
     ///

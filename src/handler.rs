@@ -31,7 +31,7 @@ use crate::time::timers::Timer;
 /// panicked. On a Unix socket that is but the end, as with [`Conn::abort`]. With [`isolate_panics`](crate::Config::isolate_panics) it ends one
 /// connection and the reactor runs on.
 ///
-/// Who catches a panic that passed through may run on as well: the connection whose callback
+/// A program that catches a panic that passed through may run on as well: the connection whose callback
 /// panicked is ended, with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, and the
 /// others are served. What panicked is not called again: not `on_start`, nor `on_shutdown`, nor
 /// `on_close` for the same connection, whose session is gone. The shutdown that was under way goes
@@ -168,7 +168,7 @@ pub trait Handler: Sized {
     /// Called when a datagram came to a socket that [`Context::bind_datagram`] bound, once for each,
     /// in the order in which the kernel has them. At most
     /// [`datagrams_per_turn`](crate::Config::datagrams_per_turn) of one socket in a turn, so that a
-    /// flood starves nobody. Not guaranteed, by UDP: that what was sent comes, once, or in order.
+    /// flood starves no connection. Not guaranteed, by UDP: that what was sent comes, once, or in order.
     fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
         let _ = (cx, datagram);
     }

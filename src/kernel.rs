@@ -9,7 +9,7 @@
 //!
 //! Simplified: a buffer counts the bytes in it and not what Linux spends to hold them; a TCP receiver
 //! tells of every byte of room it has (no silly window avoidance); nothing is lost or acknowledged
-//! late on the network; a Unix peer who meets a full backlog comes again after a second, too.
+//! late on the network; a Unix peer that meets a full backlog comes again after a second, too.
 //!
 //! Time passes where it is waited for, a little with every poll, and while a callback works, if it
 //! says so ([`State::work`]). What happens later stands on
@@ -49,7 +49,7 @@ use profile::Profile;
 pub(crate) use rng::Rng;
 use trace::{Answer, Trace, What};
 
-/// Who comes to a full backlog tries again after so long, then after twice as long, and so on (the
+/// A peer that meets a full backlog tries again after so long, then after twice as long, and so on (the
 /// retries of TCP's SYN, `tcp_syn_retries` in tcp(7)); a Unix peer blocks in connect(2) much alike.
 const SYN_RETRY: u64 = 1_000_000_000;
 const SYN_RETRIES: u32 = 6;
@@ -183,7 +183,7 @@ enum Event {
     Mail(u64),
     /// A datagram has left its sender's buffer.
     Left(u32),
-    /// ICMP tells a sender that nobody is there.
+    /// ICMP tells a sender that the port is closed.
     Unreachable(u32),
     /// A peer with a datagram socket asked to be called.
     ActPort(u32),
@@ -219,7 +219,7 @@ enum Kind {
 pub(crate) enum Stage {
     /// Under way, or before a full backlog.
     Connecting,
-    /// Nobody listens there.
+    /// No socket listens there.
     Refused,
     /// The peer's end is connected: in the backlog, or accepted.
     Established,
@@ -304,7 +304,7 @@ pub(crate) enum Answers {
     With(Box<dyn FnMut() -> Box<dyn Actor> + Send>),
     /// Each of these once; then it is refused.
     Once(VecDeque<Box<dyn Actor>>),
-    /// Nobody, for ever.
+    /// Never.
     Never,
 }
 
@@ -327,7 +327,7 @@ pub(crate) struct State {
     pub(crate) horizon: Horizon,
     /// The last poll waited in vain, as far as the horizon lets it.
     pub(crate) idle: bool,
-    /// Calls of sockets since the world began: who does nothing and polls on spins.
+    /// Calls of sockets since the world began: a reactor that polls on and makes none spins.
     pub(crate) calls: u64,
     /// When an accept, or the watching of what was accepted, last failed; and how often the latter.
     pub(crate) accept_failed_at: Option<u64>,
@@ -553,7 +553,7 @@ impl State {
         self.profile.descriptors.saturating_sub(self.open)
     }
 
-    /// Who waits at open doors.
+    /// The peers that wait at listeners that are open.
     pub(crate) fn at_door(&self) -> Vec<u32> {
         let open = self.doors.iter().filter(|door| door.open);
         open.flat_map(|door| door.backlog.iter().copied()).collect()

@@ -171,7 +171,7 @@ impl<'a> Conn<'a> {
     ///
     /// A Unix socket has no reset. Its peer sees `ECONNRESET` if it has sent something that we have
     /// not read, behind what had arrived there before; otherwise the end, and nothing can be done about
-    /// it on this side (unix(7)). So whoever speaks over Unix sockets should be able to tell a whole
+    /// it on this side (unix(7)). So a protocol over Unix sockets should be able to tell a whole
     /// answer by itself: by its length, or by a mark at its end.
     pub fn abort(&mut self) {
         self.change(|conn, _, _| conn.cut(CloseReason::Aborted));
@@ -279,10 +279,10 @@ impl<'a> Conn<'a> {
     /// connection, and wrong where the two have nothing to do with each other. A proxy whose client
     /// sends all before it reads anything would never come to read.
     ///
-    /// With `false`, from now on, the handler holds back who causes the output: [`pause`](Self::pause) that connection
+    /// With `false`, from now on, the handler holds back what causes the output: [`pause`](Self::pause) that connection
     /// when this one has no [`room`](Self::room), ask this one to [`want_drain`](Self::want_drain),
     /// and resume that one in its `on_drain` (`examples/proxy.rs`). The library's own bound is
-    /// [`output_max`](crate::Config::output_max): a handler that holds nobody back meets it.
+    /// [`output_max`](crate::Config::output_max): a handler that holds nothing back meets it.
     ///
     /// # Examples
     ///
@@ -305,8 +305,8 @@ impl<'a> Conn<'a> {
         self.change(|conn, _, _| conn.auto_pause(auto_pause));
     }
 
-    /// Keeps the connection through shutdown while `hold` is true: for one that waits for somebody
-    /// else's answer. [`shutdown_max`](crate::Config::shutdown_max) holds all the same.
+    /// Keeps the connection through shutdown while `hold` is true: for one that waits for another's
+    /// answer. [`shutdown_max`](crate::Config::shutdown_max) holds all the same.
     pub fn hold(&mut self, hold: bool) {
         self.change(|conn, _, _| conn.hold(hold));
     }

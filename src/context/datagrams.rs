@@ -31,7 +31,7 @@ impl Context {
 
     /// Sends one datagram. `Ok`: the kernel has taken it, or it waits in the socket's queue until
     /// the kernel does, behind what was sent before; on a Unix socket behind what was sent before
-    /// *to the same receiver*, since one that does not read keeps nobody else waiting.
+    /// *to the same receiver*, since one that does not read keeps no other waiting.
     ///
     /// It never waits. There is no promise that a datagram arrives: not by UDP, and not that the
     /// receiver is there.
@@ -44,7 +44,7 @@ impl Context {
     /// receiver of a Unix socket, the newest of those is dropped instead.) `NotFound`: there is no such
     /// socket. `InvalidInput`: an address of another family. Otherwise what the kernel says of this
     /// datagram (sendto(2)): it is too long (`EMSGSIZE`; by IPv4 65,507 bytes fit), there is no
-    /// route, broadcast is not [allowed](Bind::broadcast), nobody is bound to that Unix path
+    /// route, broadcast is not [allowed](Bind::broadcast), no socket is bound to that Unix path
     /// (`ConnectionRefused`, `NotFound`). What it says of a datagram that waited is counted as
     /// dropped, and so is one that has waited for [`datagram_wait`](crate::Config::datagram_wait).
     ///
@@ -71,7 +71,7 @@ impl Context {
     /// Sends one datagram to where the socket is [connected](Bind::connect). Otherwise as
     /// [`send_to`](Self::send_to).
     ///
-    /// What ICMP tells of an earlier datagram (nobody is there) is counted in
+    /// What ICMP tells of an earlier datagram (the port is closed) is counted in
     /// [`Stats::datagram_errors`](crate::Stats::datagram_errors), and this one is sent all the same.
     ///
     /// # Errors

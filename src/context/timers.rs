@@ -82,7 +82,7 @@ impl Context {
     /// # use wouldblock::Context;
     /// # fn on_start(cx: &mut Context) {
     /// let heartbeat = cx.set_periodic_timer(Duration::from_secs(1), 0);
-    /// // later, when nobody listens any more:
+    /// // later, when no client listens any more:
     /// cx.cancel_timer(heartbeat);
     /// # }
     /// ```

@@ -111,7 +111,7 @@ impl State {
 
     pub(super) fn accept_at(&mut self, number: u32) -> Result<(u32, u32), Errno> {
         self.interrupt()?;
-        // Before it looks whether there is anybody (`__sys_accept4_file`).
+        // Before it looks whether a connection waits (`__sys_accept4_file`).
         if self.open >= self.profile.descriptors {
             return Err(Errno::MFILE);
         }
@@ -293,7 +293,7 @@ impl State {
         }
         let Some(closed) = self.files[file as usize].take() else { return };
         self.open -= 1;
-        // What it had to tell dies with it, and is not told to who gets its number.
+        // What it had to tell dies with it, and is not told to the next with its number.
         self.edges.retain(|pending| *pending != file);
         if let Some(token) = closed.token {
             self.ghosts.push_back(token);
@@ -313,7 +313,7 @@ impl State {
             Kind::Listener(door) => {
                 let door = &mut self.doors[door as usize];
                 door.open = false;
-                // Who waits in the backlog is reset (trap 25): `inet_csk_listen_stop`, and on a Unix
+                // What waits in the backlog is reset (trap 25): `inet_csk_listen_stop`, and on a Unix
                 // socket as if bytes had been left unread (`unix_release_sock`).
                 for link in std::mem::take(&mut door.backlog) {
                     self.links[link as usize].link.ends[HERE].reset_on_close = true;

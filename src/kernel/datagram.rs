@@ -6,7 +6,7 @@
 //! datagram lies in the receiver's queue at once; when that is full the *sender* meets WouldBlock, and
 //! no edge tells when there is room again, unless it is connected there. What failed so makes an edge
 //! of the sender's own all the same (it had allocated memory, and frees it), which says nothing. A
-//! connected UDP socket hears by ICMP that nobody is there: one call fails for it, whichever comes
+//! connected UDP socket hears by ICMP that the port is closed: one call fails for it, whichever comes
 //! first. The comparison with Linux is in `datagram/tests.rs`.
 //!
 //! Simplified: queues and buffers count datagrams, not bytes; an address is bound as it is written
@@ -84,7 +84,7 @@ pub(crate) struct Port {
     short_until: u64,
     /// When a send was last told so.
     pub(crate) short_at: u64,
-    /// With the moment of each. Kept only if somebody [watches](Mail::watched).
+    /// With the moment of each. Kept only if an oracle [watches](Mail::watched).
     pub(crate) deeds: Vec<(u64, Deed)>,
 }
 
@@ -442,7 +442,7 @@ impl State {
         if receiver.connected.as_ref().is_some_and(|only| *only != packet.from) {
             return Err(Errno::PERM);
         }
-        // Who is connected to us has room for us, always (`unix_dgram_sendmsg`).
+        // A receiver that is connected to us has room for us, always (`unix_dgram_sendmsg`).
         if receiver.is_full() && receiver.connected.is_none() {
             let port = self.mail.port(sender);
             port.starved |= port.connected.as_ref() == Some(&packet.to);
@@ -509,7 +509,7 @@ impl State {
         let Some(packet) = self.mail.under_way.remove(&count) else { return };
         let bytes = packet.payload.len();
         let Some(number) = self.mail.receiver(&packet.from, &packet.to) else {
-            // The network tells who sent it; only who is connected there hears of it (udp(7)).
+            // The network tells the sender; only a socket that is connected there hears of it (udp(7)).
             let sender = &self.mail.ports[packet.sender as usize];
             if sender.open && sender.connected.as_ref() == Some(&packet.to) {
                 let wait = self.latency_of_mail();
@@ -554,7 +554,7 @@ impl State {
         }
     }
 
-    /// ICMP: nobody is there.
+    /// ICMP: the port is closed.
     pub(super) fn unreachable_told(&mut self, number: u32) {
         let port = self.mail.port(number);
         if port.open {
@@ -579,7 +579,7 @@ impl State {
         Some(packet)
     }
 
-    /// Those who are connected to a Unix socket, and met no room there, hear that there is some.
+    /// Senders that are connected to a Unix socket, and met no room there, hear that there is some.
     fn wake_connected(&mut self, number: u32) {
         let address = self.mail.port(number).address.clone();
         for other in 0..self.mail.ports.len() {

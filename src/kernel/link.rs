@@ -104,9 +104,9 @@ pub(crate) struct Step {
     pub(crate) news: bool,
     /// The sender has room again.
     pub(crate) space: bool,
-    /// Bytes came to where nobody is: the sender is to be reset.
+    /// Bytes came to where no socket is: the sender is to be reset.
     pub(crate) refused: bool,
-    /// The sender knows that its end has arrived (TCP), which wakes who polls it.
+    /// The sender knows that its end has arrived (TCP), which wakes its poll.
     pub(crate) acknowledged: bool,
     /// There is more to carry, and room for it.
     pub(crate) more: bool,
@@ -119,7 +119,7 @@ pub(crate) enum Goodbye {
     End,
     /// The other side is to be told of a reset, or that a Unix socket is gone.
     Reset,
-    /// There is nobody to tell.
+    /// There is nothing to tell.
     Nothing,
 }
 
@@ -328,7 +328,7 @@ impl Link {
     pub(crate) fn carry(&mut self, side: usize, most: usize) -> Step {
         let mut step = Step::default();
         if self.ends[1 - side].dead {
-            // They fall on nobody's ears.
+            // Nothing reads them.
             self.halves[side].sent.clear();
             return step;
         }
@@ -385,7 +385,7 @@ impl Link {
             half.freed = end;
             freed = true;
         }
-        // `unix_write_space`, whether or not anybody met a full buffer.
+        // `unix_write_space`, whether or not a write met a full buffer.
         let space = freed && half.is_writable(Transport::Unix);
         (space, half.can_carry())
     }
@@ -419,7 +419,7 @@ impl Link {
         if self.transport == Transport::Unix {
             return Goodbye::Reset;
         }
-        // RFC 1122, 4.2.2.13: who closes with data unread resets.
+        // RFC 1122, 4.2.2.13: a close with data unread resets.
         let unread = !incoming.arrived.is_empty() || end.urgent.is_some();
         // `tcp_disconnect`: not once both have ended (LAST-ACK), unless something is still to go.
         let outgoing = &self.halves[side];
@@ -444,7 +444,7 @@ impl Link {
     }
 
     /// A reset comes to `side`, or the news that a Unix socket is gone. What has arrived there stays
-    /// to be read. Returns whether there was anybody to hear of it.
+    /// to be read. Returns whether there was a socket to hear of it.
     pub(crate) fn reset(&mut self, side: usize) -> bool {
         let is_over = self.is_over();
         let [own_fin, ended] = [self.halves[side].fin, self.halves[1 - side].fin_arrived];
@@ -459,7 +459,7 @@ impl Link {
         match self.transport {
             Transport::Tcp => {
                 incoming.sent.clear();
-                // `tcp_reset`, in CLOSE-WAIT: who has seen the end is told EPIPE instead.
+                // `tcp_reset`, in CLOSE-WAIT: a side that has seen the end is told EPIPE instead.
                 let error = if ended && !own_fin { Errno::PIPE } else { Errno::CONNRESET };
                 end.error = Some(error);
                 end.cut = !ended;
@@ -503,7 +503,7 @@ impl Link {
         if dead || shut || outgoing.is_writable(self.transport) {
             mask = mask | Readiness::WRITABLE;
         } else {
-            // Who asks and hears no is told when that changes (`tcp_poll`).
+            // A poll that asks and hears no is told when that changes (`tcp_poll`).
             outgoing.starved = true;
         }
         mask

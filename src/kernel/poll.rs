@@ -192,7 +192,7 @@ impl State {
         }
     }
 
-    /// A connect of ours is answered, if anybody does.
+    /// A connect of ours is answered, if a server does.
     pub(super) fn answered(&mut self, link: u32) {
         let place = &mut self.links[link as usize];
         if !place.link.ends[HERE].open {
@@ -333,7 +333,7 @@ impl State {
                 && !(urgent && self.profile.flags)
                 && let Kind::Stream(link) = what
             {
-                // Nobody asked.
+                // It was not asked for.
                 bits = bits.without(Readiness::URGENT);
                 if !self.links[link as usize].link.has_input(HERE) {
                     bits = bits.without(Readiness::READABLE);

@@ -96,7 +96,7 @@ impl Profile {
 
     /// What a network does on any day: bytes come in pieces of 1 to 64, after 5 µs to 2 ms; buffers
     /// hold 64 to 4096 bytes; reads and writes are cut short now and then. One datagram in fifty is lost,
-    /// a few come twice or out of order, and no more than 8 to 64 wait for who is to read them.
+    /// a few come twice or out of order, and no more than 8 to 64 wait to be read.
     #[must_use]
     pub fn everyday() -> Self {
         Self::calm()
@@ -205,7 +205,7 @@ impl Profile {
     }
 
     /// The most connections that wait at a listener, whatever it asks for (`net.core.somaxconn`);
-    /// one more, to be exact, as on Linux. Who comes when it is full tries again after a second.
+    /// one more, to be exact, as on Linux. A peer that comes when it is full tries again after a second.
     #[must_use]
     pub fn backlog_max(mut self, connections: usize) -> Self {
         self.backlog_max = connections.max(1);
@@ -263,7 +263,7 @@ impl Profile {
         self
     }
 
-    /// How often a poll brings an event for nothing, of one who has gone perhaps.
+    /// How often a poll brings an event for nothing, of a connection that has gone perhaps.
     #[must_use]
     pub fn spurious(mut self, per_mille: u32) -> Self {
         self.spurious = per_mille;
@@ -307,7 +307,7 @@ impl Profile {
         self
     }
 
-    /// How many datagrams wait for who is to read them, drawn for each socket. What is more is lost
+    /// How many datagrams wait to be read, drawn for each socket. What is more is lost
     /// (UDP), or the sender is told to wait (Unix). So many may be under way from a UDP socket, too,
     /// before it is told to.
     #[must_use]

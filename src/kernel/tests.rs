@@ -16,7 +16,7 @@ impl Actor for Nobody {
     fn act(&mut self, _net: &mut State, _link: u32) {}
 }
 
-/// A world with a listener and, first of all, nobody in it.
+/// A world with a listener and, first of all, no peer in it.
 struct World {
     kernel: Kernel,
     driver: Driver,
@@ -43,7 +43,7 @@ impl World {
         self.kernel.state().connect(self.to.clone(), Box::new(Nobody))
     }
 
-    /// Somebody connects, is accepted, registered and polled.
+    /// A peer connects, is accepted, registered and polled.
     fn open(&mut self) -> (Socket, u32) {
         let link = self.connect();
         self.pass(1_000_000);
@@ -253,7 +253,7 @@ fn who_hears_that_there_is_no_room_is_told_when_there_is() {
     }
 }
 
-/// Trap 23: at the limit an accept fails even if nobody waits.
+/// Trap 23: at the limit an accept fails even if no connection waits.
 #[test]
 fn descriptors_run_out_and_come_back() {
     let mut world = World::tcp(Profile::calm().descriptors(2));
@@ -431,7 +431,7 @@ fn echo_in_a_world(seed: u64) -> u64 {
     state.trace.hash()
 }
 
-/// Promise 1, as far as it is the kernel's: who obeys the rules of readiness is told all it needs.
+/// Promise 1, as far as it is the kernel's: a loop that obeys the rules of readiness is told all it needs.
 #[test]
 fn nothing_is_lost_in_a_thousand_worlds() {
     for seed in 0..1000 {

@@ -52,7 +52,7 @@ pub(crate) enum What {
     Note(&'static str, u64),
 }
 
-/// A thing, when, and to whom.
+/// A thing, when, and of which connection.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     at: u64,
@@ -72,7 +72,7 @@ pub(crate) enum Answer {
 
 /// From here on, numbers are those of datagram sockets.
 pub(crate) const PORTS: u32 = 1 << 31;
-/// Who is nobody in particular.
+/// No connection in particular.
 pub(crate) const NOBODY: u32 = u32::MAX;
 
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! The handler is called here, and a panic of it goes through or stays.
 //!
 //! One way for both: the panic is caught, and thrown on unless
-//! [`isolate_panics`](crate::Config::isolate_panics) says that it stays. Where nobody panics that costs
+//! [`isolate_panics`](crate::Config::isolate_panics) says that it stays. Where nothing panics that costs
 //! nothing. What a panic leaves of a connection is `core/panic.rs`. A broken invariant of our own
 //! outside of a callback is not caught.
 

@@ -13,7 +13,7 @@ use crate::time::deadlines::Stamp;
 
 /// Posted closures run in one turn: a flood of them must not starve the sockets (trap 57).
 pub(super) const POSTS_PER_TURN: usize = 256;
-/// Calls of `on_timeout`, and of `on_timer`, in one turn; who else is due comes next turn.
+/// Calls of `on_timeout`, and of `on_timer`, in one turn; what else is due comes next turn.
 const TIMERS_PER_TURN: usize = 1024;
 
 /// The reactor's end of what a [`Handle`] sends: when it goes, posts are refused and dropped.
@@ -44,7 +44,7 @@ impl<H: Handler> Reactor<H> {
                     self.call_aside("a posted closure", closure);
                 }
                 Post::To(id, closure) => {
-                    // Who was just adopted may be posted to already.
+                    // A connection that was just adopted may be posted to already.
                     if !self.cx.core.is_served(id) {
                         self.open_adopted();
                     }

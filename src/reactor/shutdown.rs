@@ -32,7 +32,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Takes nothing new; `orderly`: but who waits at the door already.
+    /// Takes nothing new; `orderly`: but what waits in the backlog already.
     #[cold]
     fn leave(&mut self, orderly: bool) {
         if self.state == State::Leaving {
@@ -57,20 +57,20 @@ impl<H: Handler> Reactor<H> {
         self.cx.core.bound_leaving();
     }
 
-    /// Closing a listener resets whoever is in its backlog (trap 25): let them in first. Not more than
+    /// To close a listener resets what is in its backlog (trap 25), so that is accepted first. Not more than
     /// can have waited when this began: others may go on connecting.
     fn accept_who_waits(&mut self, listener: ListenerId) {
         for _ in 0..self.cx.core.waiting_max(listener) {
             match self.cx.core.accept(listener) {
                 Accepted::Opened(conn) => self.open(conn, Origin::Accepted(listener)),
-                // In shutdown nobody makes room for others.
+                // In shutdown no connection is closed to make room.
                 Accepted::Skipped | Accepted::Reclaimed => {}
                 Accepted::Stopped => return,
             }
         }
     }
 
-    /// After a turn in shutdown: whether everybody has left. Datagram sockets go last: answers of
+    /// After a turn in shutdown: whether all connections have left. Datagram sockets go last: answers of
     /// connections and of posted closures may leave by them.
     #[cold]
     pub(super) fn check_empty(&mut self) {
@@ -82,7 +82,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Everybody has left: the end, once what was posted has run. Nothing is accepted meanwhile, so
+    /// All have left: the end, once what was posted has run. Nothing is accepted meanwhile, so
     /// there is an end to that.
     #[cold]
     pub(super) fn end(&mut self) {
@@ -109,7 +109,7 @@ impl<H: Handler> Reactor<H> {
         self.tell_the_rest();
     }
 
-    /// Tells those who are cut. Again after a panic that somebody caught: then of those who are left.
+    /// Tells of the connections that are cut. Again after a panic that the application caught: then of those that are left.
     pub(super) fn tell_the_rest(&mut self) {
         // Callbacks may still send and close, but open nothing: this comes to an end.
         while !self.cx.core.is_empty() {

@@ -39,7 +39,7 @@ enum Step {
     Sends(usize),
     /// Where we are connected to.
     SendsThere(usize),
-    /// To where nobody was ever bound.
+    /// To where no socket was ever bound.
     SendsToNobody,
     /// To the peer, until it would block.
     Fills,
@@ -110,7 +110,7 @@ fn is_connected(sort: Sort) -> bool {
     matches!(sort, Sort::UdpConnected | Sort::UnixConnected)
 }
 
-/// A name in the abstract namespace that nobody else has.
+/// A name in the abstract namespace that no other socket has.
 fn name() -> Vec<u8> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -600,7 +600,7 @@ fn draw(rng: &mut Rng, sort: Sort) -> Vec<Step> {
             11 | 12 => PeerReceives,
             _ => Poll,
         });
-        // Whoever has gone cannot be filled.
+        // A socket that has gone cannot be filled.
         if script.contains(&PeerCloses) {
             script.retain(|step| *step != Fills);
         }

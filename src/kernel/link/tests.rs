@@ -107,7 +107,7 @@ enum World {
         kernel: Kernel,
         peer: Option<u32>,
     },
-    /// And those who connected before.
+    /// And the peers that connected before.
     Real {
         peer: Option<OwnedFd>,
         others: Vec<OwnedFd>,
@@ -261,7 +261,7 @@ impl Side {
     }
 }
 
-/// What an end shows to who asks without waiting: bits but for writable, and bytes unread.
+/// What an end shows to a poll that does not wait: bits but for writable, and bytes unread.
 type Level = Option<(Readiness, usize)>;
 
 impl Side {
@@ -565,7 +565,7 @@ fn a_connection_shows_the_same_on_both_kernels() {
     compare_table(table::CONNECTION, &OPEN);
 }
 
-/// Trap 27: so it is with who left before being accepted.
+/// Trap 27: so it is with a peer that left before it was accepted.
 #[test]
 fn a_listener_shows_the_same_on_both_kernels() {
     compare_table(table::LISTENER, &[]);
@@ -637,7 +637,7 @@ fn a_backlog_is_full_at_the_same_number_on_both_kernels() {
                 peer
             })
             .collect();
-        // Who comes too late tries again after a second, and that is not waited for.
+        // A peer that comes too late tries again after a second, and that is not waited for.
         for peer in &peers[..=backlog] {
             let mut polled = [PollFd::new(peer, PollFlags::OUT)];
             rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 9, tv_nsec: 0 })).unwrap();
