@@ -89,7 +89,7 @@ impl Context {
     /// [`buffered_max`](crate::Config::buffered_max) limits.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.core.buffered
+        self.core.memory.buffered()
     }
 
     /// What the reactor has counted.

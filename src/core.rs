@@ -7,24 +7,23 @@
 //! Two lists carry what happens inside a callback to the time after it: `dirty` (others wrote to
 //! it or changed it: flush and update) and `ended` (over: free it, tell the handler).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::base::address::Address;
 use crate::base::close::{CloseReason, Closed};
 use crate::base::config::{Config, Limits};
 use crate::base::id::{
-    CONNECTIONS_CEILING, ConnId, DatagramId, LISTENER_BASE, LISTENERS_CEILING, ListenerId, Origin,
+    CONNECTIONS_CEILING, ConnId, DatagramId, LISTENER_BASE, LISTENERS_CEILING, ListenerId,
     SOCKETS_CEILING, Token,
 };
 use crate::base::report::ShutdownReport;
 use crate::base::slots::Slots;
 use crate::base::stats::Stats;
 use crate::conn::flags::Flags;
-use crate::conn::input::{Leftover, ReadBuffer, Rest, Wait};
-use crate::conn::{Connection, Look, News, Phase};
+use crate::conn::input::{Leftover, ReadBuffer, Wait};
+use crate::conn::{Look, News, Phase};
 use crate::core::cork::Cork;
 use crate::core::offer::{Offer, Work, join};
 use crate::core::per_address::PerAddress;
@@ -35,15 +34,23 @@ use crate::net::listener::Listener;
 use crate::net::socket::Socket;
 use crate::time::deadlines::{Deadlines, Stamp};
 use crate::time::timers::Timers;
-use connect::Attempt;
+use callback::Callback;
+use connect::Connects;
+use conns::Conns;
+use effects::Effects;
+use memory::Memory;
 
+pub(crate) use conns::Entry;
 pub(crate) use datagrams::Received;
 
 pub(crate) mod accept;
+mod callback;
 mod connect;
+mod conns;
 pub(crate) mod cork;
 mod datagrams;
 mod detach;
+mod effects;
 mod ending;
 mod evict;
 pub(crate) mod expire;
@@ -61,14 +68,6 @@ const TARGET: &str = "wouldblock::core";
 
 /// Counts the reactors of the process, for their number in an id.
 static REACTORS: AtomicU32 = AtomicU32::new(0);
-
-/// A connection in its place.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) socket: Socket,
-    pub(crate) peer: Address,
-    pub(crate) conn: Connection,
-}
 
 /// What ended, for the handler to be told.
 #[derive(Debug)]
@@ -105,35 +104,23 @@ pub(crate) struct Core {
     /// The clock as last read: after the poll, after each callback, and within one before a stamp
     /// is made that a deadline is counted from. So none is older than the callback before it.
     pub(crate) now: Stamp,
-    pub(crate) conns: Slots<Entry>,
+    pub(crate) conns: Conns,
+    pub(crate) memory: Memory,
+    pub(crate) effects: Effects,
+    pub(crate) connects: Connects,
     pub(crate) listeners: Slots<Listener>,
     /// Datagram sockets.
     pub(crate) sockets: Slots<DatagramSocket>,
-    /// Bytes that all connections hold.
-    pub(crate) buffered: usize,
-    /// When the next warning about them may be logged.
-    warn_from: Stamp,
     /// Those whose places may be given to others.
     idlers: evict::Idlers,
     /// Those accepted, by where they come from; empty where that is not limited.
     pub(crate) per_address: PerAddress,
     /// The runnable, in order, each once.
     pub(crate) run: VecDeque<Token>,
-    dirty: Vec<ConnId>,
-    /// Those whose `on_closing` is due.
-    retiring: VecDeque<ConnId>,
-    ended: VecDeque<ConnId>,
-    /// Those whose `on_open` is due.
-    pub(crate) opening: VecDeque<(ConnId, Origin)>,
-    /// The connects that are under way.
-    pub(crate) connecting: HashMap<ConnId, Attempt>,
     pub(crate) deadlines: Deadlines,
     /// Sends of the callback that runs, not yet written or queued.
     pub(crate) cork: Cork,
-    /// Whose callback runs.
-    pub(crate) current: Option<ConnId>,
-    /// Whether that rests, for its input to ask.
-    pub(crate) rest: Arc<Rest>,
+    pub(crate) callback: Callback,
     /// Which datagram socket has its turn.
     pub(crate) serving: Option<DatagramId>,
     /// Which listener has its turn.
@@ -159,9 +146,7 @@ pub(crate) struct Core {
     sweep: (Stamp, usize),
     /// Listeners that rest: whether a close has somebody to wake.
     pub(crate) resting_listeners: usize,
-    /// Number of this reactor in a [`ConnId`], which has room for 8 bits of it.
-    pub(crate) number: u8,
-    /// Number of this reactor in all other ids.
+    /// Number of this reactor in an id.
     pub(crate) serial: u32,
 }
 
@@ -176,25 +161,20 @@ impl Core {
         Ok(Core {
             now: driver.now(),
             driver,
-            conns: Slots::new(limits.connections, CONNECTIONS_CEILING),
+            conns: Conns::new(limits.connections, (serial & 0xFF) as u8),
+            memory: Memory::default(),
+            effects: Effects::default(),
+            connects: Connects::default(),
+            callback: Callback::default(),
             listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
             sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
-            buffered: 0,
-            warn_from: Stamp::default(),
             idlers: evict::Idlers::default(),
             per_address: PerAddress::default(),
             limits,
             stats: Stats::default(),
             run: VecDeque::new(),
-            dirty: Vec::new(),
-            retiring: VecDeque::new(),
-            ended: VecDeque::new(),
-            opening: VecDeque::new(),
-            connecting: HashMap::new(),
             deadlines: Deadlines::default(),
             cork: Cork::default(),
-            current: None,
-            rest: Arc::default(),
             serving: None,
             accepting: None,
             claimed: None,
@@ -208,7 +188,6 @@ impl Core {
             told_until: Stamp::default(),
             sweep: (Stamp::default(), 0),
             resting_listeners: 0,
-            number: (serial & 0xFF) as u8,
             serial,
         })
     }
@@ -228,8 +207,7 @@ impl Core {
     /// The connection that a token means, if it is still there.
     #[inline]
     pub(crate) fn connection(&self, token: Token, slot: u32) -> Option<ConnId> {
-        let generation = self.conns.resolve(token, slot, 0)?;
-        Some(ConnId::new(self.number, slot, generation))
+        self.conns.named(token, slot)
     }
 
     /// The listener that a token means, if it is still there.
@@ -240,18 +218,12 @@ impl Core {
 
     #[inline]
     pub(crate) fn entry(&self, id: ConnId) -> Option<&Entry> {
-        if id.reactor() != self.number {
-            return None;
-        }
-        self.conns.get(id.slot(), id.generation())
+        self.conns.find(id)
     }
 
     #[inline]
     pub(crate) fn entry_mut(&mut self, id: ConnId) -> Option<&mut Entry> {
-        if id.reactor() != self.number {
-            return None;
-        }
-        self.conns.get_mut(id.slot(), id.generation())
+        self.conns.find_mut(id)
     }
 
     /// Whether a connection takes what is sent, and its `on_open` was called.
@@ -262,14 +234,11 @@ impl Core {
 
     /// Notes a connection that others wrote to or changed; it is updated after its own callback anyway.
     pub(crate) fn mark_dirty(&mut self, id: ConnId) {
-        if self.current == Some(id) {
+        if self.callback.is_of(id) {
             return;
         }
-        if let Some(entry) = self.entry_mut(id)
-            && !entry.conn.flags.has(Flags::DIRTY)
-        {
-            entry.conn.flags.set(Flags::DIRTY);
-            self.dirty.push(id);
+        if let Some(entry) = self.conns.find_mut(id) {
+            self.effects.note_dirty(id, &mut entry.conn);
         }
     }
 
@@ -292,7 +261,7 @@ impl Core {
             self.flush(id);
         }
         let limits = &self.limits;
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Some(Entry { conn, .. }) = entry else { return false };
         // Too much may be buffered since it was last looked at.
         conn.handle_level(conn.output.len(), limits);
@@ -311,8 +280,7 @@ impl Core {
     fn find_work(&mut self, id: ConnId, buffer: &mut ReadBuffer, begins: bool) -> Work {
         let now = self.now;
         let limits = &self.limits;
-        let Some(Entry { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
-        else {
+        let Some(Entry { socket, conn, .. }) = self.conns.get_mut(id) else {
             return Work::None;
         };
         if begins {
@@ -332,7 +300,7 @@ impl Core {
         if conn.flags.has(Flags::OFFER) {
             conn.flags.clear(Flags::OFFER);
             if let Some(leftover) = conn.leftover.take() {
-                conn.recount(&mut self.buffered);
+                self.memory.recount(conn);
                 return Work::Data(Offer::Owned(leftover));
             }
         }
@@ -360,7 +328,7 @@ impl Core {
                         conn.pace_input(n, now);
                     }
                     let work = join(conn, buffer, n);
-                    conn.recount(&mut self.buffered);
+                    self.memory.recount(conn);
                     self.arm(id);
                     self.check_memory();
                     return work;
@@ -427,7 +395,7 @@ impl Core {
         wait: Wait,
     ) {
         let (now, limits) = (self.now, &self.limits);
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Some(Entry { conn, .. }) = entry else { return };
         let begins = consumed > 0 || matches!(offer, Offer::Shared { before: 0, .. });
         conn.leftover = Some(match offer {
@@ -440,7 +408,7 @@ impl Core {
             }
         });
         conn.handle_left(consumed, now, limits);
-        conn.recount(&mut self.buffered);
+        self.memory.recount(conn);
         if limits.min_rate.is_some() {
             conn.owe_input(begins, now);
             self.arm(id);
@@ -451,17 +419,15 @@ impl Core {
     /// Writes what is queued, once. Returns how many bytes the kernel took.
     pub(crate) fn flush(&mut self, id: ConnId) -> usize {
         let (now, limits) = (self.now, &self.limits);
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Some(Entry { socket, conn, .. }) = entry else { return 0 };
         let before = conn.output.len();
         let short_is_proof = socket.short_write_is_proof();
         let n = conn.flush(socket, now, short_is_proof);
         self.stats.bytes_out += n as u64;
         conn.handle_level(before, limits);
-        if self.current == Some(id) {
-            self.rest.note(conn.is_resting());
-        }
-        conn.recount(&mut self.buffered);
+        self.callback.note_rest(id, conn);
+        self.memory.recount(conn);
         self.check_memory();
         // It owes less, or nothing: another deadline may come first now.
         self.arm(id);
@@ -472,7 +438,7 @@ impl Core {
     /// is found again: on the run queue, among the deadlines, or among those that ended.
     #[inline]
     pub(crate) fn update(&mut self, id: ConnId) {
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
             return;
         };
         if !conn.is_plain() || self.shutdown != Shutdown::No {
@@ -486,7 +452,7 @@ impl Core {
     #[cold]
     fn update_otherwise(&mut self, id: ConnId) {
         let (now, limits) = (self.now, &self.limits);
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Some(Entry { socket, conn, .. }) = entry else { return };
         conn.handle_wish();
         conn.handle_level(conn.output.len(), limits);
@@ -494,7 +460,7 @@ impl Core {
             conn.retire(CloseReason::Shutdown, now, limits);
         }
         if conn.flags.has(Flags::RETIRING) {
-            self.retiring.push_back(id);
+            self.effects.note_retiring(id);
         }
         conn.advance(now, limits);
         if conn.wants_fin() {
@@ -506,16 +472,13 @@ impl Core {
         if conn.asks_what_left(now) {
             conn.handle_unacknowledged(socket.unacknowledged(), now, limits);
         }
-        conn.recount(&mut self.buffered);
+        self.memory.recount(conn);
         let due = conn.deadline(limits);
         if due < conn.armed {
             self.deadlines.set(id.token(), conn.armed, due);
             conn.armed = due;
         }
-        if conn.phase() == Phase::Closed && !conn.flags.has(Flags::ENDED) {
-            conn.flags.set(Flags::ENDED);
-            self.ended.push_back(id);
-        }
+        self.effects.note_ended(id, conn);
         if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
             conn.flags.set(Flags::QUEUED);
             self.run.push_back(id.token());
@@ -528,15 +491,15 @@ impl Core {
 
     #[inline]
     pub(crate) fn has_retiring(&self) -> bool {
-        !self.retiring.is_empty()
+        self.effects.has_retiring()
     }
 
     /// The first of those whose `on_closing` is due, and for what it is closed.
     pub(crate) fn next_retiring(&mut self) -> Option<(ConnId, CloseReason)> {
         loop {
-            let id = self.retiring.pop_front()?;
+            let id = self.effects.next_retiring()?;
             // Not one that a callback has closed meanwhile.
-            let entry = self.conns.get_mut(id.slot(), id.generation());
+            let entry = self.conns.get_mut(id);
             let Some(Entry { conn, .. }) = entry else { continue };
             match conn.take_retiring(&self.limits) {
                 Some(reason) if conn.takes_sends() => return Some((id, reason)),
@@ -549,7 +512,7 @@ impl Core {
     /// After `on_closing`, behind which the clock was read.
     pub(crate) fn end_retiring(&mut self, id: ConnId, reason: CloseReason) {
         let (now, limits) = (self.now, &self.limits);
-        if let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) {
+        if let Some(entry) = self.conns.get_mut(id) {
             entry.conn.end(reason, now, limits);
             self.update(id);
         }
@@ -558,10 +521,10 @@ impl Core {
     /// Flushes and updates the connections that others wrote to or changed: one write each, however many sends.
     /// Returns whether there was anybody.
     pub(crate) fn update_dirty(&mut self) -> bool {
-        if self.dirty.is_empty() {
+        if !self.effects.has_dirty() {
             return false;
         }
-        let dirty = std::mem::take(&mut self.dirty);
+        let dirty = self.effects.take_dirty();
         for &id in &dirty {
             if let Some(Entry { conn, .. }) = self.entry_mut(id) {
                 conn.flags.clear(Flags::DIRTY);
@@ -572,16 +535,12 @@ impl Core {
                 self.update(id);
             }
         }
-        if self.dirty.is_empty() {
-            // None became dirty meanwhile: keep the memory for the next time.
-            self.dirty = dirty;
-            self.dirty.clear();
-        }
+        self.effects.give_back(dirty);
         true
     }
 
     pub(crate) fn ended_len(&self) -> usize {
-        self.ended.len()
+        self.effects.ended_len()
     }
 
     /// The end of a turn: the slots vacated in it may be reused.
@@ -635,8 +594,7 @@ impl Core {
 
     /// All present connections, whatever their phase.
     pub(crate) fn connection_ids(&self) -> Vec<ConnId> {
-        let name = |(slot, generation)| ConnId::new(self.number, slot, generation);
-        self.conns.ids().map(name).collect()
+        self.conns.ids()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -173,7 +173,7 @@ impl<H: Handler> Reactor<H> {
             handler: make(Handle::new(Arc::clone(&inbox.0))),
             sessions: Vec::new(),
             inbox,
-            rest: Arc::clone(&core.rest),
+            rest: core.callback.rest(),
             cx: Context { core },
             buffer: ReadBuffer::new(config.read_buffer),
             state: State::New,
@@ -479,7 +479,7 @@ impl<H: Handler> Reactor<H> {
 
     /// Calls `on_open` for those taken over.
     fn open_adopted(&mut self) {
-        for _ in 0..self.cx.core.opening.len() {
+        for _ in 0..self.cx.core.effects.opening_len() {
             if let Some((id, origin)) = self.cx.core.next_opening() {
                 self.open(id, origin);
             }

@@ -458,15 +458,13 @@ impl<'a> Conn<'a> {
     }
 
     fn change(&mut self, verb: impl FnOnce(&mut Connection, Stamp, &Limits)) {
-        let Core { conns, limits, now, current, rest, .. } = &mut self.cx.core;
-        let entry = conns.get_mut(self.id.slot(), self.id.generation());
+        let Core { conns, limits, now, callback, .. } = &mut self.cx.core;
+        let entry = conns.get_mut(self.id);
         let Some(Entry { conn, .. }) = entry.filter(|it| it.conn.phase() != Phase::Closed) else {
             return;
         };
         verb(conn, *now, limits);
-        if *current == Some(self.id) {
-            rest.note(conn.is_resting());
-        }
+        callback.note_rest(self.id, conn);
         self.cx.core.mark_dirty(self.id);
     }
 

@@ -205,7 +205,7 @@ impl Core {
 
     /// Counts a connection among those of its address.
     fn count(&mut self, id: ConnId) {
-        let entry = self.conns.get_mut(id.slot(), id.generation()).expect("just admitted");
+        let entry = self.conns.get_mut(id).expect("just admitted");
         entry.conn.flags.set(Flags::COUNTED);
         self.per_address.enter(&entry.peer);
     }
@@ -228,12 +228,11 @@ impl Core {
         peer: Address,
         conn: Connection,
     ) -> io::Result<ConnId> {
-        let (slot, generation) = self.conns.insert(Entry { socket, peer, conn });
-        let id = ConnId::new(self.number, slot, generation);
-        let entry = self.conns.get_mut(slot, generation).expect("just inserted");
+        let id = self.conns.insert(Entry { socket, peer, conn });
+        let entry = self.conns.get_mut(id).expect("just inserted");
         if let Err(error) = self.driver.register(&mut entry.socket, id.token()) {
             // To its peer this was no orderly end.
-            self.conns.remove(slot, generation).inspect(|refused| refused.socket.reset_on_close());
+            self.conns.remove(id).inspect(|refused| refused.socket.reset_on_close());
             return Err(error);
         }
         let connecting = entry.conn.phase() == Phase::Connecting;
@@ -262,14 +261,14 @@ impl Core {
         let peer = socket.peer_addr()?;
         let id = self.admit(socket, peer, Connection::new(self.now))?;
         let (now, limits) = (self.now, &self.limits);
-        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id) {
             conn.handle_adopted(&unread, unsent, now, limits);
             conn.share();
-            conn.recount(&mut self.buffered);
+            self.memory.recount(conn);
             self.mark_dirty(id);
         }
         self.check_memory();
-        self.opening.push_back((id, Origin::Adopted(tag)));
+        self.effects.note_opening(id, Origin::Adopted(tag));
         self.stats.adopted += 1;
         Ok(id)
     }
@@ -295,14 +294,14 @@ impl Core {
     /// `on_open` has returned: from here on it is the peer's turn, and time is counted.
     pub(crate) fn note_opened(&mut self, id: ConnId) {
         let now = self.now;
-        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id) {
             conn.handle_opened(now);
         }
     }
 
     /// The next connection that waits for its `on_open`, unless it was closed meanwhile.
     pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin)> {
-        while let Some((id, origin)) = self.opening.pop_front() {
+        while let Some((id, origin)) = self.effects.next_opening() {
             if let Some(Entry { conn, .. }) = self.entry_mut(id) {
                 conn.flags.clear(Flags::UNOPENED);
                 if conn.phase() == Phase::Open {

@@ -7,6 +7,7 @@
 //! connection ends. The handler is not called: `reactor.rs`
 //! opens what was established. Read next: `connect.rs`, which makes the socket.
 
+use std::collections::HashMap;
 use std::io;
 
 use super::{Core, Entry, Shutdown, TARGET};
@@ -32,7 +33,7 @@ impl Core {
         let begun = self.begin_connect(&mut attempt);
         match begun {
             Ok(id) => {
-                self.connecting.insert(id, attempt);
+                self.connects.begin(id, attempt);
             }
             Err(_) => self.stats.connect_errors += 1,
         }
@@ -57,7 +58,7 @@ impl Core {
     #[cold]
     pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<u64> {
         let (now, limits) = (self.now, &self.limits);
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Entry { socket, conn, peer } = entry?;
         let failure = match socket.finish_connect() {
             Ok(()) => None,
@@ -83,18 +84,18 @@ impl Core {
         self.deadlines.set(id.token(), conn.armed, due);
         conn.armed = due;
         self.stats.connected += 1;
-        self.connecting.remove(&id).map(|of| of.tag)
+        self.connects.end(id)
     }
 
     /// A connect has failed: goes on to the next address, if there is one, with another socket for the
     /// same connection. Otherwise it is over.
     #[cold]
     pub(crate) fn fail_connect(&mut self, id: ConnId, error: io::Error) {
-        let Core { conns, connecting, driver, limits, .. } = self;
-        let Some(Entry { socket, conn, peer }) = conns.get_mut(id.slot(), id.generation()) else {
+        let Core { conns, connects, driver, limits, .. } = self;
+        let Some(Entry { socket, conn, peer }) = conns.get_mut(id) else {
             return;
         };
-        let Some(attempt) = connecting.get_mut(&id).filter(|of| of.rest.len() > 0) else {
+        let Some(attempt) = connects.find_next(id) else {
             return conn.fail(error);
         };
         log_other(peer.clone(), error);
@@ -123,10 +124,36 @@ fn log_other(address: Address, error: io::Error) {
     log::info!(target: TARGET, "{error}; the next address is tried");
 }
 
+/// The connects that are under way. A connection is here while, and only while, it has not been
+/// opened, so that each connect is told of once.
+#[derive(Debug, Default)]
+pub(crate) struct Connects(HashMap<ConnId, Attempt>);
+
+impl Connects {
+    fn begin(&mut self, id: ConnId, attempt: Attempt) {
+        self.0.insert(id, attempt);
+    }
+
+    /// A connect has ended, well or not: what it was begun with, if it has not been told of.
+    pub(super) fn end(&mut self, id: ConnId) -> Option<u64> {
+        self.0.remove(&id).map(|attempt| attempt.tag)
+    }
+
+    /// A connect that has an address left to try.
+    fn find_next(&mut self, id: ConnId) -> Option<&mut Attempt> {
+        self.0.get_mut(&id).filter(|attempt| attempt.rest.len() > 0)
+    }
+
+    #[allow(dead_code, reason = "asked by the oracle of `sim.rs` alone")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// A connect that is under way.
 #[derive(Debug)]
-pub(crate) struct Attempt {
-    pub(crate) tag: u64,
+struct Attempt {
+    tag: u64,
     /// The addresses that were not tried yet.
     rest: std::vec::IntoIter<Address>,
     options: Options,

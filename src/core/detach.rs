@@ -13,22 +13,18 @@ use crate::net::detached::{Detached, Taker};
 impl Core {
     /// Detaches a connection, if that can be done: what its callback has sent goes along.
     pub(crate) fn detach(&mut self, id: ConnId, window: &[u8], taker: Taker) {
-        let Core { conns, cork, current, rest, buffered, .. } = self;
-        if id.reactor() != self.number {
+        let Core { conns, cork, callback, memory, .. } = self;
+        let Some(Entry { conn, .. }) = conns.find_mut(id).filter(|it| it.conn.may_detach()) else {
             return;
-        }
-        let entry = conns.get_mut(id.slot(), id.generation());
-        let Some(Entry { conn, .. }) = entry.filter(|it| it.conn.may_detach()) else { return };
-        if *current == Some(id) {
+        };
+        if callback.is_of(id) {
             conn.output.push(cork.held(window));
             cork.clear();
         }
         conn.detach(taker);
-        if *current == Some(id) {
-            // No message of what is left is handed out here.
-            rest.note(conn.is_resting());
-        }
-        conn.recount(buffered);
+        // No message of what is left is handed out here.
+        callback.note_rest(id, conn);
+        memory.recount(conn);
         self.mark_dirty(id);
     }
 

@@ -12,9 +12,8 @@ use crate::time::deadlines::Stamp;
 impl Core {
     /// Frees the first of those that ended, and tells how.
     pub(crate) fn free_ended(&mut self) -> Option<(ConnId, Ended)> {
-        let id = self.ended.pop_front()?;
-        let mut entry =
-            self.conns.remove(id.slot(), id.generation()).expect("who ended is not freed yet");
+        let id = self.effects.next_ended()?;
+        let mut entry = self.conns.remove(id).expect("who ended is not freed yet");
         self.deadlines.set(id.token(), entry.conn.armed, Stamp::NEVER);
         let handed = entry.conn.take_detached();
         let reset = entry.conn.flags.has(Flags::RESET);
@@ -25,14 +24,14 @@ impl Core {
             self.driver.deregister(entry.socket.watched());
             entry.socket.end_for_all(reset);
         }
-        entry.conn.recount(&mut self.buffered);
+        self.memory.recount(&mut entry.conn);
         self.check_memory();
         if entry.conn.flags.has(Flags::COUNTED) {
             self.per_address.leave(&entry.peer);
         }
         let closed = entry.conn.closed();
         if entry.conn.flags.has(Flags::UNOPENED)
-            && let Some(tag) = self.connecting.remove(&id).map(|of| of.tag)
+            && let Some(tag) = self.connects.end(id)
         {
             return Some((id, self.end_connect(id, entry, tag, closed.reason)));
         }

@@ -66,7 +66,7 @@ impl Core {
 
     /// Sees that a connection is looked at when its nearest deadline has come.
     pub(crate) fn arm(&mut self, id: ConnId) {
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
             return;
         };
         let due = conn.deadline(&self.limits);
@@ -121,7 +121,7 @@ impl Core {
     /// Returns whether its timeout has come.
     fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
         let limits = &self.limits;
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
             return false;
         };
         let armed = std::mem::replace(&mut conn.armed, Stamp::NEVER);
@@ -149,7 +149,7 @@ impl Core {
                 return false;
             }
             let (now, limits) = (self.now, &self.limits);
-            let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+            let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
                 return false;
             };
             if let Some(error) = conn.has_no_answer(due_by) {
@@ -167,7 +167,7 @@ impl Core {
     /// have delivered some of what it took. Either is progress of the peer. Returns whether it was
     /// found that a write fails.
     fn ask_kernel(&mut self, id: ConnId, due_by: Stamp) -> bool {
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) else {
+        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
             return false;
         };
         match conn.doubt(due_by, &self.limits) {
@@ -187,7 +187,7 @@ impl Core {
     /// Asks how much of what the kernel has taken the peer has not.
     pub(crate) fn ask_undelivered(&mut self, id: ConnId) {
         let (now, limits) = (self.now, &self.limits);
-        if let Some(Entry { socket, conn, .. }) = self.conns.get_mut(id.slot(), id.generation())
+        if let Some(Entry { socket, conn, .. }) = self.conns.get_mut(id)
             && let Some(bytes) = socket.undelivered()
         {
             conn.handle_undelivered(bytes, now, limits);
@@ -197,7 +197,7 @@ impl Core {
     /// After the last of the batch: those that were postponed are looked at next turn.
     pub(crate) fn end_expire(&mut self) {
         while let Some((id, armed)) = self.postponed.pop() {
-            if let Some(entry) = self.conns.get_mut(id.slot(), id.generation())
+            if let Some(entry) = self.conns.get_mut(id)
                 && armed < entry.conn.armed
             {
                 self.deadlines.set(id.token(), entry.conn.armed, armed);

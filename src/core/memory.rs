@@ -2,27 +2,79 @@
 //!
 //! One sum, brought up to date where a queue or a leftover changes, which the common path does not
 //! come by. Above three quarters of `buffered_max` whoever owes more than `output_low` is not read
-//! from; above all of it those who hold most are closed. Read next: `send.rs`, which queues.
+//! from; above all of it those who hold most are closed.
+//!
+//! The sum is the sum of what each connection was last counted with (`Connection::recount`), so a
+//! connection is counted before it is freed, and [`check_memory`](Core::check_memory) follows each change that
+//! may be large. Read next: `send.rs`, which queues.
 
 use std::time::Duration;
 
 use super::Core;
 use crate::base::close::CloseReason;
+use crate::base::config::Limits;
+use crate::conn::Connection;
+use crate::time::deadlines::Stamp;
 
 /// At most one warning in this time.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What all connections hold, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Bytes: of each connection what was last counted.
+    buffered: usize,
+    /// When the next warning may be logged.
+    warn_from: Stamp,
+}
+
+impl Memory {
+    /// Bytes that all connections hold.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Counts what a connection holds now, in the place of what it held when last counted.
+    #[inline]
+    pub(super) fn recount(&mut self, conn: &mut Connection) {
+        conn.recount(&mut self.buffered);
+    }
+
+    /// Sets the output at which reading rests by how much is held. Returns whether that is too much.
+    #[inline]
+    fn check(&self, limits: &mut Limits) -> bool {
+        let most = limits.buffered_max;
+        if self.buffered > most - most / 4 {
+            limits.rest_at = limits.output_low + 1;
+        } else if self.buffered <= most / 2 {
+            limits.rest_at = limits.output_high;
+        }
+        self.buffered > most
+    }
+
+    /// Whether enough is closed: seven eighths of what may be held are left.
+    fn is_relieved(&self, limits: &Limits) -> bool {
+        self.buffered <= limits.buffered_max - limits.buffered_max / 8
+    }
+
+    /// Tells what was closed, but not too often.
+    fn warn(&mut self, before: usize, most: usize, closed: usize, now: Stamp) {
+        if now >= self.warn_from {
+            self.warn_from = now.after(WARN_INTERVAL);
+            log::warn!(
+                "{before} bytes are buffered, buffered_max is {most}: closing the {closed} \
+                 connections that hold most"
+            );
+        }
+    }
+}
 
 impl Core {
     /// Looks at the sum after it changed.
     #[inline]
     pub(crate) fn check_memory(&mut self) {
-        let limits = &mut self.limits;
-        if self.buffered > limits.buffered_max {
+        if self.memory.check(&mut self.limits) {
             self.shed();
-        } else if self.buffered > limits.buffered_max - limits.buffered_max / 4 {
-            limits.rest_at = limits.output_low + 1;
-        } else if self.buffered <= limits.buffered_max / 2 {
-            limits.rest_at = limits.output_high;
         }
     }
 
@@ -30,30 +82,69 @@ impl Core {
     /// takes a while where there are many, is paid for by an eighth of all that may be held.
     #[cold]
     fn shed(&mut self) {
-        let most = self.limits.buffered_max;
-        let before = self.buffered;
-        self.limits.rest_at = self.limits.output_low + 1;
+        let before = self.memory.buffered;
         let held = |id| self.entry(id).map_or(0, |entry| entry.conn.held());
-        let holders = self.connection_ids().into_iter().map(|id| (held(id), id));
+        let holders = self.conns.ids().into_iter().map(|id| (held(id), id));
         let mut holders: Vec<_> = holders.filter(|(held, _)| *held > 0).collect();
         holders.sort_unstable_by(|one, other| other.cmp(one));
         let mut closed = 0;
         for (_, id) in holders {
-            if self.buffered <= most - most / 8 {
+            if self.memory.is_relieved(&self.limits) {
                 break;
             }
-            let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) else { continue };
+            let Some(entry) = self.conns.get_mut(id) else { continue };
             entry.conn.cut(CloseReason::BufferedLimit);
-            entry.conn.recount(&mut self.buffered);
+            self.memory.recount(&mut entry.conn);
             self.mark_dirty(id);
             closed += 1;
         }
-        if self.now >= self.warn_from {
-            self.warn_from = self.now.after(WARN_INTERVAL);
-            log::warn!(
-                "{before} bytes are buffered, buffered_max is {most}: closing the {closed} \
-                 connections that hold most"
-            );
+        self.memory.warn(before, self.limits.buffered_max, closed, self.now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::config::Config;
+
+    fn limits() -> Limits {
+        Config::default().output_low(10).output_high(100).buffered_max(1000).limits(None)
+    }
+
+    /// Promise 4: what is counted follows what is held, and nothing is counted twice.
+    #[test]
+    fn the_sum_is_what_all_hold_however_often_each_is_counted() {
+        let (mut memory, now) = (Memory::default(), Stamp::default());
+        let (mut one, mut other) = (Connection::new(now), Connection::new(now));
+        one.output.push(&[0; 300]);
+        other.output.push(&[0; 500]);
+        for _ in 0..2 {
+            memory.recount(&mut one);
+            memory.recount(&mut other);
         }
+        assert_eq!(memory.buffered(), one.held() + other.held());
+        one.cut(CloseReason::Aborted);
+        memory.recount(&mut one);
+        assert_eq!(memory.buffered(), other.held());
+    }
+
+    /// Promise 5: reading rests earlier above three quarters, and as ever again from a half down.
+    #[test]
+    fn the_watermark_is_lowered_above_three_quarters_and_raised_at_a_half() {
+        let mut limits = limits();
+        for (buffered, rest_at, is_too_much) in [
+            (750, 100, false),
+            (751, 11, false),
+            (501, 11, false),
+            (500, 100, false),
+            (1000, 11, false),
+            (1001, 11, true),
+        ] {
+            let memory = Memory { buffered, ..Memory::default() };
+            assert_eq!(memory.check(&mut limits), is_too_much, "{buffered}");
+            assert_eq!(limits.rest_at, rest_at, "{buffered}");
+        }
+        assert!(Memory { buffered: 875, ..Memory::default() }.is_relieved(&limits));
+        assert!(!Memory { buffered: 876, ..Memory::default() }.is_relieved(&limits));
     }
 }

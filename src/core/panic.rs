@@ -34,7 +34,7 @@ impl Core {
     /// or to receive, and no edge tells of it again.
     #[inline]
     pub(crate) fn recover(&mut self) {
-        if let Some(id) = self.current {
+        if let Some(id) = self.callback.of() {
             self.recover_from(id);
         }
         if self.serving.is_some() {
@@ -56,7 +56,7 @@ impl Core {
     /// Nothing of the callback goes out that has not gone already: half an answer is worse than a
     /// reset.
     fn drop_callback(&mut self, id: ConnId, panic: io::Error) {
-        self.current = None;
+        self.callback.end();
         let corked = self.cork.len();
         self.cork.clear();
         if let Some(Entry { conn, .. }) = self.entry_mut(id) {
@@ -74,7 +74,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         self.drop_claimed();
         for id in self.connection_ids() {
-            let is_cut_short = self.current == Some(id);
+            let is_cut_short = self.callback.is_of(id);
             let Some(Entry { socket, conn, .. }) = self.entry(id) else { continue };
             let reset = is_cut_short || conn.is_owed_more();
             if reset {

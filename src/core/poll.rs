@@ -24,14 +24,11 @@ impl Core {
 
     fn has_work(&self) -> bool {
         !self.run.is_empty()
-            || self.current.is_some()
+            || self.callback.of().is_some()
             || self.serving.is_some()
             || self.accepting.is_some()
             || self.poll_was_full
-            || !self.dirty.is_empty()
-            || !self.retiring.is_empty()
-            || !self.ended.is_empty()
-            || !self.opening.is_empty()
+            || !self.effects.is_empty()
             || matches!(self.shutdown, Shutdown::Asked | Shutdown::AskedNow)
     }
 
@@ -60,7 +57,7 @@ impl Core {
             count += 1;
             match token.target() {
                 Target::Connection(slot) => {
-                    let Some(Entry { conn, .. }) = conns.find_mut(token, slot) else { return };
+                    let Some(Entry { conn, .. }) = conns.watched_mut(token, slot) else { return };
                     conn.readiness.merge(news);
                     if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
                         conn.flags.set(Flags::QUEUED);

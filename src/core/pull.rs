@@ -13,7 +13,7 @@ impl Core {
     /// its connection, as far as a panic is concerned.
     pub(crate) fn begin_pull(&mut self, id: ConnId) -> Option<(Source, usize)> {
         let limits = &self.limits;
-        let Entry { conn, .. } = self.conns.get_mut(id.slot(), id.generation())?;
+        let Entry { conn, .. } = self.conns.get_mut(id)?;
         if !conn.wants_pull(limits) {
             return None;
         }
@@ -26,9 +26,9 @@ impl Core {
     /// Queues what the source brought. It is flushed next.
     pub(crate) fn end_pull(&mut self, id: ConnId, bytes: &[u8], pulled: Pulled) {
         self.read_clock();
-        self.current = None;
+        self.callback.end();
         let (now, limits) = (self.now, &self.limits);
-        let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) else { return };
+        let Some(entry) = self.conns.get_mut(id) else { return };
         if let Pulled::Failed(error) = &pulled
             && entry.conn.phase() != Phase::Open
         {
@@ -39,10 +39,10 @@ impl Core {
         if entry.conn.wants_flush() {
             self.flush(id);
         }
-        if let Some(Entry { conn, .. }) = self.conns.get_mut(id.slot(), id.generation()) {
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id) {
             // With its source it may have come down to low.
             conn.handle_level(usize::MAX, &self.limits);
-            conn.recount(&mut self.buffered);
+            self.memory.recount(conn);
         }
         self.check_memory();
         self.arm(id);

@@ -39,7 +39,7 @@ impl Core {
     /// Begins a callback of `id`: its sends are corked.
     #[inline]
     pub(crate) fn begin_callback(&mut self, id: ConnId) {
-        self.current = Some(id);
+        self.callback.begin(id);
     }
 
     /// Ends a callback: what it sent goes out, and its error closes the connection.
@@ -57,10 +57,10 @@ impl Core {
         } else {
             self.flush_queued(id);
         }
-        self.current = None;
+        self.callback.end();
         if let Err(error) = result {
             let (now, limits) = (self.now, &self.limits);
-            if let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) {
+            if let Some(entry) = self.conns.get_mut(id) {
                 entry.conn.end(CloseReason::Handler(error), now, limits);
             }
         }
@@ -71,7 +71,7 @@ impl Core {
         let limits = &self.limits;
         // What is to be read from a source leaves together with what was sent before it.
         let is_due = |entry: &Entry| entry.conn.wants_flush() && !entry.conn.wants_pull(limits);
-        if self.conns.get(id.slot(), id.generation()).is_some_and(is_due) {
+        if self.conns.get(id).is_some_and(is_due) {
             self.flush(id);
         }
     }
@@ -80,7 +80,7 @@ impl Core {
     /// was accepted: not by one that is gone, closing, finished or failed.
     #[inline]
     pub(crate) fn send(&mut self, id: ConnId, piece: Piece<'_>, window: &[u8]) -> bool {
-        let current = self.current == Some(id);
+        let current = self.callback.is_of(id);
         let Some(Entry { conn, .. }) = self.entry_mut(id) else { return false };
         if !conn.takes_sends_in_order() {
             return self.send_behind(id, &piece);
@@ -126,7 +126,7 @@ impl Core {
     #[inline]
     fn write_first(&mut self, id: ConnId, bytes: &[u8]) {
         let now = self.now;
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Some(Entry { socket, conn, .. }) = entry else { return };
         if conn.phase() == Phase::Closed {
             return conn.lose(bytes.len());
@@ -142,7 +142,7 @@ impl Core {
     /// Writes two pieces once, in order and with nothing queued, and queues the rest.
     fn write(&mut self, id: ConnId, first: &[u8], piece: &Piece<'_>) {
         let now = self.now;
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Some(Entry { socket, conn, .. }) = entry else { return };
         let second = piece.bytes();
         if conn.phase() == Phase::Closed {
@@ -165,7 +165,7 @@ impl Core {
     /// Queues `piece` without its first `skip` bytes.
     fn queue(&mut self, id: ConnId, piece: &Piece<'_>, skip: usize) {
         let limits = &self.limits;
-        let entry = self.conns.get_mut(id.slot(), id.generation());
+        let entry = self.conns.get_mut(id);
         let Some(Entry { conn, .. }) = entry else { return };
         let len = piece.bytes().len() - skip;
         if len == 0 {
@@ -204,10 +204,8 @@ impl Core {
             }
         }
         conn.handle_level(before, limits);
-        if self.current == Some(id) {
-            self.rest.note(conn.is_resting());
-        }
-        conn.recount(&mut self.buffered);
+        self.callback.note_rest(id, conn);
+        self.memory.recount(conn);
         self.check_memory();
     }
 
@@ -234,7 +232,7 @@ impl Core {
 
     /// Bytes sent to a connection that the kernel has not taken.
     pub(crate) fn queued(&self, id: ConnId) -> usize {
-        let corked = if self.current == Some(id) { self.cork.len() } else { 0 };
+        let corked = if self.callback.is_of(id) { self.cork.len() } else { 0 };
         self.entry(id).map_or(0, |entry| entry.conn.output.len() + corked)
     }
 }

@@ -55,8 +55,7 @@ impl Core {
     pub(crate) fn cut_all(&mut self) {
         self.close_all_sockets();
         for id in self.connection_ids() {
-            let Some(Entry { conn, peer, .. }) = self.conns.get_mut(id.slot(), id.generation())
-            else {
+            let Some(Entry { conn, peer, .. }) = self.conns.get_mut(id) else {
                 continue;
             };
             let stage = match conn.phase() {

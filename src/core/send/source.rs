@@ -22,24 +22,22 @@ impl Core {
 
     /// Sends what a source brings, behind what was sent before.
     pub(crate) fn send_from(&mut self, id: ConnId, source: Source, window: &[u8]) {
-        if self.current == Some(id) && self.cork.len() > 0 {
+        if self.callback.is_of(id) && self.cork.len() > 0 {
             let mut cork = std::mem::take(&mut self.cork);
             self.queue(id, &Piece::Copy(cork.held(window)), 0);
             cork.clear();
             self.cork = cork;
         }
         let limits = &self.limits;
-        let Some(entry) = self.conns.get_mut(id.slot(), id.generation()) else { return };
+        let Some(entry) = self.conns.get_mut(id) else { return };
         let conn = &mut entry.conn;
         if !conn.takes_sends() {
             return;
         }
         conn.push_source(source);
         conn.handle_level(usize::MAX, limits);
-        if self.current == Some(id) {
-            self.rest.note(conn.is_resting());
-        }
-        conn.recount(&mut self.buffered);
+        self.callback.note_rest(id, conn);
+        self.memory.recount(conn);
         self.check_memory();
         self.mark_dirty(id);
     }

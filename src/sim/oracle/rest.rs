@@ -455,8 +455,8 @@ impl Oracle {
         if stats.accepted + stats.adopted + stats.connected != stats.closed.total() {
             wrong = Some(format!("stats contradict themselves: {stats:?}"));
         }
-        if !cx.core.per_address.is_empty() || !cx.core.connecting.is_empty() {
-            let (counts, connecting) = (&cx.core.per_address, &cx.core.connecting);
+        if !cx.core.per_address.is_empty() || !cx.core.connects.is_empty() {
+            let (counts, connecting) = (&cx.core.per_address, &cx.core.connects);
             wrong = Some(format!("the gone are counted still: {counts:?}, {connecting:?}"));
         }
         if cx.buffered() > 0 {
