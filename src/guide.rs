@@ -29,7 +29,7 @@ pub mod first_protocol {}
 #[doc = include_str!("../docs/guide/connecting_out.md")]
 pub mod connecting_out {}
 
-// Its examples need tokio: they are run in `crates/check`.
+// Its examples need tokio: they are run in `crates/in_tokio`.
 #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/other_loops.md"))]
 #[cfg_attr(doctest, doc = "A page.")]
 pub mod other_loops {}

@@ -209,9 +209,6 @@ mod context;
 mod core;
 pub mod frame;
 mod framed;
-#[cfg(any(test, all(fuzzing, feature = "sim")))]
-#[doc(hidden)]
-pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handle;

@@ -195,13 +195,6 @@
 //! socket options ([`Conn::fd`](crate::Conn::fd) answers `None`), other threads (a
 //! [`Handle`] works, but a wake from another thread comes when it comes). A callback
 //! takes no time, unless it says how much.
-//!
-//! # The crate's own schedules
-//!
-//! [`schedule`] is how the crate itself is tested: a seed draws the world, the limits, a handler and
-//! dozens of peers of all temperaments, and an oracle checks the crate's promises at every callback
-//! and whenever the world comes to rest. `cargo run --release --features sim --example simulate`
-//! runs as many as one likes.
 
 use std::any::Any;
 use std::fmt;
@@ -220,13 +213,8 @@ use crate::net::driver::Driver;
 use crate::net::socket::Stream;
 use crate::reactor::Reactor;
 
-mod client;
 mod datagram;
-mod mail;
-mod oracle;
 mod peer;
-pub mod schedule;
-mod subject;
 
 pub use crate::kernel::profile::Profile;
 pub use datagram::DatagramPeer;
@@ -491,12 +479,8 @@ impl Sim {
     /// end of the trace.
     #[must_use]
     pub fn failure(&self, what: impl Into<String>) -> Failure {
-        Failure(Box::new(Told {
-            what: what.into(),
-            seed: self.seed,
-            profile: Some(self.profile.clone()),
-            trace: self.kernel.state().trace.text(TAIL),
-        }))
+        let trace = self.kernel.state().trace.text(TAIL);
+        Failure::new(what, self.seed, Some(self.profile.clone()), trace)
     }
 
     /// The seed it was made from.
@@ -564,6 +548,15 @@ struct Told {
 }
 
 impl Failure {
+    pub(crate) fn new(
+        what: impl Into<String>,
+        seed: u64,
+        profile: Option<Profile>,
+        trace: String,
+    ) -> Self {
+        Failure(Box::new(Told { what: what.into(), seed, profile, trace }))
+    }
+
     /// The seed of the world.
     #[must_use]
     pub fn seed(&self) -> u64 {
@@ -606,12 +599,7 @@ impl std::error::Error for Failure {}
 /// For `?` after calls of the reactor.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Failure(Box::new(Told {
-            what: error.to_string(),
-            seed: 0,
-            profile: None,
-            trace: String::new(),
-        }))
+        Failure::new(error.to_string(), 0, None, String::new())
     }
 }
 
@@ -663,7 +651,7 @@ pub fn check(
 }
 
 /// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("panicked: {}", text.unwrap_or_else(|| "without words".into()))

@@ -23,7 +23,7 @@ const FLOORS: [&[&str]; 11] = [
     &["framed", "handle"],
     &["reactor"],
     &["sim"],
-    &["fuzz", "guide", "lib"],
+    &["guide", "lib"],
 ];
 
 /// The promises of the design.
@@ -149,16 +149,18 @@ fn every_file_stands_in_the_architecture() {
 /// The head of a file sends its reader on to files that are there.
 #[test]
 fn every_file_named_in_the_head_of_another_is_there() {
-    for (path, text) in files("src") {
+    for (path, text) in files("src").into_iter().chain(files("crates")) {
         let head = text.lines().take_while(|line| line.starts_with("//!"));
         for name in head.flat_map(|line| line.split('`').skip(1).step_by(2)) {
-            if !name.ends_with(".rs") {
+            if Path::new(name).extension().is_none_or(|end| end != "rs") {
                 continue;
             }
-            let beside = path.parent().unwrap().join(name);
-            let places = [Path::new("src").join(name), beside, path.with_extension("").join(name)];
-            let is_there = places.iter().any(|place| root().join(place).exists());
-            assert!(is_there || root().join(name).exists(), "{} names {name}", path.display());
+            let below = path.with_extension("");
+            let is_there = below.ancestors().any(|folder| {
+                let folder = root().join(folder);
+                folder.join(name).exists() || folder.join("src").join(name).exists()
+            });
+            assert!(is_there, "{} names {name}", path.display());
         }
     }
 }
@@ -201,7 +203,7 @@ fn only_the_driver_reads_the_clock() {
 #[test]
 fn only_the_upper_floors_name_the_handler() {
     only_in(&["handler", "handle", "framed", "reactor", "sim", "lib"], "H");
-    only_in(&["handler", "handle", "framed", "reactor", "sim", "fuzz", "lib"], "Session");
+    only_in(&["handler", "handle", "framed", "reactor", "sim", "lib"], "Session");
 }
 
 /// A platform's `cfg` stands in two files, and in the refusal at the street door.
@@ -231,7 +233,7 @@ fn a_platform_is_named_in_two_files_only() {
 /// Promise 8: no `unsafe`, and the compiler is told so.
 #[test]
 fn nothing_is_unsafe() {
-    for (path, text) in files("src").into_iter().chain(files("tests")) {
+    for (path, text) in ["src", "tests", "crates"].into_iter().flat_map(files) {
         // This very file names it.
         if path.ends_with("floors.rs") {
             continue;
@@ -267,7 +269,7 @@ fn a_handler_that_wraps_another_passes_every_callback_on() {
 /// A file is read in one sitting.
 #[test]
 fn no_file_is_too_long_to_read() {
-    for (path, text) in files("src") {
+    for (path, text) in files("src").into_iter().chain(files("crates")) {
         let lines = text.lines().count();
         let foot = text.split("#[cfg(test)]\nmod ").nth(1).map_or(0, |foot| foot.lines().count());
         let counted = lines - foot / 2;
@@ -294,7 +296,7 @@ fn numbers(text: &str, word: &str, into: &mut BTreeSet<u32>) {
 /// All doc comments that stand over a test.
 fn docs_of_tests() -> String {
     let mut docs = String::new();
-    for text in files("src").into_values().chain(files("tests").into_values()) {
+    for (_, text) in ["src", "tests", "crates"].into_iter().flat_map(files) {
         let mut doc = String::new();
         for line in text.lines().map(str::trim) {
             if line.starts_with("///") {

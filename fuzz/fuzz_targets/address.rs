@@ -1,4 +1,4 @@
 //! Addresses: what is printed is read as the same.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wouldblock::fuzz::address(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wouldblock_check::fuzz::address(bytes));

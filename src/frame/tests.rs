@@ -2,8 +2,10 @@
 //! same error, the same rest. Trap 70 throughout: streams are what a hostile peer would send.
 
 use super::*;
-use crate::fuzz::frames::{Codec, Decoded, Marks, Style};
 use crate::kernel::Rng;
+use marks::{Codec, Decoded, Marks, Style};
+
+mod marks;
 
 fn bytes(rng: &mut Rng, len: usize, alphabet: &[u8]) -> Vec<u8> {
     (0..len).map(|_| *rng.pick(alphabet)).collect()

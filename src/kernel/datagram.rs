@@ -41,6 +41,7 @@ pub(crate) struct Packet {
 }
 
 /// What a datagram socket of ours did, for an oracle.
+#[allow(dead_code, reason = "for the oracle of crates/check")]
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
     /// A receive brought this; so much room there was for it.

@@ -137,6 +137,7 @@ impl Stream {
     }
 
     /// The connection it is an end of.
+    #[allow(dead_code, reason = "for the oracle of crates/check")]
     pub(crate) fn link(&self) -> u32 {
         self.state().link_of(self.descriptor.file)
     }

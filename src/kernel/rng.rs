@@ -12,11 +12,6 @@ impl Rng {
         Rng(seed)
     }
 
-    /// Another stream, whose length does not shift this one.
-    pub(crate) fn fork(&mut self) -> Rng {
-        Rng(self.next())
-    }
-
     #[inline]
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -475,7 +475,7 @@ impl Outbox {
 
     /// What waits, in order: for which receiver if its lane does not tell, and until when. For this receiver,
     /// where each has a lane.
-    #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "asked by the simulator's oracle"))]
+    #[allow(dead_code, reason = "for the oracle of crates/check")]
     pub(crate) fn waiting_for(
         &self,
         to: Option<&Address>,

@@ -1,5 +1,51 @@
-//! Nothing but tests: in `tests/`, and the examples of the guide's page on other loops, which need tokio.
+//! What tests the library from inside: schedules drawn from a seed, the oracle that watches them, and the
+//! properties that fuzzers try.
+//!
+//! They look where no user can: at a connection's flags, at queues, at the simulated kernel's books. So
+//! that nothing has to be public for them, the library's sources are built in here once more, under the
+//! paths that they have there (`crate::core::Entry`). A module that the library gains is added to the
+//! two lists. Nothing of this is published.
+//!
+//! Read next: `schedule.rs`, then `oracle.rs`; `src/bin/simulate.rs` runs them.
 
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/guide/other_loops.md")]
-mod other_loops {}
+#![forbid(unsafe_code)]
+
+/// What is wrong with them is said where they are the library.
+#[allow(warnings)]
+#[path = "../../../src"]
+mod library {
+    pub(super) mod base;
+    pub(super) mod conn;
+    pub(super) mod context;
+    pub(super) mod core;
+    pub(super) mod frame;
+    pub(super) mod framed;
+    pub(super) mod handle;
+    pub(super) mod handler;
+    pub(super) mod kernel;
+    pub(super) mod net;
+    pub(super) mod reactor;
+    pub(super) mod sim;
+    pub(super) mod time;
+}
+
+use library::{
+    base, conn, context, core, frame, framed, handle, handler, kernel, net, reactor, sim, time,
+};
+
+mod client;
+pub mod fuzz;
+pub mod late;
+mod mail;
+mod oracle;
+pub mod schedule;
+mod subject;
+
+pub use crate::sim::Failure;
+
+impl kernel::Rng {
+    /// Another stream, whose length does not shift this one.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self::new(self.next())
+    }
+}

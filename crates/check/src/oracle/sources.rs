@@ -14,11 +14,11 @@ use crate::kernel::trace::What;
 
 /// A source, as those who are to account for it see it.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Probe(Arc<Mutex<Known>>);
+pub(crate) struct Probe(Arc<Mutex<Known>>);
 
 /// What comes behind the bytes of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sim) enum End {
+pub(crate) enum End {
     Told,
     Error,
     Panic,
@@ -47,13 +47,13 @@ impl Probe {
     }
 
     /// It was dropped, once.
-    pub(in crate::sim) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.known().drops == 1
     }
 }
 
 /// A source of known bytes, which come in pieces of all sizes.
-pub(in crate::sim) struct Reader {
+pub(crate) struct Reader {
     probe: Probe,
     kernel: Kernel,
     rng: Rng,
@@ -62,7 +62,7 @@ pub(in crate::sim) struct Reader {
 
 impl Oracle {
     /// A source of these bytes.
-    pub(in crate::sim) fn reader(&self, bytes: &[u8], end: End, mut rng: Rng) -> Reader {
+    pub(crate) fn reader(&self, bytes: &[u8], end: End, mut rng: Rng) -> Reader {
         let known = Known {
             bytes: bytes.to_vec(),
             end,
@@ -80,7 +80,7 @@ impl Oracle {
     }
 
     /// A source was accepted for a connection.
-    pub(in crate::sim) fn sent_from(&mut self, cx: &Context, link: u32, probe: Probe) {
+    pub(crate) fn sent_from(&mut self, cx: &Context, link: u32, probe: Probe) {
         self.catch_up(link);
         let low = self.limits.output_low as u64;
         let mut net = self.kernel.state();
@@ -119,7 +119,7 @@ impl Oracle {
 }
 
 impl Reader {
-    pub(in crate::sim) fn probe(&self) -> Probe {
+    pub(crate) fn probe(&self) -> Probe {
         self.probe.clone()
     }
 }

@@ -18,7 +18,7 @@ const OURS: [&str; 3] = ["10.0.0.1:4000", "unix:/run/mail", "10.0.0.1:4001"];
 
 /// Datagrams of a world.
 #[derive(Debug)]
-pub(super) struct Mailing {
+pub(crate) struct Mailing {
     rng: Rng,
     tidy: bool,
     unix: bool,
@@ -34,7 +34,7 @@ pub(super) struct Mailing {
 
 impl Mailing {
     /// Some worlds have none.
-    pub(super) fn draw(seed: u64, tidy: bool) -> Option<Self> {
+    pub(crate) fn draw(seed: u64, tidy: bool) -> Option<Self> {
         let mut rng = Rng::new(seed ^ 0x0DA7_A62A_07E5_8DBF);
         let mut waits = Rng::new(seed ^ 0x0DA7_A62A_0000_3A17);
         let most = *waits.pick(&[0, 50, 3000]);
@@ -52,7 +52,7 @@ impl Mailing {
     }
 
     /// How the network is, and what it has to do with our limits.
-    pub(super) fn shape(&mut self, profile: Profile, config: Config) -> (Profile, Config) {
+    pub(crate) fn shape(&mut self, profile: Profile, config: Config) -> (Profile, Config) {
         let rng = &mut self.rng;
         let sometimes = |rng: &mut Rng, most| {
             let often = rng.within(1, most);
@@ -80,7 +80,7 @@ impl Mailing {
     }
 
     /// Peers bind their sockets. Returns where.
-    pub(super) fn peers(&mut self, kernel: &Kernel) -> Vec<Address> {
+    pub(crate) fn peers(&mut self, kernel: &Kernel) -> Vec<Address> {
         let mut all = Vec::new();
         for unix in [false, true] {
             if unix && !self.unix {
@@ -128,7 +128,7 @@ impl Mailing {
     }
 
     /// Our sockets, and which of them are connected to one of these peers.
-    pub(super) fn sockets(&mut self, peers: &[Address]) -> Vec<(Bind, bool)> {
+    pub(crate) fn sockets(&mut self, peers: &[Address]) -> Vec<(Bind, bool)> {
         let mut all = vec![(OURS[0].into(), false)];
         if self.unix {
             all.push((OURS[1].into(), false));
@@ -144,7 +144,7 @@ impl Mailing {
     }
 
     /// A few letters that come before we have turned to them: perhaps just before shutdown.
-    pub(super) fn last_letters(&mut self, kernel: &Kernel) {
+    pub(crate) fn last_letters(&mut self, kernel: &Kernel) {
         if self.rng.chance(500) {
             return;
         }
@@ -163,7 +163,7 @@ impl Mailing {
     }
 
     /// For the handler.
-    pub(super) fn fork(&mut self) -> Rng {
+    pub(crate) fn fork(&mut self) -> Rng {
         self.rng.fork()
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{Oracle, Word, has_failed, level_at};
 use crate::base::id::ConnId;
+use crate::client::byte;
 use crate::conn::input::Input;
 use crate::context::Context;
 use crate::kernel::link::{HERE, THERE};
-use crate::sim::client::byte;
 
 impl Oracle {
     fn check_window(&mut self, link: u32, input: &Input<'_>) {
@@ -49,7 +49,7 @@ impl Oracle {
         }
     }
 
-    pub(in crate::sim) fn data(&mut self, cx: &Context, id: ConnId, link: u32, input: &Input<'_>) {
+    pub(crate) fn data(&mut self, cx: &Context, id: ConnId, link: u32, input: &Input<'_>) {
         self.enter(cx, id, link, "on_data", input.len());
         self.check_window(link, input);
         let new = input.len() - input.seen();
@@ -90,7 +90,7 @@ impl Oracle {
     }
 
     /// What a call of `on_data` did with its input.
-    pub(in crate::sim) fn consumed(&mut self, link: u32, consumed: usize, left: usize, word: Word) {
+    pub(crate) fn consumed(&mut self, link: u32, consumed: usize, left: usize, word: Word) {
         let (max, owed) = (self.limits.input_max, self.level(link));
         let low = self.limits.output_low;
         let ledger = self.ledger(link);
@@ -104,7 +104,7 @@ impl Oracle {
         };
     }
 
-    pub(in crate::sim) fn eof(&mut self, cx: &Context, id: ConnId, link: u32, rest: &Input<'_>) {
+    pub(crate) fn eof(&mut self, cx: &Context, id: ConnId, link: u32, rest: &Input<'_>) {
         self.enter(cx, id, link, "on_eof", rest.len());
         self.check_window(link, rest);
         let net = self.kernel.state();

@@ -17,13 +17,13 @@ use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
 use crate::net::datagram::Datagram;
-use crate::sim::oracle::{End, Oracle, Word, planned};
-use crate::sim::schedule::twist::Toil;
+use crate::oracle::{End, Oracle, Word, planned};
+use crate::schedule::twist::Toil;
 use crate::time::timers::Timer;
 use messages::Wire;
 
 mod letters;
-pub(super) mod messages;
+pub(crate) mod messages;
 mod twists;
 mod wander;
 
@@ -33,12 +33,12 @@ const LINE_MAX: usize = 31;
 const MESSAGE_MAX: usize = 123;
 
 /// Where a handler may connect to: two servers that answer, one that never does, and nobody.
-pub(super) const OUTSIDE: [&str; 5] =
+pub(crate) const OUTSIDE: [&str; 5] =
     ["10.9.0.1:80", "unix:/run/outside", "10.9.0.2:80", "10.9.0.3:80", "unix:/run/nobody"];
 
 /// What a handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Sends back what comes; at most so many bytes a call.
     Echo(usize),
     /// Answers each line with the line; at most so many lines a call.
@@ -71,8 +71,8 @@ pub(super) enum Kind {
 }
 
 /// A handler with an oracle at its door.
-pub(super) struct Subject {
-    pub(super) oracle: Oracle,
+pub(crate) struct Subject {
+    pub(crate) oracle: Oracle,
     kind: Kind,
     rng: Rng,
     /// Every id ever met, the stale ones too.
@@ -109,7 +109,7 @@ pub(super) struct Subject {
 }
 
 /// One connection: its number in the kernel, and what the streamer still has to send.
-pub(super) struct Session {
+pub(crate) struct Session {
     link: u32,
     left: usize,
     /// In a world of messages.
@@ -117,7 +117,7 @@ pub(super) struct Session {
 }
 
 impl Subject {
-    pub(super) fn new(
+    pub(crate) fn new(
         handle: Handle<Subject>,
         oracle: Oracle,
         kind: Kind,
@@ -149,13 +149,13 @@ impl Subject {
         }
     }
 
-    pub(super) fn sources(mut self, sources: Option<(Rng, u32)>) -> Self {
+    pub(crate) fn sources(mut self, sources: Option<(Rng, u32)>) -> Self {
         self.sources = sources;
         self
     }
 
     /// Answers each line with so many bytes more.
-    pub(super) fn answers(mut self, more: usize) -> Self {
+    pub(crate) fn answers(mut self, more: usize) -> Self {
         let longest = match self.kind {
             Kind::Lines(_) => LINE_MAX,
             Kind::Messages(_) => MESSAGE_MAX,
@@ -167,23 +167,23 @@ impl Subject {
     }
 
     /// Some callbacks take time from now on.
-    pub(super) fn toils(mut self, kernel: &Kernel, toil: Option<Toil>) -> Self {
+    pub(crate) fn toils(mut self, kernel: &Kernel, toil: Option<Toil>) -> Self {
         self.toil = toil.map(|toil| (kernel.clone(), toil));
         self
     }
 
-    pub(super) fn lends(mut self, lends: bool) -> Self {
+    pub(crate) fn lends(mut self, lends: bool) -> Self {
         self.lends = lends;
         self
     }
 
     /// Panics in so many of a thousand callbacks from now on.
-    pub(super) fn panics(mut self, rng: Rng, often: u32) -> Self {
+    pub(crate) fn panics(mut self, rng: Rng, often: u32) -> Self {
         self.panics = (rng, often);
         self
     }
 
-    pub(super) fn rash(mut self, rng: Rng) -> Self {
+    pub(crate) fn rash(mut self, rng: Rng) -> Self {
         self.rash = Some(rng);
         self
     }

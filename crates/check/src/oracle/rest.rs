@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Ledger, Oracle, RETRY, SLACK, Word, level_at, queued_at};
+use super::{Ledger, Oracle, RETRY, Word, level_at, queued_at};
 use crate::base::config::Limits;
 use crate::base::report::Cut;
 use crate::conn::Phase;
@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::core::Entry;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
+use crate::late::{SLACK, is_late};
 
 /// The most that a connection keeps allocated for no bytes: a small buffer of its input.
 const LEFT: usize = 16 << 10;
@@ -25,28 +26,9 @@ pub(super) fn holds_much(net: &State) -> bool {
     net.profile.buffer_max.max(*net.profile.buffer.end()) > REST
 }
 
-/// At rest: whether it was due when the last poll began, and some time before, or that slept past it.
-pub(super) fn is_late(net: &State, from: u64, wait: Duration) -> bool {
-    let due = from.saturating_add(nanos(wait));
-    let [_, poll] = net.polls;
-    poll.0 > due.saturating_add(SLACK) || slept_past(poll, due)
-}
-
-fn slept_past((began, ended): (u64, u64), due: u64) -> bool {
-    ended > due.max(began).saturating_add(SLACK)
-}
-
-/// In a callback: whether what was due then comes late. What a deadline comes upon while callbacks
-/// run, or before the poll has told all, is acted on after the next poll.
-pub(super) fn comes_late(net: &State, from: u64, wait: Duration) -> bool {
-    let due = from.saturating_add(nanos(wait));
-    net.polls[0].0 > due.saturating_add(SLACK)
-        || net.polls.iter().any(|poll| slept_past(*poll, due))
-}
-
 impl Oracle {
     /// After every turn of the loop.
-    pub(in crate::sim) fn after_turn(&mut self, cx: &Context) {
+    pub(crate) fn after_turn(&mut self, cx: &Context) {
         self.turn += 1;
         self.mail_after_turn(cx);
         let mut wrong = None;
@@ -88,8 +70,7 @@ impl Oracle {
                 if !open {
                     ledger.left = Some(net.now);
                     ledger.moved_then.get_or_insert(net.links[link].moved);
-                    let [_, (_, told)] = net.polls;
-                    ledger.leaves_from.get_or_insert(told);
+                    ledger.leaves_from.get_or_insert(net.polls[1].1);
                     let (_, left, word) = ledger.last;
                     ledger.left_owing = left > 0
                         && word == Word::None
@@ -155,7 +136,7 @@ impl Oracle {
     }
 
     /// When nothing moves any more but by a deadline: nobody is kept waiting by us.
-    pub(in crate::sim) fn at_rest(&mut self, cx: &Context) {
+    pub(crate) fn at_rest(&mut self, cx: &Context) {
         let net = self.kernel.state();
         let mut wrong = None;
         for (link, ledger) in self.ledgers.iter().enumerate() {
@@ -184,11 +165,11 @@ impl Oracle {
             && self.shutdown.is_none()
             && let Some(least) = self.limits.reclaim_idle
             // Who came since all were last looked at waits for the next look.
-            && is_late(&net, nanos(cx.core.idle_from().since_start()), Duration::ZERO)
+            && is_late(net.polls, nanos(cx.core.idle_from().since_start()), Duration::ZERO)
         {
             let ids = cx.core.connection_ids().into_iter();
             let mut idle = ids.filter_map(|id| cx.core.entry(id)?.conn.idle_since());
-            if idle.any(|since| is_late(&net, nanos(since.since_start()), least + PASS)) {
+            if idle.any(|since| is_late(net.polls, nanos(since.since_start()), least + PASS)) {
                 wrong = Some("promise 4: somebody waits for the place of one who is idle".into());
             }
         }
@@ -210,7 +191,7 @@ impl Oracle {
         if self.shutdown.is_none() && exact && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
-        if self.timers.values().any(|(due, ..)| is_late(&net, *due, Duration::ZERO)) {
+        if self.timers.values().any(|(due, ..)| is_late(net.polls, *due, Duration::ZERO)) {
             wrong = Some("a timer has come, and on_timer was not told".into());
         }
         let stats = cx.stats();
@@ -241,7 +222,7 @@ impl Oracle {
             if answered || phase != Phase::Connecting {
                 return Some("promise 1: its connect was answered, and nobody is told".into());
             }
-            let late = is_late(net, begun, timeout);
+            let late = is_late(net.polls, begun, timeout);
             return late.then(|| "it connects for longer than allowed".into());
         }
         let queued = queued_at(place, ledger);
@@ -319,26 +300,26 @@ impl Oracle {
             return Some("promise 5: output came down, and on_drain was not told".into());
         }
         let moved = ledger.moved.max(failed_at);
-        if ledger.timer.is_some_and(|due| is_late(net, due, Duration::ZERO)) {
+        if ledger.timer.is_some_and(|due| is_late(net.polls, due, Duration::ZERO)) {
             return Some("its timer has come, and on_timeout was not told".into());
         }
         // What is owed has `write_stall`, and what the kernel holds may be delivered all the while.
         if let Some(idle) = ledger.idle.or(limits.idle)
             && queued == 0
             && !holds_much(net)
-            && is_late(net, moved, idle)
+            && is_late(net.polls, moved, idle)
         {
             return Some("idle for longer than allowed".into());
         }
-        if failed && is_late(net, moved, limits.linger) {
+        if failed && is_late(net.polls, moved, limits.linger) {
             return Some("it is dead, and kept for longer than allowed".into());
         }
-        if queued > 0 && !failed && is_late(net, ledger.stalls_from(), limits.write_stall) {
+        if queued > 0 && !failed && is_late(net.polls, ledger.stalls_from(), limits.write_stall) {
             return Some("it stalls for longer than allowed".into());
         }
         if let Some(first_byte) = limits.first_byte
             && entry.conn.flags.has(Flags::SILENT)
-            && is_late(net, ledger.opened, first_byte)
+            && is_late(net.polls, ledger.opened, first_byte)
         {
             return Some("silent for longer than allowed".into());
         }
@@ -350,10 +331,10 @@ impl Oracle {
             // The one that was under way, and one in which nothing has moved.
             let long = 2 * window;
             let owes = ledger.last.1 > 0 && !ledger.eof && !stopped && !ledger.held && !failed;
-            if owes && !ledger.stood && is_late(net, ledger.moved, long) {
+            if owes && !ledger.stood && is_late(net.polls, ledger.moved, long) {
                 return Some("the rest of a request is waited for longer than allowed".into());
             }
-            if queued > 0 && !failed && is_late(net, ledger.taken_at, long) {
+            if queued > 0 && !failed && is_late(net.polls, ledger.taken_at, long) {
                 return Some("it takes nothing for longer than allowed".into());
             }
         }
@@ -377,7 +358,7 @@ impl Oracle {
         }
         if ledger.is_broken() {
             // No end of ours is due: it waits until all has left, and is reset.
-            let late = ledger.left.is_some_and(|at| is_late(net, at, limits.close_max));
+            let late = ledger.left.is_some_and(|at| is_late(net.polls, at, limits.close_max));
             return late.then(|| "its close takes longer than allowed".into());
         }
         if incoming.fin_arrived && queued == 0 {
@@ -385,23 +366,23 @@ impl Oracle {
         }
         let fin_at = place.fin_at.max(ledger.left).filter(|_| place.link.halves[HERE].fin);
         let lingers = queued == 0 && !holds_much(net);
-        if lingers && fin_at.is_some_and(|at| is_late(net, at, limits.linger)) {
+        if lingers && fin_at.is_some_and(|at| is_late(net.polls, at, limits.linger)) {
             return Some("it lingers for longer than allowed".into());
         }
         if queued == 0 && !place.link.halves[HERE].fin {
             return Some("promise 1: closing, and our end was not sent".into());
         }
-        if ledger.left.is_some_and(|at| is_late(net, at, limits.close_max)) {
+        if ledger.left.is_some_and(|at| is_late(net.polls, at, limits.close_max)) {
             return Some("its close takes longer than allowed".into());
         }
-        if queued > 0 && is_late(net, ledger.stalls_from(), limits.write_stall) {
+        if queued > 0 && is_late(net.polls, ledger.stalls_from(), limits.write_stall) {
             return Some("its close stalls for longer than allowed".into());
         }
         None
     }
 
     /// When the reactor has come to its end.
-    pub(in crate::sim) fn at_end(&mut self, cx: &Context, ended: u64) {
+    pub(crate) fn at_end(&mut self, cx: &Context, ended: u64) {
         let net = self.kernel.state();
         let mut wrong = None;
         if net.open_files() > 0 {
@@ -473,7 +454,7 @@ impl Oracle {
 
     /// The shutdown's own account, against ours: everybody who was there has left or was cut, and
     /// who is cut is cut for a reason.
-    pub(in crate::sim) fn check_report(&mut self, cx: &Context) {
+    pub(crate) fn check_report(&mut self, cx: &Context) {
         let (report, stats) = (&cx.core.report, cx.stats());
         let ended = stats.closed.total() + self.connects_failed - self.ended_before;
         let (began, at_once) = self.shutdown.expect("it has ended");
@@ -498,36 +479,5 @@ impl Oracle {
             let (told, panics) = (stats.panics, self.panics);
             self.complain(format!("promise 7: {panics} panics, {told} are counted"));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::Kernel;
-    use crate::kernel::profile::Profile;
-
-    const MS: u64 = 1_000_000;
-
-    /// Time that passes between two polls, in callbacks or before a turn, makes nobody late: the next
-    /// poll comes first, and the turn behind it acts. A poll that sleeps past a deadline does.
-    #[test]
-    fn only_a_poll_that_sleeps_and_a_turn_that_forgets_are_late() {
-        let kernel = Kernel::new(1, Profile::calm());
-        let mut net = kernel.state();
-        net.now = 100 * MS;
-        let wait = Duration::from_millis(5);
-        // Due at 15 ms, while callbacks ran from 10 to 90 ms.
-        net.polls = [(9 * MS, 10 * MS), (90 * MS, 91 * MS)];
-        assert!(!comes_late(&net, 10 * MS, wait));
-        assert!(is_late(&net, 10 * MS, wait), "the turn behind that poll was to act");
-        // The turn before was to act.
-        net.polls = [(90 * MS, 91 * MS), (92 * MS, 93 * MS)];
-        assert!(comes_late(&net, 10 * MS, wait));
-        // It slept past it.
-        net.polls = [(9 * MS, 10 * MS), (11 * MS, 20 * MS)];
-        assert!(comes_late(&net, 10 * MS, wait) && is_late(&net, 10 * MS, wait));
-        // And here it was busy for as long.
-        assert!(!comes_late(&net, 20 * MS, wait) && !is_late(&net, 20 * MS, wait));
     }
 }

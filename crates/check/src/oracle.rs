@@ -16,12 +16,12 @@ use bytes::Bytes;
 use crate::base::close::{CloseReason, Closed};
 use crate::base::config::Limits;
 use crate::base::id::{ConnId, Origin};
+use crate::client::Logs;
 use crate::context::Context;
 use crate::kernel::link::HERE;
 use crate::kernel::trace::What;
 use crate::kernel::{Kernel, Moved, Place, State};
 use crate::net::socket::Socket;
-use crate::sim::client::Logs;
 use crate::time::timers::{Timer, TimerId};
 
 mod account;
@@ -31,17 +31,14 @@ mod shown;
 mod sources;
 mod verbs;
 
-pub(super) use sources::End;
-
-/// A deadline may be met so much later: the poll's rounding, and the calls of a turn.
-const SLACK: u64 = 2_000_000;
+pub(crate) use sources::End;
 
 /// A listener that met a shortage tries again after so long.
 const RETRY: u64 = 100_000_000;
 
 /// The handler's last word about its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(crate) enum Word {
     /// It did not wait.
     None,
     /// For the end of a line.
@@ -52,7 +49,7 @@ pub(super) enum Word {
 
 /// What ended a connection, as far as the handler's side shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     PeerEnd,
     Local,
     Aborted,
@@ -64,26 +61,26 @@ pub(super) enum Cause {
 /// What is known of one connection.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
-pub(super) struct Ledger {
-    pub(super) id: ConnId,
+pub(crate) struct Ledger {
+    pub(crate) id: ConnId,
     /// `on_close` was told, and so many bytes unsent, a source unfinished.
     told: bool,
     unsent: Option<(u64, bool)>,
     /// `on_open` answered an error: no callback comes.
-    pub(super) failed_open: bool,
+    pub(crate) failed_open: bool,
     /// Bytes consumed, and bytes shown, of what came.
     consumed: u64,
     shown: u64,
     /// Bytes the handler sent and we took, in order; and how many of the last of them, sent by the
     /// broadcast that ended it, we may not have taken.
-    pub(super) sent: Vec<u8>,
-    pub(super) perhaps: u64,
+    pub(crate) sent: Vec<u8>,
+    pub(crate) perhaps: u64,
     /// Its sources that have not ended, and all there ever were.
     streams: VecDeque<sources::Stream>,
     probes: Vec<sources::Probe>,
     source_panicked: bool,
     eof: bool,
-    pub(super) paused: bool,
+    pub(crate) paused: bool,
     held: bool,
     finishing: bool,
     /// The handler's side is over: close, abort, an error.
@@ -263,17 +260,17 @@ impl Ledger {
 }
 
 /// What was detached: of which connection, its unread and its unsent bytes.
-pub(super) type Handed = Arc<Mutex<Vec<(u32, Bytes, Bytes)>>>;
+pub(crate) type Handed = Arc<Mutex<Vec<(u32, Bytes, Bytes)>>>;
 
 /// Sees everything, does nothing.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
-pub(super) struct Oracle {
+pub(crate) struct Oracle {
     kernel: Kernel,
     limits: Limits,
-    pub(super) logs: Logs,
+    pub(crate) logs: Logs,
     /// By connection.
-    pub(super) ledgers: Vec<Option<Ledger>>,
+    pub(crate) ledgers: Vec<Option<Ledger>>,
     /// Those of them who have not been told to be over.
     live: Vec<u32>,
     /// The first contradiction.
@@ -304,14 +301,14 @@ pub(super) struct Oracle {
     /// Whose `on_open` runs.
     in_open: Option<u32>,
     /// Connects that were told to have failed, and how many ends there had been before shutdown.
-    pub(super) connects_failed: u64,
+    pub(crate) connects_failed: u64,
     ended_before: u64,
     /// Datagram sockets, and what is counted of them.
     desks: Vec<mail::Desk>,
     mail: mail::Counts,
-    pub(super) opened: u64,
-    pub(super) closed: u64,
-    pub(super) callbacks: u64,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) callbacks: u64,
     /// The kernel says WouldBlock without need.
     denies: bool,
     /// All together may hold so little that it comes to that.
@@ -320,7 +317,7 @@ pub(super) struct Oracle {
     naive: Option<usize>,
     handed: Handed,
     /// Nothing may be lost, and no deadline may end anybody.
-    pub(super) tidy: bool,
+    pub(crate) tidy: bool,
 }
 
 fn has_failed(cx: &Context, id: ConnId) -> bool {
@@ -345,7 +342,7 @@ fn queued(ledger: &Ledger, net: &State, link: u32) -> usize {
 }
 
 impl Oracle {
-    pub(super) fn new(kernel: Kernel, limits: Limits, logs: Logs, tidy: bool) -> Self {
+    pub(crate) fn new(kernel: Kernel, limits: Limits, logs: Logs, tidy: bool) -> Self {
         let denies = kernel.state().profile.would_block > 0;
         Oracle {
             denies,
@@ -383,15 +380,15 @@ impl Oracle {
         }
     }
 
-    pub(super) fn wrong(&mut self) -> Option<String> {
+    pub(crate) fn wrong(&mut self) -> Option<String> {
         self.wrong.take()
     }
 
-    pub(super) fn complain(&mut self, what: String) {
+    pub(crate) fn complain(&mut self, what: String) {
         self.wrong.get_or_insert(what);
     }
 
-    pub(super) fn ledger(&mut self, link: u32) -> &mut Ledger {
+    pub(crate) fn ledger(&mut self, link: u32) -> &mut Ledger {
         let ledger = self.ledgers.get_mut(link as usize).and_then(Option::as_mut);
         ledger.expect("an opened connection has a ledger")
     }
@@ -414,14 +411,14 @@ impl Oracle {
     // --- Callbacks ------------------------------------------------------------------------------
 
     /// Which connection of the kernel an id is.
-    pub(super) fn link_of(cx: &Context, id: ConnId) -> Option<u32> {
+    pub(crate) fn link_of(cx: &Context, id: ConnId) -> Option<u32> {
         match &cx.core.entry(id)?.socket {
             Socket::Sim(stream) => Some(stream.link()),
             Socket::Tcp(_) | Socket::Unix(_) => None,
         }
     }
 
-    pub(super) fn link_by_id(&self, id: ConnId) -> Option<u32> {
+    pub(crate) fn link_by_id(&self, id: ConnId) -> Option<u32> {
         let by_id = |ledger: &Option<Ledger>| ledger.as_ref().is_some_and(|ledger| ledger.id == id);
         self.ledgers.iter().position(by_id).map(|link| u32::try_from(link).unwrap_or(0))
     }
@@ -450,7 +447,7 @@ impl Oracle {
 
     /// A callback ends. `None`: nothing may be asked of the context any more, since that changes how
     /// what was sent leaves.
-    pub(super) fn leave(&mut self, cx: Option<&Context>, link: u32, failed: bool) {
+    pub(crate) fn leave(&mut self, cx: Option<&Context>, link: u32, failed: bool) {
         self.inside = false;
         let opens = self.in_open.take().is_some();
         if let Some(cx) = cx {
@@ -499,7 +496,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn open(&mut self, cx: &Context, id: ConnId, origin: Origin) -> u32 {
+    pub(crate) fn open(&mut self, cx: &Context, id: ConnId, origin: Origin) -> u32 {
         let link = Self::link_of(cx, id).unwrap_or(0);
         let now = self.kernel.now();
         if self.ledgers.len() <= link as usize {
@@ -552,7 +549,7 @@ impl Oracle {
         self.ledgers.iter().flatten().filter(|ledger| !ledger.told && !ledger.failed_open).count()
     }
 
-    pub(super) fn drain(&mut self, cx: &Context, id: ConnId, link: u32) {
+    pub(crate) fn drain(&mut self, cx: &Context, id: ConnId, link: u32) {
         self.enter(cx, id, link, "on_drain", 0);
         let queued = self.level(link);
         let low = self.limits.output_low;
@@ -567,7 +564,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn closing(&mut self, cx: &Context, id: ConnId, link: u32, reason: &CloseReason) {
+    pub(crate) fn closing(&mut self, cx: &Context, id: ConnId, link: u32, reason: &CloseReason) {
         self.enter(cx, id, link, "on_closing", 0);
         let (moved, failed) = {
             let place = &self.kernel.state().links[link as usize];
@@ -585,7 +582,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn timeout(&mut self, cx: &Context, id: ConnId, link: u32) {
+    pub(crate) fn timeout(&mut self, cx: &Context, id: ConnId, link: u32) {
         self.enter(cx, id, link, "on_timeout", 0);
         let now = self.kernel.now();
         match self.ledger(link).timer.take() {
@@ -596,7 +593,7 @@ impl Oracle {
     }
 
     /// A timer of the reactor has come.
-    pub(super) fn timer(&mut self, timer: Timer) {
+    pub(crate) fn timer(&mut self, timer: Timer) {
         self.callbacks += 1;
         self.timer_in = self.turn;
         let now = self.kernel.now();
@@ -628,12 +625,12 @@ impl Oracle {
     }
 
     /// A closure posted to a connection runs as a callback of it.
-    pub(super) fn posted(&mut self, cx: &Context, id: ConnId, link: u32) {
+    pub(crate) fn posted(&mut self, cx: &Context, id: ConnId, link: u32) {
         self.enter(cx, id, link, "post_to", 0);
     }
 
     /// A posted closure runs: the number it was given when it was posted.
-    pub(super) fn runs(&mut self, number: u64) {
+    pub(crate) fn runs(&mut self, number: u64) {
         self.callbacks += 1;
         self.ran += 1;
         if self.inside {
@@ -646,7 +643,7 @@ impl Oracle {
         self.last_run = number;
     }
 
-    pub(super) fn close(&mut self, cx: &mut Context, id: ConnId, link: u32, closed: &Closed) {
+    pub(crate) fn close(&mut self, cx: &mut Context, id: ConnId, link: u32, closed: &Closed) {
         self.note(link, "on_close", usize::try_from(closed.unsent).unwrap_or(usize::MAX));
         self.callbacks += 1;
         self.closed += 1;
@@ -671,6 +668,6 @@ impl Oracle {
 }
 
 /// An error for a handler to answer.
-pub(super) fn planned() -> io::Error {
+pub(crate) fn planned() -> io::Error {
     io::Error::other("as planned")
 }

@@ -9,7 +9,7 @@ use crate::base::id::ConnId;
 use crate::conn::input::Input;
 use crate::context::{Conn, Context};
 use crate::net::connect::Connect;
-use crate::sim::oracle::{Oracle, planned};
+use crate::oracle::{Oracle, planned};
 
 impl Subject {
     /// Some connection, mostly one that is there.

@@ -1,6 +1,6 @@
-//! Runs the crate's own schedules in simulated worlds: as many seeds as one likes.
+//! Runs the schedules in simulated worlds: as many seeds as one likes.
 //!
-//! `cargo run --release --features sim --example simulate -- --seeds 20000 --jobs 2`
+//! `cargo run --release --bin simulate -- --seeds 20000 --jobs 2`
 //!
 //! Exits with 1 at the first seed whose schedule breaks a promise, and says how to see it again.
 
@@ -12,11 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use wouldblock::sim::Failure;
-use wouldblock::sim::schedule::{Report, Schedule};
-
-#[path = "common/mod.rs"]
-mod common;
+use wouldblock_check::Failure;
+use wouldblock_check::schedule::{Report, Schedule};
 
 /// Runs the library in simulated worlds, one for each seed, and checks its promises.
 #[derive(Parser)]
@@ -69,10 +66,7 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match common::arguments::<Arguments>() {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
+    let arguments = Arguments::parse();
     if let Some(seed) = arguments.replay {
         return match arguments.schedule(seed).replay() {
             Ok((report, trace)) => {
@@ -190,7 +184,7 @@ fn tell(arguments: &Arguments, found: Found, begin: Instant) -> ExitCode {
     }
     say(&failure.to_string());
     let seed = failure.seed();
-    let again = "cargo run --release --features sim --example simulate --";
+    let again = "cargo run --release --bin simulate --";
     let peers = arguments.connections.map_or(String::new(), |n| format!(" --connections {n}"));
     say(&format!("again: {again} --replay {seed}{peers}"));
     if let Some((fewer, failure)) = arguments.schedule(seed).shrink() {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Source;
-use super::frames::{Marks, Next};
+use super::marks::{Marks, Next};
 use crate::base::close::{CloseReason, Closed};
 use crate::base::config::Config;
 use crate::base::id::{ConnId, Origin};

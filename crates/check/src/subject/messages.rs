@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use super::{Session, Subject};
 use crate::base::id::Origin;
+use crate::client::byte;
 use crate::conn::input::Input;
 use crate::context::Conn;
 use crate::frame::{Decode, LengthPrefixed, Lines, MessageError};
 use crate::framed::{FramedSession, Messages, framed};
 use crate::handler::Handler;
-use crate::sim::client::byte;
-use crate::sim::oracle::{Word, planned};
+use crate::oracle::{Word, planned};
 
 /// What the messages of a world are: the most bytes of one, and whether a length comes before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sim) struct Wire {
-    pub(in crate::sim) max: usize,
-    pub(in crate::sim) has_length: bool,
+pub(crate) struct Wire {
+    pub(crate) max: usize,
+    pub(crate) has_length: bool,
 }
 
 impl Decode for Wire {
@@ -55,7 +55,7 @@ impl Wire {
 
 /// What is known of one connection.
 #[derive(Debug, Default)]
-pub(in crate::sim) struct Told {
+pub(crate) struct Told {
     /// Where the next message begins, of all that the peer sends.
     at: u64,
     /// In `on_eof`: how many bytes are left.

@@ -1,4 +1,4 @@
-//! Handlers of worlds with a twist: see [`crate::sim::schedule::twist`].
+//! Handlers of worlds with a twist: see [`crate::schedule::twist`].
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::base::id::{ConnId, Origin};
 use crate::conn::input::Input;
 use crate::context::{Conn, Context};
 use crate::net::detached::Detached;
-use crate::sim::oracle::{Oracle, Word};
+use crate::oracle::{Oracle, Word};
 
 /// The tag of the timer at which a pauser accepts again.
 pub(super) const RESUMES: u64 = 5;

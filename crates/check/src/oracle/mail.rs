@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::rest::is_late;
-use super::{Oracle, SLACK};
+use super::Oracle;
 use crate::base::address::Address;
 use crate::base::id::DatagramId;
 use crate::context::Context;
-use crate::kernel::{Deed, Packet, State, nanos};
+use crate::kernel::datagram::{Deed, Packet};
+use crate::kernel::{State, nanos};
+use crate::late::{SLACK, is_late};
 use crate::net::datagram::{Datagram, Outbox};
 use crate::net::socket::Datagrams;
 use crate::time::deadlines::Stamp;
@@ -350,7 +351,7 @@ impl Desk {
             return Some("promise 1: what ICMP told lies unread".into());
         }
         let wait = Duration::from_nanos(self.wait);
-        if self.waiting.iter().any(|letter| is_late(net, letter.since, wait)) {
+        if self.waiting.iter().any(|letter| is_late(net.polls, letter.since, wait)) {
             return Some("promise 4: a datagram waits for longer than allowed".into());
         }
         let waits = |letter: &&Letter| !letter.may_be_gone(net.now, self.wait);
@@ -411,7 +412,7 @@ impl Oracle {
 
     // --- What the handler does ------------------------------------------------------------------
 
-    pub(in crate::sim) fn binds(&mut self, cx: &Context, id: DatagramId, connected: bool) {
+    pub(crate) fn binds(&mut self, cx: &Context, id: DatagramId, connected: bool) {
         let socket = cx.core.sockets.get(id.slot, id.generation);
         let Some(Datagrams::Sim(socket)) = socket.map(|socket| &socket.bound.socket) else {
             return self.complain("a datagram socket that was bound is not there".into());
@@ -442,13 +443,13 @@ impl Oracle {
     }
 
     /// It is about to send.
-    pub(in crate::sim) fn before_letter(&mut self, cx: &Context, id: DatagramId) {
+    pub(crate) fn before_letter(&mut self, cx: &Context, id: DatagramId) {
         self.read_desk(id, false);
         self.compare_desk(cx, id, None);
     }
 
     /// It has sent.
-    pub(in crate::sim) fn letter(
+    pub(crate) fn letter(
         &mut self,
         cx: &Context,
         id: DatagramId,
@@ -513,7 +514,7 @@ impl Oracle {
         self.compare_desk(cx, id, is_full.then_some((lane.as_ref(), own)));
     }
 
-    pub(in crate::sim) fn closes_socket(&mut self, cx: &Context, id: DatagramId, answer: bool) {
+    pub(crate) fn closes_socket(&mut self, cx: &Context, id: DatagramId, answer: bool) {
         self.read_desk(id, true);
         // Who is cut is told of it when the sockets are closed already.
         let leaving = self.shutdown.is_some();
@@ -527,7 +528,7 @@ impl Oracle {
 
     // --- Callbacks ------------------------------------------------------------------------------
 
-    pub(in crate::sim) fn datagram(&mut self, cx: &Context, datagram: &Datagram<'_>) {
+    pub(crate) fn datagram(&mut self, cx: &Context, datagram: &Datagram<'_>) {
         self.callbacks += 1;
         if self.inside {
             self.complain("promise 3: on_datagram inside another callback".into());
@@ -561,7 +562,7 @@ impl Oracle {
         }
     }
 
-    pub(in crate::sim) fn datagram_done(&mut self) {
+    pub(crate) fn datagram_done(&mut self) {
         self.inside = false;
     }
 

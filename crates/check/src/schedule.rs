@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use crate::base::address::Address;
 use crate::base::config::Config;
+use crate::client::{Client, Logs, Reads, Temper};
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
+use crate::mail::Mailing;
 use crate::net::driver::Driver;
+use crate::oracle::Oracle;
 use crate::reactor::Reactor;
-use crate::sim::client::{Client, Logs, Reads, Temper};
-use crate::sim::mail::Mailing;
-use crate::sim::oracle::Oracle;
-use crate::sim::subject::{Kind, OUTSIDE, Subject};
-use crate::sim::{Failure, Profile, Quiet, Told, panic_text};
+use crate::sim::{Failure, Profile, Quiet, panic_text};
+use crate::subject::{Kind, OUTSIDE, Subject};
 
-pub(in crate::sim) mod twist;
+pub(crate) mod twist;
 
 use twist::{Toil, Twist};
 
@@ -252,16 +252,6 @@ impl World {
 const TAIL: usize = 60;
 
 /// A schedule, by its seed.
-///
-/// # Examples
-///
-/// ```
-/// use wouldblock::sim::schedule::Schedule;
-///
-/// let report = Schedule::new(7).run()?;
-/// assert_eq!(report.hash, Schedule::new(7).run()?.hash);
-/// # Ok::<(), wouldblock::sim::Failure>(())
-/// ```
 #[derive(Clone, Debug)]
 pub struct Schedule {
     seed: u64,
@@ -378,12 +368,8 @@ impl Play {
     fn play(&mut self, lines: usize) -> Result<Report, Failure> {
         let acts = catch_unwind(AssertUnwindSafe(|| self.acts()));
         acts.unwrap_or_else(|panic| Err(panic_text(&*panic))).map_err(|what| {
-            Failure(Box::new(Told {
-                what: format!("{what}\n{:?}", self.world),
-                seed: self.seed,
-                profile: None,
-                trace: self.kernel.state().trace.text(lines),
-            }))
+            let what = format!("{what}\n{:?}", self.world);
+            Failure::new(what, self.seed, None, self.kernel.state().trace.text(lines))
         })
     }
 

@@ -20,14 +20,14 @@ pub(super) struct Desk {
 
 impl Subject {
     /// From now on there are datagrams.
-    pub(in crate::sim) fn open_desk(&mut self, rng: Rng, mut peers: Vec<Address>) {
+    pub(crate) fn open_desk(&mut self, rng: Rng, mut peers: Vec<Address>) {
         // And to nobody.
         peers.push(Address::Ip(([10, 0, 1, 99], 5000).into()));
         peers.push(Address::unix("/run/nobody-there"));
         self.desk = Some(Desk { rng, sockets: Vec::new(), peers, patience: 300 });
     }
 
-    pub(in crate::sim) fn bound(&mut self, cx: &Context, id: DatagramId, connected: bool) {
+    pub(crate) fn bound(&mut self, cx: &Context, id: DatagramId, connected: bool) {
         self.oracle.binds(cx, id, connected);
         if let Some(desk) = &mut self.desk {
             desk.sockets.push((id, connected));

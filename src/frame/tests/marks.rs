@@ -1,11 +1,10 @@
 //! Every decoder against every way its bytes may arrive: whatever the splits, the same frames, the
 //! same error, the same rest; and against what its documentation says, done slowly.
 //!
-//! `frame/tests.rs` draws its streams from a seed, a fuzzer from wherever it likes.
+//! `frame/tests.rs` draws its streams from a seed; the fuzz targets (`crates/check`) take any bytes.
 
 use std::io;
 
-use super::Source;
 use crate::conn::input::{AWAKE, Input, Leftover, Wait};
 use crate::frame::{Delimited, Fixed, FrameError, LengthPrefixed, Varint};
 use crate::kernel::Rng;
@@ -172,24 +171,6 @@ impl<'d> Marks<'d> {
         }
     }
 
-    fn any(source: &mut Source<'d>) -> Self {
-        let max = source.pick(&[usize::MAX, 0, 1, 2, 3, 5, 8, 20, 300, 64 << 10]);
-        match source.below(4) {
-            0 => {
-                let len = 1 + source.below(9);
-                let delimiter = source.take(len);
-                let delimiter = if delimiter.is_empty() { b"\n" } else { delimiter };
-                Marks::Delimiter { delimiter, max }
-            }
-            1 => {
-                let (little, includes) = (source.below(2) == 1, source.below(2) == 1);
-                Marks::Length { header: 1 + source.below(8), little, includes, max }
-            }
-            2 => Marks::Varint { max },
-            _ => Marks::Size(1 + source.below(20)),
-        }
-    }
-
     /// The first frame of a stream that has come so far, as the documentation has it, by the plain
     /// way: nothing is remembered, nothing is searched cleverly.
     pub(crate) fn first(self, bytes: &[u8]) -> Next<'_> {
@@ -298,40 +279,4 @@ fn delimited<'a>(bytes: &'a [u8], delimiter: &[u8], max: usize) -> Next<'a> {
         return Next::Wrong(FrameError::NoDelimiter { max });
     }
     Next::Waits(None)
-}
-
-/// Any decoder over any stream. Whatever the splits, it answers what the plain way does; what it
-/// answers encodes to what was read; what encodes, decodes to itself; and an encoder refuses no
-/// payload that would.
-pub(super) fn any(source: &mut Source<'_>) {
-    let marks = Marks::any(source);
-    let codec = marks.codec();
-    let mut cuts = Rng::new(u64::from(source.byte()));
-    let lens: Vec<usize> = (0..source.below(4)).map(|_| source.below(30)).collect();
-    let stream = source.take(100);
-
-    let decoded = marks.check(stream, &mut cuts);
-    let mut encoded = Vec::new();
-    for frame in &decoded.frames {
-        codec.encode(frame, &mut encoded).expect("what was decoded can be encoded");
-    }
-    assert_eq!(encoded, stream[..stream.len() - decoded.rest.len()], "{codec:?} {stream:?}");
-
-    let (mut sent, mut payloads, mut rest) = (Vec::new(), Vec::new(), stream);
-    for len in lens {
-        let (payload, others) = rest.split_at(len.min(rest.len()));
-        rest = others;
-        let mut frame = Vec::new();
-        match codec.encode(payload, &mut frame) {
-            Ok(()) => payloads.push(payload.to_vec()),
-            Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-                assert!(frame.is_empty(), "{codec:?} refuses, and has written {frame:?}");
-                assert!(!marks.carries(payload), "{codec:?} refuses {payload:?}");
-            }
-        }
-        sent.extend(frame);
-    }
-    let decoded = marks.check(&sent, &mut cuts);
-    assert_eq!(decoded, Decoded { frames: payloads, ..Decoded::default() }, "{codec:?} {sent:?}");
 }

@@ -16,7 +16,7 @@ use crate::time::timers::TimerId;
 
 impl Oracle {
     /// A callback ends in a panic, and with it the connection whose callback it is.
-    pub(in crate::sim) fn panics(&mut self, link: Option<u32>) {
+    pub(crate) fn panics(&mut self, link: Option<u32>) {
         self.panics += 1;
         self.inside = false;
         let in_open = self.in_open.take() == link;
@@ -33,7 +33,7 @@ impl Oracle {
     }
 
     /// Bytes were accepted for a connection.
-    pub(in crate::sim) fn sent(&mut self, cx: &Context, link: u32, bytes: &[u8]) {
+    pub(crate) fn sent(&mut self, cx: &Context, link: u32, bytes: &[u8]) {
         if self.is_retiring(cx, link) {
             // What becomes of these bytes does not undo what the library had decided before.
             let moved = self.kernel.state().links[link as usize].moved;
@@ -44,7 +44,7 @@ impl Oracle {
     }
 
     /// The same, and nothing is asked of the context.
-    pub(in crate::sim) fn sent_unseen(&mut self, link: u32, bytes: &[u8]) {
+    pub(crate) fn sent_unseen(&mut self, link: u32, bytes: &[u8]) {
         self.catch_up(link);
         let low = self.limits.output_low as u64;
         let (owed, now) = (self.owed(link), self.kernel.now());
@@ -66,12 +66,12 @@ impl Oracle {
     }
 
     /// No answer of the handler is longer, and it asks for no room.
-    pub(in crate::sim) fn answers(&mut self, most: usize) {
+    pub(crate) fn answers(&mut self, most: usize) {
         self.naive = Some(most);
     }
 
     /// The input of a call says whether messages are held back.
-    pub(in crate::sim) fn rests(&mut self, link: u32, rests: bool) {
+    pub(crate) fn rests(&mut self, link: u32, rests: bool) {
         let owed = self.level(link);
         let (low, high) = (self.limits.output_low, self.limits.output_high);
         let full_duplex = self.ledger(link).full_duplex;
@@ -85,14 +85,14 @@ impl Oracle {
         }
     }
 
-    pub(in crate::sim) fn wish(&mut self, cx: &Context, link: u32) {
+    pub(crate) fn wish(&mut self, cx: &Context, link: u32) {
         let ledger = self.ledger(link);
         ledger.wished |= Self::takes_sends(cx, ledger.id) && ledger.closing.is_none();
         self.note(link, "want_drain()", 0);
     }
 
     /// The handler stops or restarts reading.
-    pub(in crate::sim) fn reads(&mut self, cx: &Context, link: u32, reads: bool) {
+    pub(crate) fn reads(&mut self, cx: &Context, link: u32, reads: bool) {
         let ledger = self.ledger(link);
         // It changes nothing for one that ends already.
         if Self::is_live(cx, ledger.id) && ledger.closing.is_none() {
@@ -111,13 +111,13 @@ impl Oracle {
     }
 
     /// The handler stops or restarts accepting.
-    pub(in crate::sim) fn accepts(&mut self, accepts: bool) {
+    pub(crate) fn accepts(&mut self, accepts: bool) {
         self.accepts_none = !accepts;
         self.note(u32::MAX, if accepts { "resume_accepting()" } else { "pause_accepting()" }, 0);
     }
 
     /// The handler sets (or with `None` cancels) the timeout of a connection.
-    pub(in crate::sim) fn sets_timeout(&mut self, link: u32, wait: Option<Duration>) {
+    pub(crate) fn sets_timeout(&mut self, link: u32, wait: Option<Duration>) {
         let now = self.kernel.now();
         let ledger = self.ledger(link);
         if ledger.closing.is_none() {
@@ -126,7 +126,7 @@ impl Oracle {
         self.note(link, "set_timeout()", wait.map_or(0, |wait| wait.as_micros() as usize));
     }
 
-    pub(in crate::sim) fn sets_idle(&mut self, cx: &Context, link: u32, idle: Option<Duration>) {
+    pub(crate) fn sets_idle(&mut self, cx: &Context, link: u32, idle: Option<Duration>) {
         let all = self.limits.idle.unwrap_or(Duration::MAX);
         let retires = self.is_retiring(cx, link);
         let ledger = self.ledger(link);
@@ -140,7 +140,7 @@ impl Oracle {
     }
 
     /// The handler sets a timer of the reactor; `period` of zero: it fires once.
-    pub(in crate::sim) fn sets_timer(
+    pub(crate) fn sets_timer(
         &mut self,
         timer: TimerId,
         wait: Duration,
@@ -155,23 +155,23 @@ impl Oracle {
         }
     }
 
-    pub(in crate::sim) fn cancels_timer(&mut self, timer: TimerId, answer: bool) {
+    pub(crate) fn cancels_timer(&mut self, timer: TimerId, answer: bool) {
         if self.timers.remove(&timer).is_some() != answer {
             self.complain(format!("cancel_timer() answers {answer}"));
         }
     }
 
-    pub(in crate::sim) fn some_timer(&self, n: usize) -> Option<TimerId> {
+    pub(crate) fn some_timer(&self, n: usize) -> Option<TimerId> {
         self.timers.keys().nth(n % self.timers.len().max(1)).copied()
     }
 
     /// The number of the next post.
-    pub(in crate::sim) fn posts(&mut self) -> u64 {
+    pub(crate) fn posts(&mut self) -> u64 {
         self.posted += 1;
         self.posted
     }
 
-    pub(in crate::sim) fn refused_post(&mut self) {
+    pub(crate) fn refused_post(&mut self) {
         self.posted -= 1;
         if self.shutdown.is_none() {
             self.complain("a post is refused before the end".into());
@@ -179,7 +179,7 @@ impl Oracle {
     }
 
     /// The handler connects.
-    pub(in crate::sim) fn connects(
+    pub(crate) fn connects(
         &mut self,
         cx: &Context,
         id: ConnId,
@@ -202,7 +202,7 @@ impl Oracle {
     }
 
     /// A connect has come to nothing.
-    pub(in crate::sim) fn connect_failed(&mut self, id: ConnId, tag: u64, error: &io::Error) {
+    pub(crate) fn connect_failed(&mut self, id: ConnId, tag: u64, error: &io::Error) {
         self.callbacks += 1;
         if self.inside {
             self.complain("promise 3: on_connect_failed inside another callback".into());
@@ -239,7 +239,7 @@ impl Oracle {
     }
 
     /// The handler couples reading to output, or no longer.
-    pub(in crate::sim) fn duplex(&mut self, link: u32, full_duplex: bool) {
+    pub(crate) fn duplex(&mut self, link: u32, full_duplex: bool) {
         self.ledger(link).full_duplex = full_duplex;
         self.note(link, "auto_pause()", usize::from(!full_duplex));
     }
@@ -250,15 +250,15 @@ impl Oracle {
     }
 
     /// As `Conn::is_open`.
-    pub(in crate::sim) fn takes_sends(cx: &Context, id: ConnId) -> bool {
+    pub(crate) fn takes_sends(cx: &Context, id: ConnId) -> bool {
         cx.core.entry(id).is_some_and(|entry| entry.conn.takes_sends())
     }
 
-    pub(in crate::sim) fn is_open(cx: &Context, id: ConnId) -> bool {
+    pub(crate) fn is_open(cx: &Context, id: ConnId) -> bool {
         cx.core.entry(id).is_some_and(|entry| entry.conn.phase() == Phase::Open)
     }
 
-    pub(in crate::sim) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {
+    pub(crate) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {
         let ledger = self.ledger(link);
         if Self::is_live(cx, ledger.id) && ledger.closing.is_none() {
             ledger.held = hold;
@@ -268,7 +268,7 @@ impl Oracle {
     }
 
     /// The handler closes, or aborts, a connection.
-    pub(in crate::sim) fn ends(&mut self, cx: &Context, link: u32, abort: bool) {
+    pub(crate) fn ends(&mut self, cx: &Context, link: u32, abort: bool) {
         self.note(link, if abort { "abort()" } else { "close()" }, 0);
         let ledger = self.ledger(link);
         ledger.aborted |= abort || ledger.connecting.is_some();
@@ -286,32 +286,32 @@ impl Oracle {
 
     /// The handler aborts the open connection that it is called for, and nothing is asked of the
     /// context: what it sent from its input stays where it lies.
-    pub(in crate::sim) fn aborts_unseen(&mut self, link: u32) {
+    pub(crate) fn aborts_unseen(&mut self, link: u32) {
         self.note(link, "abort()", 0);
         self.ledger(link).aborted = true;
         self.causes(link, Cause::Aborted);
     }
 
     /// The handler detaches an open connection, and nothing is asked of the context.
-    pub(in crate::sim) fn detaches(&mut self, link: u32) {
+    pub(crate) fn detaches(&mut self, link: u32) {
         self.note(link, "detach()", 0);
         self.causes(link, Cause::Detached);
     }
 
-    pub(in crate::sim) fn is_detached(&mut self, link: u32) -> bool {
+    pub(crate) fn is_detached(&mut self, link: u32) -> bool {
         self.ledger(link).cause == Some(Cause::Detached)
     }
 
     /// Where what was handed over is to be put: of which connection, its unread and its unsent bytes.
-    pub(in crate::sim) fn handed(&self) -> Handed {
+    pub(crate) fn handed(&self) -> Handed {
         Handed::clone(&self.handed)
     }
 
-    pub(in crate::sim) fn is_leaving(&self) -> bool {
+    pub(crate) fn is_leaving(&self) -> bool {
         self.shutdown.is_some()
     }
 
-    pub(in crate::sim) fn finishes(&mut self, cx: &Context, link: u32) {
+    pub(crate) fn finishes(&mut self, cx: &Context, link: u32) {
         let ledger = self.ledger(link);
         if ledger.eof {
             return self.ends(cx, link, false);
@@ -322,7 +322,7 @@ impl Oracle {
 
     /// Shutdown was asked for, when so many were closed. What has come to our kernel by then is to be
     /// answered.
-    pub(in crate::sim) fn shutdown(&mut self, at_once: bool, closed: u64) {
+    pub(crate) fn shutdown(&mut self, at_once: bool, closed: u64) {
         if self.shutdown.is_none() {
             self.mail_at_shutdown();
         }
@@ -352,7 +352,7 @@ impl Oracle {
         }
     }
 
-    pub(in crate::sim) fn shutdown_begins(&mut self) {
+    pub(crate) fn shutdown_begins(&mut self) {
         self.note(u32::MAX, "on_shutdown", 0);
         // Who waited at the door was let in before the run queue is served.
         for ledger in self.ledgers.iter_mut().flatten() {

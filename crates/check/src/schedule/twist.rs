@@ -1,15 +1,15 @@
 //! What some worlds have besides: handlers that work, readers that are slow for ever, floods, deaths.
 //!
 //! Drawn from streams of their own: a seed without a twist has the world that it had before there
-//! were any. Handlers of their own are in `sim/subject/twists.rs`.
+//! were any. Handlers of their own are in `subject/twists.rs`.
 
 use std::time::Duration;
 
 use super::{WEEK, World};
+use crate::client::{Ends, Reads, Sends, Temper};
 use crate::kernel::rng::Rng;
-use crate::sim::client::{Ends, Reads, Sends, Temper};
-use crate::sim::subject::Kind;
-use crate::sim::subject::messages::Wire;
+use crate::subject::Kind;
+use crate::subject::messages::Wire;
 
 /// How often a world has each, in a thousand.
 const TOIL: u32 = 100;
@@ -56,7 +56,7 @@ pub(super) enum Twist {
 
 /// How long callbacks take: in so many of a thousand, up to so many nanoseconds.
 #[derive(Clone, Debug)]
-pub(in crate::sim) struct Toil {
+pub(crate) struct Toil {
     rng: Rng,
     often: u32,
     most: u64,
@@ -73,7 +73,7 @@ impl Toil {
     }
 
     /// How long the next stretch of work takes.
-    pub(in crate::sim) fn span(&mut self) -> Option<u64> {
+    pub(crate) fn span(&mut self) -> Option<u64> {
         self.rng.chance(self.often).then(|| self.rng.within(1, self.most))
     }
 }

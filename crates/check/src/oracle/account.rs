@@ -3,12 +3,13 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::rest::{REST, comes_late, holds_much};
+use super::rest::{REST, holds_much};
 use super::{Cause, Ledger, Oracle, Word};
 use crate::base::close::{CloseReason, Closed};
+use crate::client::byte;
 use crate::kernel::link::{HERE, THERE, Transport};
 use crate::kernel::{Moved, Place, State, nanos};
-use crate::sim::client::byte;
+use crate::late::comes_late;
 
 /// An account, and what is known of the connection that it is about.
 struct Account<'a> {
@@ -283,8 +284,9 @@ impl Account<'_> {
             return Ok(());
         }
         let limits = &self.oracle.limits;
-        let late =
-            |from: Option<u64>, wait| from.is_some_and(|from| comes_late(self.net, from, wait));
+        let late = |from: Option<u64>, wait| {
+            from.is_some_and(|from| comes_late(self.net.polls, from, wait))
+        };
         let fin_at = self.place.fin_at.max(self.ledger.left);
         let lingered = self.ledger.lingered && !holds_much(self.net) && late(fin_at, limits.linger);
         unless(lingered, "it lingered for longer than allowed")?;

@@ -13,7 +13,7 @@ use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Stage, State};
 
 /// The byte at this place of what a peer sends: letters, with a line end every few of them.
-pub(super) fn byte(link: u32, at: u64) -> u8 {
+pub(crate) fn byte(link: u32, at: u64) -> u8 {
     let mut x = (u64::from(link) << 40 | at).wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x ^= x >> 32;
@@ -26,7 +26,7 @@ pub(super) fn byte(link: u32, at: u64) -> u8 {
 
 /// How a peer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reads {
+pub(crate) enum Reads {
     All,
     /// So many bytes, then a pause of so many nanoseconds.
     Slowly(usize, u64),
@@ -37,7 +37,7 @@ pub(super) enum Reads {
 
 /// How a peer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sends {
+pub(crate) enum Sends {
     AtOnce,
     /// At most so many bytes, then a pause of at most so many nanoseconds.
     Pieces(usize, u64),
@@ -47,7 +47,7 @@ pub(super) enum Sends {
 
 /// How a peer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ends {
+pub(crate) enum Ends {
     /// Half-closes when all is sent, and reads to the end.
     Finishes,
     /// Waits so long when all is sent, then half-closes and reads to the end.
@@ -66,21 +66,21 @@ pub(super) enum Ends {
 
 /// What a peer is like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Temper {
-    pub(super) reads: Reads,
-    pub(super) sends: Sends,
-    pub(super) ends: Ends,
+pub(crate) struct Temper {
+    pub(crate) reads: Reads,
+    pub(crate) sends: Sends,
+    pub(crate) ends: Ends,
     /// Bytes to send.
-    pub(super) total: u64,
+    pub(crate) total: u64,
     /// How often, in a thousand pieces, there is urgent data or a descriptor between two.
-    pub(super) marks: u32,
+    pub(crate) marks: u32,
     /// Comes again so often.
-    pub(super) again: u32,
+    pub(crate) again: u32,
 }
 
 impl Temper {
     /// One who reads all and ends in its own time: nothing is lost between us.
-    pub(super) fn patient(rng: &mut Rng, total: u64, slow: u64) -> Self {
+    pub(crate) fn patient(rng: &mut Rng, total: u64, slow: u64) -> Self {
         let reads = match rng.below(6) {
             0 => Reads::Slowly(rng.size(1, 64), rng.within(1, slow)),
             1 => Reads::AfterSending,
@@ -103,7 +103,7 @@ impl Temper {
     }
 
     /// One who may do anything.
-    pub(super) fn any(rng: &mut Rng, total: u64, slow: u64) -> Self {
+    pub(crate) fn any(rng: &mut Rng, total: u64, slow: u64) -> Self {
         let mut temper = Temper::patient(rng, total, slow);
         let when = rng.within(0, temper.total);
         match rng.below(9) {
@@ -127,7 +127,7 @@ impl Temper {
     }
 
     /// Whether nothing it does may cost a byte, either way.
-    pub(super) fn is_patient(&self) -> bool {
+    pub(crate) fn is_patient(&self) -> bool {
         let stays = match self.ends {
             Ends::Finishes | Ends::FinishesLater(_) | Ends::Follows => true,
             Ends::Resets(_) | Ends::ResetsLater(_) | Ends::Closes(_) | Ends::Vanishes(_) => false,
@@ -139,28 +139,28 @@ impl Temper {
 /// What a peer met.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log {
-    pub(super) received: Vec<u8>,
-    pub(super) ended: bool,
-    pub(super) reset: bool,
-    pub(super) refused: bool,
-    pub(super) patient: bool,
+pub(crate) struct Log {
+    pub(crate) received: Vec<u8>,
+    pub(crate) ended: bool,
+    pub(crate) reset: bool,
+    pub(crate) refused: bool,
+    pub(crate) patient: bool,
     /// It has ended its side, closed or reset.
-    pub(super) finished: bool,
+    pub(crate) finished: bool,
 }
 
 /// What every peer met, by the number of its connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Logs(Arc<Mutex<Vec<Log>>>);
+pub(crate) struct Logs(Arc<Mutex<Vec<Log>>>);
 
 impl Logs {
-    pub(super) fn all(&self) -> MutexGuard<'_, Vec<Log>> {
+    pub(crate) fn all(&self) -> MutexGuard<'_, Vec<Log>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One peer.
-pub(super) struct Client {
+pub(crate) struct Client {
     temper: Temper,
     rng: Rng,
     to: Address,
@@ -180,7 +180,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(temper: Temper, rng: Rng, to: Address, logs: Logs) -> Self {
+    pub(crate) fn new(temper: Temper, rng: Rng, to: Address, logs: Logs) -> Self {
         Client {
             temper,
             rng,

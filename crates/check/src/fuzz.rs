@@ -1,17 +1,19 @@
 //! What no bytes may bring about: properties, each a function of any bytes, that panics if it fails.
 //!
-//! A fuzzer calls them (`fuzz/` at the root, for cargo-fuzz), and so does an ordinary test at the
-//! foot of this file, with numbers from a seed: every machine runs the same checks, one with a
-//! fuzzer runs more of them. There is no door to this module but `cfg(fuzzing)`, which cargo-fuzz
-//! sets. Read next: `fuzz/window.rs`, `fuzz/frames.rs`.
+//! A fuzzer calls them (`fuzz/` at the root, for cargo-fuzz), and so does an ordinary test
+//! (`tests/fuzz.rs`), with numbers from a seed: every machine runs the same checks, one with a
+//! fuzzer runs more of them. Read next: `fuzz/window.rs`, `fuzz/frames.rs`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::base::address::Address;
+use crate::kernel::Rng;
 use crate::net::socket::name;
 
-pub(crate) mod frames;
+mod frames;
+#[path = "../../../src/frame/tests/marks.rs"]
+mod marks;
 mod window;
 
 pub use self::window::{input, offers};
@@ -108,75 +110,33 @@ pub fn schedule(bytes: &[u8]) {
     let (seed, tape) = bytes.split_at(bytes.len().min(1));
     crate::kernel::rng::tape::lay(tape);
     let seed = seed.first().copied().unwrap_or(0);
-    let result = crate::sim::schedule::Schedule::new(u64::from(seed)).run();
+    let result = crate::schedule::Schedule::new(u64::from(seed)).run();
     crate::kernel::rng::tape::lay(&[]);
     if let Err(failure) = result {
         panic!("{failure}");
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::Rng;
+/// Bytes as a fuzzer would think of them: of an alphabet of a few, or any; at most `most`.
+fn any(rng: &mut Rng, most: usize) -> Vec<u8> {
+    let alphabet: &[u8] = match rng.below(3) {
+        0 => b"\r\n;aab\0\x01\x02\x03\x80\xff",
+        1 => b"unix:@\\x0a/\n[]127.0",
+        _ => &[],
+    };
+    let byte = |rng: &mut Rng| match alphabet {
+        [] => u8::try_from(rng.below(256)).expect("it is less than 256"),
+        some => *rng.pick(some),
+    };
+    (0..rng.size(0, most)).map(|_| byte(rng)).collect()
+}
 
-    /// Bytes as a fuzzer would think of them: of an alphabet of a few, or any.
-    fn any(rng: &mut Rng, most: usize) -> Vec<u8> {
-        let alphabet: &[u8] = match rng.below(3) {
-            0 => b"\r\n;aab\0\x01\x02\x03\x80\xff",
-            1 => b"unix:@\\x0a/\n[]127.0",
-            _ => &[],
-        };
-        let byte = |rng: &mut Rng| match alphabet {
-            [] => u8::try_from(rng.below(256)).unwrap(),
-            some => *rng.pick(some),
-        };
-        (0..rng.size(0, most)).map(|_| byte(rng)).collect()
-    }
-
-    fn many(times: usize, most: usize, property: fn(&[u8])) {
-        // Under Miri each takes a thousand times as long.
-        let times = if cfg!(miri) { times.div_ceil(200) } else { times };
-        let mut rng = Rng::new(70);
-        for _ in 0..times {
-            property(&any(&mut rng, most));
-        }
-    }
-
-    /// Promises 2 and 3. Trap 70: every byte once and in order, whatever a handler does with its input.
-    #[test]
-    fn input_gives_each_byte_once_however_it_is_taken() {
-        many(20_000, 300, input);
-    }
-
-    /// Promises 1, 2 and 3: the same through the whole reactor, in simulated worlds.
-    #[test]
-    fn the_reactor_offers_each_byte_once_however_it_is_taken() {
-        many(1_000, 300, offers);
-    }
-
-    /// Trap 70: every codec, split at every byte, compared with one-shot and naive decoding.
-    #[test]
-    fn any_codec_decodes_any_bytes_the_same_however_they_are_split() {
-        many(3_000, 60, frames);
-    }
-
-    /// Promise 7: an address in a log can be typed.
-    #[test]
-    fn an_address_that_is_printed_is_read_as_the_same() {
-        many(20_000, 40, address);
-    }
-
-    /// Promise 6: no name that a peer can choose is a panic, and each is told as it is.
-    #[test]
-    fn any_bytes_are_some_name_of_a_socket() {
-        many(20_000, 130, name);
-        // As Linux writes the family of a Unix socket, and of the others.
-        for family in [1, 2, 10, 16] {
-            let mut rng = Rng::new(71);
-            for _ in 0..if cfg!(miri) { 100 } else { 10_000 } {
-                name(&[&[family, 0], &any(&mut rng, 112)[..]].concat());
-            }
-        }
+/// Asks so much of a property, of bytes from a seed: `begin`, then at most `most` others. Under Miri,
+/// where each takes a thousand times as long, it is a 200th.
+pub fn draw(seed: u64, times: usize, begin: &[u8], most: usize, property: fn(&[u8])) {
+    let times = if cfg!(miri) { times.div_ceil(200) } else { times };
+    let mut rng = Rng::new(seed);
+    for _ in 0..times {
+        property(&[begin, &any(&mut rng, most)].concat());
     }
 }
