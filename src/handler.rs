@@ -17,7 +17,7 @@ use crate::time::timers::Timer;
 ///
 /// Per connection: `on_open`, then `on_data`, `on_drain` and `on_timeout` as things happen, at most
 /// one `on_eof`, one `on_close`, and nothing after. A callback must not block: while it runs, nothing
-/// else is served. What takes long belongs on a thread, which [posts](Handle) what came of it.
+/// else is served. What takes long belongs on a thread, which [posts](crate::Handle) what came of it.
 ///
 /// An `Err` from a callback of a connection flushes what was sent, then closes the connection with
 /// [`CloseReason::Handler`](crate::CloseReason::Handler): the "400 Bad Request" before it goes
@@ -105,7 +105,7 @@ pub trait Handler: Sized {
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
-    /// Called once, in the first turn, before anything else. A handler that is to have a [`Handle`] is
+    /// Called once, in the first turn, before anything else. A handler that is to have a [`Handle`](crate::Handle) is
     /// given it when it is made: [`Reactor::build`](crate::Reactor::build).
     ///
     /// # Errors
