@@ -486,6 +486,12 @@ mod tests {
             many.advance(many.len() - 1000);
         });
         assert!(allocated.bytes_current <= 3000, "{allocated:?}");
+        let mut one = Output::default();
+        let allocated = measure(|| {
+            one.push(&[1; 64 << 10]);
+            one.advance(one.len() - 100);
+        });
+        assert!(allocated.bytes_current <= 1000, "{allocated:?}");
     }
 
     /// Promise 4: more than 4 GiB are counted, and what is written of them is.
