@@ -85,8 +85,6 @@ pub(crate) struct Connection {
     taken: Stamp,
     /// By when the close must be over: `close_max` from close. Before that, by when the connect.
     closing: Stamp,
-    /// The moment of its entry among the deadlines; `NEVER`: none.
-    pub(crate) armed: Stamp,
     pub(crate) flags: Flags,
     pub(crate) readiness: Readiness,
     phase: Phase,
@@ -106,7 +104,6 @@ impl Connection {
             heard: now,
             taken: now,
             closing: Stamp::NEVER,
-            armed: Stamp::NEVER,
             flags: Flags::default(),
             readiness: Readiness::WRITABLE,
             phase: Phase::Open,

@@ -7,19 +7,12 @@
 //! Two lists carry what happens inside a callback to the time after it: `dirty` (others wrote to
 //! it or changed it: flush and update) and `ended` (over: free it, tell the handler).
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::base::address::Address;
 use crate::base::close::{CloseReason, Closed};
 use crate::base::config::{Config, Limits};
-use crate::base::id::{
-    CONNECTIONS_CEILING, ConnId, DatagramId, LISTENER_BASE, LISTENERS_CEILING, ListenerId,
-    SOCKETS_CEILING, Token,
-};
-use crate::base::report::ShutdownReport;
-use crate::base::slots::Slots;
+use crate::base::id::{CONNECTIONS_CEILING, ConnId, ListenerId, Token};
 use crate::base::stats::Stats;
 use crate::conn::flags::Flags;
 use crate::conn::input::{Leftover, ReadBuffer, Wait};
@@ -27,21 +20,24 @@ use crate::conn::{Look, News, Phase};
 use crate::core::cork::Cork;
 use crate::core::offer::{Offer, Work, join};
 use crate::core::per_address::PerAddress;
-use crate::net::datagram::DatagramSocket;
 use crate::net::detached::{Detached, Taker};
 use crate::net::driver::Driver;
-use crate::net::listener::Listener;
-use crate::net::socket::Socket;
-use crate::time::deadlines::{Deadlines, Stamp};
+use crate::time::deadlines::Stamp;
 use crate::time::timers::Timers;
 use callback::Callback;
 use connect::Connects;
 use conns::Conns;
+use datagrams::Datagrams;
 use effects::Effects;
+use ending::Ending;
+use horizon::Horizon;
+use listeners::Listeners;
 use memory::Memory;
+use schedule::{Due, Schedule};
 
 pub(crate) use conns::Entry;
 pub(crate) use datagrams::Received;
+pub(crate) use ending::Shutdown;
 
 pub(crate) mod accept;
 mod callback;
@@ -51,17 +47,20 @@ pub(crate) mod cork;
 mod datagrams;
 mod detach;
 mod effects;
-mod ending;
+pub(crate) mod ending;
 mod evict;
 pub(crate) mod expire;
+mod free;
+mod horizon;
+mod listeners;
 mod memory;
 pub(crate) mod offer;
 mod panic;
 pub(crate) mod per_address;
 mod poll;
 mod pull;
+mod schedule;
 pub(crate) mod send;
-mod shutdown;
 
 /// The name under which the log tells of connections, whichever file says it.
 const TARGET: &str = "wouldblock::core";
@@ -80,22 +79,8 @@ pub(crate) enum Ended {
     Connect { tag: u64, error: io::Error },
 }
 
-/// How far shutdown has come. A level, which never goes back: asking again changes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Shutdown {
-    #[default]
-    No,
-    /// Asked for; begins in the next turn.
-    Asked,
-    /// Begun: connections leave as they are done.
-    Begun,
-    /// Asked to end at once.
-    AskedNow,
-    /// Every connection is cut.
-    Ending,
-}
-
-/// Everything but the handler, its sessions and the read buffer.
+/// Everything but the handler, its sessions and the read buffer: parts that know nothing of each
+/// other, and what they share.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) driver: Driver,
@@ -104,50 +89,30 @@ pub(crate) struct Core {
     /// The clock as last read: after the poll, after each callback, and within one before a stamp
     /// is made that a deadline is counted from. So none is older than the callback before it.
     pub(crate) now: Stamp,
+
     pub(crate) conns: Conns,
-    pub(crate) memory: Memory,
-    pub(crate) effects: Effects,
-    pub(crate) connects: Connects,
-    pub(crate) listeners: Slots<Listener>,
-    /// Datagram sockets.
-    pub(crate) sockets: Slots<DatagramSocket>,
-    /// Those whose places may be given to others.
-    idlers: evict::Idlers,
-    /// Those accepted, by where they come from; empty where that is not limited.
-    pub(crate) per_address: PerAddress,
-    /// The runnable, in order, each once.
-    pub(crate) run: VecDeque<Token>,
-    pub(crate) deadlines: Deadlines,
-    /// Sends of the callback that runs, not yet written or queued.
-    pub(crate) cork: Cork,
-    pub(crate) callback: Callback,
-    /// Which datagram socket has its turn.
-    pub(crate) serving: Option<DatagramId>,
-    /// Which listener has its turn.
-    pub(crate) accepting: Option<ListenerId>,
-    /// An accepted socket that waits until its predecessor's end has been told.
-    pub(crate) claimed: Option<(Socket, Address)>,
-    pub(crate) shutdown: Shutdown,
-    /// When shutdown has taken too long; `NEVER`: it has not begun.
-    pub(crate) leave_by: Stamp,
-    /// When it began; `NEVER`: it has not.
-    pub(crate) leaving_since: Stamp,
-    /// Who was cut at the end, so far; to be told when it is over.
-    pub(crate) report: ShutdownReport,
-    /// Connections whose deadline waits until they were served, with the moment of their entry.
-    pub(crate) postponed: Vec<(ConnId, Stamp)>,
+    pub(crate) listeners: Listeners,
+    pub(crate) datagrams: Datagrams,
+    /// When each of them is looked at again.
+    pub(crate) schedule: Schedule,
     /// The timers of the reactor.
     pub(crate) timers: Timers,
-    /// The last poll filled its list: the kernel may hold more.
-    poll_was_full: bool,
-    /// What the kernel held at this moment, it has told of: no deadline after it is acted on.
-    pub(crate) told_until: Stamp,
-    /// Full polls in a row: the moment before the first, and their events.
-    sweep: (Stamp, usize),
-    /// Listeners that rest: whether a close has somebody to wake.
-    pub(crate) resting_listeners: usize,
-    /// Number of this reactor in an id.
-    pub(crate) serial: u32,
+    /// Who may be called late.
+    pub(crate) horizon: Horizon,
+
+    /// The callback that runs, and its sends that are not yet written or queued.
+    pub(crate) callback: Callback,
+    pub(crate) cork: Cork,
+    /// What callbacks leave to be done.
+    pub(crate) effects: Effects,
+
+    pub(crate) connects: Connects,
+    pub(crate) memory: Memory,
+    /// Connections whose places may be given to others.
+    idlers: evict::Idlers,
+    /// Connections that were accepted, by where they come from; empty where that is not limited.
+    pub(crate) per_address: PerAddress,
+    pub(crate) ending: Ending,
 }
 
 impl Core {
@@ -161,47 +126,35 @@ impl Core {
         Ok(Core {
             now: driver.now(),
             driver,
+            stats: Stats::default(),
             conns: Conns::new(limits.connections, (serial & 0xFF) as u8),
-            memory: Memory::default(),
+            limits,
+            listeners: Listeners::new(serial),
+            datagrams: Datagrams::new(serial),
+            schedule: Schedule::default(),
+            timers: Timers::new(serial),
+            horizon: Horizon::default(),
+            callback: Callback::default(),
+            cork: Cork::default(),
             effects: Effects::default(),
             connects: Connects::default(),
-            callback: Callback::default(),
-            listeners: Slots::new(LISTENERS_CEILING, LISTENERS_CEILING),
-            sockets: Slots::new(SOCKETS_CEILING, SOCKETS_CEILING),
+            memory: Memory::default(),
             idlers: evict::Idlers::default(),
             per_address: PerAddress::default(),
-            limits,
-            stats: Stats::default(),
-            run: VecDeque::new(),
-            deadlines: Deadlines::default(),
-            cork: Cork::default(),
-            serving: None,
-            accepting: None,
-            claimed: None,
-            shutdown: Shutdown::No,
-            leave_by: Stamp::NEVER,
-            leaving_since: Stamp::NEVER,
-            report: ShutdownReport::default(),
-            postponed: Vec::new(),
-            timers: Timers::new(serial),
-            poll_was_full: false,
-            told_until: Stamp::default(),
-            sweep: (Stamp::default(), 0),
-            resting_listeners: 0,
-            serial,
+            ending: Ending::new(),
         })
     }
 
     // --- The run queue --------------------------------------------------------------------------
 
     pub(crate) fn run_len(&self) -> usize {
-        self.run.len()
+        self.schedule.run_len()
     }
 
     /// Takes the first of the run queue.
     #[inline]
     pub(crate) fn next_runnable(&mut self) -> Option<Token> {
-        self.run.pop_front()
+        self.schedule.next_runnable()
     }
 
     /// The connection that a token means, if it is still there.
@@ -212,8 +165,7 @@ impl Core {
 
     /// The listener that a token means, if it is still there.
     pub(crate) fn listener(&self, token: Token, slot: u32) -> Option<ListenerId> {
-        let generation = self.listeners.resolve(token, slot, LISTENER_BASE)?;
-        Some(ListenerId::new(self.serial, slot, generation))
+        self.listeners.named(token, slot)
     }
 
     #[inline]
@@ -280,11 +232,11 @@ impl Core {
     fn find_work(&mut self, id: ConnId, buffer: &mut ReadBuffer, begins: bool) -> Work {
         let now = self.now;
         let limits = &self.limits;
-        let Some(Entry { socket, conn, .. }) = self.conns.get_mut(id) else {
+        let Some(Entry { socket, conn, ticket, .. }) = self.conns.get_mut(id) else {
             return Work::None;
         };
         if begins {
-            conn.flags.clear(Flags::QUEUED);
+            ticket.take_turn();
             if !conn.is_plain() {
                 return Work::Output;
             }
@@ -313,7 +265,7 @@ impl Core {
             }
             // In shutdown nothing but WouldBlock will do: a short read shows that our kernel's buffer
             // is empty, and makes room for what the peer's still holds.
-            let short_is_proof = socket.short_read_is_proof() && self.shutdown == Shutdown::No;
+            let short_is_proof = socket.short_read_is_proof() && !self.ending.is_asked();
             if conn.flags.has(Flags::PEER_ENDED) {
                 conn.handle_error(socket.take_error());
                 return Work::None;
@@ -438,25 +390,24 @@ impl Core {
     /// is found again: on the run queue, among the deadlines, or among those that ended.
     #[inline]
     pub(crate) fn update(&mut self, id: ConnId) {
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
+        let Some(Entry { conn, ticket, .. }) = self.conns.get_mut(id) else {
             return;
         };
-        if !conn.is_plain() || self.shutdown != Shutdown::No {
-            self.update_otherwise(id);
-        } else if conn.readiness.is_readable() && !conn.flags.has(Flags::QUEUED) {
-            conn.flags.set(Flags::QUEUED);
-            self.run.push_back(id.token());
+        if !conn.is_plain() || self.ending.is_asked() {
+            return self.update_otherwise(id);
         }
+        let runnable = conn.readiness.is_readable();
+        self.schedule.update(ticket, id.token(), runnable, Due::Unchanged);
     }
 
     #[cold]
     fn update_otherwise(&mut self, id: ConnId) {
         let (now, limits) = (self.now, &self.limits);
         let entry = self.conns.get_mut(id);
-        let Some(Entry { socket, conn, .. }) = entry else { return };
+        let Some(Entry { socket, conn, ticket, .. }) = entry else { return };
         conn.handle_wish();
         conn.handle_level(conn.output.len(), limits);
-        if self.shutdown == Shutdown::Begun && conn.may_leave(limits) {
+        if self.ending.level() == Shutdown::Begun && conn.may_leave(limits) {
             conn.retire(CloseReason::Shutdown, now, limits);
         }
         if conn.flags.has(Flags::RETIRING) {
@@ -473,16 +424,9 @@ impl Core {
             conn.handle_unacknowledged(socket.unacknowledged(), now, limits);
         }
         self.memory.recount(conn);
-        let due = conn.deadline(limits);
-        if due < conn.armed {
-            self.deadlines.set(id.token(), conn.armed, due);
-            conn.armed = due;
-        }
         self.effects.note_ended(id, conn);
-        if !conn.flags.has(Flags::QUEUED) && conn.is_runnable(limits) {
-            conn.flags.set(Flags::QUEUED);
-            self.run.push_back(id.token());
-        }
+        let (runnable, due) = (conn.is_runnable(limits), conn.deadline(limits));
+        self.schedule.update(ticket, id.token(), runnable, Due::By(due));
         // A close drops what was held.
         self.check_memory();
     }
@@ -547,46 +491,25 @@ impl Core {
     pub(crate) fn recycle(&mut self) {
         self.conns.recycle();
         self.listeners.recycle();
-        self.sockets.recycle();
+        self.datagrams.recycle();
     }
 
     /// Begins a listener's turn.
     pub(crate) fn begin_listener_turn(&mut self, id: ListenerId) {
-        self.accepting = Some(id);
+        self.listeners.begin_turn(id);
     }
 
     /// After a listener's turn: back on the run queue if there is more to accept.
     pub(crate) fn end_listener_turn(&mut self) {
-        if let Some(id) = self.accepting.take()
-            && let Some(listener) = self.listeners.get_mut(id.slot, id.generation)
-        {
-            listener.queued = listener.is_runnable();
-            if listener.queued {
-                self.run.push_back(id.token());
-            }
-        }
+        self.listeners.end_turn(&mut self.schedule);
     }
 
     /// A connection was freed: a descriptor and a place are.
     fn wake_listeners(&mut self) {
-        if self.resting_listeners > 0 {
-            for id in self.listener_ids() {
-                self.wake_listener(id);
+        if self.listeners.resting() > 0 {
+            for id in self.listeners.ids() {
+                self.listeners.wake(id, &mut self.schedule);
             }
-        }
-    }
-
-    pub(crate) fn wake_listener(&mut self, id: ListenerId) {
-        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return };
-        if listener.resting {
-            listener.resting = false;
-            self.resting_listeners -= 1;
-            self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
-            listener.armed = Stamp::NEVER;
-        }
-        if listener.is_runnable() && !listener.queued {
-            listener.queued = true;
-            self.run.push_back(id.token());
         }
     }
 
@@ -598,6 +521,6 @@ impl Core {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.conns.len() == 0 && self.listeners.len() == 0 && self.sockets.len() == 0
+        self.conns.len() == 0 && self.listeners.len() == 0 && self.datagrams.len() == 0
     }
 }

@@ -619,7 +619,7 @@ impl<H: Handler> Reactor<H> {
     /// ```
     #[must_use]
     pub fn shutdown_report(&self) -> Option<&ShutdownReport> {
-        (self.state == State::Over).then_some(&self.cx.core.report)
+        (self.state == State::Over).then_some(self.cx.core.ending.report())
     }
 
     /// What the reactor has counted.

@@ -1,6 +1,6 @@
 //! What a shutdown came to: which connections left in time, which were cut, and what those were owed.
 //!
-//! Plain values, filled in `core/shutdown.rs`, told once, at the end. Read next: `close.rs`, which
+//! Plain values, filled in `core/ending.rs`, told once, at the end. Read next: `close.rs`, which
 //! tells the same of one connection.
 
 use std::fmt;

@@ -113,8 +113,8 @@ impl Connection {
 
     /// Since when no byte has moved, if it owes nothing, is owed nothing and waits for nobody.
     pub(crate) fn idle_since(&self) -> Option<Stamp> {
-        let busy = [Flags::QUEUED, Flags::DIRTY, Flags::HELD].map(|flag| self.flags.has(flag));
-        let idle = self.is_plain() && busy == [false; 3] && self.leftover.is_none();
+        let busy = self.flags.has(Flags::DIRTY) || self.flags.has(Flags::HELD);
+        let idle = self.is_plain() && !busy && self.leftover.is_none();
         idle.then(|| self.heard.max(self.taken))
     }
 

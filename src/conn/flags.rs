@@ -9,10 +9,8 @@
 pub(crate) struct Flags(u32);
 
 impl Flags {
-    /// On the run queue.
-    pub(crate) const QUEUED: Flags = Flags(1);
     /// On the list of those that others wrote to or changed.
-    pub(crate) const DIRTY: Flags = Flags(1 << 1);
+    pub(crate) const DIRTY: Flags = Flags(1);
     /// On the list of those to be freed.
     pub(crate) const ENDED: Flags = Flags(1 << 2);
     /// The application stopped reading.

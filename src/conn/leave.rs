@@ -2,7 +2,7 @@
 //!
 //! For the reactor it is over at once: nothing is read, written or called any more but what belongs to
 //! every end. Its input and its output stay with it until it is freed, when they are handed over with the
-//! socket. Read next: `core/ending.rs`, which does that.
+//! socket. Read next: `core/free.rs`, which does that.
 
 use std::sync::atomic::Ordering;
 

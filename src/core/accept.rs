@@ -11,7 +11,8 @@ use crate::base::id::{ConnId, LISTENERS_CEILING, ListenerId, Origin};
 use crate::base::refused::Refused;
 use crate::conn::flags::Flags;
 use crate::conn::{Connection, Phase};
-use crate::core::{Core, Entry, Shutdown};
+use crate::core::schedule::{Due, Ticket};
+use crate::core::{Core, Entry};
 use crate::net::detached::Detached;
 use crate::net::listen::Opened;
 use crate::net::listener::{Listener, Trouble, Verdict, trouble};
@@ -38,13 +39,11 @@ impl Core {
             return Err(Refused::TooMany { most: LISTENERS_CEILING, what: "listeners" }.into());
         }
         let address = opened.local_addr()?;
-        let listener = Listener::new(opened, address.clone());
-        let (slot, generation) = self.listeners.insert(listener);
-        let id = ListenerId::new(self.serial, slot, generation);
-        let listener = self.listeners.get_mut(slot, generation).expect("just inserted");
+        let id = self.listeners.insert(Listener::new(opened, address.clone()));
+        let listener = self.listeners.get_mut(id).expect("just inserted");
         let watched = self.driver.register_acceptor(listener.opened.acceptor_mut(), id.token());
         if let Err(error) = watched {
-            self.listeners.remove(slot, generation);
+            self.listeners.remove(id, &mut self.schedule);
             return Err(error);
         }
         log::debug!("listening on {address}");
@@ -52,20 +51,16 @@ impl Core {
     }
 
     pub(crate) fn listener_addr(&self, id: ListenerId) -> Option<&Address> {
-        if id.reactor() != self.serial {
-            return None;
-        }
-        self.listeners.get(id.slot, id.generation).map(|listener| &listener.address)
+        self.listeners.find(id).map(|listener| &listener.address)
     }
 
     pub(crate) fn listener_ids(&self) -> Vec<ListenerId> {
-        let name = |(slot, generation)| ListenerId::new(self.serial, slot, generation);
-        self.listeners.ids().map(name).collect()
+        self.listeners.ids()
     }
 
     /// Accepts once.
     pub(crate) fn accept(&mut self, id: ListenerId) -> Accepted {
-        let leaving = self.shutdown != Shutdown::No;
+        let leaving = self.ending.is_asked();
         if self.is_paused(id) && !leaving {
             return Accepted::Stopped;
         }
@@ -73,7 +68,7 @@ impl Core {
         if full && !self.finds_idle() {
             return self.rest_full(id);
         }
-        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
+        let Some(listener) = self.listeners.get_mut(id) else {
             return Accepted::Stopped;
         };
         let error = match attempt(|| listener.opened.accept()) {
@@ -93,7 +88,7 @@ impl Core {
                     return Accepted::Skipped;
                 }
                 if full && self.reclaim() {
-                    self.claimed = Some((socket, peer));
+                    self.listeners.claimed = Some((socket, peer));
                     return Accepted::Reclaimed;
                 }
                 match self.let_in(id, socket, peer) {
@@ -112,7 +107,7 @@ impl Core {
             }
         };
         let now = self.now;
-        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else {
+        let Some(listener) = self.listeners.get_mut(id) else {
             return Accepted::Stopped;
         };
         match listener.handle_error(&error, now) {
@@ -122,18 +117,18 @@ impl Core {
     }
 
     fn is_paused(&self, id: ListenerId) -> bool {
-        self.listeners.get(id.slot, id.generation).is_some_and(|listener| listener.paused)
+        self.listeners.get(id).is_some_and(|listener| listener.paused)
     }
 
     /// Stops or restarts accepting. Returns whether there is such a listener.
     pub(crate) fn pause_accepting(&mut self, id: ListenerId, pause: bool) -> bool {
-        if id.reactor() != self.serial {
+        if !self.listeners.is_own(id) {
             return false;
         }
-        let Some(listener) = self.listeners.get_mut(id.slot, id.generation) else { return false };
+        let Some(listener) = self.listeners.get_mut(id) else { return false };
         listener.paused = pause;
         if !pause {
-            self.wake_listener(id);
+            self.listeners.wake(id, &mut self.schedule);
         }
         true
     }
@@ -141,7 +136,7 @@ impl Core {
     /// The connection limit is reached: the listener rests until a connection ends, or may be idle long enough.
     #[cold]
     fn rest_full(&mut self, id: ListenerId) -> Accepted {
-        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+        if let Some(listener) = self.listeners.get_mut(id) {
             listener.handle_full(self.limits.connections, self.now);
         }
         self.rest_until(id, self.idle_from())
@@ -149,26 +144,19 @@ impl Core {
 
     /// Lets a listener rest until any connection closes, or this moment.
     fn rest_until(&mut self, id: ListenerId, retry: Stamp) -> Accepted {
-        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-            if !listener.resting {
-                listener.resting = true;
-                self.resting_listeners += 1;
-            }
-            self.deadlines.set(id.token(), listener.armed, retry);
-            listener.armed = retry;
-        }
+        self.listeners.rest(id, retry, &mut self.schedule);
         Accepted::Stopped
     }
 
     /// Gives the place of the connection that made room to the one that was accepted for it.
     pub(crate) fn let_in_claimed(&mut self, id: ListenerId) -> Option<ConnId> {
-        let (socket, peer) = self.claimed.take()?;
+        let (socket, peer) = self.listeners.claimed.take()?;
         self.let_in(id, socket, peer).ok()
     }
 
     /// Resets the accepted socket whose predecessor's end could not be told to the end.
     pub(crate) fn drop_claimed(&mut self) {
-        if let Some((socket, _)) = self.claimed.take() {
+        if let Some((socket, _)) = self.listeners.claimed.take() {
             self.stats.refused += 1;
             socket.reset_on_close();
         }
@@ -193,7 +181,7 @@ impl Core {
                 if self.limits.connections_per_address.is_some() {
                     self.count(conn);
                 }
-                if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+                if let Some(listener) = self.listeners.get_mut(id) {
                     listener.handle_success();
                 }
                 self.stats.accepted += 1;
@@ -216,7 +204,7 @@ impl Core {
     fn refuse(&mut self, id: ListenerId, socket: &Socket, peer: &Address) {
         self.stats.refused_address += 1;
         socket.reset_on_close();
-        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
+        if let Some(listener) = self.listeners.get_mut(id) {
             listener.handle_address_limit(peer, self.now);
         }
     }
@@ -228,7 +216,7 @@ impl Core {
         peer: Address,
         conn: Connection,
     ) -> io::Result<ConnId> {
-        let id = self.conns.insert(Entry { socket, peer, conn });
+        let id = self.conns.insert(Entry { socket, peer, conn, ticket: Ticket::new() });
         let entry = self.conns.get_mut(id).expect("just inserted");
         if let Err(error) = self.driver.register(&mut entry.socket, id.token()) {
             // To its peer this was no orderly end.
@@ -238,15 +226,14 @@ impl Core {
         let connecting = entry.conn.phase() == Phase::Connecting;
         log::debug!("{}: {} ({id})", entry.peer, if connecting { "connecting" } else { "open" });
         let due = entry.conn.deadline(&self.limits);
-        self.deadlines.set(id.token(), Stamp::NEVER, due);
-        entry.conn.armed = due;
+        self.schedule.update(&mut entry.ticket, id.token(), false, Due::At(due));
         Ok(id)
     }
 
     /// The most connections that can wait at a listener.
     pub(crate) fn waiting_max(&self, id: ListenerId) -> usize {
         let most = |listener: &Listener| listener.opened.waiting_max();
-        self.listeners.get(id.slot, id.generation).map_or(0, most)
+        self.listeners.get(id).map_or(0, most)
     }
 
     /// Takes a connected stream over; it is opened when no callback runs.
@@ -285,10 +272,7 @@ impl Core {
 
     /// Refuses what the application would bring, where shutdown was asked for.
     pub(crate) fn check_running(&self) -> io::Result<()> {
-        match self.shutdown {
-            Shutdown::No => Ok(()),
-            _ => Err(Refused::ShuttingDown.into()),
-        }
+        if self.ending.is_asked() { Err(Refused::ShuttingDown.into()) } else { Ok(()) }
     }
 
     /// `on_open` has returned: from here on it is the peer's turn, and time is counted.
@@ -315,16 +299,12 @@ impl Core {
 
     /// Closes a listener; the connections in its backlog are reset. Returns whether there was one.
     pub(crate) fn close_listener(&mut self, id: ListenerId) -> bool {
-        if id.reactor() != self.serial {
+        if !self.listeners.is_own(id) {
             return false;
         }
-        let listener = self.listeners.remove(id.slot, id.generation);
+        let listener = self.listeners.remove(id, &mut self.schedule);
         let Some(mut listener) = listener else { return false };
         self.driver.deregister(listener.opened.acceptor_mut().watched());
-        self.deadlines.set(id.token(), listener.armed, Stamp::NEVER);
-        if listener.resting {
-            self.resting_listeners -= 1;
-        }
         true
     }
 }

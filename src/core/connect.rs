@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::{Core, Entry, Shutdown, TARGET};
+use super::schedule::Due;
+use super::{Core, Entry, TARGET};
 use crate::base::address::{Address, cannot_connect};
 use crate::base::config::Limits;
 use crate::base::id::ConnId;
@@ -59,7 +60,7 @@ impl Core {
     pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<u64> {
         let (now, limits) = (self.now, &self.limits);
         let entry = self.conns.get_mut(id);
-        let Entry { socket, conn, peer } = entry?;
+        let Entry { socket, conn, peer, ticket } = entry?;
         let failure = match socket.finish_connect() {
             Ok(()) => None,
             Err(error) if was_connected(&error) => Some(error),
@@ -76,13 +77,12 @@ impl Core {
         if let Some(error) = failure {
             conn.fail_write(error, now);
         }
-        if self.shutdown != Shutdown::No {
+        if self.ending.is_asked() {
             conn.handle_shutdown();
         }
         log::debug!("{peer}: open ({id})");
         let due = conn.deadline(limits);
-        self.deadlines.set(id.token(), conn.armed, due);
-        conn.armed = due;
+        self.schedule.update(ticket, id.token(), false, Due::At(due));
         self.stats.connected += 1;
         self.connects.end(id)
     }
@@ -92,7 +92,7 @@ impl Core {
     #[cold]
     pub(crate) fn fail_connect(&mut self, id: ConnId, error: io::Error) {
         let Core { conns, connects, driver, limits, .. } = self;
-        let Some(Entry { socket, conn, peer }) = conns.get_mut(id) else {
+        let Some(Entry { socket, conn, peer, .. }) = conns.get_mut(id) else {
             return;
         };
         let Some(attempt) = connects.find_next(id) else {

@@ -4,11 +4,13 @@
 //! `ARCHITECTURE.md`); an id that comes from outside is compared with this reactor's number first,
 //! by [`Conns::find`]. What a connection does is not known here. Read next: `effects.rs`.
 
+use super::schedule::Ticket;
 use crate::base::address::Address;
 use crate::base::id::{CONNECTIONS_CEILING, ConnId, Token};
 use crate::base::slots::Slots;
 use crate::conn::Connection;
 use crate::net::socket::Socket;
+use crate::time::deadlines::Stamp;
 
 /// A connection in its slot.
 #[derive(Debug)]
@@ -16,6 +18,14 @@ pub(crate) struct Entry {
     pub(crate) socket: Socket,
     pub(crate) peer: Address,
     pub(crate) conn: Connection,
+    pub(crate) ticket: Ticket,
+}
+
+impl Entry {
+    /// Since when no byte has moved, if it has nothing to do, owes nothing and is owed nothing.
+    pub(crate) fn idle_since(&self) -> Option<Stamp> {
+        if self.ticket.is_queued() { None } else { self.conn.idle_since() }
+    }
 }
 
 /// All connections of a reactor, whatever their phase.
@@ -110,12 +120,12 @@ mod tests {
 
     use super::*;
     use crate::net::socket::Stream;
-    use crate::time::deadlines::Stamp;
 
     fn entry() -> Entry {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let socket = Stream::from(ours).into_socket().unwrap();
-        Entry { socket, peer: Address::Unnamed, conn: Connection::new(Stamp::default()) }
+        let conn = Connection::new(Stamp::default());
+        Entry { socket, peer: Address::Unnamed, conn, ticket: Ticket::new() }
     }
 
     /// Invariant 5: a name finds its own connection, and never the next one in its slot, nor that of

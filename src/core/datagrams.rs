@@ -1,6 +1,7 @@
 //! Datagram sockets at work: bound, received from, sent to, closed.
 //!
-//! What waits, and for what, is decided in `net/datagram.rs`; here it is acted on. The handler is not
+//! A socket that has its turn is updated at the end of that, not before; while it is on the run
+//! queue, its deadline stays. What waits, and for what, is decided in `net/datagram.rs`; here it is acted on. The handler is not
 //! called: `reactor/datagram.rs` hands it what came.
 
 use std::io;
@@ -9,14 +10,18 @@ use std::os::fd::BorrowedFd;
 
 use socket2::SockRef;
 
+use super::schedule::{Due, Schedule, Ticket};
 use super::{Core, Shutdown};
 use crate::base::address::Address;
 use crate::base::attempt::{Attempt, attempt};
 use crate::base::id::{DATAGRAM_BASE, DatagramId, SOCKETS_CEILING, Token};
+use crate::base::readiness::Readiness;
 use crate::base::refused::Refused;
+use crate::base::slots::Slots;
 use crate::conn::input::ReadBuffer;
 use crate::net::bind::{self, Bound, Interface};
 use crate::net::datagram::DatagramSocket;
+use crate::net::driver::Driver;
 use crate::time::deadlines::Stamp;
 
 /// What receiving once came to.
@@ -30,20 +35,165 @@ pub(crate) enum Received {
     Stopped,
 }
 
+/// A datagram socket in its slot.
+#[derive(Debug)]
+struct Entry {
+    socket: DatagramSocket,
+    ticket: Ticket,
+}
+
+/// All datagram sockets of a reactor.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    entries: Slots<Entry>,
+    /// The one that has its turn: it is updated at the end of that.
+    serving: Option<DatagramId>,
+    /// Number of the reactor.
+    serial: u32,
+}
+
+impl Datagrams {
+    pub(super) fn new(serial: u32) -> Self {
+        let entries = Slots::new(SOCKETS_CEILING, SOCKETS_CEILING);
+        Datagrams { entries, serving: None, serial }
+    }
+
+    fn insert(&mut self, socket: DatagramSocket) -> DatagramId {
+        let (slot, generation) = self.entries.insert(Entry { socket, ticket: Ticket::new() });
+        DatagramId::new(self.serial, slot, generation)
+    }
+
+    /// Moves a socket of this reactor out, if it is still there.
+    fn remove(&mut self, id: DatagramId, schedule: &mut Schedule) -> Option<DatagramSocket> {
+        let mut entry = self.entries.remove(id.slot, id.generation)?;
+        schedule.forget(&mut entry.ticket, id.token());
+        Some(entry.socket)
+    }
+
+    #[inline]
+    pub(super) fn recycle(&mut self) {
+        self.entries.recycle();
+    }
+
+    /// The socket that an id names, which may be of another reactor.
+    fn find(&self, id: DatagramId) -> Option<&DatagramSocket> {
+        if self.is_own(id) { self.get(id) } else { None }
+    }
+
+    fn is_own(&self, id: DatagramId) -> bool {
+        id.reactor() == self.serial
+    }
+
+    /// The socket that an id of this reactor names, if it is still there.
+    pub(crate) fn get(&self, id: DatagramId) -> Option<&DatagramSocket> {
+        self.entries.get(id.slot, id.generation).map(|entry| &entry.socket)
+    }
+
+    pub(super) fn get_mut(&mut self, id: DatagramId) -> Option<&mut DatagramSocket> {
+        self.entries.get_mut(id.slot, id.generation).map(|entry| &mut entry.socket)
+    }
+
+    /// The name of the socket that a token means, if it is still there.
+    fn named(&self, token: Token, slot: u32) -> Option<DatagramId> {
+        let generation = self.entries.resolve(token, slot, DATAGRAM_BASE)?;
+        Some(DatagramId::new(self.serial, slot, generation))
+    }
+
+    fn ids(&self) -> Vec<DatagramId> {
+        let name = |(slot, generation)| DatagramId::new(self.serial, slot, generation);
+        self.entries.ids().map(name).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.is_full()
+    }
+
+    #[allow(dead_code, reason = "asked by the oracle of `sim.rs` alone")]
+    pub(crate) fn is_queued(&self, id: DatagramId) -> bool {
+        self.entries.get(id.slot, id.generation).is_some_and(|entry| entry.ticket.is_queued())
+    }
+
+    /// What the kernel says of a socket.
+    #[cold]
+    pub(super) fn handle_event(
+        &mut self,
+        token: Token,
+        slot: u32,
+        news: Readiness,
+        now: Stamp,
+        driver: &Driver,
+        schedule: &mut Schedule,
+    ) {
+        let Some(id) = self.named(token, slot) else { return };
+        let Some(Entry { socket, ticket }) = self.entries.get_mut(id.slot, id.generation) else {
+            return;
+        };
+        socket.handle_event(news);
+        let room = socket.watches_room;
+        if news.is_error()
+            && let Err(error) = driver.restore_datagrams(&mut socket.bound.socket, token, room)
+        {
+            log::error!("{}: cannot watch it any more: {error}", socket.address);
+        }
+        schedule.update(ticket, token, socket.is_runnable(now), Due::Unchanged);
+    }
+
+    /// Begins a socket's turn.
+    fn begin_turn(&mut self, id: DatagramId) -> Option<&mut DatagramSocket> {
+        self.serving = Some(id);
+        let Entry { socket, ticket } = self.entries.get_mut(id.slot, id.generation)?;
+        ticket.take_turn();
+        Some(socket)
+    }
+
+    pub(super) fn end_turn(&mut self) -> Option<DatagramId> {
+        self.serving.take()
+    }
+
+    fn is_serving(&self, id: DatagramId) -> bool {
+        self.serving == Some(id)
+    }
+
+    /// Whether the turn of one has begun and not ended.
+    #[inline]
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.serving.is_some()
+    }
+
+    /// Its deadline has come.
+    fn expire(&mut self, id: DatagramId) {
+        if let Some(entry) = self.entries.get_mut(id.slot, id.generation) {
+            entry.ticket.take_deadline();
+        }
+    }
+
+    /// Sees that a socket is found again. While it is on the run queue, its deadline is not looked at.
+    fn update(&mut self, id: DatagramId, now: Stamp, schedule: &mut Schedule) {
+        if let Some(Entry { socket, ticket }) = self.entries.get_mut(id.slot, id.generation) {
+            let runnable = socket.is_runnable(now);
+            let due = if runnable { Due::Unchanged } else { Due::At(socket.deadline()) };
+            schedule.update(ticket, id.token(), runnable, due);
+        }
+    }
+}
+
 impl Core {
     /// Gives a socket a place and has it watched.
     pub(crate) fn bind_datagram(&mut self, bound: Bound) -> io::Result<DatagramId> {
-        if self.sockets.is_full() {
+        if self.datagrams.is_full() {
             return Err(Refused::TooMany { most: SOCKETS_CEILING, what: "datagram sockets" }.into());
         }
         let address = bound.socket.local_addr()?;
         let (most, wait) = (self.limits.datagrams_queued, self.limits.datagram_wait);
         let socket = DatagramSocket::new(bound, address, most, wait);
-        let (slot, generation) = self.sockets.insert(socket);
-        let id = DatagramId::new(self.serial, slot, generation);
-        let socket = self.sockets.get_mut(slot, generation).expect("just inserted");
+        let id = self.datagrams.insert(socket);
+        let socket = self.datagrams.get_mut(id).expect("just inserted");
         if let Err(error) = self.driver.register_datagrams(&mut socket.bound.socket, id.token()) {
-            self.sockets.remove(slot, generation);
+            self.datagrams.remove(id, &mut self.schedule);
             return Err(error);
         }
         log::debug!("bound {}", socket.address);
@@ -52,8 +202,7 @@ impl Core {
 
     /// The datagram socket that a token means, if it is still there.
     pub(crate) fn socket(&self, token: Token, slot: u32) -> Option<DatagramId> {
-        let generation = self.sockets.resolve(token, slot, DATAGRAM_BASE)?;
-        Some(DatagramId::new(self.serial, slot, generation))
+        self.datagrams.named(token, slot)
     }
 
     pub(crate) fn datagram_addr(&self, id: DatagramId) -> Option<&Address> {
@@ -65,23 +214,17 @@ impl Core {
     }
 
     pub(crate) fn socket_ids(&self) -> Vec<DatagramId> {
-        let name = |(slot, generation)| DatagramId::new(self.serial, slot, generation);
-        self.sockets.ids().map(name).collect()
+        self.datagrams.ids()
     }
 
     fn find_socket(&self, id: DatagramId) -> Option<&DatagramSocket> {
-        if id.reactor() != self.serial {
-            return None;
-        }
-        self.sockets.get(id.slot, id.generation)
+        self.datagrams.find(id)
     }
 
     /// Begins a socket's turn: sends what waits and is due.
     pub(crate) fn begin_socket_turn(&mut self, id: DatagramId) {
-        self.serving = Some(id);
         let (most, now) = (self.limits.datagrams_per_turn, self.now);
-        let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
-        socket.queued = false;
+        let Some(socket) = self.datagrams.begin_turn(id) else { return };
         if socket.outbox.is_due(now) {
             let kernel = &socket.bound.socket;
             socket
@@ -93,7 +236,7 @@ impl Core {
     /// Receives once.
     pub(crate) fn receive(&mut self, id: DatagramId, buffer: &mut ReadBuffer) -> Received {
         let now = self.now;
-        let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else {
+        let Some(socket) = self.datagrams.get_mut(id) else {
             return Received::Stopped;
         };
         if !socket.may_receive(now) {
@@ -104,7 +247,7 @@ impl Core {
         match attempt(|| kernel.recv_from(space)) {
             Ok(Attempt::Ready((copied, len, from))) => {
                 socket.handle_received();
-                if self.shutdown == Shutdown::Begun {
+                if self.ending.level() == Shutdown::Begun {
                     socket.last = socket.last.saturating_sub(1);
                 }
                 if socket.is_stray(&from) {
@@ -116,7 +259,7 @@ impl Core {
                 Received::Datagram { copied, len, from }
             }
             Ok(Attempt::WouldBlock) => {
-                socket.handle_empty(self.shutdown == Shutdown::Begun);
+                socket.handle_empty(self.ending.level() == Shutdown::Begun);
                 Received::Stopped
             }
             // Signals and no end of them: later.
@@ -132,10 +275,10 @@ impl Core {
 
     /// Ends a socket's turn, and whenever anything happened to it: sees that it is found again.
     pub(crate) fn update_socket(&mut self, id: DatagramId) {
-        if self.serving == Some(id) {
+        if self.datagrams.is_serving(id) {
             return;
         }
-        let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
+        let Some(socket) = self.datagrams.get_mut(id) else { return };
         let wants = socket.outbox.waits_for_room(self.now);
         if wants != socket.watches_room {
             match self.driver.watch_room(&mut socket.bound.socket, id.token(), wants) {
@@ -146,28 +289,18 @@ impl Core {
                 }
             }
         }
-        if socket.is_runnable(self.now) {
-            if !socket.queued {
-                socket.queued = true;
-                self.run.push_back(id.token());
-            }
-            return;
-        }
-        let due = socket.deadline();
-        self.deadlines.set(id.token(), socket.armed, due);
-        socket.armed = due;
+        self.datagrams.update(id, self.now, &mut self.schedule);
     }
 
     pub(crate) fn end_socket_turn(&mut self) {
-        if let Some(id) = self.serving.take() {
+        if let Some(id) = self.datagrams.end_turn() {
             self.update_socket(id);
         }
     }
 
     /// Its deadline has come: it is served in the next turn.
     pub(crate) fn expire_socket(&mut self, id: DatagramId) {
-        let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
-        socket.armed = Stamp::NEVER;
+        self.datagrams.expire(id);
         self.update_socket(id);
     }
 
@@ -178,10 +311,10 @@ impl Core {
         to: Option<&Address>,
         payload: &[u8],
     ) -> io::Result<()> {
-        if id.reactor() != self.serial {
+        if !self.datagrams.is_own(id) {
             return Err(gone());
         }
-        let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else {
+        let Some(socket) = self.datagrams.get_mut(id) else {
             return Err(gone());
         };
         if let Some(to) = to {
@@ -231,11 +364,11 @@ impl Core {
     /// Closes a socket: what waits is tried once more, and what is left then is dropped. Returns
     /// whether there was one.
     pub(crate) fn close_datagram(&mut self, id: DatagramId) -> bool {
-        if id.reactor() != self.serial {
+        if !self.datagrams.is_own(id) {
             return false;
         }
-        let Some(mut socket) = self.sockets.remove(id.slot, id.generation) else { return false };
-        self.deadlines.set(id.token(), socket.armed, Stamp::NEVER);
+        let removed = self.datagrams.remove(id, &mut self.schedule);
+        let Some(mut socket) = removed else { return false };
         let kernel = &socket.bound.socket;
         let dropped =
             socket.outbox.end(self.now, &mut self.stats, |payload, to| kernel.send_to(payload, to));
@@ -255,7 +388,7 @@ impl Core {
             return;
         }
         for id in self.socket_ids() {
-            let Some(socket) = self.sockets.get(id.slot, id.generation) else { continue };
+            let Some(socket) = self.datagrams.get(id) else { continue };
             let outbox = &socket.outbox;
             let may_wait = outbox.waits_for_receivers() || outbox.is_stuck();
             if socket.last == 0 && (outbox.is_empty() || may_wait) {

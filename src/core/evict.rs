@@ -70,8 +70,8 @@ impl Core {
     /// Since when somebody is idle, if that is long enough. As with a deadline, what the kernel may
     /// hold and has not told of comes first.
     fn idle_since(&self, id: ConnId, least: Duration) -> Option<Stamp> {
-        let Entry { conn, .. } = self.entry(id)?;
-        conn.idle_since().filter(|moved| moved.after(least) <= self.told_until)
+        let since = self.conns.get(id)?.idle_since();
+        since.filter(|moved| moved.after(least) <= self.horizon.told_until())
     }
 
     fn look_for_idle(&mut self, least: Duration) {
@@ -79,7 +79,7 @@ impl Core {
         let mut batch = BinaryHeap::with_capacity(BATCH + 1);
         let mut next = Stamp::NEVER;
         for id in self.connection_ids() {
-            let Some(moved) = self.entry(id).and_then(|entry| entry.conn.idle_since()) else {
+            let Some(moved) = self.entry(id).and_then(Entry::idle_since) else {
                 continue;
             };
             if self.idle_since(id, least).is_none() {

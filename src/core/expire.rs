@@ -13,6 +13,7 @@ use crate::base::readiness::Readiness;
 use crate::conn::Phase;
 use crate::conn::deadlines::Doubt;
 use crate::conn::flags::Flags;
+use crate::core::schedule::Due;
 use crate::core::{Core, Entry, Shutdown};
 use crate::time::deadlines::{INSTANT, Stamp};
 use crate::time::timers::{Timer, TimerId};
@@ -66,13 +67,9 @@ impl Core {
 
     /// Sees that a connection is looked at when its nearest deadline has come.
     pub(crate) fn arm(&mut self, id: ConnId) {
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
-            return;
-        };
-        let due = conn.deadline(&self.limits);
-        if due < conn.armed {
-            self.deadlines.set(id.token(), conn.armed, due);
-            conn.armed = due;
+        if let Some(Entry { conn, ticket, .. }) = self.conns.get_mut(id) {
+            let due = Due::By(conn.deadline(&self.limits));
+            self.schedule.update(ticket, id.token(), false, due);
         }
     }
 
@@ -90,7 +87,7 @@ impl Core {
     /// Acts on the deadlines that were due by `due_by`, until it comes to the timeout of a connection:
     /// that is for the handler, and then for [`update`](Self::update).
     pub(crate) fn expire(&mut self, due_by: Stamp) -> Option<ConnId> {
-        while let Some(token) = self.deadlines.expire(due_by) {
+        while let Some(token) = self.schedule.expire(due_by) {
             match token.target() {
                 Target::Connection(slot) => {
                     let id = self.connection(token, slot).expect("a deadline names an entry");
@@ -99,12 +96,7 @@ impl Core {
                     }
                 }
                 Target::Listener(slot) => {
-                    if let Some(id) = self.listener(token, slot) {
-                        if let Some(listener) = self.listeners.get_mut(id.slot, id.generation) {
-                            listener.armed = Stamp::NEVER;
-                        }
-                        self.wake_listener(id);
-                    }
+                    self.listeners.expire(token, slot, &mut self.schedule);
                 }
                 Target::Datagrams(slot) => {
                     if let Some(id) = self.socket(token, slot) {
@@ -112,7 +104,7 @@ impl Core {
                     }
                 }
                 // The reactor's own, for the end of shutdown: seen to by `check_leaving`.
-                Target::Waker => {}
+                Target::Waker => self.ending.expire(),
             }
         }
         None
@@ -121,19 +113,19 @@ impl Core {
     /// Returns whether its timeout has come.
     fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
         let limits = &self.limits;
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
+        let Some(Entry { conn, ticket, .. }) = self.conns.get_mut(id) else {
             return false;
         };
-        let armed = std::mem::replace(&mut conn.armed, Stamp::NEVER);
+        let armed = ticket.take_deadline();
         // What another callback did to it may put it on the run queue: that is seen to after this.
-        let has_a_turn = conn.flags.has(Flags::QUEUED) || conn.flags.has(Flags::DIRTY);
+        let has_a_turn = ticket.is_queued() || conn.flags.has(Flags::DIRTY);
         if has_a_turn
             && conn.deadline(limits) <= due_by
             && !conn.is_overdue(due_by, limits)
             && !conn.was_put_off_enough(due_by)
         {
             conn.put_off();
-            self.postponed.push((id, armed));
+            self.schedule.postpone(id, armed);
             return false;
         }
         conn.end_put_off();
@@ -196,12 +188,9 @@ impl Core {
 
     /// After the last of the batch: those that were postponed are looked at next turn.
     pub(crate) fn end_expire(&mut self) {
-        while let Some((id, armed)) = self.postponed.pop() {
-            if let Some(entry) = self.conns.get_mut(id)
-                && armed < entry.conn.armed
-            {
-                self.deadlines.set(id.token(), entry.conn.armed, armed);
-                entry.conn.armed = armed;
+        while let Some((id, armed)) = self.schedule.next_postponed() {
+            if let Some(Entry { ticket, .. }) = self.conns.get_mut(id) {
+                self.schedule.update(ticket, id.token(), false, Due::By(armed));
             }
         }
     }
@@ -214,7 +203,7 @@ impl Core {
     /// If shutdown has taken too long: ends it.
     #[inline]
     pub(crate) fn check_leaving(&mut self, due_by: Stamp) {
-        if self.leave_by <= due_by {
+        if self.ending.is_late(due_by) {
             self.advance_shutdown(Shutdown::AskedNow);
         }
     }
@@ -232,23 +221,6 @@ mod tests {
     use super::*;
     use crate::base::config::Config;
     use crate::net::driver::Driver;
-    use crate::time::deadlines::Stamp;
-
-    /// Promise 6, Trap 14: full lists one after the other put deadlines off, but not for ever: the
-    /// kernel tells of each in turn.
-    #[test]
-    fn polls_that_are_always_full_put_deadlines_off_only_for_so_long() {
-        let mut core = Core::new(&Config::default(), Driver::new().unwrap()).unwrap();
-        core.note_full(false, 1, Stamp::at(10));
-        assert_eq!(core.told_until, Stamp::at(10));
-        // Nobody is there, so that five events are more than there can be at a time.
-        core.note_full(true, 4, Stamp::at(20));
-        assert_eq!(core.told_until, Stamp::at(10), "it may hold more");
-        core.note_full(true, 4, Stamp::at(30));
-        assert_eq!(core.told_until, Stamp::at(20), "what it held then, it has told");
-        core.note_full(false, 3, Stamp::at(40));
-        assert_eq!(core.told_until, Stamp::at(40));
-    }
 
     /// Promise 1: what another callback of this turn did to a connection counts before its deadline, though
     /// it is seen to only at the end of the turn. Resumed, it first reads what came in time.
@@ -264,7 +236,7 @@ mod tests {
         conn.readiness.merge(Readiness::READABLE);
         conn.pause();
         core.update(id);
-        let due = core.entry(id).unwrap().conn.armed;
+        let due = core.entry(id).unwrap().ticket.armed();
         core.entry_mut(id).unwrap().conn.resume();
         core.mark_dirty(id);
 

@@ -37,10 +37,10 @@ impl Core {
         if let Some(id) = self.callback.of() {
             self.recover_from(id);
         }
-        if self.serving.is_some() {
+        if self.datagrams.is_in_turn() {
             self.end_socket_turn();
         }
-        if self.accepting.is_some() {
+        if self.listeners.is_in_turn() {
             self.drop_claimed();
             self.end_listener_turn();
         }

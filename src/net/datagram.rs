@@ -96,13 +96,9 @@ pub(crate) struct DatagramSocket {
     pub(crate) bound: Bound,
     pub(crate) address: Address,
     pub(crate) readiness: Readiness,
-    /// On the run queue.
-    pub(crate) queued: bool,
     pub(crate) outbox: Outbox,
     /// The poll tells when there is room to send.
     pub(crate) watches_room: bool,
-    /// The moment of its entry among the deadlines; `NEVER`: none.
-    pub(crate) armed: Stamp,
     /// How many more it receives once shutdown has begun, unless it is found empty before: 0 then.
     pub(crate) last: usize,
     /// Receives that failed since one brought something, or said WouldBlock.
@@ -126,10 +122,8 @@ impl DatagramSocket {
             bound,
             address,
             readiness: Readiness::EMPTY,
-            queued: false,
             outbox,
             watches_room: false,
-            armed: Stamp::NEVER,
             last: LAST,
             failures: 0,
             rests_until: Stamp::default(),

@@ -1,7 +1,7 @@
 //! A connection outside of a reactor: its stream, and the bytes that are on the way on our side.
 //!
 //! It comes out by `Conn::detach` and goes in by `Context::adopt`, of this reactor or of another. What
-//! becomes of a connection that is detached is decided in `conn/leave.rs`, and done in `core/ending.rs`.
+//! becomes of a connection that is detached is decided in `conn/leave.rs`, and done in `core/free.rs`.
 
 use std::fmt;
 use std::net::TcpStream;

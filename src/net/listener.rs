@@ -49,14 +49,10 @@ pub(crate) struct Listener {
     pub(crate) address: Address,
     /// The kernel said that a connection waits, and no accept has said WouldBlock since.
     pub(crate) readable: bool,
-    /// On the run queue.
-    pub(crate) queued: bool,
     /// Resting until a connection closes, or until the deadline if one is armed.
     pub(crate) resting: bool,
     /// The application has stopped accepting for now.
     pub(crate) paused: bool,
-    /// The moment of its entry among the deadlines; `NEVER`: none.
-    pub(crate) armed: Stamp,
     /// Failed accepts since one succeeded or said WouldBlock.
     failures: usize,
     /// When the next warning may be logged.
@@ -71,10 +67,8 @@ impl Listener {
             opened,
             address,
             readable: false,
-            queued: false,
             resting: false,
             paused: false,
-            armed: Stamp::NEVER,
             failures: 0,
             warn_from: Stamp::default(),
             complain_from: Stamp::default(),

@@ -64,8 +64,8 @@ impl<H: Handler> Reactor<H> {
     /// cancels or closes does not come up.
     #[inline]
     pub(super) fn fire_timeouts(&mut self) {
-        let due_by = self.cx.core.told_until;
-        if self.cx.core.deadlines.next() <= due_by {
+        let due_by = self.cx.core.horizon.told_until();
+        if self.cx.core.schedule.next_deadline() <= due_by {
             self.fire_timeouts_due(due_by);
         }
     }

@@ -20,7 +20,7 @@ impl<H: Handler> Reactor<H> {
     /// Does what was asked for: by other threads, by callbacks, or by the deadline of shutdown.
     pub(super) fn apply_commands(&mut self) {
         self.take_commands();
-        match self.cx.core.shutdown {
+        match self.cx.core.ending.level() {
             Shutdown::No | Shutdown::Begun | Shutdown::Ending => {}
             Shutdown::Asked => self.leave(true),
             Shutdown::AskedNow => {

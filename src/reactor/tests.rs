@@ -91,9 +91,8 @@ fn a_caught_panic_queues_no_listener_twice() {
         let _ = catch_unwind(AssertUnwindSafe(turn));
     }
     let core = &reactor.cx.core;
-    let resting = core.listener_ids().into_iter().filter(|id| {
-        core.listeners.get(id.slot, id.generation).is_some_and(|listener| listener.resting)
-    });
-    assert_eq!(resting.count(), core.resting_listeners);
+    let rests = |id| core.listeners.get(id).is_some_and(|listener| listener.resting);
+    let resting = core.listener_ids().into_iter().filter(|id| rests(*id));
+    assert_eq!(resting.count(), core.listeners.resting());
     drop((one, others));
 }

@@ -29,6 +29,12 @@ impl Stamp {
         Stamp(nanoseconds)
     }
 
+    /// Nanoseconds since the reactor was made.
+    #[inline]
+    pub(crate) fn nanoseconds(self) -> u64 {
+        self.0
+    }
+
     /// The moment `wait` after this one; `NEVER` if that is beyond the clock (584 years).
     #[inline]
     pub(crate) fn after(self, wait: Duration) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! What is promised of sockets made here is made true of those handed in; and what close(2) does for
 //! a descriptor that nothing else shares is done in words where a duplicate may live. Read next:
-//! `net/listen.rs` and `net/bind.rs`, which take sockets in, and `core/ending.rs`, which lets them go.
+//! `net/listen.rs` and `net/bind.rs`, which take sockets in, and `core/free.rs`, which lets them go.
 
 use std::io;
 use std::net::Shutdown;

@@ -397,7 +397,7 @@ impl Oracle {
         room: Option<(Option<&Address>, usize)>,
     ) {
         let now = self.kernel.now();
-        let Some(socket) = cx.core.sockets.get(id.slot, id.generation) else { return };
+        let Some(socket) = cx.core.datagrams.get(id) else { return };
         let Some(desk) = self.desks.iter_mut().find(|desk| desk.id == id) else { return };
         let compared = desk.compare(now, &socket.outbox, room);
         let bound = desk.cost().0 > self.limits.datagrams_queued;
@@ -413,7 +413,7 @@ impl Oracle {
     // --- What the handler does ------------------------------------------------------------------
 
     pub(crate) fn binds(&mut self, cx: &Context, id: DatagramId, connected: bool) {
-        let socket = cx.core.sockets.get(id.slot, id.generation);
+        let socket = cx.core.datagrams.get(id);
         let Some(Datagrams::Sim(socket)) = socket.map(|socket| &socket.bound.socket) else {
             return self.complain("a datagram socket that was bound is not there".into());
         };
@@ -630,8 +630,7 @@ impl Oracle {
     pub(super) fn mail_at_rest(&mut self, cx: &Context) -> Option<String> {
         let net = self.kernel.state();
         for desk in self.desks.iter().filter(|desk| desk.open) {
-            let queued = cx.core.sockets.get(desk.id.slot, desk.id.generation);
-            let queued = queued.is_some_and(|socket| socket.queued);
+            let queued = cx.core.datagrams.is_queued(desk.id);
             let what = desk.stall(&net).or_else(|| {
                 queued.then(|| "promise 1: on the run queue, and the poll waits".into())
             });

@@ -168,7 +168,7 @@ impl Oracle {
             && is_late(net.polls, nanos(cx.core.idle_from().since_start()), Duration::ZERO)
         {
             let ids = cx.core.connection_ids().into_iter();
-            let mut idle = ids.filter_map(|id| cx.core.entry(id)?.conn.idle_since());
+            let mut idle = ids.filter_map(|id| cx.core.entry(id)?.idle_since());
             if idle.any(|since| is_late(net.polls, nanos(since.since_start()), least + PASS)) {
                 wrong = Some("promise 4: somebody waits for the place of one who is idle".into());
             }
@@ -239,7 +239,7 @@ impl Oracle {
         if what.is_some() {
             return what;
         }
-        if entry.conn.flags.has(Flags::QUEUED) {
+        if entry.ticket.is_queued() {
             return Some("promise 1: on the run queue, and the poll waits".into());
         }
         None
@@ -455,7 +455,7 @@ impl Oracle {
     /// The shutdown's own account, against ours: everybody who was there has left or was cut, and
     /// who is cut is cut for a reason.
     pub(crate) fn check_report(&mut self, cx: &Context) {
-        let (report, stats) = (&cx.core.report, cx.stats());
+        let (report, stats) = (cx.core.ending.report(), cx.stats());
         let ended = stats.closed.total() + self.connects_failed - self.ended_before;
         let (began, at_once) = self.shutdown.expect("it has ended");
         let late = self.kernel.now() >= began.saturating_add(nanos(self.limits.shutdown_max));

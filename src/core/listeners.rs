@@ -1,0 +1,221 @@
+//! The listeners: each in its slot, and which of them rest.
+//!
+//! A listener that rests is not on the run queue, and its deadline, if it has one, wakes it. The number
+//! of those that rest is kept, so that a connection's end knows without a search whether one has a
+//! listener to wake. What a failed accept means is `net/listener.rs`. Read next: `accept.rs`, which accepts.
+
+use super::schedule::{Due, Schedule, Ticket};
+use crate::base::address::Address;
+use crate::base::id::{LISTENER_BASE, LISTENERS_CEILING, ListenerId, Token};
+use crate::base::slots::Slots;
+use crate::net::listener::Listener;
+use crate::net::socket::Socket;
+use crate::time::deadlines::Stamp;
+
+/// A listener in its slot.
+#[derive(Debug)]
+struct Entry {
+    listener: Listener,
+    ticket: Ticket,
+}
+
+/// All listeners of a reactor.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    entries: Slots<Entry>,
+    /// The number of those that rest.
+    resting: usize,
+    /// The one that has its turn.
+    accepting: Option<ListenerId>,
+    /// An accepted socket that waits until its predecessor's end has been told; only in a turn.
+    pub(super) claimed: Option<(Socket, Address)>,
+    /// Number of the reactor.
+    serial: u32,
+}
+
+impl Listeners {
+    pub(super) fn new(serial: u32) -> Self {
+        let entries = Slots::new(LISTENERS_CEILING, LISTENERS_CEILING);
+        Listeners { entries, resting: 0, accepting: None, claimed: None, serial }
+    }
+
+    pub(super) fn insert(&mut self, listener: Listener) -> ListenerId {
+        let (slot, generation) = self.entries.insert(Entry { listener, ticket: Ticket::new() });
+        ListenerId::new(self.serial, slot, generation)
+    }
+
+    /// Moves a listener of this reactor out, if it is still there.
+    pub(super) fn remove(&mut self, id: ListenerId, schedule: &mut Schedule) -> Option<Listener> {
+        let mut entry = self.entries.remove(id.slot, id.generation)?;
+        schedule.forget(&mut entry.ticket, id.token());
+        if entry.listener.resting {
+            self.resting -= 1;
+        }
+        Some(entry.listener)
+    }
+
+    #[inline]
+    pub(super) fn recycle(&mut self) {
+        self.entries.recycle();
+    }
+
+    /// The listener that an id names, which may be of another reactor.
+    pub(super) fn find(&self, id: ListenerId) -> Option<&Listener> {
+        if self.is_own(id) { self.get(id) } else { None }
+    }
+
+    pub(super) fn is_own(&self, id: ListenerId) -> bool {
+        id.reactor() == self.serial
+    }
+
+    /// The listener that an id of this reactor names, if it is still there.
+    pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
+        self.entries.get(id.slot, id.generation).map(|entry| &entry.listener)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        self.entries.get_mut(id.slot, id.generation).map(|entry| &mut entry.listener)
+    }
+
+    /// The name of the listener that a token means, if it is still there.
+    pub(super) fn named(&self, token: Token, slot: u32) -> Option<ListenerId> {
+        let generation = self.entries.resolve(token, slot, LISTENER_BASE)?;
+        Some(ListenerId::new(self.serial, slot, generation))
+    }
+
+    pub(super) fn ids(&self) -> Vec<ListenerId> {
+        let name = |(slot, generation)| ListenerId::new(self.serial, slot, generation);
+        self.entries.ids().map(name).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.is_full()
+    }
+
+    /// The number of those that rest.
+    pub(crate) fn resting(&self) -> usize {
+        self.resting
+    }
+
+    /// The kernel says that a client waits.
+    #[cold]
+    pub(super) fn handle_event(&mut self, token: Token, slot: u32, schedule: &mut Schedule) {
+        let Some(id) = self.named(token, slot) else { return };
+        if let Some(listener) = self.get_mut(id) {
+            listener.readable = true;
+            self.update(id, Due::Unchanged, schedule);
+        }
+    }
+
+    /// Lets a listener rest until any connection closes, or this moment.
+    pub(super) fn rest(&mut self, id: ListenerId, until: Stamp, schedule: &mut Schedule) {
+        let Some(listener) = self.get_mut(id) else { return };
+        let rested = std::mem::replace(&mut listener.resting, true);
+        self.resting += usize::from(!rested);
+        self.update(id, Due::At(until), schedule);
+    }
+
+    /// Ends the rest of a listener, if it rests.
+    pub(super) fn wake(&mut self, id: ListenerId, schedule: &mut Schedule) {
+        let Some(listener) = self.get_mut(id) else { return };
+        let rested = std::mem::take(&mut listener.resting);
+        self.resting -= usize::from(rested);
+        self.update(id, Due::At(Stamp::NEVER), schedule);
+    }
+
+    /// Its deadline has come.
+    pub(super) fn expire(&mut self, token: Token, slot: u32, schedule: &mut Schedule) {
+        let Some(id) = self.named(token, slot) else { return };
+        if let Some(entry) = self.entries.get_mut(id.slot, id.generation) {
+            entry.ticket.take_deadline();
+        }
+        self.wake(id, schedule);
+    }
+
+    /// Begins a listener's turn: until its end it counts as on the run queue.
+    pub(super) fn begin_turn(&mut self, id: ListenerId) {
+        self.accepting = Some(id);
+    }
+
+    /// After a listener's turn: back on the run queue if there is more to accept.
+    pub(super) fn end_turn(&mut self, schedule: &mut Schedule) {
+        let Some(id) = self.accepting.take() else { return };
+        if let Some(entry) = self.entries.get_mut(id.slot, id.generation) {
+            entry.ticket.take_turn();
+        }
+        self.update(id, Due::Unchanged, schedule);
+    }
+
+    /// Whether the turn of one has begun and not ended.
+    #[inline]
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.accepting.is_some()
+    }
+
+    fn update(&mut self, id: ListenerId, due: Due, schedule: &mut Schedule) {
+        if let Some(Entry { listener, ticket }) = self.entries.get_mut(id.slot, id.generation) {
+            schedule.update(ticket, id.token(), listener.is_runnable(), due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::listen::Listen;
+
+    fn one() -> (Listeners, ListenerId, Schedule) {
+        let opened = Listen::from("unix:@wouldblock-listeners-in-parts").open().unwrap();
+        let address = opened.local_addr().unwrap();
+        let mut listeners = Listeners::new(3);
+        let id = listeners.insert(Listener::new(opened, address));
+        (listeners, id, Schedule::default())
+    }
+
+    /// Promise 1: a listener that rests is off the run queue until it is woken, by its deadline or before.
+    #[test]
+    fn a_listener_that_rests_is_woken_by_its_deadline_or_before() {
+        let (mut listeners, id, mut schedule) = one();
+        for by_its_deadline in [true, false] {
+            listeners.handle_event(id.token(), id.slot, &mut schedule);
+            assert_eq!(schedule.next_runnable(), Some(id.token()));
+            listeners.begin_turn(id);
+            listeners.rest(id, Stamp::at(9), &mut schedule);
+            listeners.rest(id, Stamp::at(9), &mut schedule);
+            assert_eq!(listeners.resting(), 1, "counted once");
+            listeners.end_turn(&mut schedule);
+            assert_eq!((schedule.run_len(), schedule.next_deadline()), (0, Stamp::at(9)));
+            if by_its_deadline {
+                assert_eq!(schedule.expire(Stamp::at(9)), Some(id.token()));
+                listeners.expire(id.token(), id.slot, &mut schedule);
+            } else {
+                listeners.wake(id, &mut schedule);
+            }
+            assert_eq!((listeners.resting(), schedule.next_deadline()), (0, Stamp::NEVER));
+            assert_eq!(schedule.next_runnable(), Some(id.token()));
+            listeners.begin_turn(id);
+            listeners.get_mut(id).unwrap().readable = false;
+            listeners.end_turn(&mut schedule);
+        }
+        listeners.rest(id, Stamp::at(9), &mut schedule);
+        assert!(listeners.remove(id, &mut schedule).is_some());
+        assert_eq!((listeners.resting(), schedule.next_deadline()), (0, Stamp::NEVER));
+    }
+
+    /// Promise 1: what wakes a listener in its own turn does not queue it twice.
+    #[test]
+    fn a_listener_is_queued_once_after_its_turn() {
+        let (mut listeners, id, mut schedule) = one();
+        listeners.handle_event(id.token(), id.slot, &mut schedule);
+        assert_eq!(schedule.next_runnable(), Some(id.token()));
+        listeners.begin_turn(id);
+        listeners.wake(id, &mut schedule);
+        assert_eq!(schedule.run_len(), 0);
+        listeners.end_turn(&mut schedule);
+        assert_eq!(schedule.run_len(), 1);
+    }
+}
