@@ -8,6 +8,7 @@ pub(crate) mod attempt;
 pub(crate) mod close;
 pub(crate) mod config;
 pub(crate) mod id;
+pub(crate) mod layer;
 pub(crate) mod post;
 pub(crate) mod readiness;
 pub(crate) mod refused;

@@ -17,7 +17,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::sync::atomic::AtomicBool;
 
 use crate::base::attempt::{Attempt, attempt};
-use crate::base::close::{CloseReason, Closed};
+use crate::base::close::CloseReason;
 use crate::base::config::Limits;
 use crate::base::readiness::Readiness;
 use crate::conn::flags::Flags;
@@ -32,6 +32,7 @@ pub(crate) mod deadlines;
 mod extras;
 pub(crate) mod flags;
 pub(crate) mod input;
+pub(crate) mod layer;
 mod leave;
 mod look;
 pub(crate) mod output;
@@ -134,7 +135,7 @@ impl Connection {
         }
         // What was seen with that event counts: bytes may have come with it.
         self.readiness.merge(Readiness::WRITABLE);
-        self.handle_level(self.output.len(), limits);
+        self.handle_level(self.queued(), limits);
     }
 
     /// `on_open` has returned: how long the peer is silent is counted from here, and not from the
@@ -202,6 +203,7 @@ impl Connection {
         });
         let n = self.handle_write(result, offered, now, short_is_proof);
         self.output.advance(n);
+        self.advance_records(n);
         self.pace_output(n);
         n
     }
@@ -307,7 +309,7 @@ impl Connection {
     /// Leaves `Open` by way of a flush and our FIN, and `Connecting` at once, since there is nobody
     /// to flush to. The first reason stays.
     pub(crate) fn end(&mut self, reason: CloseReason, now: Stamp, limits: &Limits) {
-        if self.phase == Phase::Connecting {
+        if self.phase == Phase::Connecting || self.awaits_handshake() {
             return self.cut(reason);
         }
         if self.phase != Phase::Open {
@@ -334,8 +336,8 @@ impl Connection {
 
     /// `finish`: our FIN after what is queued, and reading goes on.
     pub(crate) fn finish(&mut self, now: Stamp, limits: &Limits) {
-        if self.flags.has(Flags::EOF_TOLD) {
-            // Both sides have ended: that is a close.
+        if self.flags.has(Flags::EOF_TOLD) || self.ends_together() {
+            // Both sides have ended, or end together: that is a close.
             return self.close(now, limits);
         }
         self.flags.set(Flags::FINISHING);
@@ -532,6 +534,7 @@ impl Connection {
     fn finish_off(&mut self) {
         self.drop_output();
         self.leftover = None;
+        self.drop_layer();
         self.phase = Phase::Closed;
     }
 
@@ -550,7 +553,8 @@ impl Connection {
 
     /// Bytes allocated for its output and its input.
     pub(crate) fn held(&self) -> usize {
-        self.output.held() + self.leftover.as_ref().map_or(0, |leftover| leftover.held())
+        let leftover = self.leftover.as_ref().map_or(0, |leftover| leftover.held());
+        self.output.held() + leftover + self.held_for_layer()
     }
 
     /// Whether what is sent now would be queued or written.
@@ -558,6 +562,7 @@ impl Connection {
     pub(crate) fn takes_sends(&self) -> bool {
         matches!(self.phase, Phase::Connecting | Phase::Open)
             && !self.flags.has(Flags::NOTHING_MORE_TO_SEND)
+            && !self.is_broken()
     }
 
     /// Whether what is sent now may go to the kernel: it has room, and nothing is queued before.
@@ -593,8 +598,8 @@ impl Connection {
 
     /// Whether the input of the callback that runs is not to hand out messages now.
     pub(crate) fn is_resting(&self) -> bool {
-        if self.flags.has(Flags::DETACHED) {
-            // What is left is for another.
+        if self.flags.has(Flags::DETACHED) || self.has_upgrade() {
+            // What is left is for another, or for its layer.
             return true;
         }
         self.phase == Phase::Open && self.flags.has(Flags::RESTING)
@@ -602,9 +607,10 @@ impl Connection {
 
     pub(crate) fn wants_eof(&self, limits: &Limits) -> bool {
         self.is_reading()
-            && self.flags.has(Flags::PEER_ENDED)
+            && self.is_input_over()
             && !self.flags.has(Flags::EOF_TOLD)
             && !self.comes_again(limits)
+            && self.has_received_all()
     }
 
     /// Not before it is connected, whatever an event says (trap 44).
@@ -615,7 +621,7 @@ impl Connection {
     }
 
     /// Whether our FIN is due: wished for, not sent, and nothing queued before it.
-    pub(crate) fn wants_fin(&self) -> bool {
+    fn is_fin_due(&self) -> bool {
         let wished = match self.phase {
             Phase::Open => self.flags.has(Flags::FINISHING),
             Phase::Draining => !self.flags.has(Flags::RESETTING),
@@ -649,6 +655,9 @@ impl Connection {
 
     #[cold]
     fn is_runnable_otherwise(&self, limits: &Limits) -> bool {
+        if self.is_layered() {
+            return self.is_runnable_layered(limits);
+        }
         let readable = self.wants_read();
         match self.phase {
             // Any event: whether it is connected, the socket tells.
@@ -679,17 +688,7 @@ impl Connection {
             && !self.flags.has(Flags::HIGH)
             && !self.flags.has(Flags::FAILED)
             && !self.wants_eof(limits)
-    }
-
-    /// How it ended.
-    pub(crate) fn closed(&mut self) -> Closed {
-        debug_assert_eq!(self.phase, Phase::Closed, "only what is over is told");
-        let unsent = self.unsent();
-        let unfinished = self.is_unfinished();
-        let peer_ended = self.flags.has(Flags::PEER_ENDED);
-        let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
-        let reason = self.reason.take().expect("who leaves Open has a reason");
-        Closed { reason, unsent, unfinished, clean }
+            && self.has_received_all()
     }
 }
 

@@ -52,6 +52,7 @@ mod evict;
 pub(crate) mod expire;
 mod free;
 mod horizon;
+pub(crate) mod layer;
 mod listeners;
 mod memory;
 pub(crate) mod offer;
@@ -103,6 +104,7 @@ pub(crate) struct Core {
     /// The callback that runs, and its sends that are not yet written or queued.
     pub(crate) callback: Callback,
     pub(crate) cork: Cork,
+    layers: layer::Layers,
     /// What callbacks leave to be done.
     pub(crate) effects: Effects,
 
@@ -136,6 +138,7 @@ impl Core {
             horizon: Horizon::default(),
             callback: Callback::default(),
             cork: Cork::default(),
+            layers: layer::Layers::default(),
             effects: Effects::default(),
             connects: Connects::default(),
             memory: Memory::default(),
@@ -216,7 +219,7 @@ impl Core {
         let entry = self.conns.get_mut(id);
         let Some(Entry { conn, .. }) = entry else { return false };
         // Too much may be buffered since it was last looked at.
-        conn.handle_level(conn.output.len(), limits);
+        conn.handle_level(conn.queued(), limits);
         let due = conn.wants_drain(limits);
         if due {
             conn.flags.clear(Flags::DRAINED);
@@ -243,6 +246,9 @@ impl Core {
         }
         if conn.phase() != Phase::Open {
             return self.take_other_work(id, buffer);
+        }
+        if conn.is_layered() {
+            return self.take_layered_work(id, buffer);
         }
         if !conn.is_reading() {
             self.look(id);
@@ -332,7 +338,11 @@ impl Core {
         }
         let short_is_proof = socket.short_read_is_proof();
         if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, short_is_proof) {
+            let layered = conn.is_layered();
             self.stats.bytes_in += n as u64;
+            if layered {
+                self.discard_layered(id, buffer, n);
+            }
         }
         Work::None
     }
@@ -349,9 +359,10 @@ impl Core {
         let (now, limits) = (self.now, &self.limits);
         let entry = self.conns.get_mut(id);
         let Some(Entry { conn, .. }) = entry else { return };
-        let begins = consumed > 0 || matches!(offer, Offer::Shared { before: 0, .. });
+        let begins = consumed > 0
+            || matches!(offer, Offer::Shared { before: 0, .. } | Offer::Plain { before: 0, .. });
         conn.leftover = Some(match offer {
-            Offer::Shared { .. } => {
+            Offer::Shared { .. } | Offer::Plain { .. } => {
                 Box::new(Leftover::new(&offer.window(buffer)[consumed..], wait))
             }
             Offer::Owned(mut leftover) => {
@@ -373,7 +384,7 @@ impl Core {
         let (now, limits) = (self.now, &self.limits);
         let entry = self.conns.get_mut(id);
         let Some(Entry { socket, conn, .. }) = entry else { return 0 };
-        let before = conn.output.len();
+        let before = conn.queued();
         let short_is_proof = socket.short_write_is_proof();
         let n = conn.flush(socket, now, short_is_proof);
         self.stats.bytes_out += n as u64;
@@ -402,11 +413,14 @@ impl Core {
 
     #[cold]
     fn update_otherwise(&mut self, id: ConnId) {
+        if self.entry(id).is_some_and(|entry| entry.conn.is_layered()) {
+            self.update_layered(id);
+        }
         let (now, limits) = (self.now, &self.limits);
         let entry = self.conns.get_mut(id);
         let Some(Entry { socket, conn, ticket, .. }) = entry else { return };
         conn.handle_wish();
-        conn.handle_level(conn.output.len(), limits);
+        conn.handle_level(conn.queued(), limits);
         if self.ending.level() == Shutdown::Begun && conn.may_leave(limits) {
             conn.retire(CloseReason::Shutdown, now, limits);
         }
@@ -472,7 +486,10 @@ impl Core {
         for &id in &dirty {
             if let Some(Entry { conn, .. }) = self.entry_mut(id) {
                 conn.flags.clear(Flags::DIRTY);
-                if conn.wants_flush() {
+                if conn.is_layered() {
+                    self.pump(id);
+                }
+                if self.entry(id).is_some_and(|entry| entry.conn.wants_flush()) {
                     self.flush(id);
                 }
                 self.arm_paced(id);

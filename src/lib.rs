@@ -232,6 +232,7 @@ pub use crate::base::attempt::{Attempt, attempt};
 pub use crate::base::close::{CloseReason, Closed};
 pub use crate::base::config::Config;
 pub use crate::base::id::{ConnId, DatagramId, ListenerId, Origin};
+pub use crate::base::layer::{Layer, Received, Then};
 pub use crate::base::post::PostError;
 pub use crate::base::refused::Refused;
 pub use crate::base::report::{Cut, ShutdownReport, Stage};

@@ -364,10 +364,11 @@ impl<H: Handler> Reactor<H> {
             Work::Data(offer) => self.call_with_left(id, offer),
             Work::End(offer) => self.call_at_end(id, offer),
             Work::Connect => {
-                if let Some(tag) = self.cx.core.finish_connect(id) {
-                    self.open(id, Origin::Connected(tag));
+                if let Some(origin) = self.cx.core.finish_connect(id) {
+                    self.open(id, origin);
                 }
             }
+            Work::Open(origin) => self.open(id, origin),
         }
         self.cx.core.update(id);
     }
@@ -517,7 +518,13 @@ impl<H: Handler> Reactor<H> {
 
     fn tell_ended(&mut self) {
         match self.cx.core.free_ended() {
-            Some((id, Ended::Connection(closed))) => self.tell_closed(id, closed),
+            Some((id, Ended::Connection(closed))) => {
+                let thrown = self.cx.core.take_thrown();
+                self.tell_closed(id, closed);
+                if let Some(panic) = thrown {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             Some((id, Ended::Detached(closed, taker, detached))) => {
                 let called = guarded(|| (taker.0)(detached));
                 self.cx.core.read_clock();

@@ -27,6 +27,15 @@ pub enum CloseReason {
     /// A source ([`Conn::send_from`](crate::Conn::send_from)) failed with this error: what was sent before
     /// went out, and the peer sees a reset behind it.
     Source(io::Error),
+    /// The [layer](crate::Layer) of the connection failed with this error: the handshake, or what the peer sent
+    /// later, is none of its protocol. What it had to say to that went out.
+    Layer(io::Error),
+    /// The handshake of the [layer](crate::Layer) took longer than [`handshake`](crate::Config::handshake), or
+    /// more bytes than [`handshake_max`](crate::Config::handshake_max).
+    Handshake,
+    /// The peer's stream ended without the end that its [layer](crate::Layer) marks: what came before may have
+    /// been cut off, by the peer or by a third party. In the place of `on_eof`, after all that came.
+    Truncated,
     /// [`input_max`](crate::Config::input_max) bytes lay unconsumed, or more were waited for.
     InputLimit,
     /// Queued output passed [`output_max`](crate::Config::output_max).
@@ -63,6 +72,7 @@ impl CloseReason {
             CloseReason::TooSlow => Some(CloseReason::TooSlow),
             CloseReason::Idle => Some(CloseReason::Idle),
             CloseReason::Shutdown => Some(CloseReason::Shutdown),
+            CloseReason::Truncated => Some(CloseReason::Truncated),
             _ => None,
         }
     }
@@ -78,6 +88,9 @@ impl fmt::Display for CloseReason {
             CloseReason::Panic(error) => write!(f, "handler panic: {error}"),
             CloseReason::Io(error) => write!(f, "socket error: {error}"),
             CloseReason::Source(error) => write!(f, "source error: {error}"),
+            CloseReason::Layer(error) => write!(f, "layer error: {error}"),
+            CloseReason::Handshake => f.write_str("handshake limit reached"),
+            CloseReason::Truncated => f.write_str("the peer ended without an end of its layer"),
             CloseReason::InputLimit => f.write_str("input limit reached"),
             CloseReason::OutputLimit => f.write_str("output limit passed"),
             CloseReason::BufferedLimit => f.write_str("buffered limit passed"),
@@ -146,6 +159,9 @@ mod tests {
             (CloseReason::Panic(error()), "handler panic: as told"),
             (CloseReason::Io(error()), "socket error: as told"),
             (CloseReason::Source(error()), "source error: as told"),
+            (CloseReason::Layer(error()), "layer error: as told"),
+            (CloseReason::Handshake, "handshake limit reached"),
+            (CloseReason::Truncated, "the peer ended without an end of its layer"),
             (CloseReason::InputLimit, "input limit reached"),
             (CloseReason::OutputLimit, "output limit passed"),
             (CloseReason::BufferedLimit, "buffered limit passed"),

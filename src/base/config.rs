@@ -46,6 +46,8 @@ const READ_BUFFER_CEILING: usize = 1 << 30;
 /// | [`min_rate`](Self::min_rate) | none | 4 KiB in 30 s | owing, and fewer bytes moved in the window: ends with `TooSlow` | a short request takes one packet; 137 bytes a second is less than any modem |
 /// | [`idle`](Self::idle) | none | 60 s | nothing owed, no byte moved for so long: ends with `Idle` | what browsers and proxies keep a connection for, about |
 /// | [`connect`](Self::connect) | 10 s | the same | a connect under way for so long has failed | as `first_byte` |
+/// | [`handshake`](Self::handshake) | 10 s | the same | the handshake of a layer takes longer: ends with `Handshake` | as `connect` |
+/// | [`handshake_max`](Self::handshake_max) | 64 KiB | the same | the peer has sent more in it: ends with `Handshake` | a chain of four certificates of 4 KiB, four times |
 /// | [`write_stall`](Self::write_stall) | 2 min | 30 s | owed, none taken for so long, nor when asked once more: ends with `WriteStall` | a peer's kernel makes room in steps: over loopback 64 KiB, which takes one that reads 1 KiB a second a minute |
 /// | [`linger`](Self::linger) | 5 s | 2 s | after our FIN, and what went before it, or after a reset that a paused handler does not read on to: the connection is freed, not clean | a round trip, and one retransmission |
 /// | [`close_max`](Self::close_max) | 10 min | 60 s | after close: the connection is freed, not clean | the last answer over a slow link: 4 MiB at 7 KiB a second, 1 MiB at 17 |
@@ -87,6 +89,8 @@ pub struct Config {
     pub(crate) min_rate: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
+    pub(crate) handshake: Duration,
+    pub(crate) handshake_max: usize,
     pub(crate) write_stall: Duration,
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,
@@ -115,6 +119,8 @@ impl Default for Config {
             min_rate: None,
             idle: None,
             connect: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            handshake_max: 64 << 10,
             write_stall: Duration::from_secs(120),
             linger: Duration::from_secs(5),
             close_max: Duration::from_secs(600),
@@ -400,6 +406,25 @@ impl Config {
         self
     }
 
+    /// How long the handshake of a [layer](crate::Layer) may take, from when the connection is established (or
+    /// the layer was put in its place) until it [is ready](crate::Layer::is_ready). Then the peer sees a reset,
+    /// and the connection ends with [`Handshake`](crate::CloseReason::Handshake); a connect has failed, with
+    /// `TimedOut`. In that time neither [`first_byte`](Self::first_byte) nor [`idle`](Self::idle) nor
+    /// [`min_rate`](Self::min_rate) counts. Default 10 s.
+    #[must_use]
+    pub fn handshake(mut self, timeout: Duration) -> Self {
+        self.handshake = timeout;
+        self
+    }
+
+    /// The most bytes that the peer may send in the handshake of a [layer](crate::Layer), what follows it in
+    /// the same read included. Above, the connection ends as at [`handshake`](Self::handshake). Default 64 KiB.
+    #[must_use]
+    pub fn handshake_max(mut self, bytes: usize) -> Self {
+        self.handshake_max = bytes;
+        self
+    }
+
     /// How long output may be owed without the kernel taking a byte of it. Default 2 min.
     ///
     /// Before it acts on this, or on [`min_rate`](Self::min_rate), the library offers what is owed
@@ -553,6 +578,8 @@ impl Config {
             min_rate: self.min_rate.filter(|(bytes, _)| *bytes > 0),
             idle: self.idle,
             connect: self.connect,
+            handshake: self.handshake,
+            handshake_max: self.handshake_max,
             write_stall: self.write_stall,
             linger: self.linger,
             close_max: self.close_max,
@@ -584,6 +611,8 @@ pub(crate) struct Limits {
     pub(crate) min_rate: Option<(usize, Duration)>,
     pub(crate) idle: Option<Duration>,
     pub(crate) connect: Duration,
+    pub(crate) handshake: Duration,
+    pub(crate) handshake_max: usize,
     pub(crate) write_stall: Duration,
     pub(crate) linger: Duration,
     pub(crate) close_max: Duration,
@@ -616,7 +645,7 @@ mod tests {
             assert!(text.contains(&format!("/// | [`{name}`](Self::{name}) | ")), "{name}");
             rows += 1;
         }
-        assert_eq!(rows, 23);
+        assert_eq!(rows, 25);
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Stats {
     /// Connections accepted and reset at once, before `on_open`: their address had
     /// [`connections_per_address`](crate::Config::connections_per_address) already.
     pub refused_address: u64,
+    /// Connections accepted that ended before `on_open`, in the handshake of their
+    /// [layer](crate::Layer); no callback told of them. They are counted as accepted, and as closed.
+    pub handshakes_failed: u64,
     /// Accepts that failed: the peer was gone already, descriptors or memory ran out (accept(2)).
     pub accept_errors: u64,
     /// Of these, for want of descriptors or memory. It passes; the listener rested meanwhile.
@@ -81,6 +84,9 @@ pub struct ClosedCounts {
     pub panic: u64,
     pub io: u64,
     pub source: u64,
+    pub layer: u64,
+    pub handshake: u64,
+    pub truncated: u64,
     pub input_limit: u64,
     pub output_limit: u64,
     pub buffered_limit: u64,
@@ -104,6 +110,9 @@ impl ClosedCounts {
             + self.panic
             + self.io
             + self.source
+            + self.layer
+            + self.handshake
+            + self.truncated
             + self.input_limit
             + self.output_limit
             + self.buffered_limit
@@ -125,6 +134,9 @@ impl ClosedCounts {
             CloseReason::Panic(_) => &mut self.panic,
             CloseReason::Io(_) => &mut self.io,
             CloseReason::Source(_) => &mut self.source,
+            CloseReason::Layer(_) => &mut self.layer,
+            CloseReason::Handshake => &mut self.handshake,
+            CloseReason::Truncated => &mut self.truncated,
             CloseReason::InputLimit => &mut self.input_limit,
             CloseReason::OutputLimit => &mut self.output_limit,
             CloseReason::BufferedLimit => &mut self.buffered_limit,
@@ -155,6 +167,9 @@ mod tests {
             CloseReason::Panic(io::Error::other("x")),
             CloseReason::Io(io::Error::other("x")),
             CloseReason::Source(io::Error::other("x")),
+            CloseReason::Layer(io::Error::other("x")),
+            CloseReason::Handshake,
+            CloseReason::Truncated,
             CloseReason::InputLimit,
             CloseReason::OutputLimit,
             CloseReason::BufferedLimit,

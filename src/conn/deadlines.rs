@@ -47,7 +47,9 @@ impl Connection {
             return;
         }
         match self.phase {
+            Phase::Open if self.ready_by() <= due_by => self.cut(CloseReason::Handshake),
             Phase::Open if self.stalls_at(limits) <= due_by => self.cut(CloseReason::WriteStall),
+            Phase::Open if self.flags.has(Flags::SHAKING) => {}
             Phase::Open if self.idles_at(limits) <= due_by => {
                 self.retire(CloseReason::Idle, now, limits);
             }
@@ -89,6 +91,9 @@ impl Connection {
             Phase::Connecting => self.closing,
             // It is closed in this very turn.
             Phase::Open if self.flags.has(Flags::RETIRING) => Stamp::NEVER,
+            Phase::Open if self.flags.has(Flags::SHAKING) => {
+                self.stalls_at(limits).min(self.timer_at())
+            }
             Phase::Open => {
                 let given = self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at());
                 given.min(self.first_byte_by(limits)).min(self.paced_at(limits))
@@ -114,7 +119,8 @@ impl Connection {
     /// Since when no byte has moved, if it owes nothing, is owed nothing and waits for nobody.
     pub(crate) fn idle_since(&self) -> Option<Stamp> {
         let busy = self.flags.has(Flags::DIRTY) || self.flags.has(Flags::HELD);
-        let idle = self.is_plain() && !busy && self.leftover.is_none();
+        let plain = self.is_plain() || self.is_quiet_layered();
+        let idle = plain && !busy && self.leftover.is_none();
         idle.then(|| self.heard.max(self.taken))
     }
 
@@ -137,7 +143,9 @@ impl Connection {
     /// By when the kernel must have taken some of what is owed; after a failure, by when the handler
     /// must have read on.
     fn stalls_at(&self, limits: &Limits) -> Stamp {
-        if self.flags.has(Flags::FAILED) {
+        if self.is_layered() && (self.is_broken() || self.flags.has(Flags::SHAKING)) {
+            self.layer_until(limits)
+        } else if self.flags.has(Flags::FAILED) {
             self.heard.max(self.taken).after(limits.linger)
         } else if self.output.is_empty() {
             Stamp::NEVER

@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use super::layer::Layered;
 use super::rate::Pace;
 use super::reset::Leaving;
 use super::{Connection, Phase};
+use crate::base::close::Closed;
 use crate::base::config::Limits;
 use crate::conn::flags::Flags;
 use crate::net::detached::Taker;
@@ -45,6 +47,8 @@ pub(crate) struct Extras {
     pub(super) leaving: Option<Leaving>,
     /// What is done with it, if it is detached.
     pub(super) taker: Option<Taker>,
+    /// What is kept for its layer, if it has one; of one that is over, too.
+    pub(super) layered: Option<Box<Layered>>,
 }
 
 /// What the kernel had taken and the peer had not, when that was last asked.
@@ -123,6 +127,17 @@ impl Connection {
     /// How many bytes were lost.
     pub(crate) fn unsent(&self) -> u64 {
         self.extras.as_ref().map_or(0, |extras| extras.unsent)
+    }
+
+    /// How it ended.
+    pub(crate) fn closed(&mut self) -> Closed {
+        debug_assert_eq!(self.phase, Phase::Closed, "only what is over is told");
+        let unsent = self.unsent();
+        let unfinished = self.is_unfinished();
+        let peer_ended = self.flags.has(Flags::PEER_ENDED);
+        let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
+        let reason = self.reason.take().expect("who leaves Open has a reason");
+        Closed { reason, unsent, unfinished, clean }
     }
 
     /// Whether `on_timeout` is to be called now; then it is not set any more.

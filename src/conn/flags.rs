@@ -75,6 +75,10 @@ impl Flags {
     pub(crate) const SOURCE: Flags = Flags(1 << 28);
     /// A source was dropped before its end.
     pub(crate) const UNFINISHED: Flags = Flags(1 << 29);
+    /// Its bytes go through a layer.
+    pub(crate) const LAYERED: Flags = Flags(1 << 30);
+    /// The handshake of that layer is not over: nothing that was sent goes out.
+    pub(crate) const SHAKING: Flags = Flags(1 << 31);
 
     /// Any of these takes a connection off the common path.
     pub(crate) const SLOW: Flags = Flags(
@@ -85,12 +89,14 @@ impl Flags {
             | Self::FINISHING.0
             | Self::FAILED.0
             | Self::CUT.0
-            | Self::SOURCE.0,
+            | Self::SOURCE.0
+            | Self::LAYERED.0,
     );
     /// What is sent now would not go out.
     pub(crate) const NOTHING_MORE_TO_SEND: Flags = Flags(Self::FINISHING.0 | Self::FAILED.0);
-    /// What is sent now does not go behind what is queued.
-    pub(crate) const NOT_IN_ORDER: Flags = Flags(Self::NOTHING_MORE_TO_SEND.0 | Self::SOURCE.0);
+    /// What is sent now does not go behind what is queued, or not as it is.
+    pub(crate) const NOT_IN_ORDER: Flags =
+        Flags(Self::NOTHING_MORE_TO_SEND.0 | Self::SOURCE.0 | Self::LAYERED.0);
     /// Input stays in the kernel.
     pub(crate) const NOT_READING: Flags =
         Flags(Self::PAUSED.0 | Self::RESTING.0 | Self::UNOPENED.0 | Self::RETIRING.0);

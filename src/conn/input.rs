@@ -390,6 +390,8 @@ pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
     /// Where reads land: at the beginning of a page, with the headroom before it.
     boundary: usize,
+    /// What a layer has made of a read, for the call that follows.
+    plain: Vec<u8>,
 }
 
 impl ReadBuffer {
@@ -398,7 +400,7 @@ impl ReadBuffer {
         // `align_offset` may decline to answer; then reads land unaligned, slower and no less true.
         let slack = bytes[HEADROOM..].as_ptr().align_offset(PAGE).min(PAGE);
         let boundary = HEADROOM + slack;
-        ReadBuffer { bytes, boundary }
+        ReadBuffer { bytes, boundary, plain: Vec::new() }
     }
 
     /// The most one read takes.
@@ -427,6 +429,28 @@ impl ReadBuffer {
     #[inline]
     pub(crate) fn filled(&self, before: usize, n: usize) -> &[u8] {
         &self.bytes[self.boundary - before..self.boundary + n]
+    }
+
+    /// The same, for a layer that works in place.
+    pub(crate) fn filled_mut(&mut self, before: usize, n: usize) -> &mut [u8] {
+        &mut self.bytes[self.boundary - before..self.boundary + n]
+    }
+
+    /// What a layer has made of a read.
+    pub(crate) fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+
+    /// The place for what a layer makes of a read: empty, and to be put back.
+    pub(crate) fn take_plain(&mut self) -> Vec<u8> {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        plain.shrink_to(self.size() + HEADROOM);
+        plain
+    }
+
+    pub(crate) fn put_plain(&mut self, plain: Vec<u8>) {
+        self.plain = plain;
     }
 }
 

@@ -239,6 +239,17 @@ impl Output {
         }
     }
 
+    /// Copies the first bytes, at most `most`, none behind a source.
+    pub(crate) fn copy_front(&self, most: usize, to: &mut Vec<u8>) {
+        let rest = self.rest.as_ref();
+        let chunks = rest.into_iter().flat_map(|rest| &rest.chunks).map(|chunk| &chunk[..]);
+        let tail = rest.map(|rest| &rest.tail[..]);
+        for piece in [&self.head[..]].into_iter().chain(chunks).chain(tail) {
+            let room = most - to.len();
+            to.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+    }
+
     /// Takes all that is queued, in one piece: without a copy if it is one.
     pub(crate) fn take(&mut self) -> Bytes {
         let Some(rest) = self.rest.take() else { return std::mem::take(&mut self.head) };

@@ -16,7 +16,7 @@ use crate::time::deadlines::Stamp;
 
 impl Connection {
     pub(crate) fn push_source(&mut self, source: Source) {
-        self.output.push_source(source);
+        self.queue_mut().push_source(source);
         self.flags.set(Flags::SOURCE);
     }
 
@@ -32,13 +32,14 @@ impl Connection {
         self.has_source()
             && matches!(self.phase, Phase::Open | Phase::Draining)
             && self.readiness.is_writable()
-            && self.output.front_len() <= limits.output_low
-            && (self.output.is_empty() || self.output.len() < limits.output_max)
+            && self.queue().front_len() <= limits.output_low
+            && (self.output.is_empty() || self.queued() < limits.output_max)
+            && (!self.is_layered() || self.may_pull(limits))
     }
 
     /// The most bytes of that piece.
     pub(crate) fn piece(&self, limits: &Limits) -> usize {
-        limits.rest_at.min(limits.output_max.saturating_sub(self.output.len())).max(1)
+        limits.rest_at.min(limits.output_max.saturating_sub(self.queued())).max(1)
     }
 
     /// Whether a source of it has not come to its end.
@@ -48,12 +49,12 @@ impl Connection {
 
     /// Whether anything is left to be written, now or when it was read from a source.
     pub(crate) fn owes(&self) -> bool {
-        !self.output.is_empty() || self.has_source()
+        !self.output.is_empty() || self.has_source() || self.has_plain()
     }
 
     /// Bytes queued, as the watermarks see them.
     pub(crate) fn level(&self) -> usize {
-        if self.has_source() { usize::MAX } else { self.output.len() }
+        if self.has_source() { usize::MAX } else { self.queued() }
     }
 
     /// What is still to be kept free of `output_max` for the next piece of a source: an eighth in all.
@@ -62,7 +63,7 @@ impl Connection {
         if !self.has_source() {
             return 0;
         }
-        (limits.output_max / 8).max(1).saturating_sub(self.output.front_len())
+        (limits.output_max / 8).max(1).saturating_sub(self.queue().front_len())
     }
 
     /// Queues what the first source brought, and acts on its end.
@@ -79,12 +80,12 @@ impl Connection {
                 self.owe_output(now);
             }
         }
-        self.output.append(bytes);
+        self.queue_mut().append(bytes);
         match pulled {
-            Pulled::More(source) => self.output.put_source(source),
+            Pulled::More(source) => self.queue_mut().put_source(source),
             Pulled::End => {
-                self.output.end_source();
-                if !self.output.has_source() {
+                self.queue_mut().end_source();
+                if !self.queue().has_source() {
                     self.flags.clear(Flags::SOURCE);
                 }
             }
@@ -95,7 +96,7 @@ impl Connection {
     /// A source has failed: what was queued before goes out, and then a reset, since the rest would have
     /// to follow. If it is closing already, that reason stays.
     fn fail_source(&mut self, error: io::Error, now: Stamp, limits: &Limits) {
-        let lost = self.output.drop_sources();
+        let lost = self.queue_mut().drop_sources();
         self.note_unfinished();
         self.lose(lost);
         self.end(CloseReason::Source(error), now, limits);
@@ -111,12 +112,12 @@ impl Connection {
 
     pub(super) fn drop_output(&mut self) {
         self.note_unfinished();
-        self.lose(self.output.len());
-        self.output.clear();
+        let lost = self.drop_queued();
+        self.lose(lost);
     }
 
     /// Its output is dropped, or the part of it from a source on.
-    fn note_unfinished(&mut self) {
+    pub(super) fn note_unfinished(&mut self) {
         if self.has_source() {
             self.flags.clear(Flags::SOURCE);
             self.flags.set(Flags::UNFINISHED);

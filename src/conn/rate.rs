@@ -106,10 +106,9 @@ impl Connection {
     }
 
     /// Whether we wait for the rest of something.
-    fn owes_input(&self) -> bool {
-        self.leftover.as_ref().is_some_and(|leftover| leftover.len() > 0)
-            && !self.flags.has(Flags::PEER_ENDED)
-            && !self.flags.has(Flags::FAILED)
+    pub(crate) fn owes_input(&self) -> bool {
+        let is_left = self.leftover.as_ref().is_some_and(|leftover| leftover.len() > 0);
+        (is_left || self.has_pending()) && !self.is_input_over() && !self.flags.has(Flags::FAILED)
     }
 
     /// Judges the windows that are over by now, and begins others.

@@ -52,7 +52,13 @@ impl Connection {
 
     /// A deadline makes an end that is not clean.
     fn note_late(&mut self, reason: &CloseReason) {
-        if matches!(reason, CloseReason::FirstByte | CloseReason::Idle | CloseReason::TooSlow) {
+        if matches!(
+            reason,
+            CloseReason::FirstByte
+                | CloseReason::Idle
+                | CloseReason::TooSlow
+                | CloseReason::Truncated
+        ) {
             self.flags.set(Flags::CUT);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
+use crate::base::close::Closed;
 use crate::base::config::Config;
 
 mod flow;

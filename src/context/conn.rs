@@ -15,6 +15,7 @@ use crate::base::address::Address;
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
 use crate::base::id::ConnId;
+use crate::base::layer::{self, Layer};
 use crate::base::source::Source;
 use crate::conn::{Connection, Phase};
 use crate::core::send::Piece;
@@ -351,6 +352,54 @@ impl<'a> Conn<'a> {
     /// None: it is known even if the peer has left. A `Result` as all addresses are one.
     pub fn peer_addr(&self) -> io::Result<Address> {
         Ok(self.entry().peer.clone())
+    }
+
+    /// Puts a [`Layer`](crate::Layer) between the connection and its handler, in mid-stream: STARTTLS, or a proxy
+    /// that has answered CONNECT. It takes its place when the running callback has returned.
+    ///
+    /// What was sent before leaves as it is, and before; what is sent from here on goes through the layer, and
+    /// waits for its handshake. What the callback has not consumed of its input goes through the layer, as does all
+    /// that comes later; no message of it is handed out any more (as [not now](crate::Input#not-now)). `on_data`
+    /// comes when the layer has made something of it. A connection that has a layer already has the new one above
+    /// that. On a [connect](Context::connect) under way: as [`Connect::layer`](crate::Connect::layer).
+    ///
+    /// Ignored where nothing can be sent any more. Where it cannot be done in order, while a
+    /// [source](Self::send_from) has not come to its end or an earlier handshake is not over and sends wait for
+    /// it, the connection ends with [`Layer`](crate::CloseReason::Layer): what follows may be meant for the peer
+    /// alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use wouldblock::{Conn, Input, Layer};
+    /// fn on_data(conn: &mut Conn<'_>, input: &mut Input<'_>, tls: impl Layer) -> io::Result<()> {
+    ///     if input.line() == Some(b"STARTTLS") {
+    ///         conn.send("220 go ahead\r\n"); // still in the clear
+    ///         conn.upgrade(tls);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn upgrade(&mut self, layer: impl Layer) {
+        self.cx.core.upgrade(self.id, Box::new(layer), self.window);
+    }
+
+    /// The connection's [layer](crate::Layer) of this type, to ask what its handshake has learned: a name, a
+    /// certificate, a protocol. Of several, the one nearest to the handler. `None` if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use wouldblock::{Conn, Layer};
+    /// fn server_name<T: Layer + Named>(conn: &Conn<'_>) -> Option<String> {
+    ///     Some(conn.layer::<T>()?.name().to_owned())
+    /// }
+    /// # trait Named { fn name(&self) -> &str; }
+    /// ```
+    #[must_use]
+    pub fn layer<T: Layer>(&self) -> Option<&T> {
+        layer::find(self.entry().conn.layer()?)
     }
 
     /// Our address on this connection (getsockname(2)).

@@ -8,6 +8,7 @@ use std::io;
 use crate::base::address::Address;
 use crate::base::attempt::{Attempt, attempt};
 use crate::base::id::{ConnId, LISTENERS_CEILING, ListenerId, Origin};
+use crate::base::layer::Layer;
 use crate::base::refused::Refused;
 use crate::conn::flags::Flags;
 use crate::conn::{Connection, Phase};
@@ -92,7 +93,11 @@ impl Core {
                     return Accepted::Reclaimed;
                 }
                 match self.let_in(id, socket, peer) {
-                    Ok(conn) => return Accepted::Opened(conn),
+                    // Its `on_open` comes when its handshake is over.
+                    Ok(conn) => {
+                        let opens = conn.filter(|conn| !self.is_unopened(*conn));
+                        return opens.map_or(Accepted::Skipped, Accepted::Opened);
+                    }
                     Err(error) => error,
                 }
             }
@@ -151,7 +156,12 @@ impl Core {
     /// Gives the place of the connection that made room to the one that was accepted for it.
     pub(crate) fn let_in_claimed(&mut self, id: ListenerId) -> Option<ConnId> {
         let (socket, peer) = self.listeners.claimed.take()?;
-        self.let_in(id, socket, peer).ok()
+        self.let_in(id, socket, peer).ok().flatten().filter(|conn| !self.is_unopened(*conn))
+    }
+
+    /// Whether a connection waits for its `on_open`.
+    fn is_unopened(&self, id: ConnId) -> bool {
+        self.entry(id).is_none_or(|entry| entry.conn.flags.has(Flags::UNOPENED))
     }
 
     /// Resets the accepted socket whose predecessor's end could not be told to the end.
@@ -162,14 +172,18 @@ impl Core {
         }
     }
 
-    /// Gives a place to one that was accepted.
+    /// Gives a place to one that was accepted. `None`: it was refused, because it has no layer.
     pub(crate) fn let_in(
         &mut self,
         id: ListenerId,
         socket: Socket,
         peer: Address,
-    ) -> io::Result<ConnId> {
+    ) -> io::Result<Option<ConnId>> {
         let mut conn = Connection::new(self.now);
+        let Ok(layer) = self.layer_for(id, &peer, &socket) else {
+            self.stats.refused += 1;
+            return Ok(None);
+        };
         if self.limits.first_byte.is_some() {
             conn.flags.set(Flags::SILENT);
         }
@@ -185,10 +199,30 @@ impl Core {
                     listener.handle_success();
                 }
                 self.stats.accepted += 1;
+                if let Some(layer) = layer {
+                    self.begin_accepted(conn, layer, Origin::Accepted(id));
+                }
             }
             Err(_) => self.stats.refused += 1,
         }
-        admitted
+        admitted.map(Some)
+    }
+
+    /// The layer of a connection that was accepted, if its listener has any.
+    fn layer_for(
+        &mut self,
+        id: ListenerId,
+        peer: &Address,
+        socket: &Socket,
+    ) -> io::Result<Option<Box<dyn Layer>>> {
+        let listener = self.listeners.get(id);
+        let Some(make) = listener.and_then(|listener| listener.opened.layer.clone()) else {
+            return Ok(None);
+        };
+        self.make_layer(&make, peer).map(Some).inspect_err(|error| {
+            log::info!("{peer}: no layer for it, refused: {error}");
+            socket.reset_on_close();
+        })
     }
 
     /// Counts a connection among those of its address.

@@ -14,9 +14,11 @@ use super::schedule::Due;
 use super::{Core, Entry, TARGET};
 use crate::base::address::{Address, cannot_connect};
 use crate::base::config::Limits;
-use crate::base::id::ConnId;
+use crate::base::id::{ConnId, Origin};
 use crate::base::readiness::Readiness;
 use crate::conn::Connection;
+use crate::conn::flags::Flags;
+use crate::conn::layer::Layered;
 use crate::kernel::Kernel;
 use crate::net::connect::{Connect, Options};
 use crate::net::socket::Socket;
@@ -47,17 +49,20 @@ impl Core {
             .map_err(|(error, address)| cannot_connect(address, error))?;
         // Between two turns the clock was last read long ago.
         self.read_clock();
-        let conn = Connection::connecting(self.now, attempt.until(self.now, &self.limits));
+        let mut conn = Connection::connecting(self.now, attempt.until(self.now, &self.limits));
+        if let Some(layer) = attempt.options.layer.take() {
+            conn.set_layer(Layered::new(layer, None));
+        }
         if has_own {
             conn.share();
         }
         self.admit(socket, address.clone(), conn).map_err(|error| cannot_connect(address, error))
     }
 
-    /// Asks a socket that had an event whether its connect has ended. Returns its tag if it is
-    /// connected: it is to be opened.
+    /// Asks a socket that had an event whether its connect has ended. Returns what its `on_open` is to be
+    /// told, if it is connected and that is due.
     #[cold]
-    pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<u64> {
+    pub(crate) fn finish_connect(&mut self, id: ConnId) -> Option<Origin> {
         let (now, limits) = (self.now, &self.limits);
         let entry = self.conns.get_mut(id);
         let Entry { socket, conn, peer, ticket } = entry?;
@@ -83,8 +88,13 @@ impl Core {
         log::debug!("{peer}: open ({id})");
         let due = conn.deadline(limits);
         self.schedule.update(ticket, id.token(), false, Due::At(due));
+        if conn.is_layered() {
+            // It is to be opened when the handshake is over.
+            conn.flags.set(Flags::UNOPENED);
+            return self.begin_layer(id);
+        }
         self.stats.connected += 1;
-        self.connects.end(id)
+        self.connects.end(id).map(Origin::Connected)
     }
 
     /// A connect has failed: goes on to the next address, if there is one, with another socket for the

@@ -11,13 +11,15 @@ pub(crate) const DIRECT: usize = 4 << 10;
 /// The most that is held together.
 const HOLD_MAX: usize = 64 << 10;
 
-/// What is held. At most one of the two is not empty.
+/// What is held. At most one of the three is not empty.
 #[derive(Debug, Default)]
 pub(crate) struct Cork {
     /// Copies.
     bytes: Vec<u8>,
     /// A place in the window of the callback's input.
     range: Range<usize>,
+    /// The same, of a connection with a layer.
+    apart: Range<usize>,
 }
 
 impl Cork {
@@ -63,14 +65,38 @@ impl Cork {
         true
     }
 
+    /// Holds `data` for a layer, which is to be given all that one callback sends at once: nothing is
+    /// too large to be copied to what is held, if it is not too much in all.
+    pub(crate) fn hold_apart(&mut self, data: &[u8], window: &[u8], rest_at: usize) -> bool {
+        if self.len() + data.len() >= rest_at.min(HOLD_MAX) {
+            return false;
+        }
+        if self.bytes.is_empty()
+            && let Some(start) = place_in(window, data)
+            && (self.apart.is_empty() || self.apart.end == start)
+        {
+            let begin = if self.apart.is_empty() { start } else { self.apart.start };
+            self.apart = begin..start + data.len();
+            return true;
+        }
+        self.copy_range(window);
+        self.bytes.extend_from_slice(data);
+        true
+    }
+
     /// Makes what is held independent of the window.
     pub(crate) fn copy_range(&mut self, window: &[u8]) {
+        self.bytes.extend_from_slice(&window[self.apart.clone()]);
+        self.apart = 0..0;
         self.bytes.extend_from_slice(&window[self.range.clone()]);
         self.range = 0..0;
     }
 
     #[inline]
     pub(crate) fn held<'a>(&'a self, window: &'a [u8]) -> &'a [u8] {
+        if !self.apart.is_empty() {
+            return &window[self.apart.clone()];
+        }
         if self.range.is_empty() { &self.bytes } else { &window[self.range.clone()] }
     }
 
@@ -82,7 +108,7 @@ impl Cork {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() + self.range.len()
+        self.bytes.len() + self.range.len() + self.apart.len()
     }
 
     #[inline]
@@ -93,6 +119,7 @@ impl Cork {
             self.bytes = Vec::new();
         }
         self.range = 0..0;
+        self.apart = 0..0;
     }
 }
 

@@ -34,6 +34,9 @@ impl Core {
         {
             return Some((id, self.end_connect(id, entry, tag, closed.reason)));
         }
+        if entry.conn.flags.has(Flags::UNOPENED) && entry.conn.flags.has(Flags::SHAKING) {
+            self.stats.handshakes_failed += 1;
+        }
         self.stats.closed.count(&closed.reason);
         let level = match closed.reason {
             CloseReason::InputLimit
@@ -44,6 +47,8 @@ impl Core {
             | CloseReason::TooSlow
             | CloseReason::Reclaimed
             | CloseReason::Source(_)
+            | CloseReason::Layer(_)
+            | CloseReason::Handshake
             | CloseReason::WriteStall => log::Level::Info,
             // A close of ours that a deadline cut short. A peer that resets chose to.
             CloseReason::PeerEnd
@@ -69,9 +74,13 @@ impl Core {
     #[cold]
     fn end_connect(&mut self, id: ConnId, entry: Entry, tag: u64, why: CloseReason) -> Ended {
         let cause = match why {
-            CloseReason::Io(error) => {
+            CloseReason::Io(error) | CloseReason::Layer(error) => {
                 self.stats.connect_errors += 1;
                 error
+            }
+            CloseReason::Handshake => {
+                self.stats.connect_errors += 1;
+                io::Error::new(io::ErrorKind::TimedOut, why.to_string())
             }
             // The application's own doing.
             why => io::Error::new(io::ErrorKind::ConnectionAborted, why.to_string()),

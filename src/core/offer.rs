@@ -4,6 +4,7 @@
 //! leftover taken out of its connection. So the handler can be lent the input and the rest of the
 //! reactor together. Nothing is read here. Read next: `core.rs`, `take_work` and `keep_left`.
 
+use crate::base::id::Origin;
 use crate::conn::Connection;
 use crate::conn::input::{Leftover, ReadBuffer, Wait};
 
@@ -22,6 +23,8 @@ pub(crate) enum Work {
     End(Offer),
     /// Ask the socket whether its connect has ended.
     Connect,
+    /// Call `on_open`: the handshake of its layer is over.
+    Open(Origin),
 }
 
 /// Where the input of a call lies. Outside of [`Core`] while the call runs, so that the handler
@@ -30,6 +33,8 @@ pub(crate) enum Work {
 pub(crate) enum Offer {
     /// In the read buffer: `before` bytes of leftover, then `new` ones.
     Shared { before: usize, new: usize, waited: Wait },
+    /// In what a layer has made of a read: `before` bytes of leftover, then new ones.
+    Plain { before: usize, waited: Wait },
     /// In a buffer of the connection's own.
     Owned(Box<Leftover>),
 }
@@ -45,6 +50,7 @@ impl Offer {
     pub(crate) fn window<'a>(&'a self, buffer: &'a ReadBuffer) -> &'a [u8] {
         match self {
             Offer::Shared { before, new, .. } => buffer.filled(*before, *new),
+            Offer::Plain { .. } => buffer.plain(),
             Offer::Owned(leftover) => leftover.bytes(),
         }
     }
@@ -53,7 +59,9 @@ impl Offer {
     #[inline]
     pub(crate) fn history(&self) -> (usize, Wait) {
         match self {
-            Offer::Shared { before, waited, .. } => (*before, *waited),
+            Offer::Shared { before, waited, .. } | Offer::Plain { before, waited } => {
+                (*before, *waited)
+            }
             Offer::Owned(leftover) => (leftover.seen, leftover.wait),
         }
     }

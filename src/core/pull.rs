@@ -17,7 +17,7 @@ impl Core {
         if !conn.wants_pull(limits) {
             return None;
         }
-        let source = conn.output.take_source()?;
+        let source = conn.queue_mut().take_source()?;
         let piece = conn.piece(limits);
         self.begin_callback(id);
         Some((source, piece))
@@ -36,7 +36,10 @@ impl Core {
             log::info!("{}: a source failed ({id}): {error}", entry.peer);
         }
         entry.conn.handle_pulled(bytes, pulled, now, limits);
-        if entry.conn.wants_flush() {
+        if entry.conn.is_layered() {
+            self.pump(id);
+        }
+        if self.entry(id).is_some_and(|entry| entry.conn.wants_flush()) {
             self.flush(id);
         }
         if let Some(Entry { conn, .. }) = self.conns.get_mut(id) {

@@ -27,7 +27,7 @@ pub(crate) enum Piece<'a> {
 
 impl Piece<'_> {
     #[inline]
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Piece::Copy(bytes) => bytes,
             Piece::Shared(bytes) => bytes,
@@ -83,7 +83,7 @@ impl Core {
         let current = self.callback.is_of(id);
         let Some(Entry { conn, .. }) = self.entry_mut(id) else { return false };
         if !conn.takes_sends_in_order() {
-            return self.send_behind(id, &piece);
+            return self.send_behind(id, &piece, window);
         }
         let bytes = piece.bytes();
         if bytes.is_empty() {
@@ -109,7 +109,7 @@ impl Core {
     }
 
     /// Writes what the cork holds, and `piece` behind it.
-    fn uncork(&mut self, id: ConnId, window: &[u8], piece: &Piece<'_>) {
+    pub(super) fn uncork(&mut self, id: ConnId, window: &[u8], piece: &Piece<'_>) {
         let mut cork = std::mem::take(&mut self.cork);
         self.write(id, cork.held(window), piece);
         cork.clear();
@@ -141,6 +141,10 @@ impl Core {
 
     /// Writes two pieces once, in order and with nothing queued, and queues the rest.
     fn write(&mut self, id: ConnId, first: &[u8], piece: &Piece<'_>) {
+        if self.entry(id).is_some_and(|entry| entry.conn.is_layered()) {
+            self.wrap(id, &Piece::Copy(first));
+            return self.wrap(id, piece);
+        }
         let now = self.now;
         let entry = self.conns.get_mut(id);
         let Some(Entry { socket, conn, .. }) = entry else { return };
@@ -163,7 +167,7 @@ impl Core {
     }
 
     /// Queues `piece` without its first `skip` bytes.
-    fn queue(&mut self, id: ConnId, piece: &Piece<'_>, skip: usize) {
+    pub(super) fn queue(&mut self, id: ConnId, piece: &Piece<'_>, skip: usize) {
         let limits = &self.limits;
         let entry = self.conns.get_mut(id);
         let Some(Entry { conn, .. }) = entry else { return };
@@ -171,15 +175,16 @@ impl Core {
         if len == 0 {
             return;
         }
-        if conn.phase() == Phase::Closed || conn.has_failed() {
+        if conn.phase() == Phase::Closed || conn.has_failed() || conn.is_broken() {
             return conn.lose(len);
         }
-        let before = conn.output.len();
+        let before = conn.queued();
         if before + conn.reserve(limits) + len > limits.output_max {
             // Nobody is ended for bytes that the kernel would have taken.
             if conn.wants_flush() {
                 self.now = self.driver.now();
                 if self.flush(id) > 0 || self.has_failed(id) {
+                    self.pump(id);
                     return self.queue(id, piece, skip);
                 }
             }
@@ -195,7 +200,10 @@ impl Core {
             }
         }
         match piece {
-            Piece::Copy(bytes) => conn.output.push(&bytes[skip..]),
+            Piece::Copy(bytes) => conn.queue_mut().push(&bytes[skip..]),
+            Piece::Shared(bytes) if conn.is_layered() => {
+                conn.queue_mut().push_shared(bytes.slice(skip..));
+            }
             Piece::Shared(bytes) => {
                 debug_assert!(skip == 0 || before == 0, "what is queued goes first");
                 conn.output.push_shared(bytes.clone());
@@ -233,6 +241,6 @@ impl Core {
     /// Bytes sent to a connection that the kernel has not taken.
     pub(crate) fn queued(&self, id: ConnId) -> usize {
         let corked = if self.callback.is_of(id) { self.cork.len() } else { 0 };
-        self.entry(id).map_or(0, |entry| entry.conn.output.len() + corked)
+        self.entry(id).map_or(0, |entry| entry.conn.queued() + corked)
     }
 }

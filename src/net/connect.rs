@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::address::Address;
+use crate::base::layer::Layer;
 use crate::kernel::Kernel;
 use crate::net::options::{Keepalive, SocketOptions, for_every_socket, for_streams, invalid};
 use crate::net::socket::{self, Family, Kind, name, take_in};
@@ -74,6 +75,7 @@ pub(crate) struct Options {
     source: Option<SocketAddr>,
     own: Option<OwnedFd>,
     socket: SocketOptions,
+    pub(crate) layer: Option<Box<dyn Layer>>,
 }
 
 impl Connect {
@@ -108,6 +110,21 @@ impl Connect {
     #[must_use]
     pub fn socket(mut self, socket: impl Into<OwnedFd>) -> Self {
         self.options.own = Some(socket.into());
+        self
+    }
+
+    /// Puts a [`Layer`] between the connection and its handler. It begins when the connect has succeeded, and
+    /// `on_open` comes when its handshake is over, within [`Config::handshake`](crate::Config::handshake) of that;
+    /// what is sent before waits for both. If the handshake fails, `on_connect_failed` comes with its error; no
+    /// other address is tried.
+    ///
+    /// Called again, the new layer is put above the one that was there.
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.options.layer = Some(match self.options.layer.take() {
+            Some(below) => Box::new(below.then(layer)),
+            None => Box::new(layer),
+        });
         self
     }
 

@@ -16,6 +16,7 @@ use rustix::net::SocketAddrUnix;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::address::Address;
+use crate::base::layer::{Layer, MakeLayer};
 use crate::kernel::Kernel;
 use crate::net::options::{
     Keepalive, SocketOptions, for_bound_sockets, for_every_socket, for_streams, invalid,
@@ -81,6 +82,7 @@ struct Options {
     /// `None`: 4096, or what an existing listener has.
     backlog: Option<u32>,
     socket: SocketOptions,
+    layer: Option<MakeLayer>,
 }
 
 enum Target {
@@ -102,6 +104,31 @@ impl Listen {
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = Some(connections);
+        self
+    }
+
+    /// Puts a [`Layer`] between each connection that is accepted and its handler. `make` makes it, and is
+    /// called right after the accept with the address of the peer. Where the handshake fails, no callback comes:
+    /// [`Stats::handshakes_failed`](crate::Stats::handshakes_failed) counts, and a line of log tells.
+    ///
+    /// Called again, the new layer is put above the one that was there: the first is next to the wire.
+    ///
+    /// An error of `make` resets the connection; it is logged (level info), and counted as
+    /// [`refused`](crate::Stats::refused).
+    ///
+    /// # Examples
+    ///
+    /// See [`Layer`].
+    #[must_use]
+    pub fn layer<L: Layer>(
+        mut self,
+        make: impl Fn(&Address) -> io::Result<L> + Send + Sync + 'static,
+    ) -> Self {
+        let make = MakeLayer::new(make);
+        self.options.layer = Some(match self.options.layer.take() {
+            Some(below) => below.then(make),
+            None => make,
+        });
         self
     }
 
@@ -145,6 +172,11 @@ for_bound_sockets!(Listen, options.socket);
 impl Listen {
     /// Opens the listening socket.
     pub(crate) fn open(self) -> io::Result<Opened> {
+        let layer = self.options.layer.clone();
+        Ok(Opened { layer, ..self.open_socket()? })
+    }
+
+    fn open_socket(self) -> io::Result<Opened> {
         let Listen { target, options } = self;
         let (at, opened) = match target {
             Target::Name(name) => {
@@ -178,7 +210,13 @@ impl Listen {
         let backlog = self.options.backlog().unsigned_abs() as usize;
         let acceptor = Acceptor::Sim(kernel.listen(address, backlog)?);
         let given = Given::default();
-        Ok(Opened { path: None, acceptor, backlog: Some(backlog), given })
+        Ok(Opened {
+            path: None,
+            acceptor,
+            backlog: Some(backlog),
+            given,
+            layer: self.options.layer,
+        })
     }
 }
 
@@ -192,6 +230,8 @@ pub(crate) struct Opened {
     /// What listen(2) was told; `None`: it was called elsewhere.
     backlog: Option<usize>,
     given: Given,
+    /// What makes the layer of each connection.
+    pub(crate) layer: Option<MakeLayer>,
 }
 
 /// What accepted sockets do not inherit, or inherit and must not keep.
@@ -318,7 +358,7 @@ impl Options {
         let socket = SockRef::from(&listener);
         let (nodelay, keepalive) = (socket.tcp_nodelay()?, socket.keepalive()?);
         let acceptor = Acceptor::tcp(listener, nodelay, keepalive);
-        Ok(Opened { path: None, acceptor, backlog, given })
+        Ok(Opened { path: None, acceptor, backlog, given, layer: None })
     }
 
     /// Takes over an existing listener, and sets what was asked for.
@@ -341,7 +381,7 @@ impl Options {
         let SocketOptions { recv_buffer, send_buffer, .. } = self.socket;
         let buffers = recv_buffer.or(send_buffer).map(|_| self.socket.clone());
         let given = Given { buffers, lingers: false };
-        Ok(Opened { path, acceptor: Acceptor::unix(listener), backlog, given })
+        Ok(Opened { path, acceptor: Acceptor::unix(listener), backlog, given, layer: None })
     }
 
     fn check_path(&self) -> io::Result<()> {

@@ -13,6 +13,7 @@ impl<H: Handler> Reactor<H> {
     /// Does what is due before input. Returns the work that follows.
     #[cold]
     pub(super) fn serve_output(&mut self, id: ConnId) -> Work {
+        self.cx.core.pump(id);
         self.pull(id);
         if self.cx.core.owes_drain(id) {
             self.call(id, H::on_drain);

@@ -28,6 +28,7 @@ mod foreign;
 mod framed;
 mod gone;
 mod handed_in;
+mod layers;
 mod limits;
 mod no_lost_bytes;
 mod no_stall;

@@ -15,6 +15,11 @@ use wouldblock::{
     Reactor, Stats, Timer,
 };
 
+#[path = "support/toy.rs"]
+pub(crate) mod toy;
+#[path = "support/toy_client.rs"]
+pub(crate) mod toy_client;
+
 /// How long a test waits for a fact before it fails. Nothing is expected to take this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 

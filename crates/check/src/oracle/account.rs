@@ -190,7 +190,10 @@ impl Account<'_> {
             }
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),
             // See `handed_over`.
-            CloseReason::Detached => false,
+            CloseReason::Detached
+            | CloseReason::Layer(_)
+            | CloseReason::Handshake
+            | CloseReason::Truncated => false,
         };
         unless(!is_so, "the reason is another")?;
         self.last_word()?;
