@@ -75,17 +75,14 @@ pub(crate) struct Connection {
     pub(crate) output: Output,
     /// Input that was read and not consumed, with the handler's last word about it.
     pub(crate) leftover: Option<Box<Leftover>>,
-    /// Why it ends; set once, when it leaves `Open` or fails.
-    reason: Option<CloseReason>,
-    /// What few connections have: a timer, for one.
+    /// What few connections have, or only at their end: a timer, why it ends.
     extras: Option<Box<Extras>>,
-    /// When a byte was last read.
-    heard: Stamp,
+    /// While it is open, when a byte was last read. Before, by when the connect must be over; after, by when
+    /// the close (`close_max` from close). It never needs two of them, and each counts where there are many.
+    heard_or_until: Stamp,
     /// When the kernel last took a byte, or was found to deliver what it had taken; or when output came
     /// to be owed after there was none; or our FIN went.
     taken: Stamp,
-    /// By when the close must be over: `close_max` from close. Before that, by when the connect.
-    closing: Stamp,
     pub(crate) flags: Flags,
     pub(crate) readiness: Readiness,
     phase: Phase,
@@ -100,11 +97,9 @@ impl Connection {
         Connection {
             output: Output::default(),
             leftover: None,
-            reason: None,
             extras: None,
-            heard: now,
+            heard_or_until: now,
             taken: now,
-            closing: Stamp::NEVER,
             flags: Flags::default(),
             readiness: Readiness::WRITABLE,
             phase: Phase::Open,
@@ -115,7 +110,8 @@ impl Connection {
     /// One whose connect is under way: an edge will tell that it has ended, one way or the other.
     pub(crate) fn connecting(now: Stamp, until: Stamp) -> Self {
         let (phase, readiness) = (Phase::Connecting, Readiness::EMPTY);
-        let mut conn = Connection { closing: until, phase, readiness, ..Connection::new(now) };
+        let mut conn =
+            Connection { heard_or_until: until, phase, readiness, ..Connection::new(now) };
         conn.flags.set(Flags::UNOPENED);
         conn
     }
@@ -125,8 +121,7 @@ impl Connection {
     /// The connect has succeeded.
     pub(crate) fn handle_connected(&mut self, now: Stamp, limits: &Limits) {
         self.phase = Phase::Open;
-        self.closing = Stamp::NEVER;
-        self.heard = now;
+        self.heard_or_until = now;
         self.taken = now;
         self.flags.clear(Flags::UNOPENED);
         if limits.min_rate.is_some() && !self.output.is_empty() {
@@ -142,11 +137,11 @@ impl Connection {
     /// accept, which may lie a batch of slow `on_open` back.
     pub(crate) fn handle_opened(&mut self, now: Stamp) {
         if self.phase == Phase::Open {
-            self.heard = now;
+            self.heard_or_until = now;
         }
     }
 
-    /// Reads once. `proof`: a short read may be one on this kind of socket.
+    /// Reads once, while it is open. `short_is_proof`: a short read may be a proof on this kind of socket.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -155,10 +150,24 @@ impl Connection {
         now: Stamp,
         short_is_proof: bool,
     ) -> News {
+        let news = self.read_on(io, buf, short_is_proof);
+        if let News::Data(_) = news {
+            self.heard_or_until = now;
+        }
+        news
+    }
+
+    /// Reads once after close, when nothing counts from what is heard.
+    #[inline]
+    pub(crate) fn read_on(
+        &mut self,
+        io: &mut impl Read,
+        buf: &mut [u8],
+        short_is_proof: bool,
+    ) -> News {
         let room = buf.len();
         match attempt(|| io.read(buf)) {
             Ok(Attempt::Ready(n)) if n > 0 => {
-                self.heard = now;
                 self.flags.clear(Flags::SILENT);
                 if n < room && short_is_proof && self.readiness.trusts_short_read() {
                     self.readiness.forget_readable();
@@ -324,7 +333,7 @@ impl Connection {
             return self.finish_off();
         }
         self.phase = Phase::Draining;
-        self.closing = now.after(limits.close_max);
+        self.heard_or_until = now.after(limits.close_max);
     }
 
     /// `close`: an end that the peer began, or that we do.

@@ -324,7 +324,6 @@ impl Core {
     /// After close: reads once and forgets what came.
     #[cold]
     fn take_other_work(&mut self, id: ConnId, buffer: &mut ReadBuffer) -> Work {
-        let now = self.now;
         let Some(Entry { socket, conn, .. }) = self.entry_mut(id) else { return Work::None };
         if conn.phase() == Phase::Connecting {
             return Work::Connect;
@@ -337,7 +336,7 @@ impl Core {
             return Work::None;
         }
         let short_is_proof = socket.short_read_is_proof();
-        if let News::Data(n) = conn.read(socket, buffer.space(usize::MAX), now, short_is_proof) {
+        if let News::Data(n) = conn.read_on(socket, buffer.space(usize::MAX), short_is_proof) {
             let layered = conn.is_layered();
             self.stats.bytes_in += n as u64;
             if layered {

@@ -4,8 +4,6 @@
 //! or moved for each packet. `core/expire.rs` sees that a connection is asked in time. Read next:
 //! `conn/extras.rs`, what few connections have: a timer, for one.
 
-use std::io;
-
 use super::{Connection, Phase};
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
@@ -24,19 +22,30 @@ pub(crate) enum Doubt {
 }
 
 impl Connection {
-    /// Why the connect has failed, if its deadline has come.
-    pub(crate) fn has_no_answer(&self, due_by: Stamp) -> Option<io::Error> {
-        if self.phase != Phase::Connecting || self.closing > due_by {
-            return None;
-        }
-        let what = format!("no answer within {:?}", self.heard.until(self.closing));
-        Some(io::Error::new(io::ErrorKind::TimedOut, what))
+    /// Whether the deadline of its connect has come.
+    pub(crate) fn has_no_answer(&self, due_by: Stamp) -> bool {
+        self.phase == Phase::Connecting && self.until() <= due_by
+    }
+
+    /// When a byte was last read: while it is open.
+    fn heard(&self) -> Stamp {
+        self.heard_or_until
+    }
+
+    /// When a byte last moved; after close, when one was last taken.
+    pub(super) fn moved(&self) -> Stamp {
+        if self.phase == Phase::Open { self.heard().max(self.taken) } else { self.taken }
+    }
+
+    /// By when its connect, or its close, must be over: while it is not open.
+    fn until(&self) -> Stamp {
+        debug_assert_ne!(self.phase, Phase::Open, "it has been heard from instead");
+        self.heard_or_until
     }
 
     /// The connect goes on to another address, which has until then.
-    pub(crate) fn handle_next_address(&mut self, now: Stamp, until: Stamp) {
-        self.heard = now;
-        self.closing = until;
+    pub(crate) fn handle_next_address(&mut self, until: Stamp) {
+        self.heard_or_until = until;
         self.readiness = Readiness::EMPTY;
     }
 
@@ -58,7 +67,7 @@ impl Connection {
             }
             Phase::Open if self.paced_at(limits) <= due_by => self.judge(due_by, now, limits),
             // To ask what has left is all that is due: `Core::update` does.
-            Phase::Draining if self.is_leaving() && self.closing > due_by => {}
+            Phase::Draining if self.is_leaving() && self.until() > due_by => {}
             // The reason stands since close; only how it went is added.
             Phase::Draining | Phase::Lingering => self.cut(CloseReason::Local),
             // Or a timer: not ours to act on. Whether a connect is over, its other addresses decide.
@@ -76,7 +85,7 @@ impl Connection {
         match self.phase {
             Phase::Open | Phase::Draining if !self.output.is_empty() => Doubt::Room,
             Phase::Open if self.idles_at(limits) <= due_by => Doubt::Undelivered,
-            Phase::Lingering if self.closing > due_by => Doubt::Undelivered,
+            Phase::Lingering if self.until() > due_by => Doubt::Undelivered,
             Phase::Connecting
             | Phase::Open
             | Phase::Draining
@@ -88,7 +97,7 @@ impl Connection {
     /// The moment at which it ends by a deadline, or its timeout is due, if nothing moves until then.
     pub(crate) fn deadline(&self, limits: &Limits) -> Stamp {
         match self.phase {
-            Phase::Connecting => self.closing,
+            Phase::Connecting => self.until(),
             // It is closed in this very turn.
             Phase::Open if self.flags.has(Flags::RETIRING) => Stamp::NEVER,
             Phase::Open if self.flags.has(Flags::SHAKING) => {
@@ -98,8 +107,8 @@ impl Connection {
                 let given = self.stalls_at(limits).min(self.idles_at(limits)).min(self.timer_at());
                 given.min(self.first_byte_by(limits)).min(self.paced_at(limits))
             }
-            Phase::Draining => self.stalls_at(limits).min(self.closing).min(self.asks_at()),
-            Phase::Lingering => self.lingers_until(limits).min(self.closing),
+            Phase::Draining => self.stalls_at(limits).min(self.until()).min(self.asks_at()),
+            Phase::Lingering => self.lingers_until(limits).min(self.until()),
             Phase::Closed => Stamp::NEVER,
         }
     }
@@ -110,7 +119,7 @@ impl Connection {
         let stalled = self.stalls_at(limits) <= now && !self.readiness.is_writable();
         match self.phase {
             Phase::Open => stalled,
-            Phase::Draining => stalled || self.closing <= now,
+            Phase::Draining => stalled || self.until() <= now,
             Phase::Lingering => true,
             Phase::Connecting | Phase::Closed => false,
         }
@@ -121,7 +130,7 @@ impl Connection {
         let busy = self.flags.has(Flags::DIRTY) || self.flags.has(Flags::HELD);
         let plain = self.is_plain() || self.is_quiet_layered();
         let idle = plain && !busy && self.leftover.is_none();
-        idle.then(|| self.heard.max(self.taken))
+        idle.then(|| self.heard().max(self.taken))
     }
 
     /// Ends an idle one at once, without a reset and without a linger: nothing is on its way.
@@ -135,7 +144,7 @@ impl Connection {
     fn first_byte_by(&self, limits: &Limits) -> Stamp {
         match limits.first_byte {
             // Nothing was read, so this is when it was accepted.
-            Some(timeout) if self.flags.has(Flags::SILENT) => self.heard.after(timeout),
+            Some(timeout) if self.flags.has(Flags::SILENT) => self.heard().after(timeout),
             _ => Stamp::NEVER,
         }
     }
@@ -146,7 +155,7 @@ impl Connection {
         if self.is_layered() && (self.is_broken() || self.flags.has(Flags::SHAKING)) {
             self.layer_until(limits)
         } else if self.flags.has(Flags::FAILED) {
-            self.heard.max(self.taken).after(limits.linger)
+            self.heard().max(self.taken).after(limits.linger)
         } else if self.output.is_empty() {
             Stamp::NEVER
         } else {

@@ -10,7 +10,7 @@ use super::layer::Layered;
 use super::rate::Pace;
 use super::reset::Leaving;
 use super::{Connection, Phase};
-use crate::base::close::Closed;
+use crate::base::close::{CloseReason, Closed};
 use crate::base::config::Limits;
 use crate::conn::flags::Flags;
 use crate::net::detached::Taker;
@@ -41,6 +41,8 @@ pub(crate) struct Extras {
     pub(super) pace: Pace,
     /// What the kernel was found to hold when all was quiet.
     undelivered: Option<Undelivered>,
+    /// Why it ends; set once, when it leaves `Open` or fails.
+    pub(super) reason: Option<CloseReason>,
     /// Bytes sent that the kernel will never take.
     unsent: u64,
     /// What has not left yet, before a reset.
@@ -124,6 +126,14 @@ impl Connection {
         }
     }
 
+    pub(super) fn reason(&self) -> Option<&CloseReason> {
+        self.extras.as_ref().and_then(|extras| extras.reason.as_ref())
+    }
+
+    pub(super) fn take_reason(&mut self) -> Option<CloseReason> {
+        self.extras.as_mut().and_then(|extras| extras.reason.take())
+    }
+
     /// How many bytes were lost.
     pub(crate) fn unsent(&self) -> u64 {
         self.extras.as_ref().map_or(0, |extras| extras.unsent)
@@ -136,7 +146,7 @@ impl Connection {
         let unfinished = self.is_unfinished();
         let peer_ended = self.flags.has(Flags::PEER_ENDED);
         let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
-        let reason = self.reason.take().expect("who leaves Open has a reason");
+        let reason = self.take_reason().expect("who leaves Open has a reason");
         Closed { reason, unsent, unfinished, clean }
     }
 
@@ -182,7 +192,7 @@ impl Connection {
             Idle::Own(timeout) => timeout,
         };
         timeout.map_or(Stamp::NEVER, |timeout| {
-            self.heard.max(self.taken).after(self.asked_again_after(timeout))
+            self.heard_or_until.max(self.taken).after(self.asked_again_after(timeout))
         })
     }
 

@@ -500,7 +500,7 @@ impl Connection {
     /// what came before it.
     pub(super) fn layer_until(&self, limits: &Limits) -> Stamp {
         if self.is_broken() {
-            return self.heard.max(self.taken).after(limits.linger);
+            return self.moved().after(limits.linger);
         }
         self.ready_by()
     }

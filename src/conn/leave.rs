@@ -21,7 +21,7 @@ impl Connection {
     /// closed already: in `on_closing` it has a reason. And it has no source: what that would bring cannot be
     /// handed over as bytes.
     pub(crate) fn may_detach(&self) -> bool {
-        let is_closing = self.reason.is_some() && !self.flags.has(Flags::RETIRING);
+        let is_closing = self.reason().is_some() && !self.flags.has(Flags::RETIRING);
         self.is_served() && self.takes_sends_in_order() && !is_closing
     }
 
@@ -40,7 +40,7 @@ impl Connection {
         if self.flags.has(Flags::DETACHED) {
             self.flags.clear(Flags::DETACHED);
             self.extras().taker = None;
-            self.reason = None;
+            self.take_reason();
             self.phase = Phase::Open;
         }
     }

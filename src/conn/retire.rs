@@ -18,7 +18,7 @@ impl Connection {
             self.note_late(&reason);
             return self.end(reason, now, limits);
         }
-        self.reason.get_or_insert(reason);
+        self.extras().reason.get_or_insert(reason);
         self.flags.set(Flags::RETIRING);
     }
 
@@ -29,11 +29,11 @@ impl Connection {
         if !retiring {
             return None;
         }
-        let reason = self.reason.as_ref().and_then(CloseReason::of_retiring)?;
+        let reason = self.reason().and_then(CloseReason::of_retiring)?;
         if matches!(reason, CloseReason::Shutdown) && self.takes_sends() && !self.may_leave(limits)
         {
             // A callback has paused or held it meanwhile, or asked for a drain: shutdown waits on.
-            self.reason = None;
+            self.take_reason();
             return None;
         }
         self.note_late(&reason);
@@ -45,9 +45,9 @@ impl Connection {
     pub(super) fn give_reason(&mut self, reason: CloseReason) {
         if self.flags.has(Flags::RETIRING) {
             self.flags.clear(Flags::RETIRING);
-            self.reason = None;
+            self.take_reason();
         }
-        self.reason.get_or_insert(reason);
+        self.extras().reason.get_or_insert(reason);
     }
 
     /// A deadline makes an end that is not clean.

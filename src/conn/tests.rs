@@ -487,11 +487,11 @@ fn shutdown_asks_for_one_more_read_and_leaves_nothing_owed() {
 /// Promise 4: an idle connection has no buffer and is small.
 #[test]
 fn a_connection_is_small() {
-    assert!(size_of::<Connection>() <= 120, "{}", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 88, "{}", size_of::<Connection>());
     // How much mio keeps beside the descriptor depends on the build; in a release build under
-    // epoll it is nothing, and the whole takes 160 bytes.
+    // epoll it is nothing, and the whole takes 136 bytes.
     let rest = size_of::<crate::core::Entry>() - size_of::<crate::net::socket::Socket>();
-    assert!(rest <= 156, "{rest}");
+    assert!(rest <= 132, "{rest}");
 }
 
 /// Trap 63: a timer is a moment among the deadlines; setting it again only moves it.

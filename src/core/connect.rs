@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use super::schedule::Due;
 use super::{Core, Entry, TARGET};
@@ -119,7 +120,7 @@ impl Core {
             driver.register(socket, id.token()).map_err(|error| (error, address))
         });
         match begun {
-            Ok(()) => conn.handle_next_address(self.now, attempt.until(self.now, limits)),
+            Ok(()) => conn.handle_next_address(attempt.until(self.now, limits)),
             Err((error, address)) => {
                 *peer = address;
                 conn.fail(error);
@@ -152,6 +153,12 @@ impl Connects {
     /// A connect that has an address left to try.
     fn find_next(&mut self, id: ConnId) -> Option<&mut Attempt> {
         self.0.get_mut(&id).filter(|attempt| attempt.rest.len() > 0)
+    }
+
+    /// Why a connect has failed whose deadline has come.
+    pub(super) fn no_answer(&self, id: ConnId, limits: &Limits) -> io::Error {
+        let wait = self.0.get(&id).map_or(limits.connect, |attempt| attempt.wait(limits));
+        io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {wait:?}"))
     }
 
     #[allow(dead_code, reason = "asked by the oracle of `sim.rs` alone")]
@@ -194,7 +201,11 @@ impl Attempt {
 
     /// By when the address that is tried from now on must have answered.
     fn until(&self, now: Stamp, limits: &Limits) -> Stamp {
-        now.after(self.options.timeout.unwrap_or(limits.connect))
+        now.after(self.wait(limits))
+    }
+
+    fn wait(&self, limits: &Limits) -> Duration {
+        self.options.timeout.unwrap_or(limits.connect)
     }
 }
 

@@ -144,7 +144,8 @@ impl Core {
             let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
                 return false;
             };
-            if let Some(error) = conn.has_no_answer(due_by) {
+            if conn.has_no_answer(due_by) {
+                let error = self.connects.no_answer(id, limits);
                 self.fail_connect(id, error);
             } else {
                 conn.expire(due_by, now, limits);

@@ -162,7 +162,7 @@ fn input_at_its_limit_without_progress_ends_the_connection() {
             conn.pause();
         }
         leave(&mut conn, &vec![7; len], consumed, wait);
-        conn.reason.take()
+        conn.take_reason()
     };
     let limit = |reason| matches!(reason, Some(CloseReason::InputLimit));
     assert!(limit(reason(100, 0, Wait::Nothing, false)));
