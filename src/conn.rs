@@ -512,6 +512,7 @@ impl Connection {
         let over = match self.phase {
             Phase::Draining => {
                 !self.owes()
+                    && !self.owes_last_words()
                     && self.flags.has(Flags::PEER_ENDED)
                     && !self.flags.has(Flags::RESETTING)
             }

@@ -61,6 +61,8 @@ impl Core {
     #[cold]
     pub(crate) fn reclaim(&mut self) -> bool {
         let Some((_, id)) = self.idlers.batch.pop() else { return false };
+        // Nothing is queued: the kernel takes them.
+        self.say_end(id);
         let Some(entry) = self.entry_mut(id) else { return false };
         entry.conn.reclaim(CloseReason::Reclaimed);
         self.update(id);
