@@ -47,7 +47,12 @@ pub(crate) fn arguments<A: clap::Parser>() -> Result<A, ExitCode> {
             return ExitCode::SUCCESS;
         }
         let text = error.to_string();
-        complain(text.lines().next().unwrap_or("error: these arguments make no sense"));
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or("error: these arguments make no sense");
+        // Behind a colon there is a list, a line for each.
+        let listed = lines.take_while(|line| first.ends_with(':') && line.starts_with(' '));
+        let listed: Vec<_> = listed.map(str::trim).collect();
+        complain(format_args!("{first} {}", listed.join(", ")).to_string().trim_end());
         ExitCode::from(2)
     })
 }
