@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in six pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in eight pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -9,12 +9,14 @@
 //!    connections as one.
 //! 4. [Other loops](other_loops): the reactor inside an epoll of yours, or inside tokio; two
 //!    reactors in one thread.
-//! 5. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
+//! 5. [TLS](tls): servers and clients over it, several certificates, STARTTLS, and what an operator
+//!    reads when a handshake fails. By the crate `wouldblock-rustls`.
+//! 6. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
-//! 6. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
+//! 7. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
 //!    does there, when it waits, and what stands for it here; the three classic programs; a
 //!    port-forwarder and a chat.
-//! 6. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
+//! 8. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
 //!    would see; why it does not happen here, and which test shows it.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
@@ -33,6 +35,11 @@ pub mod connecting_out {}
 #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/other_loops.md"))]
 #[cfg_attr(doctest, doc = "A page.")]
 pub mod other_loops {}
+
+// Its examples need `wouldblock-rustls`: they are run there.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/guide/tls.md"))]
+#[cfg_attr(doctest, doc = "A page.")]
+pub mod tls {}
 
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}
