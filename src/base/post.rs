@@ -4,7 +4,7 @@
 //! finds others there need not, for then the reactor either has a wake coming or sees the flag
 //! before it waits: that is all of the coalescing. It knows neither what is posted nor how a wake
 //! is made, so that a model checker can drive this very file with threads and a wake of its own
-//! (`cargo test --lib post::` with `RUSTFLAGS="--cfg wouldblock_loom"`). Read next: `handler.rs`,
+//! (`cargo test -p wouldblock --lib post::` with `RUSTFLAGS="--cfg wouldblock_loom"`). Read next: `handler.rs`,
 //! whose `Handle` posts, and `reactor.rs`, which takes.
 
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! When each connection, listener and datagram socket is looked at again: now, or at a deadline.
 //!
-//! Two invariants of `ARCHITECTURE.md` are kept here, by [`Schedule::update`] alone: whoever is
+//! Two invariants of `ARCHITECTURE.md` are kept here, by [`Schedule::update`] alone: what is
 //! runnable is on the run queue, and only once (1); every owner has at most one entry among the
 //! deadlines, never later than its true deadline (3). Where an owner stands is on its [`Ticket`], which
 //! lies beside it, so that nothing is searched. A token that comes out of here is told to its
