@@ -4,6 +4,7 @@
 //! is made. Read next: `conn.rs`, which keeps to them.
 
 use std::io;
+use std::ops::Deref;
 use std::time::Duration;
 
 /// Descriptors kept back from connections: listeners, the poll, logs, files of the program.
@@ -560,64 +561,31 @@ impl Config {
             Some(wanted) => wanted,
             None => room.min(DEFAULT_CONNECTIONS),
         };
-        Limits {
-            connections,
-            connections_per_address: self.connections_per_address,
-            reclaim_idle: self.reclaim_idle,
-            input_max: self.input_max,
-            output_low: self.output_low,
-            output_high: self.output_high,
-            output_max: self.output_max,
-            rest_at: self.output_high,
-            buffered_max: self.buffered_max,
-            accepts_per_turn: self.accepts_per_turn,
-            datagrams_per_turn: self.datagrams_per_turn,
-            datagrams_queued: self.datagrams_queued,
-            datagram_wait: self.datagram_wait,
-            first_byte: self.first_byte,
-            min_rate: self.min_rate.filter(|(bytes, _)| *bytes > 0),
-            idle: self.idle,
-            connect: self.connect,
-            handshake: self.handshake,
-            handshake_max: self.handshake_max,
-            write_stall: self.write_stall,
-            linger: self.linger,
-            close_max: self.close_max,
-            shutdown_max: self.shutdown_max,
-            isolate_panics: self.isolate_panics,
-        }
+        let mut config = self.clone();
+        config.min_rate = config.min_rate.filter(|(bytes, _)| *bytes > 0);
+        Limits { connections, rest_at: config.output_high, config }
     }
 }
 
-/// The configuration in force: checked, and fitted to this process.
+/// The configuration in force: checked, fitted to this process, and with the one limit that moves.
+/// Whatever is not here is the configuration's own.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
+    pub(crate) config: Config,
+    /// In the place of the configuration's: what the descriptor limit leaves of it.
     pub(crate) connections: usize,
-    pub(crate) connections_per_address: Option<usize>,
-    pub(crate) reclaim_idle: Option<Duration>,
-    pub(crate) input_max: usize,
-    pub(crate) output_low: usize,
-    pub(crate) output_high: usize,
-    pub(crate) output_max: usize,
     /// With so much queued output, or more, reading rests, and there is no room: `output_high`, or
     /// the least above `output_low` while too much is buffered.
     pub(crate) rest_at: usize,
-    pub(crate) buffered_max: usize,
-    pub(crate) accepts_per_turn: usize,
-    pub(crate) datagrams_per_turn: usize,
-    pub(crate) datagrams_queued: usize,
-    pub(crate) datagram_wait: Duration,
-    pub(crate) first_byte: Option<Duration>,
-    pub(crate) min_rate: Option<(usize, Duration)>,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) connect: Duration,
-    pub(crate) handshake: Duration,
-    pub(crate) handshake_max: usize,
-    pub(crate) write_stall: Duration,
-    pub(crate) linger: Duration,
-    pub(crate) close_max: Duration,
-    pub(crate) shutdown_max: Duration,
-    pub(crate) isolate_panics: bool,
+}
+
+impl Deref for Limits {
+    type Target = Config;
+
+    #[inline]
+    fn deref(&self) -> &Config {
+        &self.config
+    }
 }
 
 #[cfg(test)]

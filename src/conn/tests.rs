@@ -409,7 +409,8 @@ fn idle_counts_from_the_last_byte_either_way() {
 
 #[test]
 fn owed_output_that_does_not_move_is_a_stall() {
-    let limits = Limits { idle: None, write_stall: Duration::from_secs(60), ..limits() };
+    let mut limits = limits();
+    (limits.config.idle, limits.config.write_stall) = (None, Duration::from_secs(60));
     let mut conn = Connection::new(START);
     assert_eq!(conn.deadline(&limits), Stamp::NEVER);
     conn.handle_owed(later(10));
@@ -576,7 +577,8 @@ fn the_output_of_a_connect_is_judged_from_its_end() {
 #[test]
 fn what_is_to_leave_before_a_reset_is_asked_after_less_and_less_often() {
     let week = Duration::from_secs(604_800);
-    let limits = Limits { write_stall: week, close_max: week, ..limits() };
+    let mut limits = limits();
+    (limits.config.write_stall, limits.config.close_max) = (week, week);
     let mut conn = Connection::new(START);
     let mut now = START;
     conn.close_reset(now, &limits);

@@ -119,7 +119,9 @@ fn what_is_left_is_offered_again_when_output_comes_down_to_low() {
     let mut conn = Connection::new(START);
     conn.output.push(&[7; 15]);
     leave(&mut conn, b"rest", 0, Wait::Nothing);
-    assert!(!conn.is_runnable(&Limits { output_low: 15, ..limits() }) || conn.wants_flush());
+    let mut higher = limits();
+    higher.config.output_low = 15;
+    assert!(!conn.is_runnable(&higher) || conn.wants_flush());
     flush(&mut conn, true, &[Step::Take(15)]);
     assert!(conn.flags.has(Flags::OFFER), "rested or not");
 }
