@@ -31,6 +31,7 @@ pub(crate) use look::Look;
 pub(crate) mod deadlines;
 mod extras;
 pub(crate) mod flags;
+mod held;
 pub(crate) mod input;
 pub(crate) mod layer;
 mod leave;
@@ -465,13 +466,6 @@ impl Connection {
         }
     }
 
-    /// Brings what it holds up to date in the sum over all connections.
-    pub(crate) fn recount(&mut self, sum: &mut usize) {
-        let held = self.held();
-        let counted = std::mem::replace(&mut self.output.counted, held);
-        *sum = *sum - counted + held;
-    }
-
     /// Keeps what a call of `on_data` left, and decides whether it comes again without new bytes.
     ///
     /// `consumed`: of what it was offered. The leftover is put back already, or dropped if empty.
@@ -559,12 +553,6 @@ impl Connection {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.phase == Phase::Open && !self.flags.has(Flags::SLOW) && self.output.is_empty()
-    }
-
-    /// Bytes allocated for its output and its input.
-    pub(crate) fn held(&self) -> usize {
-        let leftover = self.leftover.as_ref().map_or(0, |leftover| leftover.held());
-        self.output.held() + leftover + self.held_for_layer()
     }
 
     /// Whether what is sent now would be queued or written.

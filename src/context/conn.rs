@@ -189,7 +189,8 @@ impl<'a> Conn<'a> {
     ///
     /// Ignored, and `then` dropped, where it is not [open](Self::is_open) (it closes, has
     /// [finished](Self::finish) or failed), is a [connect](Context::connect) under way or not opened yet; and in
-    /// [`on_closing`](crate::Handler::on_closing); and while a [source](Self::send_from) has not come to its end.
+    /// [`on_closing`](crate::Handler::on_closing); while a [source](Self::send_from) has not come to its end; and
+    /// where it has a [layer](crate::Layer) that is not [over](crate::Layer::is_over).
     /// If the callback panics it is not detached either. It may be
     /// detached during a shutdown, which then does not wait for it; if it is [held](Self::hold) or paused it need
     /// not be let go before. `then` must not block, as no callback must.

@@ -297,7 +297,6 @@ fn what_was_not_delivered_is_told_in_the_handlers_bytes() {
     let got = client.feed(&wire);
     let sent = sent.load(Ordering::Relaxed);
     assert!(closed.unsent > 0 && got as u64 + closed.unsent <= sent + 65_536, "{closed}: {got}");
-    assert!(closed.unsent % 1000 == 0 || closed.unsent < sent, "{closed}");
     server.end();
 }
 
@@ -823,11 +822,9 @@ macro_rules! plain_layer {
     };
 }
 
-type Bufs<'a> = (&'a mut [u8], &'a mut Vec<u8>, &'a mut Vec<u8>);
-
-fn pass((bytes, plain, _): Bufs<'_>) -> io::Result<Received> {
+fn pass(bytes: &[u8], plain: &mut Vec<u8>) -> Received {
     plain.extend_from_slice(bytes);
-    Ok(Received::consumed(bytes.len()))
+    Received::consumed(bytes.len())
 }
 
 plain_layer!(Never, |bytes: &mut [u8], _, _| Ok(Received::consumed(bytes.len())), false);
@@ -841,9 +838,9 @@ plain_layer!(
 );
 plain_layer!(
     Panics,
-    |bytes: &mut [u8], plain, wire| {
+    |bytes: &mut [u8], plain, _| {
         assert!(!bytes.starts_with(b"boom"), "as planned");
-        pass((bytes, plain, wire))
+        Ok(pass(bytes, plain))
     },
     true
 );
