@@ -499,7 +499,7 @@ mod tests {
         assert!(allocated.bytes_current <= 3000, "{allocated:?}");
         let mut one = Output::default();
         let allocated = measure(|| {
-            one.push(&[1; 64 << 10]);
+            one.push(&vec![1; 64 << 10]);
             one.advance(one.len() - 100);
         });
         assert!(allocated.bytes_current <= 1000, "{allocated:?}");
