@@ -175,6 +175,12 @@ pub trait Layer: Any + fmt::Debug + Send {
         None
     }
 
+    /// Whether [`peer`](Self::peer) will tell, so that the socket's peer, which speaks for many, is not counted
+    /// itself. Asked when the connection is accepted. Default false.
+    fn tells_peer(&self) -> bool {
+        false
+    }
+
     /// Of a layer that is two, the one below and the one above, for [`Conn::layer`](crate::Conn::layer) to
     /// find both. Default `None`.
     fn parts(&self) -> Option<(&dyn Layer, &dyn Layer)> {
@@ -275,6 +281,10 @@ impl Layer for Box<dyn Layer> {
 
     fn peer(&self) -> Option<Address> {
         (**self).peer()
+    }
+
+    fn tells_peer(&self) -> bool {
+        (**self).tells_peer()
     }
 
     fn parts(&self) -> Option<(&dyn Layer, &dyn Layer)> {

@@ -83,8 +83,9 @@ impl Core {
                 return Accepted::Skipped;
             }
             Ok(Attempt::Ready((socket, peer))) => {
-                let most = self.limits.connections_per_address;
-                if most.is_some_and(|most| self.per_address.is_full(&peer, most)) {
+                // Whom a layer speaks for is asked when it is there.
+                let has_layer = listener.opened.layer.is_some();
+                if !has_layer && self.is_full_for(&peer) {
                     self.refuse(id, &socket, &peer);
                     return Accepted::Skipped;
                 }
@@ -184,6 +185,11 @@ impl Core {
             self.stats.refused += 1;
             return Ok(None);
         };
+        let tells_peer = layer.as_deref().is_some_and(Layer::tells_peer);
+        if layer.is_some() && !tells_peer && self.is_full_for(&peer) {
+            self.refuse(id, &socket, &peer);
+            return Ok(None);
+        }
         if self.limits.first_byte.is_some() {
             conn.flags.set(Flags::SILENT);
         }
@@ -192,7 +198,7 @@ impl Core {
             if self.conns.is_full() { Err(no_place()) } else { self.admit(socket, peer, conn) };
         match admitted {
             Ok(conn) => {
-                if self.limits.connections_per_address.is_some() {
+                if self.limits.connections_per_address.is_some() && !tells_peer {
                     self.count(conn);
                 }
                 if let Some(listener) = self.listeners.get_mut(id) {
@@ -206,6 +212,12 @@ impl Core {
             Err(_) => self.stats.refused += 1,
         }
         admitted.map(Some)
+    }
+
+    /// Whether as many connections come from there as may.
+    pub(super) fn is_full_for(&self, peer: &Address) -> bool {
+        let most = self.limits.connections_per_address;
+        most.is_some_and(|most| self.per_address.is_full(peer, most))
     }
 
     /// The layer of a connection that was accepted, if its listener has any.

@@ -402,10 +402,12 @@ impl Core {
                 self.per_address.leave(peer);
             }
             *peer = told;
-            if conn.flags.has(Flags::COUNTED) {
-                let most = self.limits.connections_per_address;
-                let is_full = most.is_some_and(|most| self.per_address.is_full(peer, most));
+            if let Some(most) = self.limits.connections_per_address
+                && matches!(origin, Some(Origin::Accepted(_)))
+            {
+                let is_full = self.per_address.is_full(peer, most);
                 self.per_address.enter(peer);
+                conn.flags.set(Flags::COUNTED);
                 if is_full {
                     self.stats.refused_address += 1;
                     conn.cut(CloseReason::Handshake);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wouldblock::bytes::Bytes;
-use wouldblock::{CloseReason, Config, Connect, Layer, Listen, Origin, Reactor, Received};
+use wouldblock::{Address, CloseReason, Config, Connect, Layer, Listen, Origin, Reactor, Received};
 
 use crate::support::toy::{Toy, record};
 use crate::support::toy_client::{ToyClient, TwoToys};
@@ -783,6 +783,93 @@ impl Layer for Together {
 
     fn half_closes(&self) -> bool {
         false
+    }
+}
+
+/// A header that tells who the peer is: its address is that, the limit of an address counts it, and behind the
+/// header the connection is one without a layer, which may be detached.
+#[test]
+fn a_header_tells_who_the_peer_is_and_is_over() {
+    let listen = Listen::from("127.0.0.1:0").layer(|_| Ok(Header(None)));
+    let script = echo().on_data(|conn, input| {
+        let told = conn.layer::<Header>().unwrap().0.clone().unwrap();
+        assert_eq!(conn.peer_addr().unwrap(), told);
+        conn.send(input.take_all());
+        conn.send(format!(" {told}"));
+        if told.to_string().starts_with("192.0.2.2") {
+            conn.detach(drop);
+        }
+        Ok(())
+    });
+    let config = Config::default().connections_per_address(Some(1));
+    let server = Server::start_on(listen, script, config);
+    let mut one = server.connect();
+    one.write_all(b"192.0.2.1:50\nhello").unwrap();
+    let mut answer = [0; 18];
+    one.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"hello 192.0.2.1:50");
+    let mut other = server.connect();
+    other.write_all(b"192.0.2.2:51\nhello").unwrap();
+    let closed = server.record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::Detached), "{closed}");
+    let mut same = server.connect();
+    same.write_all(b"192.0.2.1:52\nhello").unwrap();
+    let error = same.read(&mut [0; 9]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    one.shutdown(Shutdown::Write).unwrap();
+    let closed = Arc::clone(&server.record.wait_closes(2)[1].1);
+    assert!(matches!(closed.reason, CloseReason::PeerEnd) && closed.clean, "{closed}");
+    drop((one, other, same));
+    assert_eq!(server.end().refused_address, 1);
+}
+
+/// A line in front of everything: the address of the peer.
+#[derive(Debug)]
+struct Header(Option<Address>);
+
+impl Layer for Header {
+    fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        plain: &mut Vec<u8>,
+        _: &mut Vec<u8>,
+    ) -> io::Result<Received> {
+        if self.0.is_some() {
+            plain.extend_from_slice(bytes);
+            return Ok(Received::consumed(bytes.len()));
+        }
+        let Some(len) = bytes.iter().position(|byte| *byte == b'\n') else {
+            return Ok(Received::consumed(0));
+        };
+        self.0 = Some(String::from_utf8_lossy(&bytes[..len]).parse()?);
+        Ok(Received::consumed(len + 1))
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.extend_from_slice(plain);
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut Vec<u8>) {}
+
+    fn is_ready(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn has_end(&self) -> bool {
+        false
+    }
+
+    fn is_over(&self) -> bool {
+        true
+    }
+
+    fn tells_peer(&self) -> bool {
+        true
+    }
+
+    fn peer(&self) -> Option<Address> {
+        self.0.clone()
     }
 }
 

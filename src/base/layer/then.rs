@@ -137,6 +137,10 @@ impl<B: Layer, A: Layer> Layer for Then<B, A> {
         self.above.peer().or_else(|| self.below.peer())
     }
 
+    fn tells_peer(&self) -> bool {
+        self.below.tells_peer() || self.above.tells_peer()
+    }
+
     fn parts(&self) -> Option<(&dyn Layer, &dyn Layer)> {
         Some((&self.below, &self.above))
     }
