@@ -47,7 +47,7 @@ const HEADER: usize = 5;
 /// }
 /// ```
 ///
-/// Not in it: early data (0-RTT), which whoever records it can play again, and renegotiation.
+/// Not in it: early data (0-RTT), which an eavesdropper can play again, and renegotiation.
 pub struct Tls {
     side: Side,
     /// Records of which a handshake message is not complete, decrypted in place: rustls has ranges into
@@ -107,6 +107,27 @@ impl Tls {
         }
     }
 
+    /// Asks rustls what it needs next, and does that. Returns the bytes of `records` that are done with, and
+    /// what came of it: an error of rustls', or of ours.
+    fn advance(
+        &mut self,
+        records: &mut [u8],
+        outgoing: &Outgoing<'_>,
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+    ) -> (usize, Result<Result<Step, Error>, rustls::Error>) {
+        match &mut self.side {
+            Side::Server { rustls, .. } => {
+                let UnbufferedStatus { discard, state, .. } = rustls.process_tls_records(records);
+                (discard, state.map(|state| step(state, outgoing, plain, wire)))
+            }
+            Side::Client { rustls, .. } => {
+                let UnbufferedStatus { discard, state, .. } = rustls.process_tls_records(records);
+                (discard, state.map(|state| step(state, outgoing, plain, wire)))
+            }
+        }
+    }
+
     /// Lets rustls work on `records` until it needs more of them, has made enough plaintext, or has done
     /// what is `outgoing`.
     fn work(
@@ -119,17 +140,7 @@ impl Tls {
         let enough = plain.len() + STEP;
         let mut done = 0;
         while plain.len() < enough {
-            let rest = &mut records[done..];
-            let (discard, step) = match &mut self.side {
-                Side::Server { rustls, .. } => {
-                    let UnbufferedStatus { discard, state, .. } = rustls.process_tls_records(rest);
-                    (discard, state.map(|state| step(state, outgoing, plain, wire)))
-                }
-                Side::Client { rustls, .. } => {
-                    let UnbufferedStatus { discard, state, .. } = rustls.process_tls_records(rest);
-                    (discard, state.map(|state| step(state, outgoing, plain, wire)))
-                }
-            };
+            let (discard, step) = self.advance(&mut records[done..], outgoing, plain, wire);
             done += discard;
             match step {
                 Ok(Ok(Step::Go)) => {}
@@ -152,16 +163,7 @@ impl Tls {
         // What it decrypted before was handed out, and nothing more is.
         let (mut plain, nothing) = (Vec::new(), Outgoing::Nothing);
         while self.state().wants_write() {
-            let step = match &mut self.side {
-                Side::Server { rustls, .. } => rustls
-                    .process_tls_records(records)
-                    .state
-                    .map(|state| step(state, &nothing, &mut plain, wire)),
-                Side::Client { rustls, .. } => rustls
-                    .process_tls_records(records)
-                    .state
-                    .map(|state| step(state, &nothing, &mut plain, wire)),
-            };
+            let (_, step) = self.advance(records, &nothing, &mut plain, wire);
             if !matches!(step, Ok(Ok(Step::Go))) {
                 return;
             }
@@ -306,7 +308,7 @@ impl Layer for Tls {
         self.held.capacity()
     }
 
-    /// TLS 1.3 has it; in TLS 1.2 who is told the end ends too (RFC 5246, 7.2.1).
+    /// TLS 1.3 has it; in TLS 1.2 a side that is told the end ends too (RFC 5246, 7.2.1).
     fn half_closes(&self) -> bool {
         self.state().protocol_version() != Some(ProtocolVersion::TLSv1_2)
     }
