@@ -6,22 +6,20 @@
 //! redis-cli -p 6380 ping
 //! ```
 //!
-//! How two connections are coupled stands in `common/relay.rs`. Here: where they come from, what
-//! happens when the server does not answer, and who is told.
+//! The handler stands in `common/proxy.rs`, and how two connections are coupled in `common/relay.rs`.
 
 mod common;
+#[path = "common/proxy.rs"]
+mod proxy;
 #[path = "common/relay.rs"]
 mod relay;
 
-use std::collections::VecDeque;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use relay::Side;
-use wouldblock::{
-    Address, Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Reactor, Refused,
-};
+use proxy::Proxy;
+use wouldblock::{Address, Config, Connect, Reactor};
 
 /// The end of `--help`.
 const MANNERS: &str = "\
@@ -54,133 +52,6 @@ struct Arguments {
     quiet: bool,
 }
 
-struct Proxy {
-    /// The server's addresses, at least one.
-    to: Vec<Address>,
-    /// Clients for whose server there was no place among the connections.
-    waiting: VecDeque<ConnId>,
-}
-
-/// One connection of the two.
-struct Session {
-    side: Side,
-    /// The client's name, in the log of both.
-    client: Address,
-}
-
-impl Proxy {
-    /// Connects to the server on behalf of a client: to the first of its addresses that answers. The tag is
-    /// the client's id.
-    fn connect(&mut self, client: &mut Conn<'_>) -> Option<ConnId> {
-        let id = client.id();
-        match client.cx().connect(&self.to, id.to_u64()) {
-            Ok(server) => return Some(server),
-            Err(error) => match Refused::of(&error) {
-                // Our own limit: the next connection that is over makes room.
-                Some(Refused::TooMany { .. }) => self.waiting.push_back(id),
-                _ => refuse(client, &error),
-            },
-        }
-        None
-    }
-
-    /// There may be a place now: the first that waits tries again, in `on_timeout`.
-    fn let_one_in(&mut self, cx: &mut Context) {
-        while let Some(id) = self.waiting.pop_front() {
-            if let Some(mut client) = cx.conn(id).filter(Conn::is_open) {
-                return client.set_timeout(Duration::ZERO);
-            }
-        }
-    }
-}
-
-/// There is no server for a client.
-fn refuse(client: &mut Conn<'_>, why: &io::Error) {
-    // Not if it has gone, and so ended the connect.
-    if let Ok(name) = client.peer_addr()
-        && client.is_open()
-    {
-        log::warn!("{name}: refused: {why}");
-    }
-    // A reset: "there is nothing here", where an end would say "that was all".
-    client.abort();
-}
-
-impl Handler for Proxy {
-    type Session = Session;
-
-    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {
-        if let Origin::Connected(client) = origin {
-            let side = Side::new(conn, false, Some(ConnId::from_u64(client)));
-            let Some(mut client) = side.other(conn.cx()) else {
-                return Err(io::Error::other("its client is gone"));
-            };
-            client.resume();
-            let client = client.peer_addr()?;
-            return Ok(Session { side, client });
-        }
-        // It may speak when there is a server to listen. (We could send to one that is not there yet,
-        // but then there would be no trying another address.)
-        conn.pause();
-        let server = self.connect(conn);
-        Ok(Session { side: Side::new(conn, true, server), client: conn.peer_addr()? })
-    }
-
-    /// A client that has waited for a place.
-    fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
-        session.side.other = self.connect(conn);
-        Ok(())
-    }
-
-    fn on_data(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut Session,
-        input: &mut Input<'_>,
-    ) -> io::Result<()> {
-        session.side.pass_on(conn, input);
-        Ok(())
-    }
-
-    fn on_eof(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut Session,
-        _rest: &mut Input<'_>,
-    ) -> io::Result<()> {
-        session.side.pass_on_end(conn);
-        Ok(())
-    }
-
-    fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
-        session.side.drained(conn);
-        Ok(())
-    }
-
-    fn on_connect_failed(&mut self, cx: &mut Context, _: ConnId, client: u64, error: io::Error) {
-        if let Some(mut client) = cx.conn(ConnId::from_u64(client)) {
-            refuse(&mut client, &error);
-        }
-        self.let_one_in(cx);
-    }
-
-    fn on_close(&mut self, cx: &mut Context, _: ConnId, session: Session, closed: Closed) {
-        let Session { side, client } = session;
-        side.ended(cx, &closed);
-        let way = if side.asks { "up" } else { "down" };
-        log::debug!("{client}: done: {} bytes {way}, {closed}", side.bytes);
-        self.let_one_in(cx);
-    }
-
-    fn on_shutdown(&mut self, cx: &mut Context) {
-        for client in self.waiting.drain(..) {
-            if let Some(mut client) = cx.conn(client) {
-                client.abort();
-            }
-        }
-    }
-}
-
 fn main() -> ExitCode {
     common::run(serve)
 }
@@ -196,7 +67,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         // Each with its server.
         config = config.connections(2 * clients as usize);
     }
-    let proxy = Proxy { to, waiting: VecDeque::new() };
+    let proxy = Proxy::new(move || Ok(Connect::from(&to)));
     let mut reactor = Reactor::with_config(proxy, config)?;
 
     let (first, again) = (reactor.handle(), reactor.handle());

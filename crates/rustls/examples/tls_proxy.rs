@@ -9,10 +9,11 @@
 //!     --listen 127.0.0.1:6380 --plain --to redis.example:6379 --to-tls redis.example --to-ca ca.pem
 //! ```
 //!
-//! How two connections are coupled stands in `examples/common/relay.rs`; nothing of it knows of TLS. What
-//! happens when there is no place for a server's connection is told in `examples/proxy.rs`.
+//! The handler is that of `examples/proxy.rs`, in `examples/common/proxy.rs`: nothing of it knows of TLS.
 
 mod common;
+#[path = "../../../examples/common/proxy.rs"]
+mod proxy;
 #[path = "../../../examples/common/relay.rs"]
 mod relay;
 
@@ -20,11 +21,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use relay::Side;
-use wouldblock::{
-    Address, Closed, Config, Conn, ConnId, Connect, Context, Handler, Input, Listen, Origin,
-    Reactor,
-};
+use proxy::Proxy;
+use wouldblock::{Address, Config, Connect, Listen, Reactor};
 use wouldblock_rustls::Client;
 
 /// A proxy with TLS on either side: in front of a server that has none, or of a client that has none.
@@ -57,91 +55,6 @@ struct Arguments {
     quiet: bool,
 }
 
-struct Proxy {
-    /// The server's addresses, at least one.
-    to: Vec<Address>,
-    /// TLS to the server, and its name.
-    tls: Option<(Client, String)>,
-}
-
-/// One connection of the two.
-struct Session {
-    side: Side,
-    /// The client's name, in the log of both.
-    client: Address,
-}
-
-impl Proxy {
-    /// Connects to the server on behalf of a client, whose id is the tag.
-    fn connect(&self, client: &mut Conn<'_>) -> io::Result<ConnId> {
-        let mut connect = Connect::from(&self.to);
-        if let Some((tls, name)) = &self.tls {
-            connect = connect.layer(tls.connect(name)?);
-        }
-        let id = client.id().to_u64();
-        client.cx().connect(connect, id)
-    }
-}
-
-impl Handler for Proxy {
-    type Session = Session;
-
-    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {
-        if let Origin::Connected(client) = origin {
-            let side = Side::new(conn, false, Some(ConnId::from_u64(client)));
-            let Some(mut client) = side.other(conn.cx()) else {
-                return Err(io::Error::other("its client is gone"));
-            };
-            client.resume();
-            let client = client.peer_addr()?;
-            return Ok(Session { side, client });
-        }
-        // It may speak when there is a server to listen.
-        conn.pause();
-        let server = self.connect(conn)?;
-        Ok(Session { side: Side::new(conn, true, Some(server)), client: conn.peer_addr()? })
-    }
-
-    fn on_data(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut Session,
-        input: &mut Input<'_>,
-    ) -> io::Result<()> {
-        session.side.pass_on(conn, input);
-        Ok(())
-    }
-
-    fn on_eof(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut Session,
-        _rest: &mut Input<'_>,
-    ) -> io::Result<()> {
-        session.side.pass_on_end(conn);
-        Ok(())
-    }
-
-    fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Session) -> io::Result<()> {
-        session.side.drained(conn);
-        Ok(())
-    }
-
-    fn on_connect_failed(&mut self, cx: &mut Context, _: ConnId, client: u64, error: io::Error) {
-        if let Some(mut client) = cx.conn(ConnId::from_u64(client)) {
-            log::warn!("no server for a client: {error}");
-            client.abort();
-        }
-    }
-
-    fn on_close(&mut self, cx: &mut Context, _: ConnId, session: Session, closed: Closed) {
-        let Session { side, client } = session;
-        side.ended(cx, &closed);
-        let way = if side.asks { "up" } else { "down" };
-        log::debug!("{client}: done: {} bytes {way}, {closed}", side.bytes);
-    }
-}
-
 fn main() -> ExitCode {
     common::run(serve)
 }
@@ -167,7 +80,14 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             Some((client, name.clone()))
         }
     };
-    let mut reactor = Reactor::with_config(Proxy { to, tls }, Config::default())?;
+    let proxy = Proxy::new(move || {
+        let connect = Connect::from(&to);
+        Ok(match &tls {
+            Some((tls, name)) => connect.layer(tls.connect(name)?),
+            None => connect,
+        })
+    });
+    let mut reactor = Reactor::with_config(proxy, Config::default())?;
 
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
