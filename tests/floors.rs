@@ -40,8 +40,25 @@ const WAITING: [(u32, &str); 4] = [
     (19, "a fork needs unsafe: documented, not tested"),
 ];
 
-/// Where a wrapper of handlers passes on what it is called with.
-const WRAPPERS: [(&str, &str); 1] = [("src/framed.rs", " Handler for Framed<D, H> {")];
+/// A trait of callbacks, and what wraps one of its kind: where each begins, and in which file.
+struct Wrapped {
+    of: (&'static str, &'static str),
+    by: &'static [(&'static str, &'static str)],
+}
+
+const WRAPPED: [Wrapped; 2] = [
+    Wrapped {
+        of: ("src/handler.rs", "pub trait Handler: Sized {"),
+        by: &[("src/framed.rs", " Handler for Framed<D, H> {")],
+    },
+    Wrapped {
+        of: ("src/base/layer.rs", "pub trait Layer: Any + fmt::Debug + Send {"),
+        by: &[
+            ("src/base/layer.rs", "impl Layer for Box<dyn Layer> {"),
+            ("src/base/layer/then.rs", " Layer for Then<B, A> {"),
+        ],
+    },
+];
 
 /// A file is read in one sitting. The tests at its foot count for half.
 const LINES_MAX: usize = 700;
@@ -250,19 +267,22 @@ fn nothing_is_unsafe() {
 
 /// Promise 7: a callback that a wrapper does not pass on would have its default, and nobody would notice.
 #[test]
-fn a_handler_that_wraps_another_passes_every_callback_on() {
-    let callbacks = |text: &str, begin: &str| -> BTreeSet<String> {
-        let (_, block) = text.split_once(begin).unwrap_or_else(|| panic!("no {begin:?}"));
+fn what_wraps_a_handler_or_a_layer_passes_every_callback_on() {
+    let callbacks = |(file, begin): (&str, &str)| -> BTreeSet<String> {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let (_, block) = text.split_once(begin).unwrap_or_else(|| panic!("{file}: no {begin:?}"));
         let (block, _) = block.split_once("\n}\n").unwrap();
         let names = block.split("\n    fn ").skip(1);
         names.map(|rest| rest.split(['(', '<']).next().unwrap().to_owned()).collect()
     };
-    let handler = fs::read_to_string(root().join("src/handler.rs")).unwrap();
-    let all = callbacks(&handler, "pub trait Handler: Sized {");
-    assert!(all.len() >= 11 && all.contains("on_shutdown"), "{all:?}");
-    for (file, begin) in WRAPPERS {
-        let wrapper = fs::read_to_string(root().join(file)).unwrap();
-        assert_eq!(callbacks(&wrapper, begin), all, "{file}");
+    for Wrapped { of, by } in WRAPPED {
+        let mut all = callbacks(of);
+        assert!(all.len() >= 11 && (all.contains("on_shutdown") || all.contains("end")), "{all:?}");
+        // By it a layer is put into a pair, wrapped or not.
+        all.remove("then");
+        for wrapper in by {
+            assert_eq!(callbacks(*wrapper), all, "{wrapper:?}");
+        }
     }
 }
 
