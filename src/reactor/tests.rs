@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::close::Closed;
 use std::io::Write;
+use std::net::TcpStream;
 
 /// Listens again whenever a connection ends, as a server of one-time listeners does.
 struct ListensAgain;
@@ -36,18 +37,24 @@ fn giving_up_comes_to_an_end_whatever_on_close_does() {
     let (told, tells) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut reactor = Reactor::new(ListensAgain).unwrap();
-        let id = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
-        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        let mut client = accept_one(&mut reactor);
         client.write_all(b"hello").unwrap();
-        while reactor.stats().accepted == 0 {
-            reactor.turn(Some(Duration::from_millis(10))).unwrap();
-        }
         // What `poll` does when the poll itself fails.
         reactor.give_up();
         told.send(()).unwrap();
     });
     tells.recv_timeout(Duration::from_secs(3)).expect("it spins for ever");
+}
+
+/// A client of a new listener, that was accepted.
+fn accept_one<H: Handler>(reactor: &mut Reactor<H>) -> TcpStream {
+    let id = reactor.listen("127.0.0.1:0").unwrap();
+    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
+    let client = TcpStream::connect(addr).unwrap();
+    while reactor.stats().accepted == 0 {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+    client
 }
 
 struct Panics;
@@ -76,15 +83,11 @@ fn a_caught_panic_queues_no_listener_twice() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     let mut reactor = Reactor::with_config(Panics, Config::default().connections(2)).unwrap();
-    let id = reactor.listen("127.0.0.1:0").unwrap();
-    let addr = reactor.listener_addr(id).unwrap().socket_addr().unwrap();
-    let mut one = std::net::TcpStream::connect(addr).unwrap();
-    while reactor.stats().accepted == 0 {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-    }
+    let mut one = accept_one(&mut reactor);
+    let addr = one.peer_addr().unwrap();
     // Found by one poll, in this order: the panic, and a listener that is queued behind it.
     one.write_all(b"!").unwrap();
-    let others = [(); 2].map(|()| std::net::TcpStream::connect(addr).unwrap());
+    let others = [(); 2].map(|()| TcpStream::connect(addr).unwrap());
     std::thread::sleep(Duration::from_millis(50));
     for _ in 0..10 {
         let turn = || reactor.turn(Some(Duration::from_millis(10)));

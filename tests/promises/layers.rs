@@ -28,6 +28,14 @@ fn shake(server: &Server) -> ToyClient<TcpStream> {
     ToyClient::shake(server.connect())
 }
 
+/// Reads on to the server's end: nothing comes before it, and the connection is closed clean.
+fn end_clean(mut client: ToyClient<TcpStream>, server: Server) {
+    assert_eq!(client.rest(), b"");
+    drop(client);
+    assert!(server.record.wait_close().clean);
+    server.end();
+}
+
 fn many(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i % 251) as u8).collect()
 }
@@ -363,10 +371,7 @@ fn what_was_decoded_waits_for_a_paused_handler() {
     client.send(&many(20_000));
     client.end();
     client.expect(&many(20_000));
-    assert_eq!(client.rest(), b"");
-    drop(client);
-    assert!(server.record.wait_close().clean);
-    server.end();
+    end_clean(client, server);
 }
 
 /// Promise 5: a handler that waits for a message of many records sees one slice.
@@ -477,10 +482,7 @@ fn an_upgrade_takes_what_is_left_of_the_input_along() {
     client.send(b"hidden");
     client.expect(b"hidden");
     client.end();
-    assert_eq!(client.rest(), b"");
-    drop(client);
-    assert!(server.record.wait_close().clean);
-    server.end();
+    end_clean(client, server);
 }
 
 /// One layer above another, by the listener or by an upgrade.
