@@ -49,7 +49,7 @@ pub(crate) enum Phase {
     Connecting,
     /// The handler is called.
     Open,
-    /// Flushes what is owed; reads and discards, so that a peer who sends before it reads comes to
+    /// Flushes what is owed; reads and discards, so that a peer that sends before it reads comes to
     /// read (trap 72).
     Draining,
     /// Our FIN is out; reads and discards until the peer's end, so that no reset destroys a reply
@@ -316,7 +316,7 @@ impl Connection {
 
     // --- What the application says --------------------------------------------------------------
 
-    /// Leaves `Open` by way of a flush and our FIN, and `Connecting` at once, since there is nobody
+    /// Leaves `Open` by way of a flush and our FIN, and `Connecting` at once, since there is no peer
     /// to flush to. The first reason stays.
     pub(crate) fn end(&mut self, reason: CloseReason, now: Stamp, limits: &Limits) {
         if self.phase == Phase::Connecting || self.awaits_handshake() {
@@ -548,7 +548,7 @@ impl Connection {
         self.phase
     }
 
-    /// Whether it is open and reading, and owes nothing to anybody: then all that can happen to it
+    /// Whether it is open and reading, and owes nothing: then all that can happen to it
     /// is input. The common path's one question.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
@@ -641,7 +641,7 @@ impl Connection {
     }
 
     /// Whether it has readiness that it wants, or a callback that is due: then it belongs on the
-    /// run queue, and while that holds anybody the poll does not wait (promise 1).
+    /// run queue, and while that is not empty the poll does not wait (promise 1).
     #[inline]
     pub(crate) fn is_runnable(&self, limits: &Limits) -> bool {
         if self.is_plain() {

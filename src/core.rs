@@ -1,7 +1,7 @@
 //! What the loop and the callbacks share: connections, listeners, the run queue, the deadlines.
 //!
-//! It acts on what `conn.rs` decides: makes the calls, keeps who is runnable on the run queue,
-//! collects who has ended. It never calls the handler and does not know its type; that is
+//! It acts on what `conn.rs` decides: makes the calls, keeps what is runnable on the run queue,
+//! collects what has ended. It never calls the handler and does not know its type; that is
 //! `reactor.rs`, which asks here what to do next. Bytes on their way out are in `send.rs`.
 //!
 //! Two lists carry what happens inside a callback to the time after it: `dirty` (others wrote to
@@ -98,7 +98,7 @@ pub(crate) struct Core {
     pub(crate) schedule: Schedule,
     /// The timers of the reactor.
     pub(crate) timers: Timers,
-    /// Who may be called late.
+    /// Up to when a connection may be called late.
     pub(crate) horizon: Horizon,
 
     /// The callback that runs, and its sends that are not yet written or queued.
@@ -476,7 +476,7 @@ impl Core {
     }
 
     /// Flushes and updates the connections that others wrote to or changed: one write each, however many sends.
-    /// Returns whether there was anybody.
+    /// Returns whether there was one.
     pub(crate) fn update_dirty(&mut self) -> bool {
         if !self.effects.has_dirty() {
             return false;

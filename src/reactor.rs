@@ -278,7 +278,7 @@ impl<H: Handler> Reactor<H> {
             self.start()?;
         }
         if self.state == State::Over {
-            // Nobody, unless a panic came between.
+            // None, unless a panic came between.
             self.tell_the_rest();
             return Ok(false);
         }
@@ -286,9 +286,9 @@ impl<H: Handler> Reactor<H> {
         // 1, 2. Wait if there is nothing to do; note what the kernel says.
         let due_by = self.poll(timeout)?;
         self.apply_commands();
-        // 3. Everybody on the run queue, once.
+        // 3. All that is on the run queue, once.
         self.serve_run_queue();
-        // 4. What was posted, what is due, what others were sent, who has ended.
+        // 4. What was posted, what is due, what others were sent, what has ended.
         self.run_posts(POSTS_PER_TURN);
         self.cx.core.check_leaving(due_by);
         self.fire_timeouts();
@@ -311,7 +311,7 @@ impl<H: Handler> Reactor<H> {
 
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Stamp> {
         // The level is what counts, not the wake: mio's poll(2) backend empties the wake's
-        // descriptor when it arms a socket again, whoever filled it.
+        // descriptor when it arms a socket again, also of a wake that is not yet seen.
         self.take_commands();
         let timeout = if self.has_own_work() { Some(Duration::ZERO) } else { timeout };
         match self.cx.core.poll(timeout) {
@@ -327,7 +327,7 @@ impl<H: Handler> Reactor<H> {
     // --- 3. The run queue -----------------------------------------------------------------------
 
     fn serve_run_queue(&mut self) {
-        // Who comes on while we serve goes to the back, and is served next turn.
+        // What is queued while we serve goes to the back, and is served next turn.
         for _ in 0..self.cx.core.run_len() {
             let Some(token) = self.cx.core.next_runnable() else { return };
             match token.target() {
@@ -487,7 +487,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Flushes whom others wrote to and tells who has ended, until nothing is left or the rounds
+    /// Flushes what others wrote to and tells what has ended, until nothing is left or the rounds
     /// are spent.
     fn follow_effects(&mut self) {
         for _ in 0..ROUNDS {
@@ -579,7 +579,7 @@ impl<H: Handler> Reactor<H> {
     /// Whether there is something to do that the core does not know of.
     #[inline]
     fn has_own_work(&self) -> bool {
-        // Everybody has left, and a panic of the last callback came before the end.
+        // All have left, and a panic of the last callback came before the end.
         let is_to_end = self.state == State::Leaving && self.cx.core.is_empty();
         self.inbox.0.posts.is_waiting() || is_to_end
     }
@@ -602,8 +602,8 @@ impl<H: Handler> Reactor<H> {
         self.cx.shutdown_now();
     }
 
-    /// How the shutdown went: who left in time, who was cut, and what those were owed. `None` before
-    /// the end. After an error of [`run`](Self::run) it tells whom that cut.
+    /// How the shutdown went: what left in time, what was cut, and what that was owed. `None` before
+    /// the end. After an error of [`run`](Self::run) it tells what that cut.
     ///
     /// # Examples
     ///

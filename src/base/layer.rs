@@ -168,7 +168,7 @@ pub trait Layer: Any + fmt::Debug + Send {
         false
     }
 
-    /// Who the peer is, where the layer has learned that the socket's peer speaks for another (a PROXY
+    /// The peer's address, where the layer has learned that the socket's peer speaks for another (a PROXY
     /// header). Asked once, when the layer is ready. [`Conn::peer_addr`](crate::Conn::peer_addr) is this then,
     /// and [`connections_per_address`](crate::Config::connections_per_address) counts it. Default `None`.
     fn peer(&self) -> Option<Address> {

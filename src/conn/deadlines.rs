@@ -1,6 +1,6 @@
 //! When a connection is late, with what, and what becomes of it then.
 //!
-//! Deadlines are reckoned from stamps that are kept anyway, whenever somebody asks: nothing is set
+//! Deadlines are reckoned from stamps that are kept anyway, whenever they are asked for: nothing is set
 //! or moved for each packet. `core/expire.rs` sees that a connection is asked in time. Read next:
 //! `conn/extras.rs`, what few connections have: a timer, for one.
 
@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Since when no byte has moved, if it owes nothing, is owed nothing and waits for nobody.
+    /// Since when no byte has moved, if it owes nothing, is owed nothing and waits for nothing.
     pub(crate) fn idle_since(&self) -> Option<Stamp> {
         let busy = self.flags.has(Flags::DIRTY) || self.flags.has(Flags::HELD);
         let plain = self.is_plain() || self.is_quiet_layered();

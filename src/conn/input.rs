@@ -72,9 +72,9 @@ pub(crate) static AWAKE: Rest = Rest(AtomicBool::new(false));
 /// bytes ([`bytes`](Self::bytes), [`consume`](Self::consume), [`take_all`](Self::take_all)) is not
 /// held back.
 ///
-/// So `None` does not say that a message is incomplete. Who judges what is left, for a line that is too
+/// So `None` does not say that a message is incomplete. A handler that judges what is left, for a line that is too
 /// long, either asks [`is_resting`](Self::is_resting) first or leaves it to a decoder: those judge
-/// before they answer, `frame::Delimited::new(b"\n").max(1000)`. And who has counted by `len` that a
+/// before they answer, `frame::Delimited::new(b"\n").max(1000)`. And one that has counted by `len` that a
 /// message is complete cannot rely on `take` to hand it out.
 ///
 /// The slices live as long as the call, not only as long as the borrow of `Input`: hold several,

@@ -515,7 +515,7 @@ impl Connection {
         self.phase == Phase::Open && self.flags.has(Flags::SHAKING)
     }
 
-    /// Whether the handler does not know it yet, because its handshake goes on: nothing is owed to anybody.
+    /// Whether the handler does not know it yet, because its handshake goes on: nothing is owed to it.
     pub(super) fn awaits_handshake(&self) -> bool {
         self.flags.has(Flags::SHAKING) && self.flags.has(Flags::UNOPENED) && !self.is_broken()
     }

@@ -77,7 +77,7 @@ impl Output {
         self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.len)
     }
 
-    /// Bytes allocated for it. Not less: shared ones count as if nobody else had them, except for
+    /// Bytes allocated for it. Not less: shared ones count as if no other queue had them, except for
     /// the rest of a buffer that they are a slice of.
     pub(crate) fn held(&self) -> usize {
         self.head.len() + self.rest.as_ref().map_or(0, |rest| rest.held())

@@ -3,7 +3,7 @@
 //! Two debts are watched: a request that has begun and is not complete (input that a call left), and
 //! output that waits for the peer to take what is before it. In every window that a debt lasts so
 //! many bytes of it must move. Bytes are counted only where they meet a debt, which the common path
-//! does not; a window is judged when it is over, and moves no deadline before. Who owes nothing is
+//! does not; a window is judged when it is over, and moves no deadline before. One that owes nothing is
 //! not watched, however long it is silent: that is `idle`. Read next: `core/expire.rs`.
 
 use super::extras::Extras;

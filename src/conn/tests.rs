@@ -218,7 +218,7 @@ fn a_piece_of_a_source_is_bounded_by_what_waits_behind_it() {
     assert_eq!(conn.piece(&limits), 1);
 }
 
-/// Trap 5: a writable edge with nothing owed makes nobody runnable.
+/// Trap 5: a writable edge with nothing owed makes no connection runnable.
 #[test]
 fn a_writable_edge_with_nothing_owed_is_nothing() {
     let mut conn = Connection::new(START);

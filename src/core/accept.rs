@@ -28,9 +28,9 @@ pub(crate) enum Accepted {
     /// A connection in the place of another, which has ended: after that was told, it is
     /// [let in](Core::let_in_claimed).
     Reclaimed,
-    /// Nobody; the next may be fine.
+    /// No connection; the next may be fine.
     Skipped,
-    /// Nobody, and no use in trying on.
+    /// No connection, and no use in trying on.
     Stopped,
 }
 
@@ -193,7 +193,7 @@ impl Core {
         if self.limits.first_byte.is_some() {
             conn.flags.set(Flags::SILENT);
         }
-        // Not if the end of another brought somebody else.
+        // Not if another connection has taken the place since.
         let admitted =
             if self.conns.is_full() { Err(no_place()) } else { self.admit(socket, peer, conn) };
         match admitted {

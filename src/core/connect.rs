@@ -1,6 +1,6 @@
 //! Connects: begun, and found to have ended.
 //!
-//! A connect waits for nobody. What fails at once is the caller's error; otherwise there is a
+//! A connect holds up no other. What fails at once is the caller's error; otherwise there is a
 //! connection in phase `Connecting`, which takes sends, and whose socket is asked at each event
 //! whether it has come through (trap 44: that it is writable says nothing). Failure and deadline take it
 //! to its next address, if it has one. Otherwise they, and `abort`, end it on the way that every

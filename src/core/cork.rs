@@ -25,7 +25,7 @@ pub(crate) struct Cork {
 impl Cork {
     /// Holds `data`, which may lie inside `window`. Returns whether it did: if not, what is held
     /// and `data` are to go out now. Less than `rest_at` is held in all: what the kernel takes makes
-    /// nobody rest.
+    /// no connection rest.
     #[expect(clippy::inline_always, reason = "a part of each send, in whatever crate")]
     #[inline(always)]
     pub(crate) fn hold(&mut self, data: &[u8], window: &[u8], rest_at: usize) -> bool {

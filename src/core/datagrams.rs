@@ -27,7 +27,7 @@ use crate::time::deadlines::Stamp;
 /// What receiving once came to.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// A datagram: so many bytes of it are in the buffer, so many it had, and from whom it is.
+    /// A datagram: the bytes of it in the buffer, the bytes that it had, and its sender.
     Datagram { copied: usize, len: usize, from: Address },
     /// None; the next may be fine.
     Skipped,
@@ -408,7 +408,7 @@ fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the socket is closed")
 }
 
-/// Linux would send to IPv4 from a socket of IPv6, others not; nobody from one kind to another.
+/// Linux would send to IPv4 from a socket of IPv6, other systems not; none sends from one kind to another.
 fn check_family(own: &Address, to: &Address) -> io::Result<()> {
     let is_v4 = |address: &Address| address.ip().map(|ip| ip.is_ipv4());
     let is_same = is_v4(own) == is_v4(to) && *to != Address::Unnamed;

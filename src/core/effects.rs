@@ -1,4 +1,4 @@
-//! What callbacks leave to be done: whom `on_open` is due for, what is to be flushed, closed, freed.
+//! What callbacks leave to be done: which connections are to be opened, flushed, closed, freed.
 //!
 //! Each list carries something from inside a callback, where nothing is called, to the time after it.
 //! A connection is in `dirty` while it has `DIRTY`, and at most once; it is put into `ended` once, when it is

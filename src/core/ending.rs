@@ -38,7 +38,7 @@ pub(crate) struct Ending {
     ticket: Ticket,
     /// When it began; `NEVER`: it has not.
     since: Stamp,
-    /// Who was cut at the end, so far; to be told when it is over.
+    /// Which connections were cut at the end, so far; to be told when it is over.
     report: ShutdownReport,
 }
 
@@ -85,7 +85,7 @@ impl Ending {
         self.leave_by <= due_by
     }
 
-    /// Counts who is there: `done` until it turns out otherwise. Begun once.
+    /// Counts the connections that are there: `done` until it turns out otherwise. Begun once.
     fn begin_report(&mut self, present: usize, now: Stamp) {
         if self.since == Stamp::NEVER {
             self.since = now;

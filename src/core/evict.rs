@@ -1,8 +1,8 @@
 //! Which connection makes room when the connection limit is reached: the one idle longest.
 //!
-//! Nobody keeps an order of the idle: that would be work for each packet. They are looked for when
+//! No order of the idle is kept: that would be work for each packet. They are looked for when
 //! one is needed: one pass over all finds the longest idle, a batch of them, and there is at most
-//! one pass in ten milliseconds. Who moves afterwards drops out of the batch; all others were moved
+//! one pass in ten milliseconds. One that moves afterwards drops out of the batch; all others were moved
 //! later than those in it, so that its first is always the longest idle of all. Read next:
 //! `accept.rs`, which asks.
 
@@ -19,20 +19,20 @@ const BATCH: usize = 256;
 /// One pass at most in this time: with 65,536 connections it takes about a millisecond.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// And one at least, while somebody waits outside and nobody is idle.
+/// The longest time between two passes while a client waits in a backlog and no connection is idle.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Those whose places may be given away.
 #[derive(Debug, Default)]
 pub(crate) struct Idlers {
-    /// When each last moved a byte, and who; the longest idle last.
+    /// Connections with the moment at which each last moved a byte; the longest idle last.
     batch: Vec<(Stamp, ConnId)>,
     /// When all may be looked at again.
     from: Stamp,
 }
 
 impl Core {
-    /// Whether somebody is idle for long enough: then the last of the batch is.
+    /// Whether a connection is idle for long enough: then the last of the batch is.
     pub(crate) fn finds_idle(&mut self) -> bool {
         let Some(least) = self.limits.reclaim_idle else { return false };
         loop {
@@ -69,7 +69,7 @@ impl Core {
         true
     }
 
-    /// Since when somebody is idle, if that is long enough. As with a deadline, what the kernel may
+    /// Since when a connection is idle, if that is long enough. As with a deadline, what the kernel may
     /// hold and has not told of comes first.
     fn idle_since(&self, id: ConnId, least: Duration) -> Option<Stamp> {
         let since = self.conns.get(id)?.idle_since();
@@ -93,7 +93,7 @@ impl Core {
                 batch.pop();
             }
         }
-        // Nobody will be idle for long enough before that, unless he is let go that now is held.
+        // No connection is idle for long enough before that, unless one is released that now is held.
         let soon = self.now.after(INTERVAL);
         let later = if batch.is_empty() { next.min(self.now.after(PATIENCE)) } else { soon };
         self.idlers.from = later.max(soon);

@@ -1,7 +1,7 @@
-//! Deadlines and timers: who is late, and whose turn it is.
+//! Deadlines and timers: which connection is late, and which timer is due.
 //!
 //! What the kernel still holds comes first: a deadline is acted on only if it was due when the
-//! kernel had last told of everybody, and if its connection is not on the run queue, or to be put
+//! kernel had last told of all, and if its connection is not on the run queue, or to be put
 //! there, with something that may undo it. `reactor.rs` asks for one timer after the other and
 //! calls the handler, so what one callback closes or cancels does not come up any more (trap 62).
 //! Read next: `time/timers.rs`.

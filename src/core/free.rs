@@ -1,4 +1,4 @@
-//! Those who ended: freed, counted, and told of in the log.
+//! Connections that ended: freed, counted, and told of in the log.
 
 use std::io;
 

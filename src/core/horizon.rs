@@ -1,4 +1,4 @@
-//! Up to which moment the kernel has told of everything: who may be called late.
+//! Up to which moment the kernel has told of everything: which connections may be called late.
 //!
 //! A deadline is acted on only if it is not after [`told_until`](Horizon::told_until): whatever had
 //! happened by then has been told, so it comes first. After a poll that filled its list the kernel may hold

@@ -589,7 +589,7 @@ impl Core {
             return;
         };
         if conn.ends_broken(limits) {
-            // The reason stands since it broke. Who tells of its end still has to know that it was not opened.
+            // The reason stands since it broke. Its end is told as that of one that was not opened.
             let unopened = conn.flags.has(Flags::UNOPENED);
             conn.end(CloseReason::Local, now, limits);
             if unopened {
@@ -626,7 +626,7 @@ impl Core {
 
     /// Another layer takes its place when the running callback has returned. What was sent before goes out as it
     /// would have; where that cannot be, the connection ends, since what is sent from now on may be meant for
-    /// nobody but the peer.
+    /// the peer alone.
     pub(crate) fn upgrade(&mut self, id: ConnId, layer: Box<dyn Layer>, window: &[u8]) {
         if self.callback.is_of(id) && self.cork.len() > 0 {
             self.read_clock();

@@ -1,8 +1,8 @@
 //! What all connections hold together, and what happens when that is too much.
 //!
 //! One sum, brought up to date where a queue or a leftover changes, which the common path does not
-//! come by. Above three quarters of `buffered_max` whoever owes more than `output_low` is not read
-//! from; above all of it those who hold most are closed.
+//! come by. Above three quarters of `buffered_max` a connection that owes more than `output_low` is not read
+//! from; above all of it those that hold most are closed.
 //!
 //! The sum is the sum of what each connection was last counted with (`Connection::recount`), so a
 //! connection is counted before it is freed, and [`check_memory`](Core::check_memory) follows each change that
@@ -78,7 +78,7 @@ impl Core {
         }
     }
 
-    /// Closes those who hold most, until seven eighths are left: so that looking at everybody, which
+    /// Closes those that hold most, until seven eighths are left: so that looking at all of them, which
     /// takes a while where there are many, is paid for by an eighth of all that may be held.
     #[cold]
     fn shed(&mut self) {

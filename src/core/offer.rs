@@ -1,6 +1,6 @@
 //! The input of one call, and where it lies meanwhile.
 //!
-//! While a callback runs, its input is in nobody's hands but its own: in the read buffer, or in a
+//! While a callback runs, its input belongs to it alone: it lies in the read buffer, or in a
 //! leftover taken out of its connection. So the handler can be lent the input and the rest of the
 //! reactor together. Nothing is read here. Read next: `core.rs`, `take_work` and `keep_left`.
 

@@ -1,7 +1,7 @@
-//! After a panic of the handler: the connection whose callback it was ends, and nobody else.
+//! After a panic of the handler: the connection whose callback it was ends, and no other.
 //!
 //! Either the panic was caught where the handler was called (`reactor/callbacks.rs`), or it went
-//! through, and whoever caught it takes another turn. The same follows from both. The handler is not
+//! through, and the application that caught it takes another turn. The same follows from both. The handler is not
 //! called here. Read next: `send.rs`, whose `end_callback` this takes the place of.
 
 use std::io;
@@ -69,7 +69,7 @@ impl Core {
 
 /// Dropped before its end: by a panic that unwinds, or by an application that stops turning it.
 impl Drop for Core {
-    /// Whoever waits for the rest of an answer sees a reset: an orderly end would say that this was
+    /// A peer that waits for the rest of an answer sees a reset: an orderly end would say that this was
     /// all. All are told now, duplicates of their descriptors or not.
     fn drop(&mut self) {
         self.drop_claimed();

@@ -3,7 +3,7 @@
 //! A peer that opens as many connections as there are leaves none to others. So those of one place
 //! are counted: an IPv4 address, however it is written (`::ffff:192.0.2.1` is `192.0.2.1`, and so is
 //! what a NAT64 makes of it, `64:ff9b::192.0.2.1`, RFC 6052: its /64 is all of IPv4), or a /64 of IPv6, which is what one customer is given, so that single addresses of it limit nobody. Peers
-//! on Unix sockets have no place. An entry is there only while somebody has a connection from it.
+//! on Unix sockets have no place. An entry is there only while there is a connection from it.
 //! Read next: `accept.rs`, which asks.
 
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ impl Place {
 /// Connections by the place they come from.
 #[derive(Debug, Default)]
 pub(crate) struct PerAddress {
-    /// No entry is zero. Hashed with a key of its own (`RandomState`): who chooses addresses cannot
+    /// No entry is zero. Hashed with a key of its own (`RandomState`): a peer that chooses addresses cannot
     /// make them collide.
     counts: HashMap<Place, usize>,
 }
@@ -57,7 +57,7 @@ impl PerAddress {
         }
     }
 
-    /// Whether nobody is counted any more.
+    /// Whether no connection is counted any more.
     #[allow(dead_code, reason = "asked by the oracle of `sim.rs` alone")]
     pub(crate) fn is_empty(&self) -> bool {
         self.counts.is_empty()

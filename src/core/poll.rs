@@ -36,7 +36,7 @@ impl Core {
     /// by then, and has not shown up now, is late (a later deadline may have lost to an event that
     /// came after the poll looked).
     pub(crate) fn poll(&mut self, limit: Option<Duration>) -> io::Result<Stamp> {
-        // Without a deadline nobody asks for the time before the poll.
+        // Without a deadline the time before the poll is not needed.
         if !self.has_work() && self.next_deadline() != Stamp::NEVER {
             self.read_clock();
         }

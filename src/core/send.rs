@@ -117,7 +117,7 @@ impl Core {
         self.cork = cork;
     }
 
-    /// Makes the cork independent of the window, which whoever comes next does not know.
+    /// Makes the cork independent of the window, which the next callback does not know.
     pub(crate) fn copy_corked(&mut self, window: &[u8]) {
         self.cork.copy_range(window);
     }
@@ -180,7 +180,7 @@ impl Core {
         }
         let before = conn.queued();
         if before + conn.reserve(limits) + len > limits.output_max {
-            // Nobody is ended for bytes that the kernel would have taken.
+            // No connection is ended for bytes that the kernel would have taken.
             if conn.wants_flush() {
                 self.now = self.driver.now();
                 if self.flush(id) > 0 || self.has_failed(id) {

@@ -44,7 +44,7 @@ mod subject;
 pub use crate::sim::Failure;
 
 impl kernel::Rng {
-    /// Another stream, whose length does not shift this one.
+    /// Another stream of numbers: how many are drawn of it changes nothing in this one.
     pub(crate) fn fork(&mut self) -> Self {
         Self::new(self.next())
     }

@@ -39,7 +39,7 @@ fn a_seed_tells_everything() {
     assert_ne!(here[0], here[1]);
 }
 
-/// Time that passes between two polls, in callbacks or before a turn, makes nobody late: the next
+/// Time that passes between two polls, in callbacks or before a turn, makes no connection late: the next
 /// poll comes first, and the turn behind it acts. A poll that sleeps past a deadline does.
 #[test]
 fn only_a_poll_that_sleeps_and_a_turn_that_forgets_are_late() {

@@ -1,6 +1,6 @@
 //! An echo server over TLS: whatever a client sends, it gets back.
 //!
-//! The handler is that of `examples/echo.rs`, and asks who the peer is. Try it:
+//! The handler is that of `examples/echo.rs`, and logs what TLS knows of the client. Try it:
 //!
 //! ```sh
 //! cargo run --release -p wouldblock-rustls --example tls_echo

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from(if arguments.quiet { "warn" } else { "info" });
     common::raise_descriptor_limit();
-    // Nobody is served yet, so this may block.
+    // No client is served yet, so this may block.
     let to = Address::resolve(&arguments.to)?;
     let tls = match &arguments.to_tls {
         None => None,

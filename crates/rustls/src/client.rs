@@ -1,4 +1,4 @@
-//! The client's side: whom it trusts, and what it shows.
+//! The client's side: which roots it trusts, and what it shows.
 //!
 //! Read next: `tls.rs`, the connection that comes of it.
 
@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::pem::Pem;
 use crate::provider::{provider, sha256};
 
-/// TLS for connects: whom it trusts, and what it shows. Cheap to clone.
+/// TLS for connects: which roots it trusts, and what it shows. Cheap to clone.
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ pub struct Client {
     config: Arc<ClientConfig>,
 }
 
-/// How a [`Client`] is configured: made by [`Client::builder`]. It needs to be told whom to trust.
+/// How a [`Client`] is configured: made by [`Client::builder`]. It needs to be told what to trust.
 #[derive(Debug)]
 #[must_use]
 pub struct ClientBuilder {
@@ -173,7 +173,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if nobody is trusted, or if a fingerprint is none. Of files as
+    /// `InvalidInput` if nothing is trusted, or if a fingerprint is none. Of files as
     /// [`ServerBuilder::build`](crate::ServerBuilder::build).
     pub fn build(self) -> io::Result<Client> {
         let provider = provider();
@@ -198,7 +198,7 @@ impl ClientBuilder {
         Ok(Client { config: Arc::new(config) })
     }
 
-    /// Who looks at the server's certificate.
+    /// What looks at the server's certificate.
     fn verifier(&self, provider: Arc<CryptoProvider>) -> io::Result<Arc<dyn ServerCertVerifier>> {
         let has_roots = self.platform || self.webpki || !self.roots.is_empty();
         match (has_roots, self.pins.is_empty()) {

@@ -1,4 +1,4 @@
-//! Certificates and keys out of PEM files, with errors for whoever wrote their names into a configuration.
+//! Certificates and keys out of PEM files, with errors for the operator who configured their names.
 //!
 //! Each error names the file and what is wrong with it. Nothing here knows of TLS.
 

@@ -1,4 +1,4 @@
-//! Who does the cryptography: ring, or aws-lc-rs, by feature.
+//! What does the cryptography: ring, or aws-lc-rs, by feature.
 //!
 //! rustls' provider for the whole process is neither read nor set: two crates of one program may choose
 //! differently.

@@ -181,7 +181,7 @@ impl ServerBuilder {
 
     /// Clients may do without a certificate; one that they show must be good. To be called after
     /// [`client_roots`](Self::client_roots).
-    /// [`Tls::peer_certificates`](crate::Tls::peer_certificates) tells who has shown one.
+    /// [`Tls::peer_certificates`](crate::Tls::peer_certificates) tells whether it has shown one.
     pub fn client_certificate_optional(mut self) -> Self {
         if let Clients::Asked { must, .. } = &mut self.clients {
             *must = false;

@@ -22,7 +22,7 @@ fn output_at_high_rests_reading_until_low() {
     assert!(conn.is_reading() && conn.is_runnable(&limits()), "10 queued is low");
 }
 
-/// Promise 5: who stops being full duplex between low and high rests if its output was above high and
+/// Promise 5: one that turns to `auto_pause` between low and high rests if its output was above high and
 /// has not come down to low, and only then.
 #[test]
 fn an_end_of_full_duplex_between_the_marks_goes_by_where_output_was() {

@@ -51,7 +51,7 @@ impl Identity {
     }
 }
 
-/// A certificate for a first try: nobody trusts it who has not been told its fingerprint.
+/// A certificate for a first try: a client trusts it only by its fingerprint.
 fn self_signed() -> io::Result<ServerBuilder> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
