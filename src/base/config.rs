@@ -176,6 +176,8 @@ impl Config {
     /// * 1 KiB for each listener; and for each datagram socket 1 KiB and up to twice
     ///   [`datagrams_queued`](Self::datagrams_queued);
     /// * the rest of a buffer that shared bytes are a slice of;
+    /// * where there are [layers](crate::Layer), the buffers that all of them share: the read buffer once more, 1 MiB,
+    ///   and what one call of a layer appends beyond 64 KiB;
     /// * the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)).
     #[must_use]
     pub fn worst_case_bytes(&self) -> usize {
