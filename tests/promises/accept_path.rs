@@ -323,16 +323,6 @@ fn a_thousand_short_visits_leave_nothing_behind() {
     assert_eq!(stats.closed.total(), stats.accepted);
 }
 
-/// Runs this on the reactor's thread and returns what it says.
-fn ask<T: Send + 'static>(
-    server: &Server,
-    question: impl FnOnce(&mut wouldblock::Context) -> T + Send + 'static,
-) -> T {
-    let (says, told) = std::sync::mpsc::channel();
-    server.handle.post(move |_, cx| drop(says.send(question(cx)))).unwrap();
-    told.recv_timeout(DEADLINE).unwrap()
-}
-
 /// Promise 6: a listener that is paused accepts nobody, goes on to listen, and then serves whoever waited,
 /// though the kernel tells of them no more; in shutdown too.
 #[test]
@@ -349,16 +339,16 @@ fn a_paused_listener_keeps_its_queue() {
             let all = cx.listeners();
             (all[0], all.into_iter().all(|id| cx.pause_accepting(id)))
         };
-        let (listener, paused) = ask(&server, pause);
+        let (listener, paused) = server.ask(pause);
         assert!(paused);
         let mut waiting: Vec<_> = (0..3).map(|_| server.connect()).collect();
         for client in &mut waiting {
             client.write_all(b"hi").unwrap();
         }
         (0..50).for_each(|_| ping());
-        assert_eq!(ask(&server, |cx| cx.stats().accepted), 1);
+        assert_eq!(server.ask(|cx| cx.stats().accepted), 1);
         if resumes {
-            assert!(ask(&server, move |cx| cx.resume_accepting(listener)));
+            assert!(server.ask(move |cx| cx.resume_accepting(listener)));
         } else {
             server.handle.shutdown();
         }
@@ -392,8 +382,8 @@ fn a_listener_may_be_paused_by_whom_it_has_let_in() {
     for (n, mut client) in clients.drain(..).enumerate() {
         client.write_all(b"one").unwrap();
         assert_eq!(read_n(&mut client, 3), b"one");
-        assert_eq!(ask(&server, |cx| cx.connections().len()), 1);
-        assert_eq!(ask(&server, |cx| cx.stats().accepted), n as u64 + 1);
+        assert_eq!(server.ask(|cx| cx.connections().len()), 1);
+        assert_eq!(server.ask(|cx| cx.stats().accepted), n as u64 + 1);
     }
     server.end();
 }

@@ -87,19 +87,22 @@ fn an_echo_behind_a_layer_works_on_a_unix_socket() {
 fn a_layer_is_fed_a_byte_at_a_time() {
     let server = serve(echo(), Config::default());
     let mut client = ToyClient::silent(server.connect());
-    let hello = [b'H', 0, 1, 0x55];
+    let mut count = 0;
+    // The server has read each before the next is sent: no two come to it together.
+    let mut send = |client: &mut ToyClient<TcpStream>, bytes: &[u8]| {
+        for byte in bytes {
+            client.stream.write_all(&[*byte]).unwrap();
+            count += 1;
+            wait_until("it is read", || server.ask(|cx| cx.stats().bytes_in) == count);
+        }
+    };
     client.mark_hello();
-    for byte in hello {
-        client.stream.write_all(&[byte]).unwrap();
-    }
+    send(&mut client, &[b'H', 0, 1, 0x55]);
     client.wait_ready();
-    for byte in client.wire(b"slowly") {
-        client.stream.write_all(&[byte]).unwrap();
-    }
+    let wire = client.wire(b"slowly");
+    send(&mut client, &wire);
     client.expect(b"slowly");
-    for byte in [b'E', 0, 0] {
-        client.stream.write_all(&[byte]).unwrap();
-    }
+    send(&mut client, &[b'E', 0, 0]);
     assert_eq!(client.rest(), b"");
     assert!(client.ended);
     drop(client);

@@ -416,6 +416,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Runs this on the reactor's thread and returns what it says.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Context) -> T + Send + 'static,
+    ) -> T {
+        let (says, told) = std::sync::mpsc::channel();
+        self.handle.post(move |_, cx| drop(says.send(question(cx)))).unwrap();
+        told.recv_timeout(DEADLINE).unwrap()
+    }
+
     /// Serves the script on a free port of 127.0.0.1.
     pub(crate) fn start(script: Script, config: Config) -> Server {
         Server::start_on("127.0.0.1:0", script, config)
