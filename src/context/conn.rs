@@ -425,8 +425,13 @@ impl<'a> Conn<'a> {
         self.entry().conn.takes_sends()
     }
 
-    /// Whether the next message may be handed out: not closing, paused or resting.
-    pub(crate) fn is_reading(&self) -> bool {
+    /// Whether the next message may be handed out: the connection is not closing, not
+    /// [paused](Self::pause), and does not [rest](crate::Input::is_resting).
+    ///
+    /// For a loop that calls a handler with messages, and stops when one of them has paused the connection
+    /// or closed it, as [`framed`](crate::framed) does. What is left then is offered again.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
         self.entry().conn.is_reading()
     }
 

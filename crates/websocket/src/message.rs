@@ -1,0 +1,125 @@
+//! What a WebSocket carries: messages, chunks of them, and messages that are encoded once for many.
+
+use wouldblock::bytes::Bytes;
+use wouldblock::{ConnId, Context};
+
+use crate::codec::{self, HEADER_MAX, Opcode};
+
+/// A message: text, or bytes of any kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Text; it is UTF-8.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// Its bytes, of either kind.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn opcode(self) -> Opcode {
+        match self {
+            Message::Text(_) => Opcode::Text,
+            Message::Binary(_) => Opcode::Binary,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Message<'a> {
+    fn from(text: &'a str) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Message<'a> {
+    fn from(text: &'a String) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Message<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Message<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+/// A part of a message, of an endpoint that is given them [as they
+/// come](crate::WebSocket::streamed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk<'a> {
+    /// What came; of a text whole characters. May be empty where it is the last.
+    pub data: Message<'a>,
+    /// Whether a message begins with it.
+    pub first: bool,
+    /// Whether the message ends with it.
+    pub last: bool,
+}
+
+/// A message that a server encodes once, and sends to as many as it likes.
+///
+/// It is kept once, however many connections have to wait for their peers to read.
+///
+/// # Examples
+///
+/// ```
+/// use wouldblock::{ConnId, Context};
+/// use wouldblock_websocket::Prepared;
+///
+/// fn tell_all(cx: &mut Context, members: &[ConnId], text: &str) {
+///     Prepared::new(text).send_to(cx, members.iter().copied());
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// As a server sends it: without a mask.
+    frame: Bytes,
+    /// Bytes of its header.
+    header: usize,
+}
+
+impl Prepared {
+    /// Encodes a message.
+    #[must_use]
+    pub fn new<'a>(message: impl Into<Message<'a>>) -> Self {
+        let message = message.into();
+        let payload = message.bytes();
+        let mut header = [0; HEADER_MAX];
+        let first = codec::first_byte(message.opcode());
+        let len = codec::write_header(&mut header, first, payload.len(), None);
+        let frame = Bytes::from([&header[..len], payload].concat());
+        Prepared { frame, header: len }
+    }
+
+    /// Sends it to each of these WebSockets, which are those of a server's clients. One that closes, or is
+    /// gone, is left out.
+    pub fn send_to(&self, cx: &mut Context, to: impl IntoIterator<Item = ConnId>) {
+        cx.broadcast_to(to, self.frame.clone());
+    }
+
+    /// The frame, as a server sends it to a client.
+    #[must_use]
+    pub fn frame(&self) -> Bytes {
+        self.frame.clone()
+    }
+
+    pub(crate) fn first_byte(&self) -> u8 {
+        self.frame[0]
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.frame[self.header..]
+    }
+}
