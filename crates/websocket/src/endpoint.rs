@@ -7,6 +7,7 @@ use std::io;
 
 use wouldblock::{CloseReason, Conn, ConnId, Context, Datagram, Input, Origin, Timer};
 
+use crate::client::Client;
 use crate::close::Closed;
 use crate::handshake::Upgrade;
 use crate::http::{Head, Response};
@@ -19,6 +20,8 @@ use crate::ws::Ws;
 pub enum Protocol<S> {
     /// The server's side of a WebSocket: the peer is to send the request.
     Server,
+    /// The client's side: the request is sent at once.
+    Client(Client),
     /// Neither HTTP nor WebSocket: its bytes come to [`on_plain`](Endpoint::on_plain), with this session.
     Plain(S),
 }
@@ -203,7 +206,34 @@ pub trait Endpoint: Sized {
     ///
     /// # Errors
     ///
-    /// Closes it. By default it is one for a connect.
+    /// Closes it; no other callback comes. By default it is one for a connect.
+    ///
+    /// # Examples
+    ///
+    /// A client, for a connect whose tag is the number of a server, and a client of Redis beside it:
+    ///
+    /// ```
+    /// use std::io;
+    /// use wouldblock::{Conn, Origin};
+    /// use wouldblock_websocket::{Client, Protocol};
+    ///
+    /// const REDIS: u64 = 1;
+    ///
+    /// struct Session {
+    ///     subscribed: bool,
+    /// }
+    ///
+    /// fn on_connection(conn: &mut Conn<'_>, origin: Origin) -> io::Result<Protocol<Session>> {
+    ///     Ok(match origin {
+    ///         Origin::Connected(REDIS) => {
+    ///             conn.send("SUBSCRIBE news\r\n");
+    ///             Protocol::Plain(Session { subscribed: false })
+    ///         }
+    ///         Origin::Connected(_) => Protocol::Client(Client::new("ws://example.com/chat")?),
+    ///         _ => Protocol::Server,
+    ///     })
+    /// }
+    /// ```
     fn on_connection(
         &mut self,
         conn: &mut Conn<'_>,

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use httparse::{EMPTY_HEADER, Header, Request, Status};
+use httparse::{EMPTY_HEADER, Header, Request, Response as Answer, Status};
 
 /// The most headers that a head may have.
 pub(crate) const HEADERS_MAX: usize = 64;
@@ -133,6 +133,16 @@ pub(crate) fn request<T>(bytes: &[u8], then: impl FnOnce(Head<'_>) -> T) -> Resu
     Ok(then(Head { method, target, status: 0, minor, headers, protocol: None, tag: None }))
 }
 
+/// Parses the head of an answer, which is whole, and lends it.
+pub(crate) fn answer<T>(bytes: &[u8], then: impl FnOnce(Head<'_>) -> T) -> Option<T> {
+    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = Answer::new(&mut headers);
+    let Ok(Status::Complete(_)) = parsed.parse(bytes) else { return None };
+    let (status, minor) = (parsed.code?, parsed.version?);
+    let headers = parsed.headers;
+    Some(then(Head { method: "", target: "", status, minor, headers, protocol: None, tag: None }))
+}
+
 /// An answer to a request that does not become a WebSocket: a page, or a refusal. The connection is closed
 /// behind it.
 ///
@@ -231,6 +241,18 @@ pub(crate) fn add_header(headers: &mut String, name: &str, value: &str) {
 pub(crate) fn is_token(text: &str) -> bool {
     let is_in = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !text.is_empty() && text.chars().all(is_in)
+}
+
+/// The names of subprotocols.
+///
+/// # Panics
+///
+/// If one is no token.
+pub(crate) fn tokens<P: Into<String>>(names: impl IntoIterator<Item = P>) -> Vec<String> {
+    let names: Vec<String> = names.into_iter().map(Into::into).collect();
+    let wrong = names.iter().find(|name| !is_token(name));
+    assert!(wrong.is_none(), "{wrong:?} is no name of a subprotocol");
+    names
 }
 
 fn phrase(status: u16) -> &'static str {

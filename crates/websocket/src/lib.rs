@@ -34,6 +34,13 @@
 //!
 //! Over TLS it is the same with another listener: `Listen::from(..).layer(tls.layer())`, by `wouldblock-rustls`.
 //!
+//! # A client
+//!
+//! [`Context::connect`](wouldblock::Context::connect) makes the connection, and
+//! [`on_connection`](Endpoint::on_connection) says that it is to be a WebSocket, with what is asked for: a [`Client`].
+//! All the rest is the same. A server that does not answer as one of WebSocket does is a connect that has failed. One
+//! endpoint may have both kinds: [`Ws::is_client`] tells.
+//!
 //! # What comes
 //!
 //! A message is handed out whole, however it came: in pieces, in fragments, with pings between them. Text is
@@ -91,6 +98,7 @@
     clippy::unwrap_used
 )]
 
+pub use crate::client::Client;
 pub use crate::close::{Closed, code};
 pub use crate::endpoint::{Endpoint, Protocol};
 pub use crate::handshake::{Origins, Upgrade};
@@ -99,6 +107,7 @@ pub use crate::message::{Chunk, Message, Prepared};
 pub use crate::websocket::{WebSocket, WsSession};
 pub use crate::ws::Ws;
 
+mod client;
 mod close;
 mod codec;
 mod endpoint;

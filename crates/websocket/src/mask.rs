@@ -51,7 +51,7 @@ impl Masks {
         const { assert!(N <= Self::POOL) };
         if self.pool.len() < N {
             self.pool.resize(Self::POOL, 0);
-            getrandom::fill(&mut self.pool).expect("a source of randomness");
+            getrandom::getrandom(&mut self.pool).expect("a source of randomness");
         }
         let at = self.pool.len() - N;
         let drawn = self.pool[at..].try_into().expect("as many as were asked for");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use wouldblock::{CloseReason, Conn, ConnId, Context, Datagram, Handler, Input, Origin, Timer};
 
+use crate::client::Asked;
 use crate::close::{Closed, Violation, code};
 use crate::codec::{self, Decoder, Event, Opcode, Rules};
 use crate::endpoint::{Endpoint, Protocol};
@@ -95,12 +96,20 @@ pub(crate) struct Settings {
 pub struct WsSession<S> {
     decoder: Decoder,
     out: Out,
+    /// What few have, or for a short time.
+    extra: Option<Box<Extra>>,
     phase: Phase<S>,
 }
 
 #[derive(Debug)]
+enum Extra {
+    /// A server was asked, and has not answered.
+    Asked(Asked),
+}
+
+#[derive(Debug)]
 enum Phase<S> {
-    /// The peer's request is to come.
+    /// The peer's request is to come, or its answer.
     Opening,
     Open(S),
     Plain(S),
@@ -212,9 +221,7 @@ impl<E: Endpoint> WebSocket<E> {
     /// If one is no token.
     #[must_use]
     pub fn protocols<P: Into<String>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.shared.settings.protocols = protocols.into_iter().map(Into::into).collect();
-        let wrong = self.shared.settings.protocols.iter().find(|it| !http::is_token(it));
-        assert!(wrong.is_none(), "{wrong:?} is no name of a subprotocol");
+        self.shared.settings.protocols = http::tokens(protocols);
         self
     }
 
@@ -264,14 +271,28 @@ impl<E: Endpoint> Handler for WebSocket<E> {
     type Session = WsSession<E::Session>;
 
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Self::Session> {
-        let phase = match self.endpoint.on_connection(conn, origin)? {
+        let protocol = self.endpoint.on_connection(conn, origin)?;
+        let (decoder, out) = (Decoder::default(), Out::default());
+        let mut session = WsSession { decoder, out, extra: None, phase: Phase::Opening };
+        session.phase = match protocol {
             Protocol::Server => {
                 conn.set_timeout(self.shared.settings.handshake);
                 Phase::Opening
             }
+            Protocol::Client(client) => {
+                let (Origin::Connected(tag) | Origin::Adopted(tag)) = origin else {
+                    return Err(io::Error::other("a connection that was accepted is no client's"));
+                };
+                conn.set_timeout(self.shared.settings.handshake);
+                let (request, asked) = client.ask(&mut self.shared.masks, tag);
+                conn.send(request);
+                session.out.set(Out::CLIENT);
+                session.extra = Some(Box::new(Extra::Asked(asked)));
+                Phase::Opening
+            }
             Protocol::Plain(session) => Phase::Plain(session),
         };
-        Ok(WsSession { decoder: Decoder::default(), out: Out::default(), phase })
+        Ok(session)
     }
 
     fn on_data(
@@ -315,6 +336,12 @@ impl<E: Endpoint> Handler for WebSocket<E> {
 
     fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut Self::Session) -> io::Result<()> {
         match &mut session.phase {
+            Phase::Opening if session.out.has(Out::CLIENT) => {
+                let why =
+                    io::Error::new(io::ErrorKind::TimedOut, "the server took too long to answer");
+                self.fail_connect(conn, session, why);
+                Ok(())
+            }
             Phase::Opening => {
                 refuse(conn, session, &Response::new(408));
                 Ok(())
@@ -335,6 +362,7 @@ impl<E: Endpoint> Handler for WebSocket<E> {
         reason: &CloseReason,
     ) -> io::Result<()> {
         match &mut session.phase {
+            Phase::Opening if session.out.has(Out::CLIENT) => {}
             Phase::Opening => {
                 let is_late = matches!(reason, CloseReason::FirstByte | CloseReason::TooSlow);
                 conn.send(Response::new(if is_late { 408 } else { 503 }).write(false));
@@ -364,7 +392,13 @@ impl<E: Endpoint> Handler for WebSocket<E> {
                 self.endpoint.on_close(cx, id, session, Closed::without(closed.reason));
             }
             Phase::Plain(session) => self.endpoint.on_plain_close(cx, id, session, closed),
-            Phase::Opening | Phase::Over => {}
+            Phase::Opening => {
+                if let Some(Extra::Asked(asked)) = session.extra.as_deref() {
+                    let why = format!("the server did not answer: {closed}");
+                    self.endpoint.on_connect_failed(cx, id, asked.tag, io::Error::other(why));
+                }
+            }
+            Phase::Over => {}
         }
     }
 
@@ -390,7 +424,7 @@ impl<E: Endpoint> Handler for WebSocket<E> {
 }
 
 impl<E: Endpoint> WebSocket<E> {
-    /// The server's side of the handshake, once the head of the request is there.
+    /// The handshake, once the peer's head is there.
     #[cold]
     fn open(
         &mut self,
@@ -399,9 +433,18 @@ impl<E: Endpoint> WebSocket<E> {
         input: &mut Input<'_>,
     ) -> io::Result<()> {
         let (bytes, max) = (input.bytes(), self.shared.settings.head_max);
+        let is_client = session.out.has(Out::CLIENT);
         let end = http::end(bytes, input.seen());
         if end.unwrap_or(bytes.len()) > max {
-            refuse(conn, session, &Response::new(431));
+            if is_client {
+                self.fail_connect(
+                    conn,
+                    session,
+                    io::Error::other("the server's answer is too long"),
+                );
+            } else {
+                refuse(conn, session, &Response::new(431));
+            }
             return Ok(());
         }
         let Some(end) = end else {
@@ -410,11 +453,58 @@ impl<E: Endpoint> WebSocket<E> {
             return Ok(());
         };
         input.consume(end);
+        if is_client {
+            let opened = http::answer(&bytes[..end], |head| self.judge(conn, session, head));
+            return opened.unwrap_or_else(|| {
+                self.fail_connect(
+                    conn,
+                    session,
+                    io::Error::other("the server's answer is no HTTP"),
+                );
+                Ok(())
+            });
+        }
         let answered = http::request(&bytes[..end], |head| self.answer(conn, session, head));
         answered.unwrap_or_else(|status| {
             refuse(conn, session, &Response::new(status));
             Ok(())
         })
+    }
+
+    /// A server has answered.
+    fn judge(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut WsSession<E::Session>,
+        head: http::Head<'_>,
+    ) -> io::Result<()> {
+        let Some(Extra::Asked(asked)) = session.extra.as_deref() else { return Ok(()) };
+        let (tag, checked) = (asked.tag, asked.check(&head));
+        match checked {
+            Ok(protocol) => {
+                session.extra = None;
+                self.begin(conn, session, &head.agreed(protocol, Some(tag)))
+            }
+            Err(why) => {
+                self.fail_connect(conn, session, io::Error::other(why));
+                Ok(())
+            }
+        }
+    }
+
+    /// A connect of ours has come to nothing: it is told as one that has failed.
+    fn fail_connect(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut WsSession<E::Session>,
+        why: io::Error,
+    ) {
+        session.phase = Phase::Over;
+        conn.abort();
+        if let Some(Extra::Asked(asked)) = session.extra.take().map(|it| *it) {
+            let id = conn.id();
+            self.endpoint.on_connect_failed(conn.cx(), id, asked.tag, why);
+        }
     }
 
     /// Answers a request: with a page, a refusal, or as asked for.
@@ -431,7 +521,7 @@ impl<E: Endpoint> WebSocket<E> {
             conn.close();
             return Ok(());
         }
-        let Settings { origins, protocols, ping, .. } = &self.shared.settings;
+        let Settings { origins, protocols, .. } = &self.shared.settings;
         let checked = handshake::check(&head, origins, protocols).and_then(|mut upgrade| {
             self.endpoint.on_upgrade(conn, &head, &mut upgrade)?;
             Ok(upgrade)
@@ -445,15 +535,24 @@ impl<E: Endpoint> WebSocket<E> {
             }
         };
         conn.send(upgrade.write(&head));
-        match ping {
-            Some(ping) => conn.set_timeout(*ping),
+        self.begin(conn, session, &head.agreed(upgrade.protocol.as_deref(), None))
+    }
+
+    /// The handshake is over.
+    fn begin(
+        &mut self,
+        conn: &mut Conn<'_>,
+        session: &mut WsSession<E::Session>,
+        head: &http::Head<'_>,
+    ) -> io::Result<()> {
+        match self.shared.settings.ping {
+            Some(ping) => conn.set_timeout(ping),
             None => drop(conn.cancel_timeout()),
         }
-        let head = head.agreed(upgrade.protocol.as_deref(), None);
         let WsSession { out, phase, .. } = session;
         *phase = Phase::Over;
         let Some(mut ws) = ws(conn, out, &mut self.shared) else { return Ok(()) };
-        match self.endpoint.on_open(&mut ws, &head) {
+        match self.endpoint.on_open(&mut ws, head) {
             Ok(session) => *phase = Phase::Open(session),
             Err(error) => {
                 ws.send_close(code::ERROR, "");
@@ -470,7 +569,7 @@ impl<E: Endpoint> WebSocket<E> {
         session: &mut WsSession<E::Session>,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        let WsSession { decoder, out, phase } = session;
+        let WsSession { decoder, out, phase, .. } = session;
         let Phase::Open(own) = phase else { return Ok(()) };
         out.set(Out::HEARD);
         let rules = self.shared.settings.rules(out);

@@ -1,0 +1,108 @@
+//! A small client: each line of stdin is sent as a text, and each message that comes is printed.
+//!
+//! ```sh
+//! cargo run --release -p wouldblock-websocket --example ws_client -- ws://127.0.0.1:9001/
+//! ```
+//!
+//! At the end of stdin it closes, and ends when the server has closed as well.
+
+mod common;
+
+use std::io::{self, BufRead};
+use std::process::ExitCode;
+use std::thread;
+
+use wouldblock::{Address, Config, Conn, ConnId, Context, Handle, Origin, Reactor};
+use wouldblock_websocket::{
+    Client, Closed, Endpoint, Head, Message, Protocol, WebSocket, Ws, code,
+};
+
+/// A small client of WebSockets: lines of stdin are sent as texts, messages that come are printed.
+#[derive(clap::Parser)]
+#[command(name = "ws_client", version)]
+struct Arguments {
+    /// What to connect to, such as `ws://127.0.0.1:9001/`
+    url: String,
+    /// A subprotocol to offer. May be given more than once, the best first
+    #[arg(long, value_name = "NAME")]
+    protocol: Vec<String>,
+}
+
+struct Lines {
+    client: Client,
+    handle: Handle<WebSocket<Lines>>,
+    ended: Option<io::Result<Closed>>,
+}
+
+impl Endpoint for Lines {
+    type Session = ();
+
+    fn on_connection(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<Protocol<()>> {
+        Ok(Protocol::Client(self.client.clone()))
+    }
+
+    fn on_open(&mut self, ws: &mut Ws<'_>, answer: &Head<'_>) -> io::Result<()> {
+        log::info!("open, subprotocol {}", answer.protocol().unwrap_or("-"));
+        let (id, handle) = (ws.id(), self.handle.clone());
+        // Stdin waits, so it is read on a thread.
+        thread::Builder::new().name("stdin".into()).spawn(move || {
+            for line in io::stdin().lock().lines().map_while(Result::ok) {
+                post(&handle, id, move |ws| ws.send(&line));
+            }
+            post(&handle, id, |ws| ws.close(code::NORMAL, ""));
+        })?;
+        Ok(())
+    }
+
+    fn on_message(&mut self, _: &mut Ws<'_>, (): &mut (), message: Message<'_>) -> io::Result<()> {
+        match message {
+            Message::Text(text) => common::say(text),
+            Message::Binary(bytes) => common::say(format_args!("{}", common::quote(bytes))),
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context, _: ConnId, (): (), closed: Closed) {
+        self.ended = Some(Ok(closed));
+        cx.shutdown();
+    }
+
+    fn on_connect_failed(&mut self, cx: &mut Context, _: ConnId, _: u64, error: io::Error) {
+        self.ended = Some(Err(error));
+        cx.shutdown();
+    }
+}
+
+/// Does something with the WebSocket, on the reactor's thread; where it is gone already, nothing.
+fn post(
+    handle: &Handle<WebSocket<Lines>>,
+    id: ConnId,
+    act: impl FnOnce(&mut Ws<'_>) + Send + 'static,
+) {
+    let _ = handle.post_to(id, move |websocket, conn, session| {
+        websocket.with(conn, session, |_, ws, ()| act(ws));
+        Ok(())
+    });
+}
+
+fn main() -> ExitCode {
+    common::run(serve)
+}
+
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from("warn");
+    let client = Client::new(&arguments.url)?.protocols(&arguments.protocol);
+    if client.is_secure() {
+        return Err(io::Error::other("wss: needs a layer of wouldblock-rustls, see the guide"));
+    }
+    let addresses = Address::resolve(client.address())?;
+    let lines = |handle| WebSocket::new(Lines { client, handle, ended: None });
+    let mut reactor = Reactor::build(Config::default(), lines)?;
+    reactor.connect(addresses, 0)?;
+    reactor.run()?;
+    let closed = reactor.into_handler().into_inner().ended.transpose()?;
+    if let Some(closed) = closed.filter(|closed| !closed.clean) {
+        return Err(io::Error::other(format!("closed: {closed}")));
+    }
+    Ok(())
+}
