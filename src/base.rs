@@ -5,6 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod attempt;
+pub(crate) mod caps;
 pub(crate) mod close;
 pub(crate) mod config;
 pub(crate) mod id;

@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     pub(crate) flags: Flags,
     pub(crate) readiness: Readiness,
     phase: Phase,
+    /// The number of the service that it is of.
+    pub(crate) service: u8,
     /// Others may hold a duplicate of its descriptor, or have set its options: it was handed in, or
     /// its descriptor lent out. Atomic because that is lent from behind a shared reference.
     shared: AtomicBool,
@@ -104,6 +106,7 @@ impl Connection {
             flags: Flags::default(),
             readiness: Readiness::WRITABLE,
             phase: Phase::Open,
+            service: 0,
             shared: AtomicBool::new(false),
         }
     }
@@ -125,7 +128,7 @@ impl Connection {
         self.heard_or_until = now;
         self.taken = now;
         self.flags.clear(Flags::UNOPENED);
-        if limits.min_rate.is_some() && !self.output.is_empty() {
+        if limits.paces && !self.output.is_empty() {
             // Nothing could be taken before.
             self.owe_output(now);
         }
@@ -596,8 +599,8 @@ impl Connection {
 
     /// Whether the input of the callback that runs is not to hand out messages now.
     pub(crate) fn is_resting(&self) -> bool {
-        if self.flags.has(Flags::DETACHED) || self.has_upgrade() {
-            // What is left is for another, or for its layer.
+        if self.flags.has(Flags::FOR_ANOTHER) || self.has_upgrade() {
+            // What is left is for another, for its layer, or for the service that it is handed to.
             return true;
         }
         self.phase == Phase::Open && self.flags.has(Flags::RESTING)

@@ -19,9 +19,11 @@ use crate::net::listen::Listen;
 
 mod conn;
 mod datagrams;
+mod service;
 mod timers;
 
 pub use conn::Conn;
+pub use service::Service;
 
 /// The reactor, as callbacks see it: what concerns no single connection, and the way to every
 /// connection by its [`ConnId`].
@@ -62,7 +64,7 @@ impl Context {
         (!is_over).then(|| Conn::new(self, id, &[]))
     }
 
-    /// Sends `bytes` to every open connection, the one being served included.
+    /// Sends `bytes` to every open connection of this [service](Self::service), the one being served included.
     ///
     /// They are kept once, however many connections have to wait.
     pub fn broadcast(&mut self, bytes: Bytes) {
@@ -75,13 +77,14 @@ impl Context {
         self.core.broadcast(ids, &bytes);
     }
 
-    /// The open connections, the one being served included, from its `on_open` on.
+    /// The open connections of this [service](Self::service), the one being served included, from its `on_open` on.
     ///
     /// Not guaranteed: any order.
     #[must_use]
     pub fn connections(&self) -> Vec<ConnId> {
         let mut ids = self.core.connection_ids();
-        ids.retain(|id| self.core.is_opened(*id));
+        let service = self.core.callback.service();
+        ids.retain(|id| self.core.is_opened(*id) && self.core.service_of(*id) == Some(service));
         ids
     }
 
@@ -127,10 +130,12 @@ impl Context {
         self.core.listen(opened)
     }
 
-    /// The listeners, in no order.
+    /// The listeners of this [service](Self::service), in no order.
     #[must_use]
     pub fn listeners(&self) -> Vec<ListenerId> {
-        self.core.listener_ids()
+        let mut ids = self.core.listener_ids();
+        ids.retain(|id| self.core.listeners.service(*id) == self.core.callback.service());
+        ids
     }
 
     /// Where a listener listens: which of a name's addresses was bound, and which port was given

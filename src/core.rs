@@ -34,6 +34,7 @@ use horizon::Horizon;
 use listeners::Listeners;
 use memory::Memory;
 use schedule::{Due, Schedule};
+use services::Services;
 
 pub(crate) use conns::Entry;
 pub(crate) use datagrams::Received;
@@ -62,6 +63,7 @@ mod poll;
 mod pull;
 mod schedule;
 pub(crate) mod send;
+mod services;
 
 /// The name under which the log tells of connections, whichever file says it.
 const TARGET: &str = "wouldblock::core";
@@ -77,7 +79,7 @@ pub(crate) enum Ended {
     /// A connection that goes on elsewhere.
     Detached(Closed, Taker, Detached),
     /// A connect, before there was a connection.
-    Connect { tag: u64, error: io::Error },
+    Connect { tag: u64, error: io::Error, service: u8 },
 }
 
 /// Everything but the handler, its sessions and the read buffer: parts that know nothing of each
@@ -115,6 +117,7 @@ pub(crate) struct Core {
     /// Connections that were accepted, by where they come from; empty where that is not limited.
     pub(crate) per_address: PerAddress,
     pub(crate) ending: Ending,
+    pub(crate) services: Services,
 }
 
 impl Core {
@@ -145,6 +148,7 @@ impl Core {
             idlers: evict::Idlers::default(),
             per_address: PerAddress::default(),
             ending: Ending::new(),
+            services: Services::new(),
         })
     }
 
@@ -282,7 +286,7 @@ impl Core {
                     if conn.leftover.is_none() {
                         return Work::Read(n);
                     }
-                    if limits.min_rate.is_some() {
+                    if limits.paces {
                         conn.pace_input(n, now);
                     }
                     let work = join(conn, buffer, n);
@@ -371,7 +375,7 @@ impl Core {
         });
         conn.handle_left(consumed, now, limits);
         self.memory.recount(conn);
-        if limits.min_rate.is_some() {
+        if limits.paces {
             conn.owe_input(begins, now);
             self.arm(id);
         }

@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in nine pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in ten pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -18,7 +18,9 @@
 //!    port-forwarder and a chat.
 //! 8. [Layers: write one](layers): what stands between the bytes and the handler, as TLS does; a toy
 //!    one from scratch, and its test.
-//! 9. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
+//! 9. [More than one service](services): an admin port, or a second protocol, on the same thread; limits
+//!    for each, and a connection that changes hands.
+//! 10. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
 //!    would see; why it does not happen here, and which test shows it.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
@@ -51,6 +53,9 @@ pub mod from_python {}
 
 #[doc = include_str!("../docs/guide/layers.md")]
 pub mod layers {}
+
+#[doc = include_str!("../docs/guide/services.md")]
+pub mod services {}
 
 #[doc = include_str!("../docs/guide/failure_modes.md")]
 pub mod failure_modes {}

@@ -75,6 +75,10 @@ pub trait Handler: Sized {
     /// What the handler keeps for each connection: made by `on_open`, handed over to `on_close`.
     type Session;
 
+    /// Whether it consists of several [services](crate::Context::service).
+    #[doc(hidden)]
+    const IS_COMPOSED: bool = false;
+
     /// Called when a connection is there.
     ///
     /// # Errors

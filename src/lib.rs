@@ -220,6 +220,7 @@ mod kernel;
 mod kernel;
 mod net;
 mod reactor;
+mod services;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod time;
@@ -229,18 +230,19 @@ pub use bytes;
 
 pub use crate::base::address::Address;
 pub use crate::base::attempt::{Attempt, attempt};
+pub use crate::base::caps::Caps;
 pub use crate::base::close::{CloseReason, Closed};
 pub use crate::base::config::Config;
 pub use crate::base::id::{ConnId, DatagramId, ListenerId, Origin};
 pub use crate::base::layer::{Layer, Received, Then};
 pub use crate::base::post::PostError;
 pub use crate::base::refused::Refused;
-pub use crate::base::report::{Cut, ShutdownReport, Stage};
+pub use crate::base::report::{Cut, ServiceReport, ShutdownReport, Stage};
 pub use crate::base::slots::ConnMap;
 pub use crate::base::source::{Chunks, Exactly, chunks, exactly};
-pub use crate::base::stats::{ClosedCounts, Stats};
+pub use crate::base::stats::{ClosedCounts, ServiceStats, Stats};
 pub use crate::conn::input::Input;
-pub use crate::context::{Conn, Context};
+pub use crate::context::{Conn, Context, Service};
 pub use crate::framed::{Framed, FramedSession, Messages, framed};
 pub use crate::handle::Handle;
 pub use crate::handler::{Handler, HandlerFn, handler_fn};
@@ -252,6 +254,7 @@ pub use crate::net::listen::Listen;
 pub use crate::net::options::Keepalive;
 pub use crate::net::socket::Stream;
 pub use crate::reactor::Reactor;
+pub use crate::services::{SessionOf2, SessionOf3, SessionOf4, SessionOf5, SessionOf6};
 pub use crate::time::timers::{Timer, TimerId};
 
 /// The README's code is tested with everything else.

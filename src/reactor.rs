@@ -16,7 +16,7 @@ use crate::base::id::{ConnId, DatagramId, ListenerId, Origin, Target};
 use crate::base::report::ShutdownReport;
 use crate::base::stats::Stats;
 use crate::conn::input::{Input, ReadBuffer, Rest, Wait};
-use crate::context::{Conn, Context};
+use crate::context::{Conn, Context, Service};
 use crate::core::accept::Accepted;
 use crate::core::offer::{Offer, Work};
 use crate::core::{Core, Ended};
@@ -34,6 +34,7 @@ use due::{Inbox, POSTS_PER_TURN};
 mod callbacks;
 mod datagram;
 mod due;
+mod opening;
 mod pull;
 mod shutdown;
 
@@ -178,6 +179,11 @@ impl<H: Handler> Reactor<H> {
             buffer: ReadBuffer::new(config.read_buffer),
             state: State::New,
         })
+    }
+
+    /// The reactor as the service with this number sees it: as [`Context::service`].
+    pub fn service(&mut self, number: u8) -> Service<'_> {
+        self.cx.service(number)
     }
 
     /// Listens: on `"host:port"`, `"unix:PATH"`, a [`SocketAddr`](std::net::SocketAddr), or an
@@ -478,15 +484,6 @@ impl<H: Handler> Reactor<H> {
 
     // --- 4. Effects -----------------------------------------------------------------------------
 
-    /// Calls `on_open` for those taken over.
-    fn open_adopted(&mut self) {
-        for _ in 0..self.cx.core.effects.opening_len() {
-            if let Some((id, origin)) = self.cx.core.next_opening() {
-                self.open(id, origin);
-            }
-        }
-    }
-
     /// Flushes what others wrote to and tells what has ended, until nothing is left or the rounds
     /// are spent.
     fn follow_effects(&mut self) {
@@ -534,7 +531,8 @@ impl<H: Handler> Reactor<H> {
                     self.note_panic("the closure of detach", panic);
                 }
             }
-            Some((id, Ended::Connect { tag, error })) => {
+            Some((id, Ended::Connect { tag, error, service })) => {
+                self.cx.core.callback.enter(service);
                 self.call_aside("on_connect_failed", |handler, cx| {
                     handler.on_connect_failed(cx, id, tag, error);
                 });

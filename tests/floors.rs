@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 11] = [
     &["core", "frame"],
     &["context"],
     &["handler"],
-    &["framed", "handle"],
+    &["framed", "handle", "services"],
     &["reactor"],
     &["sim"],
     &["guide", "lib"],
@@ -49,7 +49,11 @@ struct Wrapped {
 const WRAPPED: [Wrapped; 2] = [
     Wrapped {
         of: ("src/handler.rs", "pub trait Handler: Sized {"),
-        by: &[("src/framed.rs", " Handler for Framed<D, H> {")],
+        by: &[
+            ("src/framed.rs", " Handler for Framed<D, H> {"),
+            ("src/services.rs", " Handler for ($($handler,)+) {"),
+            ("src/services.rs", " Handler for Vec<H> {"),
+        ],
     },
     Wrapped {
         of: ("src/base/layer.rs", "pub trait Layer: Any + fmt::Debug + Send {"),
@@ -219,8 +223,8 @@ fn only_the_driver_reads_the_clock() {
 /// Only the upper floors know what a handler is.
 #[test]
 fn only_the_upper_floors_name_the_handler() {
-    only_in(&["handler", "handle", "framed", "reactor", "sim", "lib"], "H");
-    only_in(&["handler", "handle", "framed", "reactor", "sim", "lib"], "Session");
+    only_in(&["handler", "handle", "framed", "services", "reactor", "sim", "lib"], "H");
+    only_in(&["handler", "handle", "framed", "services", "reactor", "sim", "lib"], "Session");
 }
 
 /// A platform's `cfg` stands in two files, and in the refusal at the street door.
@@ -272,7 +276,8 @@ fn what_wraps_a_handler_or_a_layer_passes_every_callback_on() {
         let text = fs::read_to_string(root().join(file)).unwrap();
         let (_, block) = text.split_once(begin).unwrap_or_else(|| panic!("{file}: no {begin:?}"));
         let (block, _) = block.split_once("\n}\n").unwrap();
-        let names = block.split("\n    fn ").skip(1);
+        // In a macro they stand further in.
+        let names = block.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
         names.map(|rest| rest.split(['(', '<']).next().unwrap().to_owned()).collect()
     };
     for Wrapped { of, by } in WRAPPED {

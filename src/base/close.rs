@@ -61,6 +61,9 @@ pub enum CloseReason {
     /// It was [detached](crate::Conn::detach): it goes on elsewhere. Not [`clean`](Closed::clean), since it has
     /// not ended; nothing is [`unsent`](Closed::unsent), since that was handed over.
     Detached,
+    /// It was [handed over](crate::Conn::hand_to) to another service of the reactor, with what it is owed: it goes on
+    /// there, under the same id. Not [`clean`](Closed::clean), since it has not ended.
+    HandedOver,
 }
 
 impl CloseReason {
@@ -101,6 +104,7 @@ impl fmt::Display for CloseReason {
             CloseReason::WriteStall => f.write_str("write stall timeout"),
             CloseReason::Shutdown => f.write_str("shutdown"),
             CloseReason::Detached => f.write_str("detached"),
+            CloseReason::HandedOver => f.write_str("handed over"),
         }
     }
 }
@@ -124,12 +128,22 @@ pub struct Closed {
     /// Whether the kernel took all that was sent, and the peer ended its side in its own time: no
     /// reset, no deadline.
     pub clean: bool,
+    /// The number of the [service](crate::Context::service) that it was of; 0 where there is but one.
+    pub service: u8,
+}
+
+impl Closed {
+    /// It goes on in another service.
+    pub(crate) fn handed_over(service: u8) -> Closed {
+        let reason = CloseReason::HandedOver;
+        Closed { reason, unsent: 0, unfinished: false, clean: false, service }
+    }
 }
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
-        if matches!(self.reason, CloseReason::Detached) {
+        if matches!(self.reason, CloseReason::Detached | CloseReason::HandedOver) {
             return Ok(());
         }
         match (self.unsent, self.clean) {
@@ -169,6 +183,7 @@ mod tests {
             (CloseReason::WriteStall, "write stall timeout"),
             (CloseReason::Shutdown, "shutdown"),
             (CloseReason::Detached, "detached"),
+            (CloseReason::HandedOver, "handed over"),
         ];
         for (reason, line) in lines {
             assert_eq!(reason.to_string(), line);
@@ -178,7 +193,10 @@ mod tests {
     #[test]
     fn a_close_prints_as_one_line_for_an_operator() {
         let unfinished = false;
-        let line = |reason, unsent, clean| Closed { reason, unsent, unfinished, clean }.to_string();
+        let service = 0;
+        let line = |reason, unsent, clean| {
+            Closed { reason, unsent, unfinished, clean, service }.to_string()
+        };
         assert_eq!(line(CloseReason::PeerEnd, 0, true), "the peer ended");
         assert_eq!(line(CloseReason::Local, 0, false), "closed here, not clean");
         assert_eq!(
@@ -190,8 +208,9 @@ mod tests {
         assert_eq!(line(CloseReason::Detached, 0, false), "detached");
         let reset = io::Error::other("reset");
         assert_eq!(line(CloseReason::Io(reset), 1, false), "socket error: reset, 1 byte unsent");
-        let line =
-            |reason, unsent| Closed { reason, unsent, unfinished: true, clean: false }.to_string();
+        let line = |reason, unsent| {
+            Closed { reason, unsent, unfinished: true, clean: false, service }.to_string()
+        };
         assert_eq!(line(CloseReason::Local, 0), "closed here, a source unfinished");
         let cut = line(CloseReason::WriteStall, 4096);
         assert_eq!(cut, "write stall timeout, 4096 bytes unsent, a source unfinished");

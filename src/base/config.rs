@@ -565,7 +565,8 @@ impl Config {
         };
         let mut config = self.clone();
         config.min_rate = config.min_rate.filter(|(bytes, _)| *bytes > 0);
-        Limits { connections, rest_at: config.output_high, config }
+        let paces = config.min_rate.is_some();
+        Limits { connections, rest_at: config.output_high, paces, config }
     }
 }
 
@@ -579,6 +580,8 @@ pub(crate) struct Limits {
     /// With so much queued output, or more, reading rests, and there is no room: `output_high`, or
     /// the least above `output_low` while too much is buffered.
     pub(crate) rest_at: usize,
+    /// Whether the speed of any connection counts: `min_rate`, or that of a service.
+    pub(crate) paces: bool,
 }
 
 impl Deref for Limits {

@@ -209,6 +209,8 @@ pub enum Origin {
     Connected(u64),
     /// It was adopted under this tag.
     Adopted(u64),
+    /// Another service of the reactor has [handed it over](crate::Conn::hand_to) under this tag.
+    HandedOver(u64),
 }
 
 #[cfg(test)]

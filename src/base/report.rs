@@ -35,6 +35,20 @@ pub struct ShutdownReport {
     pub unsent: u64,
     /// The first 64 of the connections that were cut, in no order.
     pub cuts: Vec<Cut>,
+    /// The same sums for each [service](crate::Context::service), by number; empty where there is but one.
+    pub services: Vec<ServiceReport>,
+}
+
+/// What a [`ShutdownReport`] says of one service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceReport {
+    /// Its connections that had ended by the deadline.
+    pub done: u64,
+    /// Those that were aborted.
+    pub cut: u64,
+    /// Bytes that those were sent and the kernel never took.
+    pub unsent: u64,
 }
 
 /// One connection that a shutdown cut.
@@ -52,6 +66,8 @@ pub struct Cut {
     pub unfinished: bool,
     /// How far it had come.
     pub stage: Stage,
+    /// The number of the [service](crate::Context::service) that it was of.
+    pub service: u8,
 }
 
 /// How far a connection had come when it was cut.
@@ -72,10 +88,15 @@ pub enum Stage {
 
 impl ShutdownReport {
     /// One that was taken to leave in time is cut.
-    pub(crate) fn add(&mut self, cut: impl FnOnce() -> Cut, unsent: u64) {
+    pub(crate) fn add(&mut self, cut: impl FnOnce() -> Cut, service: u8, unsent: u64) {
         self.done = self.done.saturating_sub(1);
         self.cut += 1;
         self.unsent += unsent;
+        if let Some(own) = self.services.get_mut(usize::from(service)) {
+            own.done = own.done.saturating_sub(1);
+            own.cut += 1;
+            own.unsent += unsent;
+        }
         if self.cuts.len() < CUTS_MAX {
             self.cuts.push(cut());
         }
@@ -93,9 +114,13 @@ impl fmt::Display for ShutdownReport {
         let s = if self.unsent == 1 { "" } else { "s" };
         write!(f, ", {} byte{s} unsent", self.unsent)?;
         let mut begin = ": ";
-        for Cut { peer, unsent, unfinished, stage, .. } in self.cuts.iter().take(NAMED) {
+        for Cut { peer, unsent, unfinished, stage, service, .. } in self.cuts.iter().take(NAMED) {
             let more = if *unfinished { ", a source unfinished" } else { "" };
-            write!(f, "{begin}{peer} ({stage}, {unsent} bytes{more})")?;
+            write!(f, "{begin}{peer} ({stage}, {unsent} bytes{more}")?;
+            match self.services.len() {
+                0 => f.write_str(")")?,
+                _ => write!(f, ", service {service})")?,
+            }
             begin = ", ";
         }
         match self.cut.saturating_sub(NAMED as u64) {
@@ -130,8 +155,9 @@ mod tests {
                 unsent: 1,
                 unfinished: n == 1,
                 stage: Stage::Open,
+                service: 0,
             };
-            report.add(cut, 1);
+            report.add(cut, 0, 1);
         }
         report
     }

@@ -128,6 +128,10 @@ impl<T> Slots<T> {
     }
 
     /// Names of all present entries, by place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.places.iter().filter_map(|(_, entry)| entry.as_ref())
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         self.places.iter().filter(|(_, entry)| entry.is_some()).map(|(slot, _)| {
             (u32::try_from(slot).expect("a slot fits in 24 bits"), self.generations[slot])

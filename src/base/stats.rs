@@ -72,6 +72,30 @@ pub struct Stats {
     pub turns: u64,
 }
 
+/// Counters of one [service](crate::Context::service) of a reactor, since it was made:
+/// [`Context::service_stats`](crate::Context::service_stats). What is not here is counted for all alone, in [`Stats`].
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ServiceStats {
+    /// Its connections now, those included that close, and connects under way.
+    pub open: usize,
+    /// Connections that its listeners accepted.
+    pub accepted: u64,
+    /// Connections that it adopted.
+    pub adopted: u64,
+    /// Its connects that came through.
+    pub connected: u64,
+    /// Connections that another service has [handed over](crate::Conn::hand_to) to it.
+    pub taken_over: u64,
+    /// Accepted and ended at once, as [`Stats::refused`] counts.
+    pub refused: u64,
+    /// Accepted and reset at once, as [`Stats::refused_address`] counts.
+    pub refused_address: u64,
+    /// Its connections that ended, by reason; with those that are open, and without connects under way, as many
+    /// as were accepted, adopted, connected and taken over.
+    pub closed: ClosedCounts,
+}
+
 /// How many connections ended for each [`CloseReason`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -97,6 +121,8 @@ pub struct ClosedCounts {
     pub write_stall: u64,
     pub shutdown: u64,
     pub detached: u64,
+    /// By a service to another: 0 in the sum over all, where such a connection has not ended.
+    pub handed_over: u64,
 }
 
 impl ClosedCounts {
@@ -123,6 +149,7 @@ impl ClosedCounts {
             + self.write_stall
             + self.shutdown
             + self.detached
+            + self.handed_over
     }
 
     pub(crate) fn count(&mut self, reason: &CloseReason) {
@@ -147,6 +174,7 @@ impl ClosedCounts {
             CloseReason::WriteStall => &mut self.write_stall,
             CloseReason::Shutdown => &mut self.shutdown,
             CloseReason::Detached => &mut self.detached,
+            CloseReason::HandedOver => &mut self.handed_over,
         } += 1;
     }
 }

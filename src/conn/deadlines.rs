@@ -142,7 +142,7 @@ impl Connection {
 
     /// By when the peer must have said something.
     fn first_byte_by(&self, limits: &Limits) -> Stamp {
-        match limits.first_byte {
+        match self.first_byte(limits) {
             // Nothing was read, so this is when it was accepted.
             Some(timeout) if self.flags.has(Flags::SILENT) => self.heard().after(timeout),
             _ => Stamp::NEVER,

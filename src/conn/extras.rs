@@ -10,6 +10,7 @@ use super::layer::Layered;
 use super::rate::Pace;
 use super::reset::Leaving;
 use super::{Connection, Phase};
+use crate::base::caps::{Caps, Own};
 use crate::base::close::{CloseReason, Closed};
 use crate::base::config::Limits;
 use crate::conn::flags::Flags;
@@ -36,7 +37,10 @@ pub(crate) struct Extras {
     timeout: Option<Stamp>,
     /// The number of turns in a row in which a deadline was due and was put off.
     put_off: u8,
-    idle: Idle,
+    /// What it, or its service, has in the place of the limit of all.
+    first_byte: Own<Duration>,
+    min_rate: Own<(usize, Duration)>,
+    idle: Own<Duration>,
     /// How fast the peer is while it owes us the rest of something, or we owe it something.
     pub(super) pace: Pace,
     /// What the kernel was found to hold when all was quiet.
@@ -64,16 +68,6 @@ struct Undelivered {
     asked: Stamp,
 }
 
-/// How long it may be idle.
-#[derive(Clone, Copy, Debug, Default)]
-enum Idle {
-    /// As long as all may.
-    #[default]
-    AsAll,
-    /// So long; `None`: for ever.
-    Own(Option<Duration>),
-}
-
 impl Connection {
     pub(super) fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
@@ -91,7 +85,25 @@ impl Connection {
 
     /// Sets the idle timeout of this connection: none, or so long.
     pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
-        self.extras().idle = Idle::Own(timeout);
+        self.extras().idle = Own::Own(timeout);
+    }
+
+    /// What its service has in the place of the limits of all; what it had of its own is forgotten.
+    pub(crate) fn set_patience(&mut self, caps: &Caps) {
+        let extras = self.extras();
+        (extras.first_byte, extras.min_rate, extras.idle) =
+            (caps.first_byte, caps.min_rate, caps.idle);
+    }
+
+    /// By when the peer of one that is accepted must have said something.
+    pub(crate) fn first_byte(&self, limits: &Limits) -> Option<Duration> {
+        let own = self.extras.as_ref().map_or(Own::AsAll, |extras| extras.first_byte);
+        own.or(limits.first_byte)
+    }
+
+    pub(super) fn min_rate(&self, limits: &Limits) -> Option<(usize, Duration)> {
+        let own = self.extras.as_ref().map_or(Own::AsAll, |extras| extras.min_rate);
+        own.or(limits.min_rate)
     }
 
     /// Counts bytes that were sent and cannot be delivered.
@@ -147,7 +159,7 @@ impl Connection {
         let peer_ended = self.flags.has(Flags::PEER_ENDED);
         let clean = unsent == 0 && peer_ended && !self.flags.has(Flags::CUT);
         let reason = self.take_reason().expect("who leaves Open has a reason");
-        Closed { reason, unsent, unfinished, clean }
+        Closed { reason, unsent, unfinished, clean, service: self.service }
     }
 
     /// Whether `on_timeout` is to be called now; then it is not set any more.
@@ -187,10 +199,8 @@ impl Connection {
         if self.owes() {
             return Stamp::NEVER;
         }
-        let timeout = match self.extras.as_ref().map_or(Idle::AsAll, |extras| extras.idle) {
-            Idle::AsAll => limits.idle,
-            Idle::Own(timeout) => timeout,
-        };
+        let own = self.extras.as_ref().map_or(Own::AsAll, |extras| extras.idle);
+        let timeout = own.or(limits.idle);
         timeout.map_or(Stamp::NEVER, |timeout| {
             self.heard_or_until.max(self.taken).after(self.asked_again_after(timeout))
         })

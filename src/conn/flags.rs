@@ -100,6 +100,8 @@ impl Flags {
     /// Input stays in the kernel.
     pub(crate) const NOT_READING: Flags =
         Flags(Self::PAUSED.0 | Self::RESTING.0 | Self::UNOPENED.0 | Self::RETIRING.0);
+    /// While its callback runs: what is left of its input is not for that.
+    pub(crate) const FOR_ANOTHER: Flags = Flags(Self::DETACHED.0 | Self::UNOPENED.0);
     /// `on_drain` is wished for or owed.
     pub(crate) const DRAIN: Flags = Flags(Self::WISHED.0 | Self::WANTS_DRAIN.0 | Self::DRAINED.0);
     /// `on_drain` is owed as soon as output is low.

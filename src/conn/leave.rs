@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::{Connection, Phase};
+use crate::base::caps::Caps;
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
 use crate::conn::flags::Flags;
@@ -45,6 +46,35 @@ impl Connection {
         }
     }
 
+    /// Whether it may be handed over to another service: its handler is called, what is sent goes out, and it is not
+    /// being closed already.
+    pub(crate) fn may_be_handed_over(&self) -> bool {
+        let is_closing = self.reason().is_some() || self.flags.has(Flags::RETIRING);
+        self.is_served() && self.takes_sends() && !is_closing
+    }
+
+    /// From here on it waits for the `on_open` of another service. What its own has asked for is forgotten, and what
+    /// it is owed stays.
+    pub(crate) fn hand_over(&mut self) {
+        for fact in [Flags::PAUSED, Flags::UNREAD, Flags::HELD, Flags::WISHED, Flags::WANTS_DRAIN] {
+            self.flags.clear(fact);
+        }
+        // The other is told of the end again.
+        self.flags.clear(Flags::EOF_TOLD);
+        self.cancel_timeout();
+        self.auto_pause(true);
+        self.flags.set(Flags::UNOPENED);
+    }
+
+    /// It is the other service's: what is left of its input is offered as if it had just come.
+    pub(crate) fn take_over(&mut self) {
+        self.set_patience(&Caps::default());
+        if let Some(left) = self.leftover.take().filter(|left| left.len() > 0) {
+            self.leftover = Some(Box::new(Leftover::unseen(left.bytes())));
+            self.flags.set(Flags::OFFER);
+        }
+    }
+
     /// What is done with it, what was left of its input, and what is queued.
     pub(crate) fn take_detached(&mut self) -> Option<(Taker, Bytes, Bytes)> {
         let taker = self.extras.as_mut().and_then(|extras| extras.taker.take())?;
@@ -66,7 +96,7 @@ impl Connection {
             self.flags.set(Flags::OFFER);
         }
         self.output.push_shared(unsent);
-        if limits.min_rate.is_some() && !self.output.is_empty() {
+        if limits.paces && !self.output.is_empty() {
             self.owe_output(now);
         }
         self.handle_level(0, limits);

@@ -76,7 +76,7 @@ impl Connection {
     ) {
         if self.output.is_empty() && !bytes.is_empty() {
             self.handle_owed(now);
-            if limits.min_rate.is_some() {
+            if limits.paces {
                 self.owe_output(now);
             }
         }

@@ -94,7 +94,7 @@ impl Connection {
 
     /// When the next window of a debt is over.
     pub(super) fn paced_at(&self, limits: &Limits) -> Stamp {
-        let (Some((_, wait)), Some(extras)) = (limits.min_rate, &self.extras) else {
+        let (Some((_, wait)), Some(extras)) = (self.min_rate(limits), &self.extras) else {
             return Stamp::NEVER;
         };
         let end = |window: Option<Window>| window.map_or(Stamp::NEVER, |w| w.since.after(wait));
@@ -113,7 +113,7 @@ impl Connection {
 
     /// Judges the windows that are over by now, and begins others.
     pub(super) fn judge(&mut self, due_by: Stamp, now: Stamp, limits: &Limits) {
-        let Some((least, wait)) = limits.min_rate else { return };
+        let Some((least, wait)) = self.min_rate(limits) else { return };
         let (owed, owing) = (self.owes_input(), !self.output.is_empty());
         let stands = self.stands_still();
         let Some(extras) = &mut self.extras else { return };

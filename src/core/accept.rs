@@ -40,7 +40,8 @@ impl Core {
             return Err(Refused::TooMany { most: LISTENERS_CEILING, what: "listeners" }.into());
         }
         let address = opened.local_addr()?;
-        let id = self.listeners.insert(Listener::new(opened, address.clone()));
+        let service = self.callback.service();
+        let id = self.listeners.insert(Listener::new(opened, address.clone()), service);
         let listener = self.listeners.get_mut(id).expect("just inserted");
         let watched = self.driver.register_acceptor(listener.opened.acceptor_mut(), id.token());
         if let Err(error) = watched {
@@ -65,9 +66,10 @@ impl Core {
         if self.is_paused(id) && !leaving {
             return Accepted::Stopped;
         }
-        let full = self.conns.is_full() && !leaving;
-        if full && !self.finds_idle() {
-            return self.rest_full(id);
+        let service = self.listeners.service(id);
+        let full = !leaving && !self.has_place(service);
+        if full && !self.finds_idle(service) {
+            return self.rest_full(id, service);
         }
         let Some(listener) = self.listeners.get_mut(id) else {
             return Accepted::Stopped;
@@ -79,13 +81,13 @@ impl Core {
                 return Accepted::Stopped;
             }
             Ok(Attempt::Ready(_)) if self.conns.is_full() && !full => {
-                self.stats.refused += 1;
+                self.count_refused(service);
                 return Accepted::Skipped;
             }
             Ok(Attempt::Ready((socket, peer))) => {
                 // Whom a layer speaks for is asked when it is there.
                 let has_layer = listener.opened.layer.is_some();
-                if !has_layer && self.is_full_for(&peer) {
+                if !has_layer && self.is_full_for(service, &peer) {
                     self.refuse(id, &socket, &peer);
                     return Accepted::Skipped;
                 }
@@ -141,9 +143,10 @@ impl Core {
 
     /// The connection limit is reached: the listener rests until a connection ends, or may be idle long enough.
     #[cold]
-    fn rest_full(&mut self, id: ListenerId) -> Accepted {
+    fn rest_full(&mut self, id: ListenerId, service: u8) -> Accepted {
+        let most = self.services.most(service, self.limits.connections);
         if let Some(listener) = self.listeners.get_mut(id) {
-            listener.handle_full(self.limits.connections, self.now);
+            listener.handle_full(most, self.now);
         }
         self.rest_until(id, self.idle_from())
     }
@@ -168,7 +171,7 @@ impl Core {
     /// Resets the accepted socket whose predecessor's end could not be told to the end.
     pub(crate) fn drop_claimed(&mut self) {
         if let Some((socket, _)) = self.listeners.claimed.take() {
-            self.stats.refused += 1;
+            self.count_refused(self.listeners.accepting_service());
             socket.reset_on_close();
         }
     }
@@ -180,44 +183,55 @@ impl Core {
         socket: Socket,
         peer: Address,
     ) -> io::Result<Option<ConnId>> {
-        let mut conn = Connection::new(self.now);
+        let (conn, service) = (Connection::new(self.now), self.listeners.service(id));
         let Ok(layer) = self.layer_for(id, &peer, &socket) else {
-            self.stats.refused += 1;
+            self.count_refused(service);
             return Ok(None);
         };
         let tells_peer = layer.as_deref().is_some_and(Layer::tells_peer);
-        if layer.is_some() && !tells_peer && self.is_full_for(&peer) {
+        if layer.is_some() && !tells_peer && self.is_full_for(service, &peer) {
             self.refuse(id, &socket, &peer);
             return Ok(None);
         }
-        if self.limits.first_byte.is_some() {
-            conn.flags.set(Flags::SILENT);
-        }
-        // Not if another connection has taken the place since.
+        // Not if another connection has taken the place since. In shutdown what waits is let in as long as there is any.
+        let has_place = self.has_place(service) || self.ending.is_asked() && !self.conns.is_full();
         let admitted =
-            if self.conns.is_full() { Err(no_place()) } else { self.admit(socket, peer, conn) };
+            if has_place { self.admit(socket, peer, conn, service) } else { Err(no_place()) };
         match admitted {
             Ok(conn) => {
-                if self.limits.connections_per_address.is_some() && !tells_peer {
-                    self.count(conn);
+                if !tells_peer {
+                    self.count_address(conn);
                 }
+                self.await_first_byte(conn);
                 if let Some(listener) = self.listeners.get_mut(id) {
                     listener.handle_success();
                 }
                 self.stats.accepted += 1;
+                self.services.stats_mut(service).accepted += 1;
                 if let Some(layer) = layer {
                     self.begin_accepted(conn, layer, Origin::Accepted(id));
                 }
             }
-            Err(_) => self.stats.refused += 1,
+            Err(_) => self.count_refused(service),
         }
         admitted.map(Some)
     }
 
-    /// Whether as many connections come from there as may.
-    pub(super) fn is_full_for(&self, peer: &Address) -> bool {
-        let most = self.limits.connections_per_address;
-        most.is_some_and(|most| self.per_address.is_full(peer, most))
+    /// One was accepted and is not let in.
+    fn count_refused(&mut self, service: u8) {
+        self.stats.refused += 1;
+        self.services.stats_mut(service).refused += 1;
+    }
+
+    /// The peer is to say something in time, if that is limited.
+    fn await_first_byte(&mut self, id: ConnId) {
+        let limits = &self.limits;
+        if let Some(Entry { conn, .. }) = self.conns.get_mut(id)
+            && conn.first_byte(limits).is_some()
+        {
+            conn.flags.set(Flags::SILENT);
+            self.arm(id);
+        }
     }
 
     /// The layer of a connection that was accepted, if its listener has any.
@@ -237,18 +251,13 @@ impl Core {
         })
     }
 
-    /// Counts a connection among those of its address.
-    fn count(&mut self, id: ConnId) {
-        let entry = self.conns.get_mut(id).expect("just admitted");
-        entry.conn.flags.set(Flags::COUNTED);
-        self.per_address.enter(&entry.peer);
-    }
-
     /// Resets one that was accepted: its address has as many connections as it may. In the backlog
     /// it would stand before others.
     #[cold]
     fn refuse(&mut self, id: ListenerId, socket: &Socket, peer: &Address) {
         self.stats.refused_address += 1;
+        let service = self.listeners.service(id);
+        self.services.stats_mut(service).refused_address += 1;
         socket.reset_on_close();
         if let Some(listener) = self.listeners.get_mut(id) {
             listener.handle_address_limit(peer, self.now);
@@ -260,13 +269,18 @@ impl Core {
         &mut self,
         socket: Socket,
         peer: Address,
-        conn: Connection,
+        mut conn: Connection,
+        service: u8,
     ) -> io::Result<ConnId> {
+        self.enter_service(&mut conn, service);
         let id = self.conns.insert(Entry { socket, peer, conn, ticket: Ticket::new() });
         let entry = self.conns.get_mut(id).expect("just inserted");
         if let Err(error) = self.driver.register(&mut entry.socket, id.token()) {
             // To its peer this was no orderly end.
-            self.conns.remove(id).inspect(|refused| refused.socket.reset_on_close());
+            if let Some(refused) = self.conns.remove(id) {
+                self.leave_service(&refused);
+                refused.socket.reset_on_close();
+            }
             return Err(error);
         }
         let connecting = entry.conn.phase() == Phase::Connecting;
@@ -292,7 +306,8 @@ impl Core {
         self.read_clock();
         // A stream that is not connected has no peer: the error says so.
         let peer = socket.peer_addr()?;
-        let id = self.admit(socket, peer, Connection::new(self.now))?;
+        let service = self.callback.service();
+        let id = self.admit(socket, peer, Connection::new(self.now), service)?;
         let (now, limits) = (self.now, &self.limits);
         if let Some(Entry { conn, .. }) = self.conns.get_mut(id) {
             conn.handle_adopted(&unread, unsent, now, limits);
@@ -301,16 +316,18 @@ impl Core {
             self.mark_dirty(id);
         }
         self.check_memory();
-        self.effects.note_opening(id, Origin::Adopted(tag));
+        self.effects.note_opening(id, Origin::Adopted(tag), None);
         self.stats.adopted += 1;
+        self.services.stats_mut(service).adopted += 1;
         Ok(id)
     }
 
     /// Refuses what the application would bring, where there is no place for it.
     pub(crate) fn check_room(&self) -> io::Result<()> {
         self.check_running()?;
-        if self.conns.is_full() {
-            let most = self.limits.connections;
+        let service = self.callback.service();
+        if !self.has_place(service) {
+            let most = self.services.most(service, self.limits.connections);
             return Err(Refused::TooMany { most, what: "connections" }.into());
         }
         Ok(())
@@ -329,13 +346,17 @@ impl Core {
         }
     }
 
-    /// The next connection that waits for its `on_open`, unless it was closed meanwhile.
-    pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin)> {
-        while let Some((id, origin)) = self.effects.next_opening() {
+    /// The next connection that waits for its `on_open`, unless it was closed meanwhile; and the service that
+    /// it is handed over to before.
+    pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin, Option<u8>)> {
+        while let Some((id, origin, to)) = self.effects.next_opening() {
             if let Some(Entry { conn, .. }) = self.entry_mut(id) {
-                conn.flags.clear(Flags::UNOPENED);
-                if conn.phase() == Phase::Open {
-                    return Some((id, origin));
+                let is_open = conn.phase() == Phase::Open;
+                if to.is_none() || !is_open {
+                    conn.flags.clear(Flags::UNOPENED);
+                }
+                if is_open {
+                    return Some((id, origin, to));
                 }
                 self.update(id);
             }

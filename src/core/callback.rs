@@ -13,6 +13,8 @@ use crate::conn::input::Rest;
 pub(crate) struct Callback {
     /// The connection whose callback runs; `None` also while one of no connection does.
     of: Option<ConnId>,
+    /// The number of the service whose callback runs: what it makes is of that. 0 while none does.
+    service: u8,
     /// Whether that connection rests, for its input to ask.
     rest: Arc<Rest>,
 }
@@ -26,6 +28,17 @@ impl Callback {
     #[inline]
     pub(super) fn end(&mut self) {
         self.of = None;
+    }
+
+    /// A callback of this service begins; 0: it has ended.
+    #[inline]
+    pub(crate) fn enter(&mut self, service: u8) {
+        self.service = service;
+    }
+
+    #[inline]
+    pub(crate) fn service(&self) -> u8 {
+        self.service
     }
 
     #[inline]

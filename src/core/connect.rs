@@ -57,7 +57,9 @@ impl Core {
         if has_own {
             conn.share();
         }
-        self.admit(socket, address.clone(), conn).map_err(|error| cannot_connect(address, error))
+        let service = self.callback.service();
+        self.admit(socket, address.clone(), conn, service)
+            .map_err(|error| cannot_connect(address, error))
     }
 
     /// Asks a socket that had an event whether its connect has ended. Returns what its `on_open` is to be
@@ -95,6 +97,8 @@ impl Core {
             return self.begin_layer(id);
         }
         self.stats.connected += 1;
+        let service = conn.service;
+        self.services.stats_mut(service).connected += 1;
         self.connects.end(id).map(Origin::Connected)
     }
 

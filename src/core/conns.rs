@@ -104,6 +104,10 @@ impl Conns {
         self.entries.ids().map(name).collect()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -40,6 +40,8 @@ pub(crate) enum Received {
 struct Entry {
     socket: DatagramSocket,
     ticket: Ticket,
+    /// What it receives is for this one.
+    service: u8,
 }
 
 /// All datagram sockets of a reactor.
@@ -58,8 +60,9 @@ impl Datagrams {
         Datagrams { entries, serving: None, serial }
     }
 
-    fn insert(&mut self, socket: DatagramSocket) -> DatagramId {
-        let (slot, generation) = self.entries.insert(Entry { socket, ticket: Ticket::new() });
+    fn insert(&mut self, socket: DatagramSocket, service: u8) -> DatagramId {
+        let entry = Entry { socket, ticket: Ticket::new(), service };
+        let (slot, generation) = self.entries.insert(entry);
         DatagramId::new(self.serial, slot, generation)
     }
 
@@ -91,6 +94,11 @@ impl Datagrams {
 
     pub(super) fn get_mut(&mut self, id: DatagramId) -> Option<&mut DatagramSocket> {
         self.entries.get_mut(id.slot, id.generation).map(|entry| &mut entry.socket)
+    }
+
+    /// The service that a socket is of.
+    pub(crate) fn service(&self, id: DatagramId) -> u8 {
+        self.entries.get(id.slot, id.generation).map_or(0, |entry| entry.service)
     }
 
     /// The name of the socket that a token means, if it is still there.
@@ -129,7 +137,8 @@ impl Datagrams {
         schedule: &mut Schedule,
     ) {
         let Some(id) = self.named(token, slot) else { return };
-        let Some(Entry { socket, ticket }) = self.entries.get_mut(id.slot, id.generation) else {
+        let Some(Entry { socket, ticket, .. }) = self.entries.get_mut(id.slot, id.generation)
+        else {
             return;
         };
         socket.handle_event(news);
@@ -145,7 +154,7 @@ impl Datagrams {
     /// Begins a socket's turn.
     fn begin_turn(&mut self, id: DatagramId) -> Option<&mut DatagramSocket> {
         self.serving = Some(id);
-        let Entry { socket, ticket } = self.entries.get_mut(id.slot, id.generation)?;
+        let Entry { socket, ticket, .. } = self.entries.get_mut(id.slot, id.generation)?;
         ticket.take_turn();
         Some(socket)
     }
@@ -173,7 +182,7 @@ impl Datagrams {
 
     /// Sees that a socket is found again. While it is on the run queue, its deadline is not looked at.
     fn update(&mut self, id: DatagramId, now: Stamp, schedule: &mut Schedule) {
-        if let Some(Entry { socket, ticket }) = self.entries.get_mut(id.slot, id.generation) {
+        if let Some(Entry { socket, ticket, .. }) = self.entries.get_mut(id.slot, id.generation) {
             let runnable = socket.is_runnable(now);
             let due = if runnable { Due::Unchanged } else { Due::At(socket.deadline()) };
             schedule.update(ticket, id.token(), runnable, due);
@@ -190,7 +199,7 @@ impl Core {
         let address = bound.socket.local_addr()?;
         let (most, wait) = (self.limits.datagrams_queued, self.limits.datagram_wait);
         let socket = DatagramSocket::new(bound, address, most, wait);
-        let id = self.datagrams.insert(socket);
+        let id = self.datagrams.insert(socket, self.callback.service());
         let socket = self.datagrams.get_mut(id).expect("just inserted");
         if let Err(error) = self.driver.register_datagrams(&mut socket.bound.socket, id.token()) {
             self.datagrams.remove(id, &mut self.schedule);

@@ -13,8 +13,8 @@ use crate::conn::{Connection, Phase};
 
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    /// Connections whose `on_open` is due.
-    opening: VecDeque<(ConnId, Origin)>,
+    /// Connections whose `on_open` is due, and the service that one is handed over to before.
+    opening: VecDeque<(ConnId, Origin, Option<u8>)>,
     /// Connections that another callback wrote to or changed: to be flushed and updated.
     dirty: Vec<ConnId>,
     /// Connections whose `on_closing` is due.
@@ -24,11 +24,16 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(super) fn note_opening(&mut self, id: ConnId, origin: Origin) {
-        self.opening.push_back((id, origin));
+    pub(super) fn note_opening(&mut self, id: ConnId, origin: Origin, to: Option<u8>) {
+        self.opening.push_back((id, origin, to));
     }
 
-    pub(super) fn next_opening(&mut self) -> Option<(ConnId, Origin)> {
+    /// One whose `on_open` comes before all others'.
+    pub(super) fn note_opening_next(&mut self, id: ConnId, origin: Origin) {
+        self.opening.push_front((id, origin, None));
+    }
+
+    pub(super) fn next_opening(&mut self) -> Option<(ConnId, Origin, Option<u8>)> {
         self.opening.pop_front()
     }
 

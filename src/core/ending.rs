@@ -9,7 +9,7 @@ use super::schedule::{Due, Schedule, Ticket};
 use super::{Core, Entry, TARGET};
 use crate::base::close::CloseReason;
 use crate::base::id::Token;
-use crate::base::report::{Cut, ShutdownReport, Stage};
+use crate::base::report::{Cut, ServiceReport, ShutdownReport, Stage};
 use crate::conn::Phase;
 use crate::time::deadlines::Stamp;
 
@@ -86,10 +86,11 @@ impl Ending {
     }
 
     /// Counts the connections that are there: `done` until it turns out otherwise. Begun once.
-    fn begin_report(&mut self, present: usize, now: Stamp) {
+    fn begin_report(&mut self, present: usize, services: Vec<ServiceReport>, now: Stamp) {
         if self.since == Stamp::NEVER {
             self.since = now;
             self.report.done = present as u64;
+            self.report.services = services;
         }
     }
 
@@ -135,7 +136,7 @@ impl Core {
     }
 
     pub(crate) fn begin_report(&mut self) {
-        self.ending.begin_report(self.conns.len(), self.now);
+        self.ending.begin_report(self.conns.len(), self.services.report(), self.now);
     }
 
     /// Ends every connection at once, and notes what it was owed; closes the datagram sockets.
@@ -155,8 +156,9 @@ impl Core {
             };
             conn.cut(CloseReason::Shutdown);
             let (unsent, unfinished) = (conn.unsent(), conn.is_unfinished());
-            let cut = || Cut { id, peer: peer.clone(), unsent, unfinished, stage };
-            self.ending.report.add(cut, unsent);
+            let service = conn.service;
+            let cut = || Cut { id, peer: peer.clone(), unsent, unfinished, stage, service };
+            self.ending.report.add(cut, service, unsent);
             self.mark_dirty(id);
         }
     }
@@ -182,8 +184,8 @@ mod tests {
         ending.advance(Shutdown::AskedNow);
         ending.advance(Shutdown::Begun);
         assert_eq!((ending.level(), ending.is_asked()), (Shutdown::AskedNow, true));
-        ending.begin_report(3, Stamp::at(10));
-        ending.begin_report(1, Stamp::at(20));
+        ending.begin_report(3, Vec::new(), Stamp::at(10));
+        ending.begin_report(1, Vec::new(), Stamp::at(20));
         let report = ending.end_report(Stamp::at(30));
         assert_eq!((report.done, report.took.as_nanos()), (3, 20));
     }

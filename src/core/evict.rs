@@ -27,14 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Idlers {
     /// Connections with the moment at which each last moved a byte; the longest idle last.
     batch: Vec<(Stamp, ConnId)>,
+    /// The service that a place was looked for.
+    of: u8,
     /// When all may be looked at again.
     from: Stamp,
 }
 
 impl Core {
-    /// Whether a connection is idle for long enough: then the last of the batch is.
-    pub(crate) fn finds_idle(&mut self) -> bool {
+    /// Whether a connection is idle for long enough, and makes a place for one of this service: then the last of
+    /// the batch is.
+    pub(crate) fn finds_idle(&mut self, service: u8) -> bool {
         let Some(least) = self.limits.reclaim_idle else { return false };
+        if self.idlers.of != service {
+            self.idlers.of = service;
+            self.idlers.batch.clear();
+        }
         loop {
             while let Some(&(moved, id)) = self.idlers.batch.last() {
                 if self.idle_since(id, least) == Some(moved) {
@@ -72,7 +79,11 @@ impl Core {
     /// Since when a connection is idle, if that is long enough. As with a deadline, what the kernel may
     /// hold and has not told of comes first.
     fn idle_since(&self, id: ConnId, least: Duration) -> Option<Stamp> {
-        let since = self.conns.get(id)?.idle_since();
+        let entry = self.conns.get(id)?;
+        if !self.services.makes_place(entry.conn.service, self.idlers.of) {
+            return None;
+        }
+        let since = entry.idle_since();
         since.filter(|moved| moved.after(least) <= self.horizon.told_until())
     }
 

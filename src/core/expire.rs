@@ -55,14 +55,15 @@ impl Core {
     /// Sets a one-shot timer of the reactor.
     pub(crate) fn set_timer(&mut self, wait: Duration, tag: u64) -> TimerId {
         self.read_clock();
-        self.timers.set(self.now.after(wait.max(INSTANT)), Duration::ZERO, tag)
+        let due = self.now.after(wait.max(INSTANT));
+        self.timers.set(due, Duration::ZERO, tag, self.callback.service())
     }
 
     /// Sets a timer of the reactor that fires after each `period`.
     pub(crate) fn set_periodic_timer(&mut self, period: Duration, tag: u64) -> TimerId {
         let period = period.max(PERIOD_MIN);
         self.read_clock();
-        self.timers.set(self.now.after(period), period, tag)
+        self.timers.set(self.now.after(period), period, tag, self.callback.service())
     }
 
     /// Sees that a connection is looked at when its nearest deadline has come.
@@ -77,7 +78,7 @@ impl Core {
     /// or that the connection is resumed or no longer held.
     #[inline]
     pub(crate) fn arm_paced(&mut self, id: ConnId) {
-        if self.limits.min_rate.is_some() {
+        if self.limits.paces {
             self.arm(id);
         }
     }
@@ -209,8 +210,8 @@ impl Core {
         }
     }
 
-    /// The next timer of the reactor that was due by `now`.
-    pub(crate) fn next_timer(&mut self, now: Stamp) -> Option<Timer> {
+    /// The next timer of the reactor that was due by `now`, and the service that it is of.
+    pub(crate) fn next_timer(&mut self, now: Stamp) -> Option<(Timer, u8)> {
         self.timers.expire(now)
     }
 }

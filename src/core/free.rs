@@ -25,9 +25,7 @@ impl Core {
         }
         self.memory.recount(&mut entry.conn);
         self.check_memory();
-        if entry.conn.flags.has(Flags::COUNTED) {
-            self.per_address.leave(&entry.peer);
-        }
+        self.leave_service(&entry);
         let closed = entry.conn.closed();
         if entry.conn.flags.has(Flags::UNOPENED)
             && let Some(tag) = self.connects.end(id)
@@ -38,6 +36,7 @@ impl Core {
             self.stats.handshakes_failed += 1;
         }
         self.stats.closed.count(&closed.reason);
+        self.services.stats_mut(closed.service).closed.count(&closed.reason);
         let level = match closed.reason {
             CloseReason::InputLimit
             | CloseReason::OutputLimit
@@ -61,7 +60,12 @@ impl Core {
             }
             _ => log::Level::Debug,
         };
-        log::log!(target: TARGET, level, "{}: closed ({id}): {closed}", entry.peer);
+        if self.services.are_several() {
+            let service = closed.service;
+            log::log!(target: TARGET, level, "{}: closed ({id}, service {service}): {closed}", entry.peer);
+        } else {
+            log::log!(target: TARGET, level, "{}: closed ({id}): {closed}", entry.peer);
+        }
         if let Some(handed) = handed {
             return Some((id, self.hand_over(entry, handed, closed)));
         }
@@ -85,10 +89,11 @@ impl Core {
             // The application's own doing.
             why => io::Error::new(io::ErrorKind::ConnectionAborted, why.to_string()),
         };
+        let service = entry.conn.service;
         drop(entry.socket);
         let error = cannot_connect(entry.peer, cause);
         log::debug!(target: TARGET, "{error} ({id})");
         self.wake_listeners();
-        Ended::Connect { tag, error }
+        Ended::Connect { tag, error, service }
     }
 }

@@ -297,7 +297,7 @@ impl Core {
             return None;
         };
         self.stats.bytes_in += n as u64;
-        if limits.min_rate.is_some() && !conn.flags.has(Flags::SHAKING) && conn.owes_input() {
+        if limits.paces && !conn.flags.has(Flags::SHAKING) && conn.owes_input() {
             conn.pace_input(n, now);
         }
         Some(n)
@@ -332,7 +332,7 @@ impl Core {
         };
         let is_left = !rest.is_empty();
         conn.keep_pending(rest);
-        if is_left && begins && self.limits.min_rate.is_some() {
+        if is_left && begins && self.limits.paces {
             conn.owe_input(true, now);
         }
     }
@@ -391,35 +391,38 @@ impl Core {
 
     /// If the handshake is over just now: what is to be told in `on_open`, if that is due.
     fn finish_handshake(&mut self, id: ConnId) -> Option<Origin> {
-        let limits = &self.limits;
         let Entry { conn, peer, .. } = self.conns.get_mut(id)?;
         if conn.phase() != Phase::Open || conn.flags.has(Flags::SHAKING) || conn.is_broken() {
             return None;
         }
         let origin = conn.handle_ready();
         if let Some(told) = conn.layer().and_then(Layer::peer) {
-            if conn.flags.has(Flags::COUNTED) {
-                self.per_address.leave(peer);
+            let service = conn.service;
+            let before = std::mem::replace(peer, told.clone());
+            let was_counted = conn.flags.has(Flags::COUNTED);
+            conn.flags.clear(Flags::COUNTED);
+            if was_counted {
+                self.uncount_address(service, &before);
             }
-            *peer = told;
-            if let Some(most) = self.limits.connections_per_address
-                && matches!(origin, Some(Origin::Accepted(_)))
-            {
-                let is_full = self.per_address.is_full(peer, most);
-                self.per_address.enter(peer);
-                conn.flags.set(Flags::COUNTED);
+            if matches!(origin, Some(Origin::Accepted(_))) {
+                let is_full = self.is_full_for(service, &told);
+                self.count_address(id);
                 if is_full {
                     self.stats.refused_address += 1;
-                    conn.cut(CloseReason::Handshake);
+                    self.services.stats_mut(service).refused_address += 1;
+                    self.conns.get_mut(id)?.conn.cut(CloseReason::Handshake);
                     return None;
                 }
             }
         }
+        let limits = &self.limits;
+        let Entry { conn, .. } = self.conns.get_mut(id)?;
         if conn.layer().is_some_and(Layer::is_over) {
             conn.retire_layer();
         }
         conn.handle_level(usize::MAX, limits);
         let opens = conn.flags.has(Flags::UNOPENED);
+        let service = conn.service;
         conn.flags.clear(Flags::UNOPENED);
         self.mark_dirty(id);
         if !opens {
@@ -428,6 +431,7 @@ impl Core {
         let tag = self.connects.end(id);
         if tag.is_some() {
             self.stats.connected += 1;
+            self.services.stats_mut(service).connected += 1;
         }
         origin.or(tag.map(Origin::Connected))
     }
@@ -560,7 +564,7 @@ impl Core {
         if conn.output.is_empty() {
             self.now = self.driver.now();
             conn.handle_owed(self.now);
-            if self.limits.min_rate.is_some() {
+            if self.limits.paces {
                 conn.owe_output(self.now);
             }
         }

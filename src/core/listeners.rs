@@ -17,6 +17,8 @@ use crate::time::deadlines::Stamp;
 struct Entry {
     listener: Listener,
     ticket: Ticket,
+    /// Its connections are of this one.
+    service: u8,
 }
 
 /// All listeners of a reactor.
@@ -39,8 +41,9 @@ impl Listeners {
         Listeners { entries, resting: 0, accepting: None, claimed: None, serial }
     }
 
-    pub(super) fn insert(&mut self, listener: Listener) -> ListenerId {
-        let (slot, generation) = self.entries.insert(Entry { listener, ticket: Ticket::new() });
+    pub(super) fn insert(&mut self, listener: Listener, service: u8) -> ListenerId {
+        let entry = Entry { listener, ticket: Ticket::new(), service };
+        let (slot, generation) = self.entries.insert(entry);
         ListenerId::new(self.serial, slot, generation)
     }
 
@@ -75,6 +78,11 @@ impl Listeners {
 
     pub(super) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
         self.entries.get_mut(id.slot, id.generation).map(|entry| &mut entry.listener)
+    }
+
+    /// The service that a listener is of.
+    pub(crate) fn service(&self, id: ListenerId) -> u8 {
+        self.entries.get(id.slot, id.generation).map_or(0, |entry| entry.service)
     }
 
     /// The name of the listener that a token means, if it is still there.
@@ -150,6 +158,11 @@ impl Listeners {
         self.update(id, Due::Unchanged, schedule);
     }
 
+    /// The service of the one that has its turn.
+    pub(super) fn accepting_service(&self) -> u8 {
+        self.accepting.map_or(0, |id| self.service(id))
+    }
+
     /// Whether the turn of one has begun and not ended.
     #[inline]
     pub(super) fn is_in_turn(&self) -> bool {
@@ -157,7 +170,7 @@ impl Listeners {
     }
 
     fn update(&mut self, id: ListenerId, due: Due, schedule: &mut Schedule) {
-        if let Some(Entry { listener, ticket }) = self.entries.get_mut(id.slot, id.generation) {
+        if let Some(Entry { listener, ticket, .. }) = self.entries.get_mut(id.slot, id.generation) {
             schedule.update(ticket, id.token(), listener.is_runnable(), due);
         }
     }
@@ -172,7 +185,7 @@ mod tests {
         let opened = Listen::from("unix:@wouldblock-listeners-in-parts").open().unwrap();
         let address = opened.local_addr().unwrap();
         let mut listeners = Listeners::new(3);
-        let id = listeners.insert(Listener::new(opened, address));
+        let id = listeners.insert(Listener::new(opened, address), 0);
         (listeners, id, Schedule::default())
     }
 

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::Core;
+use super::{Core, Entry};
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
 use crate::conn::Connection;
@@ -24,6 +24,8 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Memory {
     /// Bytes: of each connection what was last counted.
     buffered: usize,
+    /// The same by service; empty while none has a cap of it.
+    by_service: Vec<usize>,
     /// When the next warning may be logged.
     warn_from: Stamp,
 }
@@ -37,7 +39,48 @@ impl Memory {
     /// Counts what a connection holds now, in the place of what it held when last counted.
     #[inline]
     pub(super) fn recount(&mut self, conn: &mut Connection) {
+        let before = self.buffered;
         conn.recount(&mut self.buffered);
+        if !self.by_service.is_empty() {
+            self.recount_service(conn.service, before);
+        }
+    }
+
+    /// The sum was `before`, and has changed for a connection of this service.
+    #[cold]
+    fn recount_service(&mut self, service: u8, before: usize) {
+        let buffered = self.buffered;
+        let held = self.held_mut(service);
+        *held = *held + buffered - before;
+    }
+
+    fn held_mut(&mut self, service: u8) -> &mut usize {
+        let at = usize::from(service);
+        if at >= self.by_service.len() {
+            self.by_service.resize(at + 1, 0);
+        }
+        &mut self.by_service[at]
+    }
+
+    /// Counts by service from now on: what is counted of each connection.
+    pub(super) fn count_by_service(&mut self, held: impl Iterator<Item = (u8, usize)>) {
+        self.by_service = vec![0];
+        for (service, held) in held {
+            *self.held_mut(service) += held;
+        }
+    }
+
+    /// A connection that holds so much is another service's now.
+    pub(super) fn move_between(&mut self, from: u8, to: u8, held: usize) {
+        if !self.by_service.is_empty() {
+            *self.held_mut(from) -= held;
+            *self.held_mut(to) += held;
+        }
+    }
+
+    /// The bytes that the connections of a service hold, if those are counted.
+    fn of_service(&self, service: u8) -> usize {
+        self.by_service.get(usize::from(service)).copied().unwrap_or(0)
     }
 
     /// Sets the output at which reading rests by how much is held. Returns whether that is too much.
@@ -52,17 +95,12 @@ impl Memory {
         self.buffered > most
     }
 
-    /// Whether enough is closed: seven eighths of what may be held are left.
-    fn is_relieved(&self, limits: &Limits) -> bool {
-        self.buffered <= limits.buffered_max - limits.buffered_max / 8
-    }
-
     /// Tells what was closed, but not too often.
-    fn warn(&mut self, before: usize, most: usize, closed: usize, now: Stamp) {
+    fn warn(&mut self, before: usize, most: usize, closed: usize, of: &str, now: Stamp) {
         if now >= self.warn_from {
             self.warn_from = now.after(WARN_INTERVAL);
             log::warn!(
-                "{before} bytes are buffered, buffered_max is {most}: closing the {closed} \
+                "{before} bytes are buffered{of}, buffered_max is {most}: closing the {closed} \
                  connections that hold most"
             );
         }
@@ -74,22 +112,40 @@ impl Core {
     #[inline]
     pub(crate) fn check_memory(&mut self) {
         if self.memory.check(&mut self.limits) {
-            self.shed();
+            self.shed(None, self.limits.buffered_max);
+        }
+        if !self.memory.by_service.is_empty() {
+            self.check_services();
         }
     }
 
-    /// Closes those that hold most, until seven eighths are left: so that looking at all of them, which
+    #[cold]
+    fn check_services(&mut self) {
+        let over = |(service, most): &(u8, usize)| self.memory.of_service(*service) > *most;
+        let over: Vec<_> = self.services.buffered_caps().filter(over).collect();
+        for (service, most) in over {
+            self.shed(Some(service), most);
+        }
+    }
+
+    /// What is held of a service, or in all.
+    fn held_by(&self, service: Option<u8>) -> usize {
+        service.map_or(self.memory.buffered, |service| self.memory.of_service(service))
+    }
+
+    /// Closes those of a service, or of all, that hold most, until seven eighths of `most` are left: so that looking at all of them, which
     /// takes a while where there are many, is paid for by an eighth of all that may be held.
     #[cold]
-    fn shed(&mut self) {
-        let before = self.memory.buffered;
-        let held = |id| self.entry(id).map_or(0, |entry| entry.conn.held());
+    fn shed(&mut self, service: Option<u8>, most: usize) {
+        let before = self.held_by(service);
+        let is_of = |entry: &&Entry| service.is_none_or(|service| entry.conn.service == service);
+        let held = |id| self.entry(id).filter(is_of).map_or(0, |entry| entry.conn.held());
         let holders = self.conns.ids().into_iter().map(|id| (held(id), id));
         let mut holders: Vec<_> = holders.filter(|(held, _)| *held > 0).collect();
         holders.sort_unstable_by(|one, other| other.cmp(one));
         let mut closed = 0;
         for (_, id) in holders {
-            if self.memory.is_relieved(&self.limits) {
+            if is_relieved(self.held_by(service), most) {
                 break;
             }
             let Some(entry) = self.conns.get_mut(id) else { continue };
@@ -98,8 +154,14 @@ impl Core {
             self.mark_dirty(id);
             closed += 1;
         }
-        self.memory.warn(before, self.limits.buffered_max, closed, self.now);
+        let of = service.map_or(String::new(), |service| format!(" in service {service}"));
+        self.memory.warn(before, most, closed, &of, self.now);
     }
+}
+
+/// Whether enough is closed: seven eighths of what may be held are left.
+fn is_relieved(held: usize, most: usize) -> bool {
+    held <= most - most / 8
 }
 
 #[cfg(test)]
@@ -144,7 +206,7 @@ mod tests {
             assert_eq!(memory.check(&mut limits), is_too_much, "{buffered}");
             assert_eq!(limits.rest_at, rest_at, "{buffered}");
         }
-        assert!(Memory { buffered: 875, ..Memory::default() }.is_relieved(&limits));
-        assert!(!Memory { buffered: 876, ..Memory::default() }.is_relieved(&limits));
+        assert!(is_relieved(875, limits.buffered_max));
+        assert!(!is_relieved(876, limits.buffered_max));
     }
 }

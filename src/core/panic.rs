@@ -57,6 +57,7 @@ impl Core {
     /// reset.
     fn drop_callback(&mut self, id: ConnId, panic: io::Error) {
         self.callback.end();
+        self.callback.enter(0);
         let corked = self.cork.len();
         self.cork.clear();
         if let Some(Entry { conn, .. }) = self.entry_mut(id) {

@@ -195,7 +195,7 @@ impl Core {
             self.now = self.driver.now();
             let now = self.now;
             conn.handle_owed(now);
-            if limits.min_rate.is_some() {
+            if limits.paces {
                 conn.owe_output(now);
             }
         }

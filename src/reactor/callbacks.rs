@@ -23,11 +23,13 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Se
 }
 
 impl<H: Handler> Reactor<H> {
-    /// Calls the handler for no connection; `name`: in the log, if it panics.
+    /// Calls the handler for no connection, in the service that was entered before; `name`: in the log, if it
+    /// panics.
     #[inline]
     pub(super) fn call_aside(&mut self, name: &str, callback: impl FnOnce(&mut H, &mut Context)) {
         let (handler, cx) = (&mut self.handler, &mut self.cx);
         let called = guarded(|| callback(handler, cx));
+        self.cx.core.callback.enter(0);
         self.cx.core.read_clock();
         if let Err(panic) = called {
             self.note_panic(name, panic);

@@ -13,6 +13,7 @@ impl<H: Handler> Reactor<H> {
     #[cold]
     pub(super) fn serve_socket(&mut self, id: DatagramId) {
         self.cx.core.begin_socket_turn(id);
+        let service = self.cx.core.datagrams.service(id);
         let mut bytes = 0;
         for _ in 0..self.cx.core.limits.datagrams_per_turn {
             match self.cx.core.receive(id, &mut self.buffer) {
@@ -21,7 +22,9 @@ impl<H: Handler> Reactor<H> {
                     let truncated = len > copied;
                     let datagram = Datagram { payload, from, socket: id, truncated, len };
                     let (handler, cx) = (&mut self.handler, &mut self.cx);
+                    cx.core.callback.enter(service);
                     let called = guarded(|| handler.on_datagram(cx, &datagram));
+                    cx.core.callback.enter(0);
                     cx.core.read_clock();
                     if let Err(panic) = called {
                         self.note_panic("on_datagram", panic);

@@ -92,7 +92,8 @@ impl<H: Handler> Reactor<H> {
     #[cold]
     fn fire_what_is_due(&mut self, now: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
-            let Some(timer) = self.cx.core.next_timer(now) else { return };
+            let Some((timer, service)) = self.cx.core.next_timer(now) else { return };
+            self.cx.core.callback.enter(service);
             self.call_aside("on_timer", |handler, cx| handler.on_timer(cx, timer));
         }
     }

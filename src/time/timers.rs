@@ -36,8 +36,8 @@ pub struct Timer {
 /// All timers of one reactor.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    /// Each with its period (zero: one-shot) and its tag.
-    set: Slots<(Duration, u64)>,
+    /// Each with its period (zero: one-shot), its tag and its service.
+    set: Slots<(Duration, u64, u8)>,
     /// The slots of all, by when they are due.
     due: Heap,
     /// Number of the reactor.
@@ -50,8 +50,8 @@ impl Timers {
     }
 
     /// Sets a timer for `due`, and for each `period` after it unless that is zero.
-    pub(crate) fn set(&mut self, due: Stamp, period: Duration, tag: u64) -> TimerId {
-        let (slot, generation) = self.set.insert((period, tag));
+    pub(crate) fn set(&mut self, due: Stamp, period: Duration, tag: u64, service: u8) -> TimerId {
+        let (slot, generation) = self.set.insert((period, tag, service));
         self.due.insert(slot, due);
         TimerId { reactor: self.reactor, slot, generation }
     }
@@ -78,20 +78,21 @@ impl Timers {
 
     /// The first timer that is due by `now`. A periodic one keeps its phase: the next moment is the
     /// first after `now` of those it was made for.
-    pub(crate) fn expire(&mut self, now: Stamp) -> Option<Timer> {
+    pub(crate) fn expire(&mut self, now: Stamp) -> Option<(Timer, u8)> {
         let (due, slot) = self.due.first().filter(|(due, _)| *due <= now)?;
         let generation = self.set.present(slot).expect("an entry has its timer");
-        let (period, tag) = *self.set.get(slot, generation).expect("an entry has its timer");
+        let (period, tag, service) =
+            *self.set.get(slot, generation).expect("an entry has its timer");
         let id = TimerId { reactor: self.reactor, slot, generation };
         if period.is_zero() {
             self.due.remove(slot);
             self.set.remove(slot, generation);
             self.set.recycle();
-            return Some(Timer { id, tag, missed: 0 });
+            return Some((Timer { id, tag, missed: 0 }, service));
         }
         let (next, missed) = due.next_period(period, now);
         self.due.postpone_first(next);
-        Some(Timer { id, tag, missed })
+        Some((Timer { id, tag, missed }, service))
     }
 }
 
@@ -109,19 +110,19 @@ mod tests {
     #[test]
     fn missed_periods_are_told_and_the_phase_is_kept() {
         let mut timers = Timers::new(0);
-        let timer = timers.set(at(1), SECOND, 7);
+        let timer = timers.set(at(1), SECOND, 7, 1);
         assert_eq!(timers.expire(Stamp::at(999_999_999)), None);
-        assert_eq!(timers.expire(at(1)), Some(Timer { id: timer, tag: 7, missed: 0 }));
+        assert_eq!(timers.expire(at(1)), Some((Timer { id: timer, tag: 7, missed: 0 }, 1)));
         assert_eq!(timers.expire(at(1)), None);
         // Late by half a period: the next one is not.
         assert_eq!(
             timers.expire(Stamp::at(2_500_000_000)),
-            Some(Timer { id: timer, tag: 7, missed: 0 })
+            Some((Timer { id: timer, tag: 7, missed: 0 }, 1))
         );
         assert_eq!(timers.next(), at(3));
         assert_eq!(
             timers.expire(Stamp::at(12_000_000_001)),
-            Some(Timer { id: timer, tag: 7, missed: 9 })
+            Some((Timer { id: timer, tag: 7, missed: 9 }, 1))
         );
         assert_eq!(timers.next(), at(13));
     }
@@ -129,11 +130,11 @@ mod tests {
     #[test]
     fn a_one_shot_timer_fires_once_and_its_name_is_stale_then() {
         let mut timers = Timers::new(3);
-        let timer = timers.set(at(5), Duration::ZERO, 7);
-        assert_eq!(timers.expire(at(60)), Some(Timer { id: timer, tag: 7, missed: 0 }));
+        let timer = timers.set(at(5), Duration::ZERO, 7, 1);
+        assert_eq!(timers.expire(at(60)), Some((Timer { id: timer, tag: 7, missed: 0 }, 1)));
         assert_eq!(timers.next(), Stamp::NEVER);
         assert!(!timers.cancel(timer));
-        let other = timers.set(at(70), Duration::ZERO, 7);
+        let other = timers.set(at(70), Duration::ZERO, 7, 1);
         assert_ne!(timer, other);
         assert!(!timers.cancel(timer), "a stale name finds nobody");
         assert!(!Timers::new(4).cancel(other), "nor does that of another reactor");
@@ -145,11 +146,11 @@ mod tests {
     #[test]
     fn a_million_resets_take_one_place() {
         let mut timers = Timers::new(0);
-        let mut timer = timers.set(at(1), Duration::ZERO, 7);
+        let mut timer = timers.set(at(1), Duration::ZERO, 7, 1);
         let first = timer.slot;
         for n in 0..if cfg!(miri) { 1000 } else { 1_000_000 } {
             assert!(timers.cancel(timer));
-            timer = timers.set(at(n), Duration::ZERO, 7);
+            timer = timers.set(at(n), Duration::ZERO, 7, 1);
             assert_eq!(timer.slot, first);
         }
         assert_eq!(timers.set.len(), 1);

@@ -25,6 +25,7 @@ mod library {
     pub(super) mod kernel;
     pub(super) mod net;
     pub(super) mod reactor;
+    pub(super) mod services;
     pub(super) mod sim;
     pub(super) mod time;
 }

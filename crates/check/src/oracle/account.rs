@@ -189,8 +189,9 @@ impl Account<'_> {
                 owed > 0 && left >= due
             }
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),
-            // See `handed_over`.
+            // See `handed_over`; and no world here has a second service.
             CloseReason::Detached
+            | CloseReason::HandedOver
             | CloseReason::Layer(_)
             | CloseReason::Handshake
             | CloseReason::Truncated => false,
