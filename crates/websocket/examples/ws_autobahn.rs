@@ -11,7 +11,9 @@ use std::io;
 use std::process::ExitCode;
 
 use wouldblock::{Config, Conn, ConnId, Context, Origin, Reactor};
-use wouldblock_websocket::{Client, Closed, Endpoint, Head, Message, Protocol, WebSocket, Ws};
+use wouldblock_websocket::{
+    Client, Closed, Deflate, Endpoint, Head, Message, Protocol, WebSocket, Ws,
+};
 
 /// The client that Autobahn's test suite wants to see.
 #[derive(clap::Parser)]
@@ -101,7 +103,12 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("warn");
     let cases = Cases { to: arguments.to.clone(), count: 0, failed: None };
     let config = Config::default().output_max(17 << 20);
-    let mut reactor = Reactor::with_config(WebSocket::new(cases).message_max(16 << 20), config)?;
+    let mut reactor = Reactor::with_config(
+        WebSocket::new(cases)
+            .message_max(16 << 20)
+            .deflate(Deflate::new().threshold(0).contexts_max(1000)),
+        config,
+    )?;
     reactor.run()?;
     let cases = reactor.into_handler().into_inner();
     common::say(format_args!("{} cases", cases.count));

@@ -13,7 +13,7 @@ use std::io;
 use std::process::ExitCode;
 
 use wouldblock::{Config, ConnId, Context, Reactor};
-use wouldblock_websocket::{Closed, Endpoint, Head, Message, Origins, WebSocket, Ws};
+use wouldblock_websocket::{Closed, Deflate, Endpoint, Head, Message, Origins, WebSocket, Ws};
 
 /// A WebSocket echo server: whatever message a client sends, it gets back.
 #[derive(clap::Parser)]
@@ -25,6 +25,9 @@ struct Arguments {
     /// The longest message, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     message_max: usize,
+    /// Compress messages, and keep contexts for so many connections
+    #[arg(long, value_name = "CONTEXTS")]
+    deflate: Option<usize>,
     /// Log only warnings and errors
     #[arg(long)]
     quiet: bool,
@@ -59,6 +62,10 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     common::raise_descriptor_limit();
 
     let echo = WebSocket::new(Echo).message_max(arguments.message_max).origins(Origins::Any);
+    let echo = match arguments.deflate {
+        Some(contexts) => echo.deflate(Deflate::new().threshold(0).contexts_max(contexts)),
+        None => echo,
+    };
     // Its own longest answer, behind others that wait.
     let output_max = arguments.message_max + (1 << 20);
     let mut reactor = Reactor::with_config(echo, Config::default().output_max(output_max))?;

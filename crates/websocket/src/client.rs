@@ -6,6 +6,7 @@ use std::io;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::deflate::{self, Agreed};
 use crate::handshake;
 use crate::http::{self, Head};
 use crate::mask::Masks;
@@ -109,7 +110,14 @@ impl Client {
     }
 
     /// The request, and what its answer must be.
-    pub(crate) fn ask(self, masks: &mut Masks, tag: u64) -> (String, Asked) {
+    ///
+    /// `takeover`: whether compression is offered, and with contexts.
+    pub(crate) fn ask(
+        self,
+        masks: &mut Masks,
+        tag: u64,
+        takeover: Option<bool>,
+    ) -> (String, Asked) {
         let key = STANDARD.encode(masks.draw::<16>());
         let Client { host, target, headers, protocols, .. } = self;
         let mut request = format!(
@@ -120,10 +128,14 @@ impl Client {
             let offer = protocols.join(", ");
             write!(request, "Sec-WebSocket-Protocol: {offer}\r\n").expect("a string takes all");
         }
+        if let Some(takeover) = takeover {
+            let offer = deflate::offer(takeover);
+            write!(request, "Sec-WebSocket-Extensions: {offer}\r\n").expect("a string takes all");
+        }
         request.push_str(&headers);
         request.push_str("\r\n");
         let accept = handshake::accept(key.as_bytes());
-        (request, Asked { accept, protocols, tag })
+        (request, Asked { accept, protocols, tag, takeover })
     }
 }
 
@@ -135,15 +147,20 @@ pub(crate) struct Asked {
     protocols: Vec<String>,
     /// Of the connect.
     pub(crate) tag: u64,
+    /// Whether compression was offered, and with contexts, for which a place was taken.
+    pub(crate) takeover: Option<bool>,
 }
 
 impl Asked {
-    /// Looks at the answer. Returns the subprotocol that was agreed on.
+    /// Looks at the answer. Returns the subprotocol, and the compression, that were agreed on.
     ///
     /// # Errors
     ///
     /// If it is no answer to what was asked.
-    pub(crate) fn check<'a>(&self, head: &Head<'a>) -> Result<Option<&'a str>, String> {
+    pub(crate) fn check<'a>(
+        &self,
+        head: &Head<'a>,
+    ) -> Result<(Option<&'a str>, Option<Agreed>), String> {
         if head.status() != 101 {
             return Err(format!("the server answered {} and not 101", head.status()));
         }
@@ -153,14 +170,14 @@ impl Asked {
         if head.only("Sec-WebSocket-Accept") != Some(self.accept.as_bytes()) {
             return Err("the server has not understood the key: it is none of WebSocket".into());
         }
-        if head.list("Sec-WebSocket-Extensions").next().is_some() {
-            return Err("the server chose an extension that was not offered".into());
-        }
-        let Some(protocol) = head.values("Sec-WebSocket-Protocol").next() else { return Ok(None) };
+        let agreed = deflate::confirm(head, self.takeover)?;
+        let Some(protocol) = head.values("Sec-WebSocket-Protocol").next() else {
+            return Ok((None, agreed));
+        };
         let chosen = str::from_utf8(protocol).ok();
         let is_offered = |chosen: &&str| self.protocols.iter().any(|it| it == chosen);
         match chosen.filter(is_offered) {
-            Some(chosen) => Ok(Some(chosen)),
+            Some(chosen) => Ok((Some(chosen), agreed)),
             None => Err("the server chose a subprotocol that was not offered".into()),
         }
     }

@@ -20,6 +20,9 @@ pub(crate) const CONTROL_MAX: usize = 125;
 /// A frame's header, at most: two bytes, a length of eight, a mask.
 pub(crate) const HEADER_MAX: usize = 14;
 
+/// The bit of a message that is compressed, in its first byte.
+pub(crate) const PACKED: u8 = 0x40;
+
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -54,6 +57,8 @@ pub(crate) struct Rules {
     pub(crate) message_max: u32,
     /// Messages are handed out in chunks, as they come.
     pub(crate) streamed: bool,
+    /// Messages may be compressed.
+    pub(crate) packed: bool,
 }
 
 /// What came.
@@ -64,6 +69,8 @@ pub(crate) enum Event<'a> {
     /// A part of a message was consumed and kept.
     Part,
     Message(Message<'a>),
+    /// A message that is compressed lies in the buffer. Whether it is text.
+    Packed(bool),
     Chunk(Chunk<'a>),
     Ping(&'a [u8]),
     Pong(&'a [u8]),
@@ -175,6 +182,8 @@ impl Decoder {
     const LAST: u8 = 8;
     /// In chunks: the next one is not the first.
     const LATER: u8 = 16;
+    /// It is compressed.
+    const PACKED: u8 = 32;
 
     fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
@@ -203,7 +212,10 @@ impl Decoder {
             Ok(header) => header?,
             Err(needed) => return Ok((0, Event::More(needed))),
         };
-        if header.reserved != 0 {
+        // The first frame of a message says whether it is compressed (RFC 7692, section 6).
+        let is_first = matches!(header.opcode, Opcode::Text | Opcode::Binary);
+        let is_packed = header.reserved == PACKED && rules.packed && is_first;
+        if header.reserved != 0 && !is_packed {
             return Err(Violation::protocol("a reserved bit, and no extension that has it"));
         }
         if header.mask.is_some() != rules.masked {
@@ -234,11 +246,14 @@ impl Decoder {
 
         // The common case: a message in one frame, and all of it is here.
         if header.fin
-            && header.opcode != Opcode::Continuation
+            && is_first
             && !rules.streamed
             && let Some(payload) = payload.get(..len)
         {
             unmask_into(scratch, payload, mask);
+            if is_packed {
+                return Ok((header.len + len, Event::Packed(header.opcode == Opcode::Text)));
+            }
             let message = message(scratch, header.opcode == Opcode::Text)?;
             return Ok((header.len + len, Event::Message(message)));
         }
@@ -251,6 +266,9 @@ impl Decoder {
         }
         if header.opcode == Opcode::Text {
             self.flags |= Self::TEXT;
+        }
+        if is_packed {
+            self.flags |= Self::PACKED;
         }
         self.go_on(header.len, payload, scratch, rules)
     }
@@ -286,7 +304,8 @@ impl Decoder {
             self.flags &= !(Self::FRAME | Self::LAST);
         }
         // What is no text is told at once, and not when all of it has come.
-        if is_text {
+        let is_packed = self.flags & Self::PACKED != 0;
+        if is_text && !is_packed {
             self.checked += text(&buffer[self.checked as usize..], last)?;
         }
         if rules.streamed {
@@ -299,6 +318,9 @@ impl Decoder {
         // The message's own buffer becomes the one that all share.
         *scratch = std::mem::take(&mut self.joined);
         (self.flags, self.checked) = (0, 0);
+        if is_packed {
+            return Ok((consumed, Event::Packed(is_text)));
+        }
         Ok((consumed, Event::Message(message(scratch, is_text)?)))
     }
 
@@ -336,7 +358,8 @@ fn unmask_into(scratch: &mut Vec<u8>, payload: &[u8], mask: [u8; 4]) {
     mask::apply(scratch, mask);
 }
 
-fn message(bytes: &[u8], is_text: bool) -> Result<Message<'_>, Violation> {
+/// Bytes as a message, if they are one.
+pub(crate) fn message(bytes: &[u8], is_text: bool) -> Result<Message<'_>, Violation> {
     if !is_text {
         return Ok(Message::Binary(bytes));
     }

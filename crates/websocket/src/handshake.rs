@@ -53,6 +53,8 @@ impl Origins {
 #[derive(Debug, Default)]
 pub struct Upgrade {
     pub(crate) protocol: Option<String>,
+    /// The extension that was agreed on, and its parameters.
+    pub(crate) extension: Option<String>,
     headers: String,
 }
 
@@ -89,6 +91,9 @@ impl Upgrade {
         );
         if let Some(protocol) = &self.protocol {
             http::add_header(&mut answer, "Sec-WebSocket-Protocol", protocol);
+        }
+        if let Some(extension) = &self.extension {
+            http::add_header(&mut answer, "Sec-WebSocket-Extensions", extension);
         }
         answer.push_str(&self.headers);
         answer.push_str("\r\n");

@@ -57,6 +57,12 @@
 //!
 //! One message to many is encoded once, and kept once: [`Prepared`].
 //!
+//! # Compression
+//!
+//! Where [`WebSocket::deflate`] says so, and the peer wants it, messages are compressed (permessage-deflate, RFC 7692).
+//! Each by itself, with a compressor that all connections share; or with contexts, for
+//! [so many](Deflate::contexts_max) connections. What comes is bounded by `message_max` while it is inflated.
+//!
 //! # How it ends
 //!
 //! [`Ws::close`] sends a close frame and waits for the peer's. Each WebSocket ends in one
@@ -87,7 +93,8 @@
 //!
 //! The echo of a long message needs [`output_max`](wouldblock::Config::output_max) as well. What a peer may make a
 //! server hold is [`Config::worst_case_bytes`](wouldblock::Config::worst_case_bytes) and `messages_max`. An idle
-//! WebSocket adds 64 bytes to the session, and no buffer.
+//! WebSocket adds 64 bytes to the session, and no buffer; one with contexts of compression 420 KiB, once it has sent
+//! or been sent a message.
 
 #![forbid(unsafe_code)]
 #![warn(
@@ -100,6 +107,7 @@
 
 pub use crate::client::Client;
 pub use crate::close::{Closed, code};
+pub use crate::deflate::Deflate;
 pub use crate::endpoint::{Endpoint, Protocol};
 pub use crate::handshake::{Origins, Upgrade};
 pub use crate::http::{Head, Response};
@@ -110,6 +118,7 @@ pub use crate::ws::Ws;
 mod client;
 mod close;
 mod codec;
+mod deflate;
 mod endpoint;
 mod handshake;
 mod http;

@@ -1,9 +1,15 @@
 //! What a WebSocket carries: messages, chunks of them, and messages that are encoded once for many.
 
+use std::sync::OnceLock;
+
 use wouldblock::bytes::Bytes;
 use wouldblock::{ConnId, Context};
 
-use crate::codec::{self, HEADER_MAX, Opcode};
+use crate::codec::{self, HEADER_MAX, Opcode, PACKED};
+use crate::deflate;
+
+/// Shorter messages are not compressed for many.
+const PACKED_MIN: usize = 64;
 
 /// A message: text, or bytes of any kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,8 @@ pub struct Prepared {
     frame: Bytes,
     /// Bytes of its header.
     header: usize,
+    /// The same compressed by itself, once it was needed; the frame above if it is short.
+    packed: OnceLock<Bytes>,
 }
 
 impl Prepared {
@@ -95,12 +103,8 @@ impl Prepared {
     #[must_use]
     pub fn new<'a>(message: impl Into<Message<'a>>) -> Self {
         let message = message.into();
-        let payload = message.bytes();
-        let mut header = [0; HEADER_MAX];
-        let first = codec::first_byte(message.opcode());
-        let len = codec::write_header(&mut header, first, payload.len(), None);
-        let frame = Bytes::from([&header[..len], payload].concat());
-        Prepared { frame, header: len }
+        let (frame, header) = frame(codec::first_byte(message.opcode()), message.bytes());
+        Prepared { frame, header, packed: OnceLock::new() }
     }
 
     /// Sends it to each of these WebSockets, which are those of a server's clients. One that closes, or is
@@ -109,10 +113,22 @@ impl Prepared {
         cx.broadcast_to(to, self.frame.clone());
     }
 
-    /// The frame, as a server sends it to a client.
+    /// The frame, as a server sends it to a client, whatever was agreed on with that: it is not compressed.
     #[must_use]
     pub fn frame(&self) -> Bytes {
         self.frame.clone()
+    }
+
+    /// The frame for clients that take messages compressed.
+    pub(crate) fn packed(&self) -> Bytes {
+        let packed = self.packed.get_or_init(|| {
+            if self.payload().len() < PACKED_MIN {
+                return self.frame.clone();
+            }
+            let packed = deflate::pack_alone(self.payload());
+            frame(self.first_byte() | PACKED, &packed).0
+        });
+        packed.clone()
     }
 
     pub(crate) fn first_byte(&self) -> u8 {
@@ -122,4 +138,11 @@ impl Prepared {
     pub(crate) fn payload(&self) -> &[u8] {
         &self.frame[self.header..]
     }
+}
+
+/// A frame as a server sends it, and the length of its header.
+fn frame(first: u8, payload: &[u8]) -> (Bytes, usize) {
+    let mut header = [0; HEADER_MAX];
+    let len = codec::write_header(&mut header, first, payload.len(), None);
+    (Bytes::from([&header[..len], payload].concat()), len)
 }

@@ -13,10 +13,12 @@ use wouldblock::{CloseReason, Conn, ConnId, Context, Datagram, Handler, Input, O
 use crate::client::Asked;
 use crate::close::{Closed, Violation, code};
 use crate::codec::{self, Decoder, Event, Opcode, Rules};
+use crate::deflate::{self, Agreed, Contexts, Deflate, Deflater};
 use crate::endpoint::{Endpoint, Protocol};
 use crate::handshake::{self, Origins};
 use crate::http::{self, Response};
 use crate::mask::Masks;
+use crate::message::Message;
 use crate::ws::{Out, Ws};
 
 /// Makes a [`Handler`] of an [`Endpoint`]: what a [`Reactor`](wouldblock::Reactor) is given.
@@ -59,6 +61,8 @@ pub struct WebSocket<E> {
     shared: Shared,
     /// Where messages are handed out from: one for all.
     scratch: Vec<u8>,
+    /// Where they lie before they are unpacked.
+    packed: Vec<u8>,
     /// Bytes allocated for messages that are not whole.
     held: usize,
 }
@@ -70,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) masks: Masks,
     /// Where a client's frames are masked.
     pub(crate) masked: Vec<u8>,
+    /// If messages may be compressed.
+    pub(crate) deflater: Option<Deflater>,
 }
 
 impl Shared {
@@ -102,9 +108,12 @@ pub struct WsSession<S> {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the smaller one is there for a moment")]
 enum Extra {
     /// A server was asked, and has not answered.
     Asked(Asked),
+    /// Messages are compressed, and refer to those before.
+    Contexts(Contexts),
 }
 
 #[derive(Debug)]
@@ -132,8 +141,8 @@ impl<E: Endpoint> WebSocket<E> {
             origins: Origins::Same,
             protocols: Vec::new(),
         };
-        let shared = Shared { settings, masks: Masks::new(), masked: Vec::new() };
-        WebSocket { endpoint, shared, scratch: Vec::new(), held: 0 }
+        let shared = Shared { settings, masks: Masks::new(), masked: Vec::new(), deflater: None };
+        WebSocket { endpoint, shared, scratch: Vec::new(), packed: Vec::new(), held: 0 }
     }
 
     /// The longest message that is accepted, bytes; 1 MiB unless said otherwise, 4 GiB at most. A longer one is
@@ -225,6 +234,14 @@ impl<E: Endpoint> WebSocket<E> {
         self
     }
 
+    /// Compresses messages, where the peer wants that, too; not unless it is said. Not with
+    /// [`streamed`](Self::streamed).
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.shared.deflater = Some(Deflater::new(deflate));
+        self
+    }
+
     /// Gives the endpoint back.
     pub fn into_inner(self) -> E {
         self.endpoint
@@ -252,8 +269,10 @@ impl<E: Endpoint> WebSocket<E> {
         session: &mut WsSession<E::Session>,
         then: impl FnOnce(&mut E, &mut Ws<'_>, &mut E::Session) -> T,
     ) -> Option<T> {
-        let WsSession { out, phase: Phase::Open(session), .. } = session else { return None };
-        let mut ws = ws(conn, out, &mut self.shared)?;
+        let WsSession { out, extra, phase: Phase::Open(session), .. } = session else {
+            return None;
+        };
+        let mut ws = ws(conn, out, extra, &mut self.shared)?;
         Some(then(&mut self.endpoint, &mut ws, session))
     }
 }
@@ -262,9 +281,18 @@ impl<E: Endpoint> WebSocket<E> {
 ///
 /// By way of its id, so that it has one lifetime in the callbacks' signatures, and not two. What is sent lies
 /// in no input, so nothing is lost by it.
-fn ws<'a>(conn: &'a mut Conn<'_>, out: &'a mut Out, shared: &'a mut Shared) -> Option<Ws<'a>> {
+fn ws<'a>(
+    conn: &'a mut Conn<'_>,
+    out: &'a mut Out,
+    extra: &'a mut Option<Box<Extra>>,
+    shared: &'a mut Shared,
+) -> Option<Ws<'a>> {
     let id = conn.id();
-    Some(Ws { conn: conn.cx().conn(id)?, out, shared })
+    let contexts = match extra.as_deref_mut() {
+        Some(Extra::Contexts(contexts)) => Some(contexts),
+        Some(Extra::Asked(_)) | None => None,
+    };
+    Some(Ws { conn: conn.cx().conn(id)?, out, contexts, shared })
 }
 
 impl<E: Endpoint> Handler for WebSocket<E> {
@@ -284,7 +312,8 @@ impl<E: Endpoint> Handler for WebSocket<E> {
                     return Err(io::Error::other("a connection that was accepted is no client's"));
                 };
                 conn.set_timeout(self.shared.settings.handshake);
-                let (request, asked) = client.ask(&mut self.shared.masks, tag);
+                let takeover = self.shared.deflates().map(Deflater::take_place);
+                let (request, asked) = client.ask(&mut self.shared.masks, tag, takeover);
                 conn.send(request);
                 session.out.set(Out::CLIENT);
                 session.extra = Some(Box::new(Extra::Asked(asked)));
@@ -347,7 +376,7 @@ impl<E: Endpoint> Handler for WebSocket<E> {
                 Ok(())
             }
             Phase::Open(_) => {
-                self.look(conn, &mut session.out);
+                self.look(conn, session);
                 Ok(())
             }
             Phase::Plain(session) => self.endpoint.on_plain_timeout(conn, session),
@@ -387,6 +416,7 @@ impl<E: Endpoint> Handler for WebSocket<E> {
         closed: wouldblock::Closed,
     ) {
         self.held -= session.decoder.held();
+        self.shared.leave_place(session.extra.as_deref());
         match session.phase {
             Phase::Open(session) => {
                 self.endpoint.on_close(cx, id, session, Closed::without(closed.reason));
@@ -481,8 +511,14 @@ impl<E: Endpoint> WebSocket<E> {
         let Some(Extra::Asked(asked)) = session.extra.as_deref() else { return Ok(()) };
         let (tag, checked) = (asked.tag, asked.check(&head));
         match checked {
-            Ok(protocol) => {
+            Ok((protocol, agreed)) => {
+                if agreed.is_none_or(|agreed| !agreed.has_contexts()) {
+                    self.shared.leave_place(session.extra.as_deref());
+                }
                 session.extra = None;
+                if let Some(agreed) = agreed {
+                    session.agree(agreed);
+                }
                 self.begin(conn, session, &head.agreed(protocol, Some(tag)))
             }
             Err(why) => {
@@ -501,6 +537,7 @@ impl<E: Endpoint> WebSocket<E> {
     ) {
         session.phase = Phase::Over;
         conn.abort();
+        self.shared.leave_place(session.extra.as_deref());
         if let Some(Extra::Asked(asked)) = session.extra.take().map(|it| *it) {
             let id = conn.id();
             self.endpoint.on_connect_failed(conn.cx(), id, asked.tag, why);
@@ -526,7 +563,7 @@ impl<E: Endpoint> WebSocket<E> {
             self.endpoint.on_upgrade(conn, &head, &mut upgrade)?;
             Ok(upgrade)
         });
-        let upgrade = match checked {
+        let mut upgrade = match checked {
             Ok(upgrade) => upgrade,
             Err(response) => {
                 log::debug!("{}: a request is answered {}", conn.id(), response.status());
@@ -534,6 +571,17 @@ impl<E: Endpoint> WebSocket<E> {
                 return Ok(());
             }
         };
+        if let Some(deflater) = self.shared.deflates() {
+            let has_place = deflater.take_place();
+            let accepted = deflate::accept(&head, has_place);
+            if has_place && accepted.as_ref().is_none_or(|(agreed, _)| !agreed.has_contexts()) {
+                deflater.leave_place();
+            }
+            if let Some((agreed, extension)) = accepted {
+                session.agree(agreed);
+                upgrade.extension = Some(extension);
+            }
+        }
         conn.send(upgrade.write(&head));
         self.begin(conn, session, &head.agreed(upgrade.protocol.as_deref(), None))
     }
@@ -549,9 +597,9 @@ impl<E: Endpoint> WebSocket<E> {
             Some(ping) => conn.set_timeout(ping),
             None => drop(conn.cancel_timeout()),
         }
-        let WsSession { out, phase, .. } = session;
+        let WsSession { out, extra, phase, .. } = session;
         *phase = Phase::Over;
-        let Some(mut ws) = ws(conn, out, &mut self.shared) else { return Ok(()) };
+        let Some(mut ws) = ws(conn, out, extra, &mut self.shared) else { return Ok(()) };
         match self.endpoint.on_open(&mut ws, head) {
             Ok(session) => *phase = Phase::Open(session),
             Err(error) => {
@@ -569,11 +617,11 @@ impl<E: Endpoint> WebSocket<E> {
         session: &mut WsSession<E::Session>,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        let WsSession { decoder, out, phase, .. } = session;
+        let WsSession { decoder, out, extra, phase } = session;
         let Phase::Open(own) = phase else { return Ok(()) };
         out.set(Out::HEARD);
         let rules = self.shared.settings.rules(out);
-        let Some(mut ws) = ws(conn, out, &mut self.shared) else { return Ok(()) };
+        let Some(mut ws) = ws(conn, out, extra, &mut self.shared) else { return Ok(()) };
         let held = decoder.held();
         // What the endpoint does, and the messages of all that are not whole, take no part in it.
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -603,6 +651,17 @@ impl<E: Endpoint> WebSocket<E> {
                 _ if ws.out.has(Out::CLOSING) => Ok(()),
                 Event::Part => Ok(()),
                 Event::Message(message) => self.endpoint.on_message(&mut ws, own, message),
+                Event::Packed(is_text) => {
+                    std::mem::swap(&mut scratch, &mut self.packed);
+                    let packed = &mut self.packed;
+                    match unpack(&mut ws, packed, &mut scratch, is_text, rules.message_max) {
+                        Ok(message) => self.endpoint.on_message(&mut ws, own, message),
+                        Err(violation) => {
+                            over = Some(refuse_frame(&mut ws, violation));
+                            break;
+                        }
+                    }
+                }
                 Event::Chunk(chunk) => self.endpoint.on_chunk(&mut ws, own, chunk),
                 Event::Ping(payload) => {
                     ws.frame(codec::first_byte(Opcode::Pong), payload);
@@ -611,8 +670,10 @@ impl<E: Endpoint> WebSocket<E> {
                 Event::Pong(payload) => self.endpoint.on_pong(&mut ws, own, payload),
             };
         }
-        scratch.clear();
-        scratch.shrink_to(Shared::SCRATCH_MAX);
+        for buffer in [&mut scratch, &mut self.packed] {
+            buffer.clear();
+            buffer.shrink_to(Shared::SCRATCH_MAX);
+        }
         self.scratch = scratch;
         let max = ws.shared.settings.messages_max;
         if over.is_none() && decoder.held() > held && self.held - held + decoder.held() > max {
@@ -645,7 +706,8 @@ impl<E: Endpoint> WebSocket<E> {
     }
 
     /// The time has come to look whether the peer is there, or whether it has answered our close.
-    fn look(&mut self, conn: &mut Conn<'_>, out: &mut Out) {
+    fn look(&mut self, conn: &mut Conn<'_>, session: &mut WsSession<E::Session>) {
+        let WsSession { out, extra, .. } = session;
         let Settings { ping, pong, close_wait, .. } = self.shared.settings;
         // It takes what it is sent, or `write_stall` ends it: its answer may be far behind.
         let is_behind = conn.queued() > 0;
@@ -665,7 +727,7 @@ impl<E: Endpoint> WebSocket<E> {
             log::info!("{}: no answer to a ping", conn.id());
             return conn.abort();
         } else {
-            let Some(mut ws) = ws(conn, out, &mut self.shared) else { return };
+            let Some(mut ws) = ws(conn, out, extra, &mut self.shared) else { return };
             ws.ping(b"");
             out.set(Out::PINGED);
             pong
@@ -681,8 +743,50 @@ impl Settings {
             masked: !out.has(Out::CLIENT),
             message_max: self.message_max,
             streamed: self.streamed,
+            packed: out.bits > 0,
         }
     }
+}
+
+impl Shared {
+    /// What compresses, if messages may be compressed.
+    fn deflates(&mut self) -> Option<&mut Deflater> {
+        self.deflater.as_mut().filter(|_| !self.settings.streamed)
+    }
+
+    /// A connection does not need its place among those with contexts any more, if it has one.
+    fn leave_place(&mut self, extra: Option<&Extra>) {
+        let has_place = match extra {
+            Some(Extra::Asked(asked)) => asked.takeover == Some(true),
+            Some(Extra::Contexts(_)) => true,
+            None => false,
+        };
+        if let Some(deflater) = self.deflater.as_mut().filter(|_| has_place) {
+            deflater.leave_place();
+        }
+    }
+}
+
+impl<S> WsSession<S> {
+    /// Messages are compressed from here on.
+    fn agree(&mut self, agreed: Agreed) {
+        self.out.bits = agreed.bits;
+        self.extra = Contexts::new(agreed).map(Extra::Contexts).map(Box::new);
+    }
+}
+
+/// A message that was compressed.
+fn unpack<'a>(
+    ws: &mut Ws<'_>,
+    packed: &mut Vec<u8>,
+    to: &'a mut Vec<u8>,
+    is_text: bool,
+    max: u32,
+) -> Result<Message<'a>, Violation> {
+    if let Some(deflater) = &mut ws.shared.deflater {
+        deflater.unpack(packed, to, max, ws.contexts.as_deref_mut())?;
+    }
+    codec::message(to, is_text)
 }
 
 /// Answers a request that becomes no WebSocket, and closes.

@@ -6,7 +6,8 @@ use std::io;
 use wouldblock::{Address, Conn, ConnId, Context};
 
 use crate::close::{self, code};
-use crate::codec::{self, CONTROL_MAX, HEADER_MAX, Opcode};
+use crate::codec::{self, CONTROL_MAX, HEADER_MAX, Opcode, PACKED};
+use crate::deflate::{BITS_MAX, Contexts};
 use crate::mask;
 use crate::message::{Message, Prepared};
 use crate::websocket::Shared;
@@ -15,6 +16,8 @@ use crate::websocket::Shared;
 #[derive(Debug, Default)]
 pub(crate) struct Out {
     flags: u8,
+    /// The window that messages are compressed for; 0 if they are not.
+    pub(crate) bits: u8,
 }
 
 impl Out {
@@ -49,6 +52,7 @@ impl Out {
 pub struct Ws<'a> {
     pub(crate) conn: Conn<'a>,
     pub(crate) out: &'a mut Out,
+    pub(crate) contexts: Option<&'a mut Contexts>,
     pub(crate) shared: &'a mut Shared,
 }
 
@@ -69,7 +73,33 @@ impl<'a> Ws<'a> {
     #[inline]
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         let message = message.into();
-        self.frame(codec::first_byte(message.opcode()), message.bytes());
+        let first = codec::first_byte(message.opcode());
+        if self.out.bits > 0 && self.send_packed(first, message.bytes()) {
+            return;
+        }
+        self.frame(first, message.bytes());
+    }
+
+    /// Sends a message compressed, if that is worth it. Returns whether it was.
+    fn send_packed(&mut self, first: u8, payload: &[u8]) -> bool {
+        if !self.is_open() {
+            return true; // it is ignored
+        }
+        let (bits, contexts) = (self.out.bits, self.contexts.as_deref_mut());
+        let Some(deflater) = &mut self.shared.deflater else { return false };
+        let Some(packed) = deflater.pack(payload, bits, contexts) else { return false };
+        self.frame(first | PACKED, &packed);
+        if let Some(deflater) = &mut self.shared.deflater {
+            deflater.put_back(packed);
+        }
+        true
+    }
+
+    /// Whether it takes messages that were compressed by themselves, for all: nothing that is sent refers to
+    /// messages before.
+    pub(crate) fn takes_packed(&self) -> bool {
+        let refers = self.contexts.as_ref().is_some_and(|contexts| contexts.agreed.sends_takeover);
+        self.out.bits == BITS_MAX && !refers
     }
 
     /// Sends a message that is encoded already. To send it to many, [`Prepared::send_to`].
@@ -77,7 +107,8 @@ impl<'a> Ws<'a> {
         if self.out.has(Out::CLIENT) {
             self.frame(prepared.first_byte(), prepared.payload());
         } else if !self.out.has(Out::CLOSING) {
-            self.conn.send_shared(prepared.frame());
+            let frame = if self.takes_packed() { prepared.packed() } else { prepared.frame() };
+            self.conn.send_shared(frame);
         }
     }
 

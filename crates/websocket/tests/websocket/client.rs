@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wouldblock::{Conn, ConnId, Context, Origin, Reactor};
 use wouldblock_websocket::{
-    Client, Closed, Endpoint, Head, Message, Protocol, WebSocket, Ws, code,
+    Client, Closed, Deflate, Endpoint, Head, Message, Protocol, WebSocket, Ws, code,
 };
 
 use crate::served::*;
@@ -69,9 +69,22 @@ impl Endpoint for Asker {
 
 /// What came back, and how it ended.
 fn ask(addr: SocketAddr, client: Client, messages: &[&str]) -> (Vec<String>, String) {
+    ask_with(addr, client, messages, None)
+}
+
+fn ask_with(
+    addr: SocketAddr,
+    client: Client,
+    messages: &[&str],
+    deflate: Option<Deflate>,
+) -> (Vec<String>, String) {
     let messages = messages.iter().map(|it| (*it).to_owned()).collect();
     let asker = Asker { client, addr, messages, came: Vec::new(), end: None };
     let asker = WebSocket::new(asker).handshake(Duration::from_millis(500));
+    let asker = match deflate {
+        Some(deflate) => asker.deflate(deflate),
+        None => asker,
+    };
     let mut reactor = Reactor::new(asker).unwrap();
     reactor.run().unwrap();
     let asker = reactor.into_handler().into_inner();
@@ -89,6 +102,20 @@ fn a_client_and_a_server_of_ours_understand_each_other() {
     assert_eq!(came, ["welcome", "hello", &long]);
     assert_eq!(end, "1000");
     assert_eq!(server.closed(), "1000 done, 3 messages");
+}
+
+#[test]
+fn a_client_and_a_server_of_ours_compress_both_ways() {
+    for (ours, theirs) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let server = Server::echo_with(|it| it.deflate(Deflate::new().contexts_max(theirs)));
+        let client = Client::new(&format!("ws://{}/", server.addr)).unwrap();
+        let long = "é".repeat(100_000);
+        let deflate = Some(Deflate::new().contexts_max(ours));
+        let (came, end) = ask_with(server.addr, client, &["short", &long, &long], deflate);
+        assert_eq!((came, end), (vec!["short".into(), long.clone(), long], "1000".into()));
+        let stats = server.end();
+        assert!(stats.bytes_in < 3000 && stats.bytes_out < 3000, "{stats:?}");
+    }
 }
 
 /// No frame of a client shows what it says, and no two have the same mask.

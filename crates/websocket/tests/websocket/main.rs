@@ -7,6 +7,7 @@
 
 mod client;
 mod closes;
+mod deflate;
 mod frames;
 mod handshake;
 mod served;
