@@ -13,7 +13,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor};
+use wouldblock::{Config, Conn, Handler, Input, Listen, Origin, Reactor};
+use wouldblock_proxy_protocol::Accept;
 
 /// An echo server: whatever a client sends, it gets back.
 #[derive(clap::Parser)]
@@ -33,6 +34,10 @@ struct Arguments {
     /// memory (`Config::public`)
     #[arg(long)]
     public: bool,
+    /// Behind a proxy in this network (such as 10.0.0.0/8, 192.0.2.7, or unix): take the client's address from
+    /// the PROXY header that it sends, and refuse all other peers. May be given more than once
+    #[arg(long, value_name = "NETWORK")]
+    proxy_protocol: Vec<String>,
     /// Log only warnings and errors
     #[arg(long)]
     quiet: bool,
@@ -85,10 +90,18 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 
+    let proxies = match &arguments.proxy_protocol[..] {
+        [] => None,
+        networks => Some(Accept::trusting(networks)?),
+    };
     // All addresses or none: a server that lacks one of them should say so and not run.
     let mut listeners = Vec::new();
     for address in &arguments.listen {
-        listeners.push(reactor.listen(address)?);
+        let listen = Listen::from(address);
+        listeners.push(reactor.listen(match &proxies {
+            Some(proxies) => listen.layer(proxies.layer()),
+            None => listen,
+        })?);
     }
     for listener in listeners {
         common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));

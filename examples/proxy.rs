@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use proxy::Proxy;
 use wouldblock::{Address, Config, Connect, Reactor};
+use wouldblock_proxy_protocol::Header;
 
 /// The end of `--help`.
 const MANNERS: &str = "\
@@ -47,6 +48,9 @@ struct Arguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=8_000_000))]
     max_connections: Option<u32>,
+    /// Tell the server each client's address, by a PROXY header of this version: 1 or 2
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(1..=2))]
+    send_proxy: Option<u8>,
     /// Log only warnings and errors
     #[arg(long)]
     quiet: bool,
@@ -67,7 +71,16 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         // Each with its server.
         config = config.connections(2 * clients as usize);
     }
-    let proxy = Proxy::new(move || Ok(Connect::from(&to)));
+    let version = arguments.send_proxy;
+    let proxy = Proxy::new(move |client| {
+        let connect = Connect::from(&to);
+        let header = match version {
+            None => return Ok(connect),
+            Some(1) => Header::v1(client.peer_addr()?, client.local_addr()?),
+            Some(_) => Header::v2(client.peer_addr()?, client.local_addr()?),
+        };
+        Ok(connect.layer(header.layer()?))
+    });
     let mut reactor = Reactor::with_config(proxy, config)?;
 
     let (first, again) = (reactor.handle(), reactor.handle());

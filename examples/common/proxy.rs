@@ -12,10 +12,13 @@ use wouldblock::{
     Address, Closed, Conn, ConnId, Connect, Context, Handler, Input, Origin, Refused,
 };
 
+/// Where and how the server is connected to for a client.
+type MakeConnect = dyn Fn(&Conn<'_>) -> io::Result<Connect>;
+
 /// A proxy in front of one server.
 pub(crate) struct Proxy {
-    /// Where and how the server is connected to, each time anew.
-    to: Box<dyn Fn() -> io::Result<Connect>>,
+    /// For each client anew.
+    to: Box<MakeConnect>,
     /// Clients for whose server there was no place among the connections.
     waiting: VecDeque<ConnId>,
 }
@@ -28,8 +31,8 @@ pub(crate) struct Session {
 }
 
 impl Proxy {
-    /// `to`: where and how the server is connected to, each time anew.
-    pub(crate) fn new(to: impl Fn() -> io::Result<Connect> + 'static) -> Self {
+    /// `to`: where and how the server is connected to, for each client anew.
+    pub(crate) fn new(to: impl Fn(&Conn<'_>) -> io::Result<Connect> + 'static) -> Self {
         Proxy { to: Box::new(to), waiting: VecDeque::new() }
     }
 
@@ -37,7 +40,7 @@ impl Proxy {
     /// the client's id.
     fn connect(&mut self, client: &mut Conn<'_>) -> Option<ConnId> {
         let id = client.id();
-        match (self.to)().and_then(|to| client.cx().connect(to, id.to_u64())) {
+        match (self.to)(client).and_then(|to| client.cx().connect(to, id.to_u64())) {
             Ok(server) => return Some(server),
             Err(error) => match Refused::of(&error) {
                 // Our own limit: the next connection that is over makes room.

@@ -162,8 +162,8 @@ pub trait Layer: Any + fmt::Debug + Send {
 
     /// Whether from here on the layer changes no byte in either direction and has no end: as one that reads a
     /// header is, behind it. Then it is not called any more, and the connection costs what one without a
-    /// layer does; [`Conn::layer`](crate::Conn::layer) finds it all the same. Asked when it is ready. Default
-    /// false.
+    /// layer does, or without the lower one of [two](Self::then); [`Conn::layer`](crate::Conn::layer) finds it
+    /// all the same. Asked when it is ready, and from then on until it is true. Default false.
     fn is_over(&self) -> bool {
         false
     }

@@ -184,9 +184,15 @@ impl Connection {
         self.layered_mut()?.origin.take()
     }
 
-    /// From here on the layer changes nothing, if nothing waits for it: it is not called any more.
+    /// If from here on the layer changes nothing, and nothing waits for it, it is not called any more. Nor may
+    /// bytes of its own wait below: they are no bytes of the handler's (`unsent`).
     pub(crate) fn retire_layer(&mut self) {
+        let is_quiet = self.phase == Phase::Open && self.output.is_empty();
+        if !is_quiet || self.flags.has(Flags::SHAKING) || self.is_broken() {
+            return;
+        }
         if let Some(layered) = self.layered_mut()
+            && layered.layer.as_deref().is_some_and(Layer::is_over)
             && layered.pending.is_empty()
             && layered.plain.is_empty()
             && !layered.plain.has_source()

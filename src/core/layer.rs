@@ -417,9 +417,7 @@ impl Core {
         }
         let limits = &self.limits;
         let Entry { conn, .. } = self.conns.get_mut(id)?;
-        if conn.layer().is_some_and(Layer::is_over) {
-            conn.retire_layer();
-        }
+        conn.retire_layer();
         conn.handle_level(usize::MAX, limits);
         let opens = conn.flags.has(Flags::UNOPENED);
         let service = conn.service;
@@ -603,6 +601,8 @@ impl Core {
             conn.close(now, limits);
         } else if self.ending.level() == Shutdown::Begun && conn.may_leave_shaking() {
             conn.end(CloseReason::Shutdown, now, limits);
+        } else {
+            conn.retire_layer();
         }
         conn.advance(now, limits);
         if conn.wants_last_words() {

@@ -69,6 +69,32 @@ fn thirty_megabytes_each_way_at_once_from_a_client_that_sends_before_it_reads() 
     }
 }
 
+/// `proxy --send-proxy` tells a server each client's address, and `echo --proxy-protocol` takes it; from elsewhere it
+/// takes none.
+#[test]
+fn the_proxy_tells_the_echo_whom_it_speaks_for() {
+    let echo = |network: &str| {
+        let mut command = Command::new(child::example("echo"));
+        command.args(["--listen", "127.0.0.1:0", "--proxy-protocol", network]);
+        command.env("RUST_LOG", "info,wouldblock=debug");
+        Child::start(command)
+    };
+    let server = echo("127.0.0.0/8");
+    for version in ["1", "2"] {
+        let proxy = proxy(&server.addr.to_string(), &["--send-proxy", version]);
+        let mut client = proxy.connect();
+        let name = client.local_addr().unwrap().to_string();
+        client.write_all(b"hello").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&mut client), b"hello");
+        wait_until("the echo has named it", || !lines(&server, &name).is_empty());
+    }
+    let server = echo("10.0.0.0/8");
+    let mut client = server.connect();
+    let _ = client.write_all(b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nhello");
+    assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
 /// Promise 7: a server that is not there: a reset for the client, one line for the operator.
 #[test]
 fn a_failed_connect_is_a_reset_for_the_client_and_a_line_for_the_operator() {

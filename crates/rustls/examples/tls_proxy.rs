@@ -80,7 +80,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             Some((client, name.clone()))
         }
     };
-    let proxy = Proxy::new(move || {
+    let proxy = Proxy::new(move |_client| {
         let connect = Connect::from(&to);
         Ok(match &tls {
             Some((tls, name)) => connect.layer(tls.connect(name)?),
