@@ -1,25 +1,29 @@
 //! The handler of wouldblock that makes WebSockets of connections, and calls an [`Endpoint`].
 //!
 //! Of each connection it keeps where its decoder stands, which buffers of all of them are shared, and when to
-//! look whether the peer is there. Frames are read in `codec.rs`, requests checked in `handshake.rs`.
+//! look whether the peer is there. Frames are read in `codec.rs`. Read next: `websocket/open.rs`, the handshake.
+
+mod open;
+mod settings;
 
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 
 use wouldblock::{CloseReason, Conn, ConnId, Context, Datagram, Handler, Input, Origin, Timer};
 
 use crate::client::Asked;
 use crate::close::{Closed, Violation, code};
-use crate::codec::{self, Decoder, Event, Opcode, Rules};
-use crate::deflate::{self, Agreed, Contexts, Deflate, Deflater};
+use crate::codec::{self, Decoder, Event, Opcode};
+use crate::deflate::{Agreed, Contexts, Deflater};
 use crate::endpoint::{Endpoint, Protocol};
-use crate::handshake::{self, Origins};
-use crate::http::{self, Response};
+use crate::http::Response;
 use crate::mask::Masks;
 use crate::message::Message;
 use crate::ws::{Out, Ws};
+
+use self::open::refuse;
+pub(crate) use self::settings::Settings;
 
 /// Makes a [`Handler`] of an [`Endpoint`]: what a [`Reactor`](wouldblock::Reactor) is given.
 ///
@@ -83,20 +87,6 @@ impl Shared {
     pub(crate) const SCRATCH_MAX: usize = 256 << 10;
 }
 
-#[derive(Debug)]
-pub(crate) struct Settings {
-    message_max: u32,
-    messages_max: usize,
-    streamed: bool,
-    head_max: usize,
-    handshake: Duration,
-    ping: Option<Duration>,
-    pong: Duration,
-    pub(crate) close_wait: Duration,
-    origins: Origins,
-    protocols: Vec<String>,
-}
-
 /// The session of a connection that a [`WebSocket`] serves.
 #[derive(Debug)]
 pub struct WsSession<S> {
@@ -129,117 +119,13 @@ enum Phase<S> {
 impl<E: Endpoint> WebSocket<E> {
     /// With the limits that its setters name as defaults.
     pub fn new(endpoint: E) -> Self {
-        let settings = Settings {
-            message_max: 1 << 20,
-            messages_max: 256 << 20,
-            streamed: false,
-            head_max: 16 << 10,
-            handshake: Duration::from_secs(10),
-            ping: Some(Duration::from_secs(30)),
-            pong: Duration::from_secs(20),
-            close_wait: Duration::from_secs(5),
-            origins: Origins::Same,
-            protocols: Vec::new(),
+        let shared = Shared {
+            settings: Settings::default(),
+            masks: Masks::new(),
+            masked: Vec::new(),
+            deflater: None,
         };
-        let shared = Shared { settings, masks: Masks::new(), masked: Vec::new(), deflater: None };
         WebSocket { endpoint, shared, scratch: Vec::new(), packed: Vec::new(), held: 0 }
-    }
-
-    /// The longest message that is accepted, bytes; 1 MiB unless said otherwise, 4 GiB at most. A longer one is
-    /// refused when its length is known, with the code [`TOO_BIG`](code::TOO_BIG) (1009).
-    ///
-    /// What is sent is bounded by [`Config::output_max`](wouldblock::Config::output_max): an echo of 10 MiB needs
-    /// that as well.
-    #[must_use]
-    pub fn message_max(mut self, bytes: usize) -> Self {
-        self.shared.settings.message_max = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self
-    }
-
-    /// Bytes allocated for all messages, of all connections, that are not whole; 256 MiB unless said otherwise.
-    /// The connection that passes it is closed, with the code [`TRY_LATER`](code::TRY_LATER) (1013).
-    ///
-    /// A message that comes in one piece, as most do, needs none.
-    #[must_use]
-    pub fn messages_max(mut self, bytes: usize) -> Self {
-        self.shared.settings.messages_max = bytes;
-        self
-    }
-
-    /// Hands messages out in [chunks](Endpoint::on_chunk), as they come, however long they are: nothing is
-    /// joined, and `message_max` does not hold.
-    #[must_use]
-    pub fn streamed(mut self, streamed: bool) -> Self {
-        self.shared.settings.streamed = streamed;
-        self
-    }
-
-    /// The longest head of a request or an answer, bytes; 16 KiB unless said otherwise, and 64 headers in any
-    /// case. A longer one is answered `431`.
-    #[must_use]
-    pub fn head_max(mut self, bytes: usize) -> Self {
-        self.shared.settings.head_max = bytes;
-        self
-    }
-
-    /// How long a peer has for its part of the handshake; 10 seconds unless said otherwise. One that takes
-    /// longer is answered `408`.
-    #[must_use]
-    pub fn handshake(mut self, wait: Duration) -> Self {
-        self.shared.settings.handshake = wait;
-        self
-    }
-
-    /// After which silence a peer is sent a ping; 30 seconds unless said otherwise, `None` for never. One that
-    /// stays silent for [`pong`](Self::pong) after it is gone, and is told as
-    /// [`ABNORMAL`](code::ABNORMAL) (1006). Between one and two of these times pass before it is sent.
-    #[must_use]
-    pub fn ping(mut self, silence: Option<Duration>) -> Self {
-        self.shared.settings.ping = silence;
-        self
-    }
-
-    /// How long a peer has to answer a ping, with a pong or with anything else; 20 seconds unless said
-    /// otherwise.
-    #[must_use]
-    pub fn pong(mut self, wait: Duration) -> Self {
-        self.shared.settings.pong = wait;
-        self
-    }
-
-    /// How long a peer has to answer our close frame; 5 seconds unless said otherwise.
-    #[must_use]
-    pub fn close_wait(mut self, wait: Duration) -> Self {
-        self.shared.settings.close_wait = wait;
-        self
-    }
-
-    /// From where browsers may connect; [`Origins::Same`] unless said otherwise. Any other request is answered
-    /// `403`.
-    #[must_use]
-    pub fn origins(mut self, origins: Origins) -> Self {
-        self.shared.settings.origins = origins;
-        self
-    }
-
-    /// The subprotocols that this server speaks, the best first. The first of them that a client offers is
-    /// agreed on; if it offers none of them, none is.
-    ///
-    /// # Panics
-    ///
-    /// If one is no token.
-    #[must_use]
-    pub fn protocols<P: Into<String>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.shared.settings.protocols = http::tokens(protocols);
-        self
-    }
-
-    /// Compresses messages, where the peer wants that, too; not unless it is said. Not with
-    /// [`streamed`](Self::streamed).
-    #[must_use]
-    pub fn deflate(mut self, deflate: Deflate) -> Self {
-        self.shared.deflater = Some(Deflater::new(deflate));
-        self
     }
 
     /// Gives the endpoint back.
@@ -454,162 +340,6 @@ impl<E: Endpoint> Handler for WebSocket<E> {
 }
 
 impl<E: Endpoint> WebSocket<E> {
-    /// The handshake, once the peer's head is there.
-    #[cold]
-    fn open(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut WsSession<E::Session>,
-        input: &mut Input<'_>,
-    ) -> io::Result<()> {
-        let (bytes, max) = (input.bytes(), self.shared.settings.head_max);
-        let is_client = session.out.has(Out::CLIENT);
-        let end = http::end(bytes, input.seen());
-        if end.unwrap_or(bytes.len()) > max {
-            if is_client {
-                self.fail_connect(
-                    conn,
-                    session,
-                    io::Error::other("the server's answer is too long"),
-                );
-            } else {
-                refuse(conn, session, &Response::new(431));
-            }
-            return Ok(());
-        }
-        let Some(end) = end else {
-            // Any byte may be the last one.
-            input.wait_for(bytes.len() + 1);
-            return Ok(());
-        };
-        input.consume(end);
-        if is_client {
-            let opened = http::answer(&bytes[..end], |head| self.judge(conn, session, head));
-            return opened.unwrap_or_else(|| {
-                self.fail_connect(
-                    conn,
-                    session,
-                    io::Error::other("the server's answer is no HTTP"),
-                );
-                Ok(())
-            });
-        }
-        let answered = http::request(&bytes[..end], |head| self.answer(conn, session, head));
-        answered.unwrap_or_else(|status| {
-            refuse(conn, session, &Response::new(status));
-            Ok(())
-        })
-    }
-
-    /// A server has answered.
-    fn judge(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut WsSession<E::Session>,
-        head: http::Head<'_>,
-    ) -> io::Result<()> {
-        let Some(Extra::Asked(asked)) = session.extra.as_deref() else { return Ok(()) };
-        let (tag, checked) = (asked.tag, asked.check(&head));
-        match checked {
-            Ok((protocol, agreed)) => {
-                if agreed.is_none_or(|agreed| !agreed.has_contexts()) {
-                    self.shared.leave_place(session.extra.as_deref());
-                }
-                session.extra = None;
-                if let Some(agreed) = agreed {
-                    session.agree(agreed);
-                }
-                self.begin(conn, session, &head.agreed(protocol, Some(tag)))
-            }
-            Err(why) => {
-                self.fail_connect(conn, session, io::Error::other(why));
-                Ok(())
-            }
-        }
-    }
-
-    /// A connect of ours has come to nothing: it is told as one that has failed.
-    fn fail_connect(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut WsSession<E::Session>,
-        why: io::Error,
-    ) {
-        session.phase = Phase::Over;
-        conn.abort();
-        self.shared.leave_place(session.extra.as_deref());
-        if let Some(Extra::Asked(asked)) = session.extra.take().map(|it| *it) {
-            let id = conn.id();
-            self.endpoint.on_connect_failed(conn.cx(), id, asked.tag, why);
-        }
-    }
-
-    /// Answers a request: with a page, a refusal, or as asked for.
-    fn answer(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut WsSession<E::Session>,
-        head: http::Head<'_>,
-    ) -> io::Result<()> {
-        if !handshake::is_upgrade(&head) {
-            let response = self.endpoint.on_request(conn, &head);
-            conn.send(response.write(head.method() == "HEAD"));
-            session.phase = Phase::Over;
-            conn.close();
-            return Ok(());
-        }
-        let Settings { origins, protocols, .. } = &self.shared.settings;
-        let checked = handshake::check(&head, origins, protocols).and_then(|mut upgrade| {
-            self.endpoint.on_upgrade(conn, &head, &mut upgrade)?;
-            Ok(upgrade)
-        });
-        let mut upgrade = match checked {
-            Ok(upgrade) => upgrade,
-            Err(response) => {
-                log::debug!("{}: a request is answered {}", conn.id(), response.status());
-                refuse(conn, session, &response);
-                return Ok(());
-            }
-        };
-        if let Some(deflater) = self.shared.deflates() {
-            let has_place = deflater.take_place();
-            let accepted = deflate::accept(&head, has_place);
-            if has_place && accepted.as_ref().is_none_or(|(agreed, _)| !agreed.has_contexts()) {
-                deflater.leave_place();
-            }
-            if let Some((agreed, extension)) = accepted {
-                session.agree(agreed);
-                upgrade.extension = Some(extension);
-            }
-        }
-        conn.send(upgrade.write(&head));
-        self.begin(conn, session, &head.agreed(upgrade.protocol.as_deref(), None))
-    }
-
-    /// The handshake is over.
-    fn begin(
-        &mut self,
-        conn: &mut Conn<'_>,
-        session: &mut WsSession<E::Session>,
-        head: &http::Head<'_>,
-    ) -> io::Result<()> {
-        match self.shared.settings.ping {
-            Some(ping) => conn.set_timeout(ping),
-            None => drop(conn.cancel_timeout()),
-        }
-        let WsSession { out, extra, phase, .. } = session;
-        *phase = Phase::Over;
-        let Some(mut ws) = ws(conn, out, extra, &mut self.shared) else { return Ok(()) };
-        match self.endpoint.on_open(&mut ws, head) {
-            Ok(session) => *phase = Phase::Open(session),
-            Err(error) => {
-                ws.send_close(code::ERROR, "");
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
     /// Reads frames, and calls the endpoint with what they are.
     fn read(
         &mut self,
@@ -737,17 +467,6 @@ impl<E: Endpoint> WebSocket<E> {
     }
 }
 
-impl Settings {
-    fn rules(&self, out: &Out) -> Rules {
-        Rules {
-            masked: !out.has(Out::CLIENT),
-            message_max: self.message_max,
-            streamed: self.streamed,
-            packed: out.bits > 0,
-        }
-    }
-}
-
 impl Shared {
     /// What compresses, if messages may be compressed.
     fn deflates(&mut self) -> Option<&mut Deflater> {
@@ -787,14 +506,6 @@ fn unpack<'a>(
         deflater.unpack(packed, to, max, ws.contexts.as_deref_mut())?;
     }
     codec::message(to, is_text)
-}
-
-/// Answers a request that becomes no WebSocket, and closes.
-#[cold]
-fn refuse<S>(conn: &mut Conn<'_>, session: &mut WsSession<S>, response: &Response) {
-    conn.send(response.write(false));
-    session.phase = Phase::Over;
-    conn.close();
 }
 
 /// Tells a peer what it has done, and closes.
