@@ -77,3 +77,8 @@ pub enum Version {
     /// Binary: source and destination, and fields beside them.
     V2,
 }
+
+/// The guide's page on proxies, whose programs are run here.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/in_front.md")]
+mod guide {}
