@@ -1,0 +1,53 @@
+//! HTTP/1.1 servers for [`wouldblock`], without async.
+//!
+//! A program has `&mut self` and is called with each request; it answers now, later, or from a thread, and answers go out
+//! in the order of the requests. Connections, limits, backpressure and shutdown are those of the reactor.
+//!
+//! ```no_run
+//! use wouldblock::{Config, Reactor};
+//! use wouldblock_http::{Http, Response, answer};
+//!
+//! fn main() -> std::io::Result<()> {
+//!     let hello = answer(|_request| Response::text("hello\n"));
+//!     let mut reactor = Reactor::with_config(Http::new(hello), Config::public())?;
+//!     reactor.listen("127.0.0.1:8080")?;
+//!     reactor.run()
+//! }
+//! ```
+//!
+//! # Promises
+//!
+//! 1. **Each request is answered once, in order.** However the bytes are cut, and in whatever order the answers are given.
+//! 2. **One reading.** What two readers could take for two different requests is refused (RFC 9112, section 11.2): both
+//!    lengths, two of either, a line break that is not CR LF, folded lines, spaces where none may be, chunks that are none.
+//! 3. **Bounded.** A request lies in the connection's input until it is whole: that is bounded and counted by the reactor. At most
+//!    64 requests of a client wait for their answers, then it is not read from; and it is not while it does not take them.
+//! 4. **Half an answer never looks whole.** A body that breaks off ends in a reset.
+//!
+//! # Limits
+//!
+//! | what | at the bound |
+//! |---|---|
+//! | head of a request, 8 KiB | 431; 414 if it is its first line |
+//! | 100 headers | 431 |
+//! | body, 32 KiB | 413 |
+//! | no request in time ([`first_byte`](wouldblock::Config::first_byte), [`idle`](wouldblock::Config::idle)) | the connection ends |
+//! | a request that comes too slowly ([`min_rate`](wouldblock::Config::min_rate)) | 408 |
+//! | not answered for [`idle`](wouldblock::Config::idle) | 503; at the end of a [shutdown](wouldblock::Config::shutdown_max) a reset |
+//! | `CONNECT`, a `Transfer-Encoding` other than `chunked` | 501 |
+//!
+//! Not here: HTTP/2; bodies of requests in pieces (a request is handed out when it is whole); trailers, which are read over;
+//! compression.
+
+#![forbid(unsafe_code)]
+
+mod body;
+mod head;
+mod response;
+mod server;
+
+/// The crate of the methods, statuses and headers.
+pub use http;
+
+pub use crate::response::Response;
+pub use crate::server::{Answer, Cx, Http, Request, Requests, Responder, answer};

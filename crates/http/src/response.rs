@@ -1,0 +1,264 @@
+//! An answer, and how it goes out.
+//!
+//! Names and values of headers are types that hold no line break, so what a program passes on of a request cannot
+//! become a header of an answer. Read next: `server.rs`.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Read};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use wouldblock::bytes::Bytes;
+use wouldblock::{Conn, exactly};
+
+/// An answer to a request.
+///
+/// # Examples
+///
+/// ```
+/// use wouldblock_http::Response;
+/// use wouldblock_http::http::{HeaderValue, StatusCode, header};
+///
+/// let found = Response::text("hello\n");
+/// let missing = Response::new(StatusCode::NOT_FOUND).body("no such page\n");
+/// let moved = Response::new(StatusCode::FOUND).header(header::LOCATION, HeaderValue::from_static("/new"));
+/// ```
+#[derive(Debug)]
+#[must_use = "it is sent by a Responder"]
+pub struct Response {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
+}
+
+enum Body {
+    Bytes(Bytes),
+    /// So many bytes of a reader.
+    Sized(u64, Box<dyn Read + Send>),
+    /// All bytes of a reader.
+    Unsized(Box<dyn Read + Send>),
+}
+
+impl Response {
+    /// One without a body.
+    pub fn new(status: StatusCode) -> Self {
+        Response { status, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
+    }
+
+    /// 200, with plain text.
+    pub fn text(text: impl Into<Bytes>) -> Self {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        Response::new(StatusCode::OK).header(CONTENT_TYPE, plain).body(text)
+    }
+
+    /// 200, with a page.
+    pub fn html(page: impl Into<Bytes>) -> Self {
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        Response::new(StatusCode::OK).header(CONTENT_TYPE, html).body(page)
+    }
+
+    /// Adds a header. `Content-Length`, `Transfer-Encoding` and `Connection` follow from the body and the request, and
+    /// are replaced; `Date` is added where there is none.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    /// Sets the body: bytes that are there, shared and not copied where they have to wait.
+    pub fn body(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.body = Body::Bytes(bytes.into());
+        self
+    }
+
+    /// Sets the body: so many bytes of a reader, a file or what comes, read a bounded piece at a time as the client takes
+    /// them ([`Conn::send_from`]). If it brings less, the client sees a reset: half an answer is not to look whole.
+    pub fn body_from(mut self, len: u64, reader: impl Read + Send + 'static) -> Self {
+        self.body = Body::Sized(len, Box::new(reader));
+        self
+    }
+
+    /// Sets the body: all that a reader brings, in chunks. To a client of HTTP/1.0 it ends with the connection.
+    pub fn body_chunked(mut self, reader: impl Read + Send + 'static) -> Self {
+        self.body = Body::Unsized(Box::new(reader));
+        self
+    }
+
+    /// The same with another status.
+    pub fn with(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Whether the connection has to end behind it: its end is not marked otherwise.
+    pub(crate) fn ends_by_close(&self, is_1_1: bool) -> bool {
+        matches!(self.body, Body::Unsized(_)) && !is_1_1 && has_body(self.status)
+    }
+
+    /// Sends it. `is_head`: without its body; `keeps_alive`: the connection stays.
+    pub(crate) fn send(
+        mut self,
+        conn: &mut Conn<'_>,
+        date: &Date,
+        is_head: bool,
+        is_1_1: bool,
+        keeps_alive: bool,
+    ) {
+        for ours in [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
+            self.headers.remove(ours);
+        }
+        let mut head = String::with_capacity(256);
+        let reason = self.status.canonical_reason().unwrap_or("-");
+        // Writing to a string does not fail.
+        let _ = write!(head, "HTTP/1.1 {} {reason}\r\n", self.status.as_u16());
+        if !self.headers.contains_key(DATE) {
+            let _ = write!(head, "date: {}\r\n", date.text);
+        }
+        if has_body(self.status) {
+            match &self.body {
+                Body::Bytes(bytes) => drop(write!(head, "content-length: {}\r\n", bytes.len())),
+                Body::Sized(len, _) => drop(write!(head, "content-length: {len}\r\n")),
+                Body::Unsized(_) if is_1_1 => head.push_str("transfer-encoding: chunked\r\n"),
+                Body::Unsized(_) => {}
+            }
+        }
+        match (keeps_alive, is_1_1) {
+            (false, _) => head.push_str("connection: close\r\n"),
+            (true, false) => head.push_str("connection: keep-alive\r\n"),
+            (true, true) => {}
+        }
+        let mut head = head.into_bytes();
+        for (name, value) in &self.headers {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        conn.send(&head);
+        if is_head || !has_body(self.status) {
+            return;
+        }
+        match self.body {
+            Body::Bytes(bytes) if bytes.len() < 4096 => conn.send(&bytes),
+            Body::Bytes(bytes) => conn.send_shared(bytes),
+            Body::Sized(len, reader) => conn.send_from(exactly(len, reader)),
+            Body::Unsized(reader) if is_1_1 => conn.send_from(Chunked::new(reader)),
+            Body::Unsized(reader) => conn.send_from(reader),
+        }
+    }
+}
+
+/// Whether an answer of this status may have a body (RFC 9110, section 6.4.1).
+fn has_body(status: StatusCode) -> bool {
+    !status.is_informational()
+        && status != StatusCode::NO_CONTENT
+        && status != StatusCode::NOT_MODIFIED
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Body::Sized(len, _) => write!(f, "{len} bytes of a reader"),
+            Body::Unsized(_) => f.write_str("a reader"),
+        }
+    }
+}
+
+/// Puts what a reader brings into chunks.
+struct Chunked {
+    reader: Box<dyn Read + Send>,
+    /// The end of the chunk before was said.
+    is_begun: bool,
+    is_over: bool,
+}
+
+/// Room for a chunk's framing: the end of the one before, eight digits and a line break, the last chunk.
+const FRAMING: usize = 2 + 8 + 2;
+
+impl Chunked {
+    fn new(reader: Box<dyn Read + Send>) -> Self {
+        Chunked { reader, is_begun: false, is_over: false }
+    }
+}
+
+impl Read for Chunked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_over {
+            return Ok(0);
+        }
+        if buffer.len() <= FRAMING {
+            let what = "no room for a chunk: read_buffer and output_high must be larger";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let most = (buffer.len() - FRAMING).min(0xFFFF_FFFF);
+        let n = loop {
+            match self.reader.read(&mut buffer[FRAMING..FRAMING + most]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        let before = if self.is_begun { "\r\n" } else { "" };
+        self.is_begun = true;
+        if n == 0 {
+            self.is_over = true;
+            let end = format!("{before}0\r\n\r\n");
+            buffer[..end.len()].copy_from_slice(end.as_bytes());
+            return Ok(end.len());
+        }
+        // Leading zeros where the end of a chunk is not said: the framing has one length.
+        let digits = FRAMING - before.len() - 2;
+        let line = format!("{before}{n:0digits$x}\r\n");
+        buffer[..FRAMING].copy_from_slice(line.as_bytes());
+        Ok(FRAMING + n)
+    }
+}
+
+/// The date of answers, made once a second.
+#[derive(Debug, Default)]
+pub(crate) struct Date {
+    second: u64,
+    text: String,
+}
+
+impl Date {
+    pub(crate) fn update(&mut self) {
+        let now = SystemTime::now();
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if second != self.second || self.text.is_empty() {
+            self.second = second;
+            self.text = httpdate::fmt_http_date(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise 2: what is read in whatever pieces, and chunked, is what is told by the chunks.
+    #[test]
+    fn a_reader_in_chunks_is_the_same_bytes() {
+        for (len, room) in [(0, 100), (1, 13), (50, 13), (1000, 100), (70_000, 4096)] {
+            let bytes: Vec<u8> = (0..len).map(|n: u32| n.to_le_bytes()[0]).collect();
+            let mut chunked = Chunked::new(Box::new(io::Cursor::new(bytes.clone())));
+            let (mut wire, mut buffer) = (Vec::new(), vec![0; room]);
+            loop {
+                match chunked.read(&mut buffer).unwrap() {
+                    0 => break,
+                    n => wire.extend_from_slice(&buffer[..n]),
+                }
+            }
+            let mut chunks = crate::body::Chunks::default();
+            assert_eq!(chunks.look(&wire, 1 << 20).unwrap(), Some(wire.len()));
+            assert_eq!(crate::body::Chunks::join(&wire, chunks.len), bytes);
+        }
+    }
+}

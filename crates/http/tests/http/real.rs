@@ -1,0 +1,68 @@
+//! The example, as a process, and clients that are not ours.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// The example `http_hello`, killed when dropped.
+struct Hello {
+    process: Child,
+    url: String,
+}
+
+impl Hello {
+    fn start() -> Hello {
+        let mut path = std::env::current_exe().unwrap();
+        path.pop();
+        path.pop();
+        let path = path.join("examples/http_hello");
+        assert!(path.exists(), "cargo build --examples makes {}", path.display());
+        let mut command = Command::new(path);
+        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addr = line.trim().strip_prefix("listening on ").expect("it says where");
+        Hello { process, url: format!("http://{addr}") }
+    }
+}
+
+impl Drop for Hello {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What curl prints, in at most 20 s. `None`: there is no curl, and the test says so.
+fn curl(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output();
+    let Ok(output) = output else {
+        eprintln!("skipped: no curl is installed");
+        return None;
+    };
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Promise 1, for a client that is not ours: bodies both ways, HEAD, several requests on one connection, an answer from a
+/// thread.
+#[test]
+fn curl_is_served() {
+    let hello = Hello::start();
+    let url = |path: &str| format!("{}{path}", hello.url);
+    let Some(page) = curl(&[&url("/"), &url("/"), &url("/slow")]) else { return };
+    assert_eq!(page, "hello, visitor 1\nhello, visitor 2\nworked out; 2 visits meanwhile\n");
+    let large = "x".repeat(20_000);
+    assert_eq!(curl(&["-d", &large, &url("/echo")]).unwrap(), large);
+    let chunked = curl(&["-H", "Transfer-Encoding: chunked", "-d", "some text", &url("/echo")]);
+    assert_eq!(chunked.unwrap(), "some text");
+    let code = ["-o", "/dev/null", "-w", "%{http_code} %{size_download}"];
+    let status = |more: &[&str]| curl(&[&code[..], more].concat()).unwrap();
+    assert_eq!(status(&["-I", &url("/")]), "200 0");
+    assert_eq!(status(&[&url("/nowhere")]), "404 13");
+    assert_eq!(status(&["-X", "DELETE", &url("/")]), "405 0");
+    assert_eq!(status(&["-d", &"x".repeat(40_000), &url("/echo")])[..3], *"413");
+    assert_eq!(status(&["--http1.0", &url("/")]), "200 17");
+    assert_eq!(status(&[&url("/numbers")]), "200 6888896");
+    assert_eq!(status(&["--http1.0", &url("/numbers")]), "200 6888896");
+}
