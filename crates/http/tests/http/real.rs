@@ -37,6 +37,7 @@ impl Drop for Hello {
 fn curl(arguments: &[&str]) -> Option<String> {
     let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output();
     let Ok(output) = output else {
+        assert!(std::env::var_os("WOULDBLOCK_CI").is_none(), "CI installs curl");
         eprintln!("skipped: no curl is installed");
         return None;
     };
