@@ -682,7 +682,8 @@ impl Connection {
     pub(crate) fn may_leave(&self, limits: &Limits) -> bool {
         self.is_reading()
             && !self.comes_again(limits)
-            && self.flags.has(Flags::EXHAUSTED)
+            // Behind the end of its layer nothing is read.
+            && (self.flags.has(Flags::EXHAUSTED) || self.is_input_over())
             && !self.flags.has(Flags::HELD)
             && !self.flags.has(Flags::OFFER)
             && !self.flags.has(Flags::DRAIN)

@@ -1,5 +1,6 @@
 //! A layer in simulated worlds: every way to cut, hold up and shuffle what a peer sends through it, and what
-//! goes back. What the handler sees is what was sent, to the last byte, in one order of callbacks.
+//! goes back. What the handler sees is what was sent, to the last byte, in one order of callbacks. Then faults that
+//! the schedules of `crates/check` found, each alone.
 //!
 //! Needs the feature: `cargo test --features sim --test layers_sim`.
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use wouldblock::sim::{Peer, Profile, Sim, check};
 use wouldblock::{
     CloseReason, Closed, Config, Conn, ConnId, Connect, Context, Handler, Input, Layer, Listen,
-    Origin,
+    Origin, Reactor,
 };
 
 #[path = "promises/support/toy.rs"]
@@ -217,4 +218,306 @@ fn a_stream_through_a_layer_arrives_whole_however_it_is_cut() {
 fn a_truncated_stream_is_told_behind_its_last_byte() {
     check(0..200, Profile::everyday(), |sim| exchange(sim, true));
     check(0..200, rough(), |sim| exchange(sim, true));
+}
+
+// --- One fault each, in a world where nothing else happens ----------------------------------------
+
+/// A connection: a reactor, its peer, and what each side's layer makes of it.
+struct Case {
+    sim: Sim,
+    reactor: Reactor<Told>,
+    peer: Peer,
+    theirs: Toy,
+}
+
+type OnData = Box<dyn FnMut(&mut Conn<'_>, &mut Input<'_>) + Send>;
+
+/// Does what it is told, and keeps how each connection ended.
+struct Told {
+    on_data: OnData,
+    closed: Vec<Closed>,
+    /// Calls of `on_data`.
+    calls: usize,
+    buffered: usize,
+}
+
+impl Handler for Told {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        self.buffered = conn.cx().buffered();
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        self.calls += 1;
+        (self.on_data)(conn, input);
+        Ok(())
+    }
+
+    fn on_eof(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), closed: Closed) {
+        self.closed.push(closed);
+    }
+}
+
+impl Case {
+    fn new(
+        profile: Profile,
+        config: Config,
+        on_data: impl FnMut(&mut Conn<'_>, &mut Input<'_>) + Send + 'static,
+    ) -> Self {
+        let sim = Sim::new(1, profile);
+        let on_data = Box::new(on_data);
+        let told = Told { on_data, closed: Vec::new(), calls: 0, buffered: 0 };
+        let mut reactor = sim.reactor(told, config).unwrap();
+        reactor.listen(Listen::from(SERVER).layer(|_| Ok(Toy::server(OURS)))).unwrap();
+        let (peer, theirs) = Self::shake(&sim);
+        Case { sim, reactor, peer, theirs }
+    }
+
+    /// One more peer, which has said its hello.
+    fn shake(sim: &Sim) -> (Peer, Toy) {
+        let peer = sim.connect(SERVER);
+        let (mut toy, mut wire, mut hello) = (Toy::new(THEIRS), Vec::new(), Vec::new());
+        let _ = toy.receive(&mut [], &mut Vec::new(), &mut wire).unwrap();
+        record(b'H', &[OURS], &mut hello);
+        let _ = toy.receive(&mut hello, &mut Vec::new(), &mut Vec::new()).unwrap();
+        peer.send(&wire);
+        (peer, toy)
+    }
+
+    fn say(&mut self, plain: &[u8]) {
+        let mut wire = Vec::new();
+        self.theirs.send(plain, &mut wire).unwrap();
+        self.peer.send(&wire);
+    }
+
+    fn run(&mut self) -> &Told {
+        self.sim.run_until_idle(&mut self.reactor).unwrap();
+        self.reactor.handler()
+    }
+
+    fn wait(&mut self, time: Duration) -> &Told {
+        self.sim.advance(&mut self.reactor, time).unwrap();
+        self.run()
+    }
+}
+
+/// A kernel that takes a few bytes, of a peer that does not read.
+fn narrow(bytes: usize) -> Profile {
+    Profile::calm().buffer(bytes..=bytes)
+}
+
+/// "What follows in the stream is not looked at", behind a close of ours neither: it is no failure.
+#[test]
+fn what_follows_the_peers_end_is_not_lent_to_the_layer_that_is_closing() {
+    let mut case = Case::new(Profile::calm(), Config::default(), |conn, input| {
+        input.take_all();
+        conn.close();
+    });
+    case.say(b"x");
+    let mut wire = Vec::new();
+    record(b'E', &[], &mut wire);
+    case.peer.send(&wire);
+    case.run();
+    case.peer.send(b"?? none of the protocol");
+    case.peer.finish();
+    let told = case.run();
+    assert!(told.closed[0].clean, "{}", told.closed[0]);
+}
+
+/// A layer that answers each byte.
+#[derive(Debug)]
+struct Answers;
+
+impl Layer for Answers {
+    fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+    ) -> io::Result<wouldblock::Received> {
+        plain.extend_from_slice(bytes);
+        wire.extend(bytes.iter().map(|_| b'+'));
+        Ok(wouldblock::Received::consumed(bytes.len()))
+    }
+
+    fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.extend_from_slice(plain);
+        Ok(())
+    }
+
+    fn end(&mut self, wire: &mut Vec<u8>) {
+        wire.push(b'.');
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn has_end(&self) -> bool {
+        false
+    }
+}
+
+/// Promise 2: our end was sent, so what the layer would answer to what still comes has no place; the write of it
+/// would fail, and the peer lose what it had been sent.
+#[test]
+fn what_comes_behind_our_end_is_not_answered_by_the_layer() {
+    let mut case = Case::new(Profile::calm(), Config::default(), |conn, input| {
+        input.take_all();
+        conn.send("bye");
+        conn.close();
+    });
+    case.reactor.listen(Listen::from("10.0.0.1:8888").layer(|_| Ok(Answers))).unwrap();
+    let peer = case.sim.connect("10.0.0.1:8888");
+    peer.send(b"a");
+    case.run();
+    peer.send(b"bcd");
+    peer.finish();
+    let told = case.run();
+    assert!(told.closed[0].clean, "{}", told.closed[0]);
+    assert_eq!(peer.recv(), b"+bye.");
+}
+
+/// Promise 5: what the running callback has sent comes on top of what is queued below the layer.
+#[test]
+fn messages_rest_for_what_waits_below_and_what_is_sent_together() {
+    let config = Config::default().read_buffer(1000);
+    let config = config.output_low(100).output_high(200).output_max(100_000);
+    let mut case = Case::new(narrow(8), config, |conn, input| match input.line() {
+        Some(b"a") => conn.send([b'.'; 80]),
+        Some(_) => {
+            conn.send([b'.'; 150]);
+            assert!(conn.queued() >= 200, "{} are queued", conn.queued());
+            assert_eq!(input.line(), None, "{} are queued", conn.queued());
+        }
+        None => {}
+    });
+    case.peer.stop_reading();
+    case.say(b"a\n");
+    case.run();
+    case.say(b"b\nc\n");
+    assert_eq!(case.run().calls, 2);
+}
+
+/// `on_data` comes without new bytes only where something has changed: what another sends is none.
+#[test]
+fn what_others_send_offers_no_input_again() {
+    let mut first = None;
+    let mut case = Case::new(Profile::calm(), Config::default(), move |conn, input| {
+        if input.bytes() == b"other" {
+            input.take_all();
+            let first = first.unwrap();
+            conn.cx().conn(first).unwrap().send("to the first");
+        } else {
+            first = Some(conn.id());
+        }
+    });
+    case.say(b"left");
+    assert_eq!(case.run().calls, 1);
+    (case.peer, case.theirs) = Case::shake(&case.sim);
+    case.say(b"other");
+    assert_eq!(case.run().calls, 2, "what was left is offered again");
+}
+
+/// Promise 4: one large send is bounded as many small ones are.
+#[test]
+fn one_send_beyond_output_max_ends_the_connection() {
+    let config = Config::default().output_low(500).output_high(4000).output_max(5000);
+    let config = config.read_buffer(1000);
+    let mut case = Case::new(narrow(100), config, |conn, input| {
+        input.take_all();
+        conn.send(vec![7; 20_000]);
+    });
+    case.peer.stop_reading();
+    case.say(b"x");
+    let told = case.run();
+    let [closed] = &told.closed[..] else { panic!("20,000 bytes are queued") };
+    assert!(matches!(closed.reason, CloseReason::OutputLimit), "{closed}");
+    assert_eq!(closed.unsent, 20_000, "{closed}");
+}
+
+/// An empty piece of the input is nothing: it once was a place in it, which the next callback had not.
+#[test]
+fn an_empty_piece_of_the_input_leaves_nothing_behind() {
+    let mut case = Case::new(Profile::calm(), Config::default(), |conn, input| {
+        let all = input.take_all();
+        conn.send(&all[all.len()..]);
+    });
+    case.say(b"abc");
+    case.run();
+    // Its `on_open`, without input, asks the context.
+    let _second = Case::shake(&case.sim);
+    case.run();
+}
+
+/// Promise 7: the first cause stays, also where the input that came before is too much.
+#[test]
+fn a_layer_that_fails_behind_too_much_input_is_the_reason() {
+    let config = Config::default().input_max(20);
+    let mut case = Case::new(Profile::calm(), config, |_, _| {});
+    case.run();
+    let mut wire = Vec::new();
+    case.theirs.send(&[b'.'; 30], &mut wire).unwrap();
+    record(b'?', b"", &mut wire);
+    case.peer.send(&wire);
+    case.peer.finish();
+    let told = case.run();
+    assert!(matches!(told.closed[0].reason, CloseReason::Layer(_)), "{}", told.closed[0]);
+}
+
+/// Promise 6: a connection whose peer has ended its layer, but not its stream, does not stop a shutdown.
+#[test]
+fn a_shutdown_does_not_wait_for_what_follows_the_peers_end() {
+    let mut case = Case::new(Profile::calm(), Config::default(), |_, input| {
+        input.take_all();
+    });
+    case.say(b"x");
+    let mut wire = Vec::new();
+    record(b'E', &[], &mut wire);
+    case.peer.send(&wire);
+    case.run();
+    case.reactor.shutdown();
+    case.run();
+    assert!(case.peer.is_ended(), "it waits");
+}
+
+/// Promise 4: an alert that the peer does not read is owed for `write_stall`, as anything is.
+#[test]
+fn an_alert_that_is_not_read_stalls() {
+    let config = Config::default().write_stall(Duration::from_millis(10));
+    let mut case = Case::new(narrow(4), config, |_, input| {
+        input.take_all();
+    });
+    case.peer.stop_reading();
+    case.say(b"x");
+    case.run();
+    case.peer.send(b"?\0\0");
+    case.run();
+    let told = case.wait(Duration::from_millis(100));
+    assert_eq!(told.closed.len(), 1, "it waits for longer");
+}
+
+/// Promise 4: where nothing is under way there is no buffer, nor what was allocated to count what went through.
+#[test]
+fn an_idle_connection_with_a_layer_holds_nothing() {
+    let mut case = Case::new(Profile::calm(), Config::default(), |conn, input| {
+        conn.send(input.take_all());
+    });
+    for _ in 0..20 {
+        case.say(&[b'.'; 100]);
+    }
+    case.run();
+    let _second = Case::shake(&case.sim);
+    assert_eq!(case.run().buffered, 0);
 }

@@ -152,7 +152,8 @@ impl Connection {
     /// By when the kernel must have taken some of what is owed; after a failure, by when the handler
     /// must have read on.
     fn stalls_at(&self, limits: &Limits) -> Stamp {
-        if self.is_layered() && (self.is_broken() || self.flags.has(Flags::SHAKING)) {
+        let is_broken = self.phase == Phase::Open && self.is_broken();
+        if self.is_layered() && (is_broken || self.flags.has(Flags::SHAKING)) {
             self.layer_until(limits)
         } else if self.flags.has(Flags::FAILED) {
             self.heard().max(self.taken).after(limits.linger)

@@ -21,8 +21,6 @@ use crate::time::deadlines::Stamp;
 pub(crate) const STEP: usize = 64 << 10;
 /// A layer that consumes nothing of so many bytes, or of `input_max` if that is more, never will.
 const RECORD_MAX: usize = 64 << 10;
-/// Places for records that are kept when the queue is empty.
-const PLACES: usize = 16;
 
 /// What a connection with a layer has beyond others.
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
@@ -83,8 +81,8 @@ impl Records {
     fn push(&mut self, wire: usize, plain: usize) {
         self.plain += plain;
         match self.lens.back_mut() {
-            // Nothing of the handler's is in it.
-            Some((last, _)) if plain == 0 => *last += wire,
+            // Nothing of the handler's is in either. To wait for it, a record before it would not be whole.
+            Some((last, 0)) if plain == 0 => *last += wire,
             _ => self.lens.push_back((wire, plain)),
         }
     }
@@ -100,9 +98,7 @@ impl Records {
             self.plain -= *plain;
             self.lens.pop_front();
         }
-        if self.lens.capacity() > PLACES {
-            self.lens = VecDeque::new();
-        }
+        self.lens = VecDeque::new();
     }
 }
 
@@ -532,7 +528,7 @@ impl Connection {
     }
 
     /// Whether they are still to be said.
-    pub(super) fn owes_last_words(&self) -> bool {
+    pub(crate) fn owes_last_words(&self) -> bool {
         self.layered().is_some_and(|layered| !layered.said_end)
     }
 
@@ -571,5 +567,25 @@ impl Connection {
             && self.flags.has(Flags::EXHAUSTED)
             && !self.receives_again()
             && self.layered().is_some_and(|layered| layered.origin.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "`Closed.unsent` in the handler's bytes": what the layer itself says behind them is none of them.
+    #[test]
+    fn a_record_of_the_handlers_is_taken_when_it_is_whatever_the_layer_said_behind_it() {
+        let mut records = Records::default();
+        records.push(13, 10);
+        records.push(3, 0);
+        records.push(2, 0);
+        records.advance(12);
+        assert_eq!(records.plain, 10);
+        records.advance(1);
+        assert_eq!((records.plain, records.lens.len()), (0, 1));
+        records.advance(5);
+        assert!(records.lens.is_empty());
     }
 }

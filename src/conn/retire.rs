@@ -45,7 +45,10 @@ impl Connection {
     pub(super) fn give_reason(&mut self, reason: CloseReason) {
         if self.flags.has(Flags::RETIRING) {
             self.flags.clear(Flags::RETIRING);
-            self.take_reason();
+            // That its layer has failed was no decision.
+            if self.reason().is_some_and(|reason| reason.of_retiring().is_some()) {
+                self.take_reason();
+            }
         }
         self.extras().reason.get_or_insert(reason);
     }

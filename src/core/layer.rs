@@ -138,6 +138,7 @@ impl Core {
         let mut done = 0;
         let mut again;
         let before = plain.len();
+        let is_mute = self.entry(id).is_some_and(|entry| !entry.conn.owes_last_words());
         loop {
             let (was, had) = (plain.len(), wire.len());
             let lent = &mut bytes[done..];
@@ -171,6 +172,10 @@ impl Core {
         }
         if let Some(Entry { conn, .. }) = self.entry_mut(id) {
             conn.note_again(again);
+        }
+        if is_mute {
+            // Behind its last words nothing may follow: our end may be sent.
+            wire.clear();
         }
         self.put_wire(id, &wire, 0);
         self.keep_wire(wire);
@@ -438,12 +443,15 @@ impl Core {
         self.entry(id).is_some_and(|entry| entry.conn.flags.has(Flags::SHAKING))
     }
 
-    /// After close: reads once, for the peer's end of the layer; what else came is forgotten.
+    /// After close: what came, for the peer's end of the layer; what else it is, and what follows that end, is
+    /// forgotten.
     #[cold]
     pub(super) fn discard_layered(&mut self, id: ConnId, buffer: &mut ReadBuffer, n: usize) {
-        let mut plain = buffer.take_plain();
-        self.receive_kept(id, buffer, n, &mut plain, usize::MAX);
-        buffer.put_plain(plain);
+        if self.entry(id).is_some_and(|entry| !entry.conn.is_input_over()) {
+            let mut plain = buffer.take_plain();
+            self.receive_kept(id, buffer, n, &mut plain, usize::MAX);
+            buffer.put_plain(plain);
+        }
         self.pump(id);
     }
 
@@ -461,12 +469,17 @@ impl Core {
             return false;
         }
         let bytes = piece.bytes();
+        if bytes.is_empty() {
+            return true;
+        }
         if !is_current {
             self.queue(id, piece, 0);
             self.mark_dirty(id);
             return true;
         }
-        if conn.may_wrap(limits) && self.cork.hold_apart(bytes, window, limits.rest_at) {
+        // What the cork holds comes on top of what is queued.
+        let most = limits.rest_at.saturating_sub(conn.queued());
+        if conn.may_wrap(limits) && self.cork.hold_apart(bytes, window, most) {
             return true;
         }
         self.read_clock();
@@ -477,7 +490,7 @@ impl Core {
     /// Lets what is sent go through the layer; what cannot go now waits.
     pub(super) fn wrap(&mut self, id: ConnId, piece: &Piece<'_>) {
         let mut wire = std::mem::take(&mut self.layers.wire);
-        let mut done = 0;
+        let (mut done, mut added) = (0, 0);
         for chunk in piece.bytes().chunks(STEP) {
             let limits = &self.limits;
             if !self.entry(id).is_some_and(|entry| entry.conn.may_wrap(limits)) {
@@ -490,11 +503,30 @@ impl Core {
                 break;
             }
             self.put_wire(id, &wire, chunk.len());
+            added += wire.len().saturating_sub(chunk.len());
             wire.clear();
             done += chunk.len();
+            self.limit_wrapped(id, added);
         }
         self.keep_wire(wire);
         self.queue(id, piece, done);
+    }
+
+    /// Ends one that owes too much, as `queue` does where there is no layer. That the layer has `added` so many
+    /// bytes to what was sent ends none.
+    fn limit_wrapped(&mut self, id: ConnId, added: usize) {
+        let most = self.limits.output_max.saturating_add(added);
+        let is_beyond = |core: &Core| {
+            let conn = core.entry(id).map(|entry| &entry.conn);
+            conn.is_some_and(|conn| conn.phase() == Phase::Open && conn.queued() > most)
+        };
+        // No connection is ended for bytes that the kernel would have taken.
+        if is_beyond(self) && self.entry(id).is_some_and(|entry| entry.conn.wants_flush()) {
+            self.flush(id);
+        }
+        if is_beyond(self) && !self.entry(id).is_some_and(|entry| entry.conn.has_failed()) {
+            self.pass_limit(id, 0);
+        }
     }
 
     /// Lets a piece of what waits go through the layer, if there is room below.
@@ -508,8 +540,10 @@ impl Core {
     fn wrap_piece(&mut self, id: ConnId) {
         let mut wire = std::mem::take(&mut self.layers.wire);
         let mut piece = std::mem::take(&mut self.layers.piece);
+        let mut before = 0;
         if let Some(Entry { conn, .. }) = self.entry(id) {
             conn.queue().copy_front(STEP, &mut piece);
+            before = conn.queued();
         }
         let sent = self.call_layer(id, |layer| layer.send(&piece, &mut wire));
         if let Some(Entry { conn, .. }) = self.entry_mut(id)
@@ -523,7 +557,7 @@ impl Core {
         self.layers.piece = piece;
         self.keep_wire(wire);
         if let Some(Entry { conn, .. }) = self.conns.get_mut(id) {
-            conn.handle_level(usize::MAX, &self.limits);
+            conn.handle_level(before, &self.limits);
             self.memory.recount(conn);
         }
         self.check_memory();
@@ -538,19 +572,21 @@ impl Core {
         if conn.phase() == Phase::Closed || conn.has_failed() {
             return conn.lose(plain);
         }
-        if wire.is_empty() && plain == 0 {
-            return;
-        }
-        conn.push_record(wire.len(), plain);
         let mut done = 0;
         if conn.may_write() && !wire.is_empty() {
             let short_is_proof = socket.short_write_is_proof();
             done = conn.write(socket, wire, now, short_is_proof);
-            conn.advance_records(done);
             self.stats.bytes_out += done as u64;
+            if conn.phase() == Phase::Closed || conn.has_failed() {
+                return conn.lose(plain);
+            }
         }
         let rest = &wire[done..];
-        if conn.phase() == Phase::Closed || conn.has_failed() || rest.is_empty() {
+        if rest.is_empty() {
+            // What the layer has kept is with the kernel when all before it is.
+            if !conn.output.is_empty() {
+                conn.push_record(0, plain);
+            }
             return;
         }
         let before = conn.queued();
@@ -566,6 +602,7 @@ impl Core {
                 conn.owe_output(self.now);
             }
         }
+        conn.push_record(rest.len(), plain);
         conn.output.push(rest);
         conn.handle_level(before, &self.limits);
         self.callback.note_rest(id, conn);

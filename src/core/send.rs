@@ -224,7 +224,7 @@ impl Core {
     }
 
     #[cold]
-    fn pass_limit(&mut self, id: ConnId, lost: usize) {
+    pub(super) fn pass_limit(&mut self, id: ConnId, lost: usize) {
         if let Some(Entry { conn, .. }) = self.entry_mut(id) {
             conn.lose(lost);
             conn.cut(CloseReason::OutputLimit);
