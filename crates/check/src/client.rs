@@ -11,6 +11,7 @@ use crate::base::address::Address;
 use crate::kernel::link::THERE;
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Stage, State};
+use crate::layering::Voice;
 
 /// The byte at this place of what a peer sends: letters, with a line end every few of them.
 pub(crate) fn byte(link: u32, at: u64) -> u8 {
@@ -147,6 +148,13 @@ pub(crate) struct Log {
     pub(crate) patient: bool,
     /// It has ended its side, closed or reset.
     pub(crate) finished: bool,
+    /// With a layer: what came is what its layer made of so many bytes of wire.
+    pub(crate) wire: u64,
+    /// The other's layer has marked its end; it sent what is none of the protocol.
+    pub(crate) heard_end: bool,
+    pub(crate) misheard: bool,
+    /// Where the wire ends of how many bytes that it sent.
+    pub(crate) said: Vec<(u64, u64)>,
 }
 
 /// What every peer met, by the number of its connection.
@@ -165,6 +173,8 @@ pub(crate) struct Client {
     rng: Rng,
     to: Address,
     logs: Logs,
+    /// What it speaks with, where there are layers.
+    voice: Option<Voice>,
     sent: u64,
     read: u64,
     /// In step: what had been read when it last sent.
@@ -186,6 +196,7 @@ impl Client {
             rng,
             to,
             logs,
+            voice: None,
             sent: 0,
             read: 0,
             stepped_at: 0,
@@ -195,6 +206,12 @@ impl Client {
             end_at: None,
             over: false,
         }
+    }
+
+    /// One that speaks by way of a layer.
+    pub(crate) fn speaks(mut self, voice: Option<Voice>) -> Self {
+        self.voice = voice;
+        self
     }
 
     fn log(&self, link: u32, what: impl FnOnce(&mut Log)) {
@@ -207,7 +224,15 @@ impl Client {
     }
 
     fn is_sent(&self) -> bool {
-        self.sent >= self.temper.total
+        match &self.voice {
+            Some(voice) => voice.is_done(),
+            None => self.sent >= self.temper.total,
+        }
+    }
+
+    /// Whether it has to read to come to send anything.
+    fn must_hear(&self) -> bool {
+        self.voice.as_ref().is_some_and(|voice| !voice.is_ready())
     }
 
     fn read_some(&mut self, net: &mut State, link: u32) {
@@ -215,7 +240,7 @@ impl Client {
         let most = match self.temper.reads {
             Reads::All => buf.len(),
             Reads::Slowly(most, _) => most.min(buf.len()),
-            Reads::AfterSending if self.is_sent() || self.over => buf.len(),
+            Reads::AfterSending if self.is_sent() || self.over || self.must_hear() => buf.len(),
             Reads::AfterSending | Reads::Never => return,
         };
         while net.now >= self.read_from && !self.over {
@@ -227,7 +252,7 @@ impl Client {
                 }
                 Ok(n) => {
                     self.read += n as u64;
-                    self.log(link, |log| log.received.extend_from_slice(&buf[..n]));
+                    self.hear(link, &buf[..n]);
                     if let Reads::Slowly(_, pause) = self.temper.reads {
                         self.read_from = net.now + pause;
                         net.act_after(link, pause);
@@ -242,7 +267,90 @@ impl Client {
         }
     }
 
+    fn hear(&mut self, link: u32, bytes: &[u8]) {
+        let Some(voice) = &mut self.voice else {
+            return self.log(link, |log| log.received.extend_from_slice(bytes));
+        };
+        voice.begin();
+        let plain = voice.hear(bytes);
+        let (heard_end, failed) = (voice.heard_end(), voice.has_failed());
+        let misheard = failed && voice.is_proper();
+        if failed {
+            voice.give_up();
+        }
+        self.log(link, |log| {
+            log.received.extend_from_slice(&plain);
+            log.wire += bytes.len() as u64;
+            log.heard_end |= heard_end;
+            log.misheard |= misheard;
+        });
+    }
+
+    /// Has its voice say more, if nothing waits to be sent. Returns whether something does.
+    fn say_some(&mut self, link: u32) -> bool {
+        let Some(voice) = &mut self.voice else { return false };
+        voice.begin();
+        if !voice.out().is_empty() || !voice.is_ready() {
+            return !voice.out().is_empty();
+        }
+        let left = usize::try_from(self.temper.total - self.sent).unwrap_or(usize::MAX);
+        let n = match self.temper.sends {
+            Sends::InStep(_, _) if self.stepped_at > 0 && self.read < self.stepped_at => {
+                return false;
+            }
+            Sends::InStep(most, _) => most.min(left),
+            Sends::AtOnce | Sends::Pieces(..) => self.rng.size(1, 512).min(left),
+        };
+        if n == 0 {
+            voice.end();
+            return !voice.out().is_empty();
+        }
+        let plain: Vec<u8> = (self.sent..self.sent + n as u64).map(|at| byte(link, at)).collect();
+        self.sent += n as u64;
+        let (end, sent) = (voice.say(&plain), self.sent);
+        self.log(link, |log| log.said.extend(end.map(|end| (end, sent))));
+        true
+    }
+
+    /// As [`send_some`](Self::send_some), by way of a layer.
+    fn speak_some(&mut self, net: &mut State, link: u32) {
+        while net.now >= self.send_from && self.say_some(link) {
+            let room = net.links[link as usize].link.room(THERE).max(1);
+            if self.rng.chance(self.temper.marks) {
+                let _ = net.peer_mark(link);
+            }
+            let most = match self.temper.sends {
+                Sends::Pieces(most, _) => self.rng.size(1, most),
+                Sends::AtOnce | Sends::InStep(..) => usize::MAX,
+            };
+            let Some(voice) = &mut self.voice else { return };
+            let out = voice.out();
+            let n = most.min(out.len()).min(room);
+            match net.peer_write(link, &out[..n]) {
+                Ok(n) => _ = out.drain(..n),
+                Err(Errno::AGAIN) => return,
+                Err(_) => return voice.give_up(),
+            }
+            match self.temper.sends {
+                Sends::AtOnce => {}
+                Sends::Pieces(_, pause) => {
+                    let pause = self.rng.within(1, pause);
+                    self.send_from = net.now + pause;
+                    net.act_after(link, pause);
+                }
+                Sends::InStep(_, pause) => {
+                    self.stepped_at = self.read + 1;
+                    net.act_after(link, pause);
+                    self.ask_at = net.now + pause;
+                }
+            }
+        }
+    }
+
     fn send_some(&mut self, net: &mut State, link: u32) {
+        if self.voice.is_some() {
+            return self.speak_some(net, link);
+        }
         let mut piece = [0; 512];
         while !self.is_sent() && net.now >= self.send_from {
             let most = match self.temper.sends {
@@ -300,6 +408,9 @@ impl Client {
             Ends::Vanishes(at) if moved >= at => {
                 self.temper.total = 0;
                 self.temper.reads = Reads::Never;
+                if let Some(voice) = &mut self.voice {
+                    voice.give_up();
+                }
             }
             Ends::ResetsLater(pause) if !self.over => {
                 let at = *self.end_at.get_or_insert_with(|| {
@@ -334,6 +445,14 @@ impl Client {
             }
             Ends::Finishes | Ends::FinishesLater(_) | Ends::ResetsLater(_) | Ends::Follows => {
                 // It has read the end, or was reset.
+                if let Some(voice) = &mut self.voice
+                    && voice.is_ready()
+                    && voice.out().is_empty()
+                {
+                    voice.end();
+                    let _ = net.peer_write(link, voice.out());
+                    voice.give_up();
+                }
                 if net.links[link as usize].link.ends[THERE].open {
                     net.peer_close(link, false);
                 }
@@ -361,6 +480,10 @@ impl Actor for Client {
         self.read_some(net, link);
         self.send_some(net, link);
         self.read_some(net, link);
+        if self.voice.is_some() {
+            // What it read may be what it waited for.
+            self.send_some(net, link);
+        }
         self.end(net, link);
         if self.over && self.temper.again > 0 {
             let again = self.temper.again - 1;
@@ -369,7 +492,8 @@ impl Actor for Client {
             if temper.total == 0 {
                 temper.total = 10;
             }
-            let client = Client::new(temper, self.rng.fork(), self.to.clone(), self.logs.clone());
+            let client = Client::new(temper, self.rng.fork(), self.to.clone(), self.logs.clone())
+                .speaks(self.voice.as_ref().map(Voice::again));
             net.connect(self.to.clone(), Box::new(client));
         }
     }

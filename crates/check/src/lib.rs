@@ -37,12 +37,19 @@ use library::{
 mod client;
 pub mod fuzz;
 pub mod late;
+mod layering;
 mod mail;
 mod oracle;
 pub mod schedule;
 mod subject;
+/// That of the tests, to which the library is `wouldblock`.
+#[path = "../../../tests/promises/support/toy.rs"]
+mod toy;
 
 pub use crate::sim::Failure;
+
+extern crate self as wouldblock;
+use crate::base::layer::{Layer, Received};
 
 impl kernel::Rng {
     /// Another stream of numbers: how many are drawn of it changes nothing in this one.

@@ -21,10 +21,12 @@ use crate::context::Context;
 use crate::kernel::link::HERE;
 use crate::kernel::trace::What;
 use crate::kernel::{Kernel, Moved, Place, State};
+use crate::layering::Books;
 use crate::net::socket::Socket;
 use crate::time::timers::{Timer, TimerId};
 
 mod account;
+mod layers;
 mod mail;
 mod rest;
 mod shown;
@@ -151,6 +153,9 @@ pub(crate) struct Ledger {
     owed: bool,
     /// Bytes that had come to our kernel when shutdown began.
     at_shutdown: Option<u64>,
+    /// It has a layer, which keeps these; since when, if it came without.
+    books: Option<Books>,
+    upgraded: Option<u64>,
 }
 
 impl Ledger {
@@ -209,6 +214,8 @@ impl Ledger {
             taken_at: now,
             owed: false,
             at_shutdown: None,
+            books: None,
+            upgraded: None,
         }
     }
 
@@ -235,7 +242,7 @@ impl Ledger {
 
     /// When bytes last moved while it was open, and not before this the library may say so.
     fn moved(&self, place: &Place) -> u64 {
-        let moved = self.moved_then.unwrap_or(place.moved);
+        let moved = self.moved_at_end(place);
         // What others sent after the library had decided counts no more.
         let owed_from = if self.closing.is_some() { 0 } else { self.owed_from };
         moved.read.max(moved.written).max(owed_from).max(self.opened)
@@ -249,7 +256,7 @@ impl Ledger {
 
     /// When the kernel last took some of what is owed, or it came to be owed.
     fn taken(&self, place: &Place) -> u64 {
-        let moved = self.moved_then.unwrap_or(place.moved);
+        let moved = self.moved_at_end(place);
         moved.written.max(self.owed_from).max(self.begun)
     }
 
@@ -316,6 +323,9 @@ pub(crate) struct Oracle {
     /// The longest answer of a handler that asks for no room, and sends to nobody else.
     naive: Option<usize>,
     handed: Handed,
+    /// What is accepted has a layer before its `on_open`; that tells who the peers are.
+    pub(crate) layered: bool,
+    pub(crate) tells_peers: bool,
     /// Nothing may be lost, and no deadline may end anybody.
     pub(crate) tidy: bool,
 }
@@ -324,11 +334,12 @@ fn has_failed(cx: &Context, id: ConnId) -> bool {
     cx.core.entry(id).is_some_and(|entry| entry.conn.has_failed())
 }
 
-/// Bytes sent that the kernel has not taken.
+/// Bytes sent that the kernel has not taken: with a layer, wire, and what waits for the layer.
 fn queued_at(place: &Place, ledger: &Ledger) -> usize {
     let taken = usize::try_from(place.link.halves[HERE].written).unwrap_or(0);
     // What was sent behind a source that has failed is lost.
     let sent = if ledger.is_broken() { ledger.sent.len() } else { ledger.sent_len() };
+    let sent = usize::try_from(ledger.wire_of(sent)).unwrap_or(usize::MAX);
     sent - taken.min(sent)
 }
 
@@ -376,6 +387,8 @@ impl Oracle {
             callbacks: 0,
             naive: None,
             handed: Handed::default(),
+            layered: false,
+            tells_peers: false,
             tidy,
         }
     }
@@ -519,9 +532,18 @@ impl Oracle {
             }
             self.ledgers[link as usize] = Some(Ledger::new(id, now));
             self.live.push(link);
+            self.find_books(cx, id, link);
+        }
+        if self.ledger(link).is_shaking() {
+            self.complain(format!("#{link} is opened in its handshake"));
         }
         self.opened += 1;
-        if matches!(origin, Origin::Accepted(_)) && self.accepts_none && self.shutdown.is_none() {
+        // With a layer that was when its handshake began.
+        if matches!(origin, Origin::Accepted(_))
+            && self.accepts_none
+            && self.shutdown.is_none()
+            && !self.ledger(link).is_layered()
+        {
             self.complain(format!("#{link} was accepted while accepting is paused"));
         }
         self.enter(cx, id, link, "on_open", 0);
@@ -531,12 +553,19 @@ impl Oracle {
         };
         if let (Some(neighbours), Some(most)) = (neighbours, self.limits.connections_per_address)
             && neighbours >= most
+            && !self.is_told(cx, id)
         {
             self.complain(format!("promise 4: #{link} is one more of {from} than the limit"));
         }
         let told = cx.core.entry(id).map(|entry| entry.peer.clone());
-        if matches!(origin, Origin::Accepted(_)) && told.as_ref() != Some(&from) {
+        if matches!(origin, Origin::Accepted(_))
+            && told.as_ref() != Some(&from)
+            && !self.is_told(cx, id)
+        {
             self.complain(format!("#{link} comes from {from}, and that is told as {told:?}"));
+        }
+        if self.is_told(cx, id) {
+            self.check_told(cx, id, link);
         }
         self.in_open = Some(link);
         if self.open_now() > self.limits.connections {

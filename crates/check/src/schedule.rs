@@ -12,8 +12,10 @@ use crate::base::config::Config;
 use crate::client::{Client, Logs, Reads, Temper};
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
+use crate::layering::Layering;
 use crate::mail::Mailing;
 use crate::net::driver::Driver;
+use crate::net::listen::Listen;
 use crate::oracle::Oracle;
 use crate::reactor::Reactor;
 use crate::sim::{Failure, Profile, Quiet, panic_text};
@@ -76,6 +78,8 @@ struct World {
     /// The handler asks for the descriptors of its connections; duplicates of them may live on.
     lends: bool,
     twist: Option<(Twist, Rng)>,
+    /// All connections have a layer.
+    layering: Option<Layering>,
 }
 
 impl World {
@@ -164,6 +168,7 @@ impl World {
             toil: None,
             lends: false,
             twist: None,
+            layering: None,
         };
         world.config = world.limits(rng, bulk);
         world
@@ -257,13 +262,14 @@ pub struct Schedule {
     seed: u64,
     peers: Option<usize>,
     at_most: Option<usize>,
+    layered: bool,
 }
 
 impl Schedule {
     /// The schedule of this seed, with 1 to 25 peers as the seed has it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Schedule { seed, peers: None, at_most: None }
+        Schedule { seed, peers: None, at_most: None, layered: false }
     }
 
     /// With so many peers instead: another schedule.
@@ -271,6 +277,19 @@ impl Schedule {
     pub fn peers(mut self, peers: usize) -> Self {
         self.peers = Some(peers);
         self
+    }
+
+    /// With layers between its connections and its handler: another schedule.
+    #[must_use]
+    pub fn layered(mut self, layered: bool) -> Self {
+        self.layered = layered;
+        self
+    }
+
+    /// Whether a seed is one of those, 8 in a hundred, whose world is to be run with layers, too.
+    #[must_use]
+    pub fn is_layered_too(seed: u64) -> bool {
+        Rng::new(seed ^ 0x00A1_5070_1A7E_2500).chance(80)
     }
 
     /// In the same world, but without the peers beyond so many: to make a failure smaller.
@@ -361,6 +380,11 @@ impl Play {
         if let Some(mail) = &mut world.mail {
             (world.profile, world.config) = mail.shape(world.profile, world.config);
         }
+        // What is detached has no layer: that would be ignored.
+        if schedule.layered && !matches!(world.kind, Kind::Detacher(_)) {
+            let (layering, config) = Layering::draw(seed, world.tidy, world.config.clone());
+            (world.layering, world.config) = (Some(layering), config);
+        }
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
     }
@@ -387,6 +411,7 @@ impl Play {
                 .panics(Rng::new(self.seed), self.world.panics)
                 .lends(self.world.lends)
                 .toils(&self.kernel, self.world.toil.clone())
+                .layered(&self.kernel, self.world.layering.clone())
                 .sources(sources);
             // A stream of its own, too.
             let rash = Rng::new(self.seed ^ 0x00AB_0127);
@@ -396,7 +421,12 @@ impl Play {
             .map_err(|error| error.to_string())?;
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
         self.outside();
-        reactor.listen(to).map_err(|error| error.to_string())?;
+        let mut listen = Listen::from(to);
+        if let Some(layering) = self.world.layering.clone().filter(|of| !of.upgrades) {
+            let kernel = self.kernel.clone();
+            listen = listen.layer(move |_| Ok(layering.accepted(&kernel)));
+        }
+        reactor.listen(listen).map_err(|error| error.to_string())?;
         self.mail(&mut reactor);
 
         // 1. Peers come, over some time.
@@ -462,11 +492,13 @@ impl Play {
             let address: Address = to.parse().expect("it is an address");
             let (mut rng, logs) = (self.rng.fork(), self.logs.clone());
             let World { total, slow, .. } = self.world;
-            let own = address.clone();
+            let (own, layering) = (address.clone(), self.world.layering.clone());
             let make = move || -> Box<dyn Actor> {
                 let mut temper = Temper::any(&mut rng, total, slow);
                 temper.again = 0;
-                Box::new(Client::new(temper, rng.fork(), own.clone(), logs.clone()))
+                let voice = layering.as_ref().and_then(|of| of.answer(&mut rng));
+                let client = Client::new(temper, rng.fork(), own.clone(), logs.clone());
+                Box::new(client.speaks(voice))
             };
             state.serve(address, Answers::With(Box::new(make)));
         }
@@ -503,8 +535,8 @@ impl Play {
             | Kind::Keeper
             | Kind::Pauser => true,
             Kind::Lines(_) if self.world.answers > 0 => true,
-            // A source is above high until its end.
-            _ => self.world.sources.is_some(),
+            // A source is above high until its end, and a layer adds to what it sends.
+            _ => self.world.sources.is_some() || self.world.layering.is_some(),
         };
         if tidy && much && temper.reads == Reads::AfterSending {
             // It would stop itself, by design.
@@ -515,6 +547,8 @@ impl Play {
         }
         let to: Address = to.parse().expect("it is an address");
         let client = Client::new(temper, self.rng.fork(), to.clone(), self.logs.clone());
+        let layering = self.world.layering.as_ref();
+        let client = client.speaks(layering.map(|of| of.voice(&mut self.rng)));
         let wait = self.rng.within(0, span);
         self.kernel.state().connect_after(to, Box::new(client), wait);
     }

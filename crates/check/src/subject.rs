@@ -16,6 +16,7 @@ use crate::handle::Handle;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
+use crate::layering::{Layering, Watched};
 use crate::net::datagram::Datagram;
 use crate::oracle::{End, Oracle, Word, planned};
 use crate::schedule::twist::Toil;
@@ -106,6 +107,8 @@ pub(crate) struct Subject {
     twists: twists::Twists,
     /// It sends some things from a source, of which so many in a thousand fail. So many panic as callbacks do.
     sources: Option<(Rng, u32)>,
+    /// Its connections have layers.
+    layering: Option<(Kernel, Layering)>,
 }
 
 /// One connection: its number in the kernel, and what the streamer still has to send.
@@ -146,6 +149,32 @@ impl Subject {
             lends: false,
             twists: twists::Twists::default(),
             sources: None,
+            layering: None,
+        }
+    }
+
+    pub(crate) fn layered(mut self, kernel: &Kernel, layering: Option<Layering>) -> Self {
+        self.oracle.layered = layering.as_ref().is_some_and(|of| !of.upgrades);
+        self.oracle.tells_peers = layering.as_ref().is_some_and(Layering::tells_peer);
+        self.layering = layering.map(|layering| (kernel.clone(), layering));
+        self
+    }
+
+    /// The layer of a connection that is to be made.
+    fn layer_outside(&self) -> Option<Watched> {
+        let (kernel, layering) = self.layering.as_ref()?;
+        layering.connected(kernel)
+    }
+
+    /// In some worlds a connection that was accepted has its layer from here on.
+    fn upgrade(&mut self, conn: &mut Conn<'_>, link: u32, origin: Origin) {
+        if let Some((kernel, layering)) = &self.layering
+            && matches!(origin, Origin::Accepted(_))
+            && layering.upgrades
+        {
+            let layer = layering.accepted(kernel);
+            self.oracle.upgrades(link, layer.books());
+            conn.upgrade(layer);
         }
     }
 
@@ -478,6 +507,7 @@ impl Handler for Subject {
         let id = conn.id();
         let link = self.oracle.open(conn.cx(), id, origin);
         self.ids.push(id);
+        self.upgrade(conn, link, origin);
         self.toil();
         if self.lends {
             // There is none here; that it was asked for is what counts.

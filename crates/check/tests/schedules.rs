@@ -17,12 +17,24 @@ fn few(seeds: u64) -> u64 {
 #[test]
 fn the_schedules_hold() {
     let once = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
-    let once = once.map(|line| line.split_whitespace().next().unwrap().parse().unwrap());
-    for seed in once.filter(|_| !cfg!(miri)).chain(0..few(1000)) {
-        if let Err(failure) = Schedule::new(seed).run() {
-            let again = "cargo run --release --bin simulate -- --replay";
-            panic!("{failure}\nagain: {again} {seed}");
+    let once = once.map(|line| {
+        let (seed, what) = line.split_once(' ').unwrap();
+        (seed.parse().unwrap(), what.trim_start().starts_with("layers:"))
+    });
+    let others = (0..few(1000)).map(|seed| (seed, false));
+    for (seed, layered) in once.filter(|_| !cfg!(miri)).chain(others) {
+        holds(seed, layered);
+        if Schedule::is_layered_too(seed) {
+            holds(seed, true);
         }
+    }
+}
+
+fn holds(seed: u64, layered: bool) {
+    if let Err(failure) = Schedule::new(seed).layered(layered).run() {
+        let again = "cargo run --release --bin simulate -- --replay";
+        let layers = if layered { " --layers" } else { "" };
+        panic!("{failure}\nagain: {again} {seed}{layers}");
     }
 }
 

@@ -43,6 +43,10 @@ struct Arguments {
     #[arg(long, value_name = "PEERS", requires = "replay")]
     at_most: Option<usize>,
 
+    /// Give each world layers; without this, 8 in a hundred are run a second time with them
+    #[arg(long)]
+    layers: bool,
+
     /// Print the hash of each seed's trace, in order
     #[arg(long)]
     hashes: bool,
@@ -54,7 +58,7 @@ struct Arguments {
 
 impl Arguments {
     fn schedule(&self, seed: u64) -> Schedule {
-        let mut schedule = Schedule::new(seed);
+        let mut schedule = Schedule::new(seed).layered(self.layers);
         if let Some(peers) = self.connections {
             schedule = schedule.peers(peers);
         }
@@ -108,7 +112,11 @@ fn run(job: u64, arguments: &Arguments, found: &Found) {
             return;
         }
         let seed = arguments.from.wrapping_add(number);
-        match arguments.schedule(seed).run() {
+        let mut result = arguments.schedule(seed).run();
+        if result.is_ok() && Schedule::is_layered_too(seed) {
+            result = arguments.schedule(seed).layered(true).run().and(result);
+        }
+        match result {
             Ok(Report { hash, connections, callbacks, .. }) => {
                 found.connections.fetch_add(connections, Ordering::Relaxed);
                 found.callbacks.fetch_add(callbacks, Ordering::Relaxed);
@@ -185,9 +193,14 @@ fn tell(arguments: &Arguments, found: Found, begin: Instant) -> ExitCode {
     say(&failure.to_string());
     let seed = failure.seed();
     let again = "cargo run --release --bin simulate --";
-    let peers = arguments.connections.map_or(String::new(), |n| format!(" --connections {n}"));
+    let mut peers = arguments.connections.map_or(String::new(), |n| format!(" --connections {n}"));
+    // It may be its second run that failed.
+    let layered = arguments.layers || arguments.schedule(seed).run().is_ok();
+    if layered {
+        peers.push_str(" --layers");
+    }
     say(&format!("again: {again} --replay {seed}{peers}"));
-    if let Some((fewer, failure)) = arguments.schedule(seed).shrink() {
+    if let Some((fewer, failure)) = arguments.schedule(seed).layered(layered).shrink() {
         let what = failure.what().lines().next().unwrap_or_default();
         say(&format!("smaller: {again} --replay {seed}{peers} --at-most {fewer} ({what})"));
     }

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::rest::{REST, holds_much};
-use super::{Cause, Ledger, Oracle, Word};
+use super::{Cause, Ledger, Oracle, Word, queued_at};
 use crate::base::close::{CloseReason, Closed};
 use crate::client::byte;
 use crate::kernel::link::{HERE, THERE, Transport};
@@ -19,8 +19,9 @@ struct Account<'a> {
     ledger: &'a Ledger,
     net: &'a State,
     place: &'a Place,
-    /// Bytes that were sent and not taken.
+    /// Bytes that were sent and not taken; and the same on the wire, with what a layer has added.
     owed: u64,
+    queued: u64,
     /// A call of ours failed.
     failed: bool,
 }
@@ -38,9 +39,12 @@ impl Oracle {
         let net = self.kernel.state();
         let place = &net.links[link as usize];
         let sent = ledger.sent_len() as u64;
-        let owed = sent - place.link.halves[HERE].written.min(sent);
+        let owed = sent - ledger.taken_of(place).min(sent);
         let failed = place.failed_at.is_some();
-        Account { oracle: self, link, closed, ledger, net: &net, place, owed, failed }.check().err()
+        let queued = if ledger.is_layered() { queued_at(place, ledger) as u64 } else { owed };
+        let account =
+            Account { oracle: self, link, closed, ledger, net: &net, place, owed, queued, failed };
+        account.check().err()
     }
 }
 
@@ -97,15 +101,30 @@ impl Account<'_> {
     /// counts too; and so does the buffer in which it is waited for, when there is nothing in it; and the
     /// place of a source.
     fn holds(&self) -> bool {
-        let unshown = self.place.link.halves[THERE].read.saturating_sub(self.ledger.consumed);
+        let unshown = self.unshown();
         let (_, left, word) = self.ledger.last;
         let waits = matches!(word, Word::Bytes(_)) || !self.ledger.streams.is_empty();
-        self.owed + unshown + left as u64 > 0 || waits
+        let held = self.ledger.layer(|known| known.held).unwrap_or(0);
+        self.queued + unshown + (left + held) as u64 > 0 || waits
+    }
+
+    /// Bytes read that the handler has not consumed.
+    fn unshown(&self) -> u64 {
+        let read = self.ledger.read(self.place).saturating_sub(self.ledger.consumed);
+        read + self.ledger.pending(self.place)
+    }
+
+    /// Whether there were any when it left `Open`.
+    fn was_unshown(&self) -> bool {
+        if self.ledger.is_layered() {
+            return self.unshown() > 0;
+        }
+        self.ledger.counts.0 > self.ledger.consumed
     }
 
     /// What had moved when it ended.
     fn moved(&self) -> Moved {
-        self.ledger.moved_then.unwrap_or(self.place.moved)
+        self.ledger.moved_at_end(self.place)
     }
 
     /// Whether the peer took some of what our kernel still holds, less than `wait` before the end.
@@ -122,9 +141,10 @@ impl Account<'_> {
 
     /// The reason is the first cause, and it happened.
     fn reason(&self) -> Verdict {
-        let Account { ledger, owed, .. } = *self;
+        let Account { ledger, queued, .. } = *self;
         let limits = &self.oracle.limits;
         let left = ledger.left.unwrap_or(self.net.now);
+        let fin = self.place.link.halves[THERE].fin_arrived;
         let is_so = match &self.closed.reason {
             CloseReason::PeerEnd => ledger.cause == Some(Cause::PeerEnd),
             CloseReason::Local => ledger.cause == Some(Cause::Local),
@@ -139,9 +159,9 @@ impl Account<'_> {
             }
             CloseReason::OutputLimit => {
                 let fits = |most| limits.output_high + most <= limits.output_max;
-                let naive = self.oracle.naive.is_some_and(fits);
+                let naive = self.oracle.naive.is_some_and(fits) && !ledger.is_layered();
                 unless(naive, "promise 5: its own answers passed the limit, one by one")?;
-                owed + ledger.reserve(limits.output_max) as u64 > limits.output_max as u64
+                queued + ledger.reserve(limits.output_max) as u64 > limits.output_max as u64
             }
             CloseReason::BufferedLimit => self.oracle.is_crowded && self.holds(),
             CloseReason::Reclaimed => {
@@ -150,7 +170,8 @@ impl Account<'_> {
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);
                 unless(told && unread, "reclaimed, while input lay unread")?;
-                let owing = owed > 0 || ledger.counts.0 > ledger.consumed;
+                let owing = queued > 0 && !ledger.owes_words_alone(queued);
+                let owing = owing || self.was_unshown();
                 unless(owing || ledger.held || ledger.paused || ledger.eof, "it was not idle")?;
                 left >= due
             }
@@ -164,7 +185,7 @@ impl Account<'_> {
             }
             CloseReason::TooSlow => {
                 let due = limits.min_rate.map_or(u64::MAX, |(_, window)| nanos(window));
-                let owes = ledger.counts.0 > ledger.consumed || owed > 0;
+                let owes = self.was_unshown() || queued > 0;
                 owes && left >= ledger.begun.saturating_add(due)
             }
             CloseReason::Idle => {
@@ -186,15 +207,18 @@ impl Account<'_> {
                 let denies = self.oracle.denies || self.net.profile.interrupted > 0;
                 let cut = had_room && !denies && !self.failed;
                 unless(cut, "promise 2: a write stall, while the peer read")?;
-                owed > 0 && left >= due
+                queued > 0 && left >= due
             }
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),
             // See `handed_over`; and no world here has a second service.
-            CloseReason::Detached
-            | CloseReason::HandedOver
-            | CloseReason::Layer(_)
-            | CloseReason::Handshake
-            | CloseReason::Truncated => false,
+            CloseReason::Detached | CloseReason::HandedOver => false,
+            CloseReason::Truncated => fin && ledger.is_cut_off() && !ledger.layer_failed(),
+            CloseReason::Layer(_) => ledger.layer_failed() || (fin && ledger.is_shaking()),
+            CloseReason::Handshake => {
+                let read = self.place.link.halves[THERE].read;
+                let late = self.after(ledger.upgraded, limits.handshake);
+                late || read > limits.handshake_max as u64
+            }
         };
         unless(!is_so, "the reason is another")?;
         self.last_word()?;
@@ -229,7 +253,7 @@ impl Account<'_> {
             );
         }
         let in_order = reason.of_retiring().is_some();
-        let cut = matches!(reason, CloseReason::TooSlow) && self.owed > 0;
+        let cut = matches!(reason, CloseReason::TooSlow) && self.queued > 0;
         let late = self.failed || ledger.finishing || ledger.failed_open || self.at_last();
         unless(in_order && !cut && !late, "closed in order, and on_closing was not told")
     }
@@ -244,8 +268,8 @@ impl Account<'_> {
     /// Whether something other than the two ends may have cut it.
     fn may_be_cut(&self) -> bool {
         let limits = &self.oracle.limits;
-        self.owed > limits.output_max as u64
-            || (self.oracle.is_crowded && (self.owed > 0 || !self.ledger.streams.is_empty()))
+        self.queued > limits.output_max as u64
+            || (self.oracle.is_crowded && (self.queued > 0 || !self.ledger.streams.is_empty()))
             || self.after(self.place.fin_at, limits.linger)
             || self.after(self.ledger.leaves_from, limits.close_max)
             || self.after(Some(self.ledger.taken(self.place)), limits.write_stall)
@@ -271,6 +295,7 @@ impl Account<'_> {
                 | CloseReason::BufferedLimit
         );
         let cut = cut || self.ledger.is_broken();
+        let cut = cut || self.ledger.layer_failed() || self.ledger.is_cut_off();
         if self.closed.clean {
             unless(self.owed > 0 || !ended, "clean, and not all was taken, or no end seen")?;
             unless(cut || self.failed, "clean, and cut")
@@ -320,7 +345,7 @@ impl Account<'_> {
         let otherwise = ledger.must_end
             || ledger.aborted
             || ledger.cause.is_some()
-            || self.owed > limits.output_max as u64
+            || self.queued > limits.output_max as u64
             || self.oracle.denies
             // What is left makes it one of those who hold most; that it had failed is the first cause.
             || (self.oracle.is_crowded && self.holds())
@@ -341,7 +366,7 @@ impl Account<'_> {
         if self.at_last() {
             let open = ledger.left.is_none_or(|left| left == self.net.now);
             let quiet = self.net.now > ledger.moved.saturating_add(100_000_000);
-            let excuse = asleep || due || ledger.stopped || self.owed > 0;
+            let excuse = asleep || due || ledger.is_shaking() || ledger.stopped || self.queued > 0;
             // Or callbacks, of which one turn may have many, worked for all that time.
             let busy = self.net.profile.stopped > 0 || self.net.worked > 0;
             let later = ledger.wished || ledger.may_drain || busy;
@@ -352,7 +377,7 @@ impl Account<'_> {
             return Ok(());
         }
         let had = ledger.at_shutdown.unwrap_or(0);
-        let forgot = ledger.counts.0 < had && !self.oracle.denies;
+        let forgot = ledger.counts.0 < had && !self.oracle.denies && !ledger.has_layer_ended();
         unless(forgot, "bytes that had come before shutdown were not read")?;
         unless(asleep || due || ledger.left_owing, "shutdown was to wait for it")
     }

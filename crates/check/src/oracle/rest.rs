@@ -26,6 +26,23 @@ pub(super) fn holds_much(net: &State) -> bool {
     net.profile.buffer_max.max(*net.profile.buffer.end()) > REST
 }
 
+impl Ledger {
+    /// How its output stands to the watermarks at the end of a turn.
+    fn note_level(&mut self, level: usize, dipped: bool, limits: &Limits, is_crowded: bool) {
+        let above_low = level > limits.output_low;
+        if level >= limits.output_high {
+            self.resting = true;
+            self.may_drain = true;
+        } else if !above_low || dipped {
+            self.resting = false;
+        }
+        self.may_drain |= is_crowded && above_low;
+        self.above_low |= above_low;
+        self.came_down |= above_low;
+        self.stood |= above_low;
+    }
+}
+
 impl Oracle {
     /// After every turn of the loop.
     pub(crate) fn after_turn(&mut self, cx: &Context) {
@@ -76,7 +93,8 @@ impl Oracle {
                         && word == Word::None
                         && level > limits.output_low
                         && ledger.closing.is_none();
-                    if !ledger.paused && !ledger.stopped && level <= limits.output_low {
+                    let reads = !ledger.paused && !ledger.stopped && !ledger.has_layer_ended();
+                    if reads && level <= limits.output_low {
                         ledger.left_unread = net.links[link].unread_since;
                     }
                 } else if counts != ledger.counts || (queued > 0 && !ledger.owed) {
@@ -98,7 +116,9 @@ impl Oracle {
             let sends = entry.is_some_and(|entry| entry.conn.phase() != Phase::Closed) && !failed;
             let takes = open && !ledger.eof && ledger.cause.is_none();
             let output = if sends { queued } else { 0 };
-            let unread = if takes { counts.0 - ledger.consumed } else { 0 };
+            let place = &net.links[link];
+            let unread = ledger.read(place) - ledger.consumed + ledger.pending(place);
+            let unread = if takes { unread } else { 0 };
             let own = output + usize::try_from(unread).unwrap_or(0);
             let said = entry.map_or(0, |entry| entry.conn.held());
             if said < own || (own == 0 && said > LEFT) {
@@ -107,30 +127,25 @@ impl Oracle {
             kept += own;
             held += said;
             ledger.wish |= std::mem::take(&mut ledger.wished);
-            if queued > limits.output_max && open && !failed {
+            // What is sent comes to more by the layer.
+            if queued > limits.output_max + ledger.added() && open && !failed {
                 wrong = Some(format!("promise 4: #{link} owes {queued} bytes and is open"));
             }
             let dipped = std::mem::take(&mut net.links[link].dipped);
             if level >= limits.output_high {
-                ledger.resting = true;
-                ledger.may_drain = true;
                 ledger.crossed = open && !ledger.finishing && !failed;
-            } else if level <= limits.output_low || dipped {
-                ledger.resting = false;
             }
-            ledger.may_drain |= self.is_crowded && level > limits.output_low;
-            ledger.above_low |= level > limits.output_low;
-            ledger.came_down |= level > limits.output_low;
-            ledger.stood |= level > limits.output_low;
+            ledger.note_level(level, dipped, limits, self.is_crowded);
         }
         drop(net);
+        held += self.held_in_handshakes(cx);
         let (said, most) = (cx.buffered(), limits.buffered_max);
         if held != said || kept > said || said > most {
             wrong = Some(format!(
                 "promise 4: {kept} bytes are kept, {held} held, of {most}; buffered() is {said}"
             ));
         }
-        if let Some(wrong) = wrong {
+        if let Some(wrong) = wrong.or_else(|| self.layers_wronged()) {
             self.complain(wrong);
         }
     }
@@ -178,7 +193,7 @@ impl Oracle {
         let most = self.limits.connections_per_address.unwrap_or(usize::MAX);
         let neighbours = net.links.iter().filter_map(|place| place.neighbours);
         let crowded = neighbours.filter(|neighbours| *neighbours >= most).count() as u64;
-        if cx.stats().refused_address != crowded {
+        if cx.stats().refused_address != crowded && !self.tells_peers {
             let refused = cx.stats().refused_address;
             wrong =
                 Some(format!("promise 4: {refused} were refused by address, {crowded} were due"));
@@ -218,6 +233,11 @@ impl Oracle {
         };
         let phase = entry.conn.phase();
         if let Some((begun, timeout, _)) = ledger.connecting {
+            if ledger.is_shaking() && place.stage == Stage::Established {
+                let from = place.moved.written.max(begun);
+                let late = is_late(net.polls, from, timeout.max(limits.handshake));
+                return late.then(|| "its handshake takes longer than allowed".into());
+            }
             let answered = place.stage != Stage::Connecting || place.link.ends[HERE].dead;
             if answered || phase != Phase::Connecting {
                 return Some("promise 1: its connect was answered, and nobody is told".into());
@@ -227,11 +247,21 @@ impl Oracle {
         }
         let queued = queued_at(place, ledger);
         let owes = queued > 0 || (!ledger.streams.is_empty() && !ledger.is_broken());
+        // What waits for a handshake waits for the peer.
+        let owes = owes && !ledger.is_shaking();
         if owes && !place.link.is_blocked(HERE) && !entry.conn.has_failed() {
             return Some(format!("promise 1: {queued} bytes are owed, and there is room for them"));
         }
         let what = match phase {
-            Phase::Open => Self::kept_open(net, limits, place, ledger, entry),
+            Phase::Open if ledger.is_shaking() => {
+                let from = ledger.upgraded.unwrap_or(place.moved.written.max(ledger.begun));
+                let late = is_late(net.polls, from, limits.handshake);
+                late.then(|| "its handshake takes longer than allowed".into())
+            }
+            Phase::Open => Self::kept_open(net, limits, place, ledger, entry).or_else(|| {
+                self.unmade(net, link, ledger).filter(|_| !Self::is_stopped(limits, place, ledger))
+            }),
+            Phase::Draining if ledger.is_shaking() => None,
             Phase::Draining | Phase::Lingering => Self::kept_closing(net, limits, place, ledger),
             Phase::Closed => Some("promise 3: over, and not freed".into()),
             Phase::Connecting => Some("promise 3: open, and not connected".into()),
@@ -243,6 +273,12 @@ impl Oracle {
             return Some("promise 1: on the run queue, and the poll waits".into());
         }
         None
+    }
+
+    /// Between the watermarks only we know whether it rests.
+    fn is_stopped(limits: &Limits, place: &Place, ledger: &Ledger) -> bool {
+        let queued = level_at(place, ledger);
+        ledger.paused || (queued > limits.output_low && !ledger.full_duplex)
     }
 
     /// What an open connection is kept waiting for.
@@ -259,9 +295,12 @@ impl Oracle {
         if !ledger.is_served() {
             return Some(format!("it was ended ({:?}) and is open", ledger.cause));
         }
-        // Between the watermarks only we know whether it rests.
-        let stopped = ledger.paused || (queued > limits.output_low && !ledger.full_duplex);
-        if !stopped && unread > 0 {
+        let stopped = Self::is_stopped(limits, place, ledger);
+        if ledger.layer_failed() && !ledger.paused {
+            return Some("its layer has failed, and it goes on".into());
+        }
+        let ended = ledger.has_layer_ended();
+        if !stopped && unread > 0 && !ended {
             return Some(format!("promise 1: {unread} bytes lie unread"));
         }
         // After the end only an event's flag tells of a reset.
@@ -273,7 +312,8 @@ impl Oracle {
         // What there was perhaps no room to answer goes first, however it reads.
         let held_back =
             ledger.last.1 > 0 && ledger.last.2 == Word::None && queued > limits.output_low;
-        if !stopped && !held_back && incoming.fin_arrived && !ledger.eof {
+        let fin = ledger.has_ended(place) || incoming.fin_arrived;
+        if !stopped && !held_back && fin && !ledger.eof {
             return Some("promise 1: the end lies unread".into());
         }
         if !stopped && ledger.repeat_owed() {
@@ -393,7 +433,7 @@ impl Oracle {
             let ledger = self.ledgers.get(number).and_then(Option::as_ref);
             let log = logs.get(number).cloned().unwrap_or_default();
             let Some(ledger) = ledger else {
-                if !log.received.is_empty() {
+                if !log.received.is_empty() || log.misheard {
                     wrong = Some(format!("promise 3: #{number} was sent bytes before on_open"));
                 }
                 continue;
@@ -401,13 +441,18 @@ impl Oracle {
             if !ledger.told && !ledger.failed_open {
                 wrong = Some(format!("promise 3: #{number} has ended without on_close"));
             }
-            let taken = usize::try_from(place.link.halves[HERE].written).unwrap_or(0);
+            let taken = usize::try_from(ledger.taken_of(place)).unwrap_or(0);
             let received = log.received.len();
-            if received > taken || ledger.sent.get(..received) != Some(&log.received[..]) {
+            // Of a layer's records some may have come of a piece that was not taken whole.
+            let more = received > taken && !ledger.is_layered();
+            if more || ledger.sent.get(..received) != Some(&log.received[..]) {
                 wrong = Some(format!("promise 2: #{number} received other bytes than were sent"));
             }
             if log.ended && received != taken {
                 wrong = Some(format!("promise 2: #{number} received {received} of {taken}"));
+            }
+            if let Some(what) = ledger.misheard(&log, place) {
+                wrong = Some(format!("promise 2: #{number}: {what}"));
             }
             let at_once = self.shutdown.is_some_and(|(_, at_once)| at_once);
             let clean = self.tidy && log.patient && !at_once;
@@ -429,7 +474,10 @@ impl Oracle {
             let neighbours = net.links[**link as usize].neighbours;
             neighbours.is_some_and(|neighbours| neighbours >= most)
         };
-        if let Some(link) = self.at_door.iter().find(|link| missed(link) && !refused(link)) {
+        // A handshake is not waited for.
+        if let Some(link) =
+            self.at_door.iter().find(|link| !self.layered && missed(link) && !refused(link))
+        {
             wrong =
                 Some(format!("#{link} waited at the door when shutdown began, and was not let in"));
         }

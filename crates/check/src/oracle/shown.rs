@@ -10,12 +10,15 @@ use crate::kernel::link::{HERE, THERE};
 impl Oracle {
     fn check_window(&mut self, link: u32, input: &Input<'_>) {
         let net = self.kernel.state();
-        let half = &net.links[link as usize].link.halves[THERE];
-        let read = half.read;
+        let ledger = self.ledgers[link as usize].as_ref().expect("entered");
+        let read = ledger.read(&net.links[link as usize]);
         drop(net);
         let window = input.bytes();
         let seen = input.seen();
-        let max = self.limits.input_max;
+        // A layer makes as much as it does of one call.
+        let ledger = self.ledger(link);
+        let more = ledger.layer(|known| known.most).unwrap_or(0);
+        let max = self.limits.input_max + more;
         let ledger = self.ledger(link);
         let begin = ledger.consumed;
         let wanted = usize::try_from(ledger.shown - begin).unwrap_or(0);
@@ -109,8 +112,13 @@ impl Oracle {
         self.check_window(link, rest);
         let net = self.kernel.state();
         let half = &net.links[link as usize].link.halves[THERE];
-        let early = !half.fin_arrived && !net.links[link as usize].link.ends[HERE].dead;
+        let place = &net.links[link as usize];
+        let ledger = self.ledgers[link as usize].as_ref().expect("entered");
+        let early =
+            !ledger.has_ended(place) && (ledger.is_cut_off() || !place.link.ends[HERE].dead);
+        // What follows the layer's end is nothing.
         let unread = half.arrived.len();
+        let unread = if ledger.has_layer_ended() { 0 } else { unread };
         let dipped = net.links[link as usize].dipped;
         let ledger = self.ledgers[link as usize].as_ref().expect("entered");
         let queued = level_at(&net.links[link as usize], ledger);

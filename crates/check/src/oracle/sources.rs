@@ -97,7 +97,9 @@ impl Oracle {
     /// Takes note of what was read meanwhile of the sources of a connection.
     pub(super) fn catch_up(&mut self, link: u32) {
         let low = self.limits.output_low;
+        let rests = self.rests_from();
         let Some(Some(ledger)) = self.ledgers.get_mut(link as usize) else { return };
+        ledger.note_peak(low, rests);
         if ledger.streams.is_empty() {
             return;
         }
@@ -108,7 +110,7 @@ impl Oracle {
         ledger.catch_up(written);
         self.panics += u64::from(ledger.note_panic(now));
         if ledger.streams.is_empty() {
-            let sent = ledger.sent.len() as u64;
+            let sent = ledger.wire_of(ledger.sent.len());
             place.owes = (sent, low as u64);
             if sent.saturating_sub(written) <= low as u64 {
                 place.dipped = true;
@@ -175,7 +177,10 @@ impl Ledger {
         while let Some(stream) = self.streams.front_mut() {
             let known = stream.probe.known();
             if known.read > stream.seen {
-                if self.sent.len() as u64 <= written {
+                let sent = self.sent.len() as u64;
+                let books = self.books.as_ref();
+                let total = books.map_or(sent, |books| books.known().total(sent));
+                if total <= written {
                     self.owed_from = self.owed_from.max(known.read_at);
                 }
                 self.sent.extend_from_slice(&known.bytes[stream.seen..known.read]);

@@ -12,6 +12,7 @@ use crate::core::Entry;
 use crate::kernel::link::THERE;
 use crate::kernel::nanos;
 use crate::kernel::trace::What;
+use crate::layering::Books;
 use crate::time::timers::TimerId;
 
 impl Oracle {
@@ -53,7 +54,8 @@ impl Oracle {
             ledger.owed_from = now;
         }
         ledger.add(bytes);
-        let sent = if ledger.streams.is_empty() { ledger.sent.len() as u64 } else { u64::MAX };
+        let sent =
+            if ledger.streams.is_empty() { ledger.wire_of(ledger.sent.len()) } else { u64::MAX };
         let mut net = self.kernel.state();
         net.links[link as usize].owes = (sent, low);
         net.note(link, What::Note("send()", bytes.len() as u64));
@@ -185,6 +187,7 @@ impl Oracle {
         id: ConnId,
         tag: u64,
         timeout: Option<Duration>,
+        books: Option<Books>,
     ) {
         let link = Self::link_of(cx, id).unwrap_or(0);
         if self.ledgers.len() <= link as usize {
@@ -198,6 +201,9 @@ impl Oracle {
         ledger.connecting = Some((now, timeout.unwrap_or(self.limits.connect), tag));
         self.ledgers[link as usize] = Some(ledger);
         self.live.push(link);
+        if let Some(books) = books {
+            self.keeps_books(link, books);
+        }
         self.note(link, "connect()", usize::try_from(tag).unwrap_or(0));
     }
 
@@ -217,19 +223,27 @@ impl Oracle {
         let failed = self.kernel.state().links[link as usize].failed_at.is_some();
         let output_max = self.limits.output_max;
         let is_crowded = self.is_crowded;
+        let self_limits = (self.limits.handshake, self.handshake_went_wrong(link));
         self.connects_failed += 1;
         let ledger = self.ledger(link);
         ledger.told = true;
         let Some((begun, timeout, wanted)) = ledger.connecting.take() else {
             return self.complain(format!("promise 3: on_connect_failed of #{link} is not due"));
         };
+        let handshake = if ledger.is_layered() { self_limits.0 } else { Duration::ZERO };
+        let shook = ledger.is_layered() && (self_limits.1 || ledger.layer_failed());
         let is_so = match error.kind() {
+            _ if shook => true,
+            io::ErrorKind::TimedOut if handshake > Duration::ZERO => {
+                now >= begun.saturating_add(nanos(timeout.min(handshake)))
+            }
             io::ErrorKind::TimedOut => now >= begun.saturating_add(nanos(timeout)),
             // Ended by us, a limit included; a source alone takes memory.
             io::ErrorKind::ConnectionAborted => {
-                let crowded = is_crowded && (ledger.sent_len() > 0 || ledger.is_sourced());
+                let crowded = is_crowded
+                    && (ledger.is_layered() || ledger.sent_len() > 0 || ledger.is_sourced());
                 let most = output_max - ledger.reserve(output_max);
-                ledger.aborted || leaving || crowded || ledger.sent_len() > most
+                ledger.aborted || leaving || crowded || ledger.sent_len() + ledger.added() > most
             }
             _ => failed,
         };

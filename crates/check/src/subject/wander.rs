@@ -8,6 +8,7 @@ use crate::base::address::Address;
 use crate::base::id::ConnId;
 use crate::conn::input::Input;
 use crate::context::{Conn, Context};
+use crate::layering::Watched;
 use crate::net::connect::Connect;
 use crate::oracle::{Oracle, planned};
 
@@ -169,8 +170,13 @@ impl Subject {
         if is_v4 && tag.is_multiple_of(5) {
             connect = connect.source(([10, 8, 0, 1], 0));
         }
+        let layer = self.layer_outside();
+        let books = layer.as_ref().map(Watched::books);
+        if let Some(layer) = layer {
+            connect = connect.layer(layer);
+        }
         let id = cx.connect(connect, tag)?;
-        self.oracle.connects(cx, id, tag, timeout);
+        self.oracle.connects(cx, id, tag, timeout, books);
         Ok(id)
     }
 
