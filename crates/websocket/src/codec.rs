@@ -388,3 +388,6 @@ fn control<'a>(
     };
     Ok((header.len + len, event))
 }
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;

@@ -127,6 +127,13 @@ mod message;
 mod websocket;
 mod ws;
 
+/// What a fuzzer calls with any bytes (`fuzz/` at the root of the repository).
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    codec::tests::any(bytes);
+}
+
 /// The README's code is tested with everything else.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

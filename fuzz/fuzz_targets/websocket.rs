@@ -1,0 +1,4 @@
+//! The decoder of WebSocket's frames, cut anywhere, against a plain reading of the RFC.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wouldblock_websocket::fuzz(bytes));
