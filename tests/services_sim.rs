@@ -610,3 +610,58 @@ fn every_service_is_asked_to_shut_down_a_panic_of_one_or_not() {
         Ok(())
     });
 }
+
+/// Promise 4: a service at its own cap gives away a place of its own, however long others are idle.
+#[test]
+fn a_service_at_its_cap_reclaims_its_own() {
+    check(0..30, Profile::calm(), |sim| {
+        let config = Config::default().connections(10).reclaim_idle(Some(Duration::from_secs(5)));
+        let mut reactor = quiet(sim, config)?;
+        reactor.service(1).set_caps(Caps::default().connections(2))?;
+        let _older: Vec<_> = (0..4).map(|_| sim.connect(&door(0))).collect();
+        sim.advance(&mut reactor, Duration::from_secs(1))?;
+        let _admins: Vec<_> = (0..2).map(|_| sim.connect(&door(1))).collect();
+        sim.advance(&mut reactor, Duration::from_secs(10))?;
+        let _third = sim.connect(&door(1));
+        sim.advance(&mut reactor, Duration::from_secs(2))?;
+        assert_eq!(reactor.handler().0.ends.len(), 0);
+        assert_eq!(reactor.handler().1.ends, ["idle, and its place was needed"]);
+        Ok(())
+    });
+}
+
+/// Looks at what came, and hands it on as it is.
+struct Peeks;
+
+impl Handler for Peeks {
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        assert!(input.line().is_none(), "no line has come");
+        conn.hand_to(1, 0);
+        Ok(())
+    }
+}
+
+/// Promise 2: what the first service did not consume, and waited to see more of, is offered to the second though
+/// nothing more comes.
+#[test]
+fn what_was_only_looked_at_is_offered_to_the_second_service() {
+    check(0..50, Profile::everyday(), |sim| {
+        let mut reactor = sim.reactor((Peeks, Second::default()), Config::default())?;
+        reactor.listen(&*door(0))?;
+        let peer = sim.connect(&door(0));
+        peer.send("x");
+        peer.expect("open x ");
+        sim.run_until_idle(&mut reactor)
+    });
+}
