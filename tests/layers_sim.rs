@@ -447,6 +447,21 @@ fn one_send_beyond_output_max_ends_the_connection() {
     assert_eq!(closed.unsent, 20_000, "{closed}");
 }
 
+/// But that a layer adds to what was sent ends no connection whose handler keeps within the limit.
+#[test]
+fn a_sender_within_output_max_is_not_ended_for_what_its_layer_adds() {
+    let config = Config::default().output_low(500).output_high(4000).output_max(5000);
+    let config = config.read_buffer(1000);
+    let mut case = Case::new(narrow(100), config, |conn, input| {
+        input.take_all();
+        conn.send(vec![7; 5090]);
+        assert!(conn.is_open() && conn.queued() > 5000, "{} are queued", conn.queued());
+    });
+    case.peer.stop_reading();
+    case.say(b"x");
+    assert!(case.run().closed.is_empty());
+}
+
 /// An empty piece of the input is nothing: it once was a place in it, which the next callback had not.
 #[test]
 fn an_empty_piece_of_the_input_leaves_nothing_behind() {

@@ -586,6 +586,6 @@ mod tests {
         records.advance(1);
         assert_eq!((records.plain, records.lens.len()), (0, 1));
         records.advance(5);
-        assert!(records.lens.is_empty());
+        assert_eq!(records.lens.capacity(), 0, "what is not queued costs nothing");
     }
 }
