@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in eleven pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in twelve pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -22,7 +22,9 @@
 //!    for each, and a connection that changes hands.
 //! 10. [In front of us](in_front): HAProxy, nginx, a load balancer: the client's address, health checks,
 //!    timeouts that fit, leaving without lost connections. By the crate `wouldblock-proxy-protocol`.
-//! 11. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
+//! 11. [WebSocket](websocket): from ws-rs, or tungstenite on mio, to here. By the crate
+//!    `wouldblock-websocket`.
+//! 12. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
 //!    would see; why it does not happen here, and which test shows it.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
@@ -51,6 +53,11 @@ pub mod tls {}
 #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/in_front.md"))]
 #[cfg_attr(doctest, doc = "A page.")]
 pub mod in_front {}
+
+// Its examples need `wouldblock-websocket`: they are run there.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/guide/websocket.md"))]
+#[cfg_attr(doctest, doc = "A page.")]
+pub mod websocket {}
 
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}

@@ -138,3 +138,8 @@ pub fn fuzz(bytes: &[u8]) {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The guide's page on WebSocket, whose programs are run here.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/websocket.md")]
+mod guide {}
