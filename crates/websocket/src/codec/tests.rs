@@ -131,6 +131,7 @@ fn in_pieces(stream: &[u8], rules: Rules, mut cut: impl FnMut() -> usize) -> Tol
 }
 
 /// Frames that make sense for the most part.
+#[cfg(test)]
 fn stream(rng: &mut Rng, masked: bool) -> Vec<u8> {
     let mut stream = Vec::new();
     let mut under_way = false;

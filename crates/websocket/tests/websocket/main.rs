@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 #![allow(clippy::cast_possible_truncation, reason = "test sizes are small")]
 
+mod chat;
 mod client;
 mod closes;
 mod deflate;
