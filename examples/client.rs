@@ -5,6 +5,8 @@
 //! cargo run --release --example client -- --to 127.0.0.1:6666 < Cargo.toml | diff - Cargo.toml
 //! ```
 //!
+//! Over TLS that is `tls_client`, with the same handler: `cargo run --release -p wouldblock-rustls --example tls_client`.
+//!
 //! How stdin and stdout come into a poll loop stands in `common/stdio.rs`.
 
 mod common;
@@ -23,7 +25,11 @@ use wouldblock::{Address, Connect};
 ///
 /// At the end of stdin it ends its side of the connection; it exits when the server has ended too.
 #[derive(clap::Parser)]
-#[command(name = "client", version)]
+#[command(
+    name = "client",
+    version,
+    after_help = "Over TLS: the example tls_client of wouldblock-rustls."
+)]
 struct Arguments {
     /// Where the server is, HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", value_parser = common::stream_address)]

@@ -188,6 +188,26 @@ fn half_a_handshake_has_its_time() {
     assert_eq!((stats.accepted, stats.handshakes_failed), (5, 5));
 }
 
+/// The other limits leave a handshake to its own: a peer that rests in it is neither idle, nor too slow, nor late with
+/// its first byte.
+#[test]
+fn a_handshake_is_held_to_its_own_limit_alone() {
+    let brief = Duration::from_millis(20);
+    let config = Config::default().handshake(Duration::from_millis(200));
+    let config = config.first_byte(Some(brief)).idle(Some(brief)).min_rate(1000, brief);
+    let served = Served::start(&server(), config);
+    let hello = End::new(client().connect("localhost").unwrap()).take_wire();
+    for len in [0, 7, hello.len()] {
+        let mut stream = served.connect();
+        stream.write_all(&hello[..len]).unwrap();
+        if let Err(error) = stream.read_to_end(&mut Vec::new()) {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+        }
+    }
+    let stats = served.end();
+    assert_eq!((stats.handshakes_failed, stats.closed.handshake), (3, 3), "{stats:?}");
+}
+
 /// What the server has is also what a client must show: refused, it is told why.
 #[test]
 fn a_client_without_a_certificate_is_told_why() {
