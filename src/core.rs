@@ -64,6 +64,7 @@ mod pull;
 mod schedule;
 pub(crate) mod send;
 mod services;
+mod upgrade;
 
 /// The name under which the log tells of connections, whichever file says it.
 const TARGET: &str = "wouldblock::core";

@@ -14,10 +14,10 @@ use super::{Core, Entry, Shutdown, TARGET};
 use crate::base::address::Address;
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, Origin};
-use crate::base::layer::{Layer, MakeLayer, Received, Then};
+use crate::base::layer::{Layer, MakeLayer, Received};
 use crate::conn::flags::Flags;
 use crate::conn::input::{Leftover, ReadBuffer, Wait};
-use crate::conn::layer::{Layered, STEP, Upgrade};
+use crate::conn::layer::{Layered, STEP};
 use crate::conn::{News, Phase};
 use crate::core::offer::{Offer, Work};
 use crate::core::send::Piece;
@@ -537,7 +537,7 @@ impl Core {
         }
     }
 
-    fn wrap_piece(&mut self, id: ConnId) {
+    pub(super) fn wrap_piece(&mut self, id: ConnId) {
         let mut wire = std::mem::take(&mut self.layers.wire);
         let mut piece = std::mem::take(&mut self.layers.piece);
         let mut before = 0;
@@ -661,57 +661,6 @@ impl Core {
             self.put_wire(id, &wire, 0);
         }
         self.keep_wire(wire);
-    }
-
-    // --- Another layer --------------------------------------------------------------------------
-
-    /// Another layer takes its place when the running callback has returned. What was sent before goes out as it
-    /// would have; where that cannot be, the connection ends, since what is sent from now on may be meant for
-    /// the peer alone.
-    pub(crate) fn upgrade(&mut self, id: ConnId, layer: Box<dyn Layer>, window: &[u8]) {
-        if self.callback.is_of(id) && self.cork.len() > 0 {
-            self.read_clock();
-            self.uncork(id, window, &Piece::Copy(&[]));
-        }
-        let Some(Entry { conn, .. }) = self.entry_mut(id) else { return };
-        if !conn.takes_sends() {
-            return;
-        }
-        while let Some(Entry { conn, .. }) = self.entry(id)
-            && conn.may_drain_plain()
-        {
-            self.wrap_piece(id);
-        }
-        let Some(Entry { conn, .. }) = self.conns.find_mut(id) else { return };
-        let is_first = conn.phase() == Phase::Connecting && !conn.is_layered();
-        if is_first {
-            conn.set_layer(Layered::new(layer, None));
-            return;
-        }
-        if conn.has_source() || conn.has_upgrade() || (conn.is_layered() && conn.has_plain()) {
-            let what = "a layer cannot take its place before what was sent has left";
-            conn.cut(CloseReason::Layer(io::Error::other(what)));
-        } else {
-            conn.begin_upgrade(layer);
-            self.callback.note_rest(id, conn);
-        }
-        self.mark_dirty(id);
-    }
-
-    fn install_upgrade(&mut self, id: ConnId) {
-        let (now, limits) = (self.now, &self.limits);
-        let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
-            return;
-        };
-        let Some(Upgrade { layer, below, left }) = conn.take_upgrade() else { return };
-        match below {
-            None => conn.end_upgrade(layer, left),
-            Some(below) => {
-                conn.end_upgrade(Box::new(Then::with(below, layer, left)), Vec::new());
-            }
-        }
-        conn.begin_handshake(now, limits);
-        self.memory.recount(conn);
     }
 }
 
