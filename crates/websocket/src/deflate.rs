@@ -187,10 +187,15 @@ pub(crate) fn accept(head: &Head<'_>, takeover: bool) -> Option<(Agreed, String)
     Some((agreed, answer))
 }
 
-/// What a client offers.
+/// What a client offers, the best first.
 pub(crate) fn offer(takeover: bool) -> String {
-    let none = "; server_no_context_takeover; client_no_context_takeover";
-    format!("{NAME}; client_max_window_bits{}", if takeover { "" } else { none })
+    let offer = format!("{NAME}; client_max_window_bits");
+    if takeover {
+        // Some servers ask for no takeover only of a client that has said that it can do without.
+        format!("{offer}, {offer}; client_no_context_takeover")
+    } else {
+        format!("{offer}; server_no_context_takeover; client_no_context_takeover")
+    }
 }
 
 /// What a server has answered to our offer, if it has chosen anything.

@@ -44,7 +44,10 @@ fn plainly(stream: &[u8], rules: Rules) -> Told {
         }
         let len = header.payload as usize;
         let so_far = message.as_ref().map_or(0, |(_, bytes)| bytes.len());
-        if !is_control && !rules.streamed && so_far + len > rules.message_max as usize {
+        // In chunks a message has no end, but a frame has 32 bits.
+        let max = if rules.streamed { u32::MAX } else { rules.message_max } as usize;
+        let so_far = if rules.streamed { 0 } else { so_far };
+        if !is_control && len.saturating_add(so_far) > max {
             return refuse(1009, told);
         }
         at += header.len;

@@ -76,7 +76,7 @@ impl<E: Endpoint> WebSocket<E> {
     }
 
     /// Hands messages out in [chunks](Endpoint::on_chunk), as they come, however long they are: nothing is
-    /// joined, and `message_max` does not hold.
+    /// joined, and `message_max` does not hold. A frame may have 4 GiB.
     #[must_use]
     pub fn streamed(mut self, streamed: bool) -> Self {
         self.shared.settings.streamed = streamed;
