@@ -25,13 +25,13 @@ use crate::layering::Books;
 use crate::net::socket::Socket;
 use crate::time::timers::{Timer, TimerId};
 
-mod account;
+mod calls;
+mod close_check;
 mod layers;
 mod mail;
-mod rest;
+mod quiescent;
 mod shown;
 mod sources;
-mod verbs;
 
 pub(crate) use sources::End;
 

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::rest::{REST, holds_much};
+use super::quiescent::{REST, holds_much};
 use super::{Cause, Ledger, Oracle, Word, queued_at};
 use crate::base::close::{CloseReason, Closed};
 use crate::client::byte;
