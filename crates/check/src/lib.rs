@@ -35,13 +35,13 @@ use library::{
 };
 
 mod client;
+mod datagrams;
 pub mod fuzz;
+mod handlers;
 pub mod late;
 mod layering;
-mod mail;
 mod oracle;
 pub mod schedule;
-mod subject;
 /// That of the tests, to which the library is `wouldblock`.
 #[path = "../../../tests/promises/support/toy.rs"]
 mod toy;

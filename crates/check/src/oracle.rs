@@ -27,8 +27,8 @@ use crate::time::timers::{Timer, TimerId};
 
 mod calls;
 mod close_check;
+mod datagrams;
 mod layers;
-mod mail;
 mod quiescent;
 mod shown;
 mod sources;
@@ -311,8 +311,8 @@ pub(crate) struct Oracle {
     pub(crate) connects_failed: u64,
     ended_before: u64,
     /// Datagram sockets, and what is counted of them.
-    desks: Vec<mail::Desk>,
-    mail: mail::Counts,
+    desks: Vec<datagrams::Desk>,
+    mail: datagrams::Counts,
     pub(crate) opened: u64,
     pub(crate) closed: u64,
     pub(crate) callbacks: u64,
@@ -381,7 +381,7 @@ impl Oracle {
             connects_failed: 0,
             ended_before: 0,
             desks: Vec::new(),
-            mail: mail::Counts::default(),
+            mail: datagrams::Counts::default(),
             opened: 0,
             closed: 0,
             callbacks: 0,

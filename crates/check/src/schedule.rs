@@ -10,16 +10,16 @@ use std::time::Duration;
 use crate::base::address::Address;
 use crate::base::config::Config;
 use crate::client::{Client, Logs, Reads, Temper};
+use crate::datagrams::Mailing;
+use crate::handlers::{Kind, OUTSIDE, Subject};
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
 use crate::layering::Layering;
-use crate::mail::Mailing;
 use crate::net::driver::Driver;
 use crate::net::listen::Listen;
 use crate::oracle::Oracle;
 use crate::reactor::Reactor;
 use crate::sim::{Failure, Profile, Quiet, panic_text};
-use crate::subject::{Kind, OUTSIDE, Subject};
 
 pub(crate) mod twist;
 

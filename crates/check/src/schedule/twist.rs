@@ -1,15 +1,15 @@
 //! What some worlds have besides: handlers that work, readers that are slow for ever, floods, deaths.
 //!
 //! Drawn from streams of their own: a seed without a twist has the world that it had before there
-//! were any. Handlers of their own are in `subject/twists.rs`.
+//! were any. Handlers of their own are in `handlers/twists.rs`.
 
 use std::time::Duration;
 
 use super::{WEEK, World};
 use crate::client::{Ends, Reads, Sends, Temper};
+use crate::handlers::Kind;
+use crate::handlers::messages::Wire;
 use crate::kernel::rng::Rng;
-use crate::subject::Kind;
-use crate::subject::messages::Wire;
 
 /// How often a world has each, in a thousand.
 const TOIL: u32 = 100;

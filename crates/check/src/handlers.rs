@@ -23,7 +23,7 @@ use crate::schedule::twist::Toil;
 use crate::time::timers::Timer;
 use messages::Wire;
 
-mod letters;
+mod datagrams;
 pub(crate) mod messages;
 mod twists;
 mod wander;
@@ -99,7 +99,7 @@ pub(crate) struct Subject {
     /// to have it end at once.
     rash: Option<Rng>,
     /// Datagrams.
-    desk: Option<letters::Desk>,
+    desk: Option<datagrams::Desk>,
     /// Callbacks take time.
     toil: Option<(Kernel, Toil)>,
     /// It asks for the descriptors of its connections.
