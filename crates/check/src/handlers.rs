@@ -16,7 +16,7 @@ use crate::handle::Handle;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
-use crate::layering::{Layering, Watched};
+use crate::layering::Layering;
 use crate::net::datagram::Datagram;
 use crate::oracle::{End, Oracle, Word, planned};
 use crate::schedule::twist::Toil;
@@ -24,6 +24,7 @@ use crate::time::timers::Timer;
 use messages::Wire;
 
 mod datagrams;
+mod layers;
 pub(crate) mod messages;
 mod twists;
 mod wander;
@@ -150,31 +151,6 @@ impl Subject {
             twists: twists::Twists::default(),
             sources: None,
             layering: None,
-        }
-    }
-
-    pub(crate) fn layered(mut self, kernel: &Kernel, layering: Option<Layering>) -> Self {
-        self.oracle.layered = layering.as_ref().is_some_and(|of| !of.upgrades);
-        self.oracle.tells_peers = layering.as_ref().is_some_and(Layering::tells_peer);
-        self.layering = layering.map(|layering| (kernel.clone(), layering));
-        self
-    }
-
-    /// The layer of a connection that is to be made.
-    fn layer_outside(&self) -> Option<Watched> {
-        let (kernel, layering) = self.layering.as_ref()?;
-        layering.connected(kernel)
-    }
-
-    /// In some worlds a connection that was accepted has its layer from here on.
-    fn upgrade(&mut self, conn: &mut Conn<'_>, link: u32, origin: Origin) {
-        if let Some((kernel, layering)) = &self.layering
-            && matches!(origin, Origin::Accepted(_))
-            && layering.upgrades
-        {
-            let layer = layering.accepted(kernel);
-            self.oracle.upgrades(link, layer.books());
-            conn.upgrade(layer);
         }
     }
 

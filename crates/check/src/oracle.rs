@@ -33,21 +33,11 @@ mod quiescent;
 mod shown;
 mod sources;
 
+pub(crate) use shown::Word;
 pub(crate) use sources::End;
 
 /// A listener that met a shortage tries again after so long.
 const RETRY: u64 = 100_000_000;
-
-/// The handler's last word about its input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// It did not wait.
-    None,
-    /// For the end of a line.
-    Line,
-    /// For so many bytes in all.
-    Bytes(usize),
-}
 
 /// What ended a connection, as far as the handler's side shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,22 @@
 //! What the handler is shown: each byte once and in order, and again only where it may come again.
 
-use super::{Oracle, Word, has_failed, level_at};
+use super::{Oracle, has_failed, level_at};
 use crate::base::id::ConnId;
 use crate::client::byte;
 use crate::conn::input::Input;
 use crate::context::Context;
 use crate::kernel::link::{HERE, THERE};
+
+/// The handler's last word about its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It did not wait.
+    None,
+    /// For the end of a line.
+    Line,
+    /// For so many bytes in all.
+    Bytes(usize),
+}
 
 impl Oracle {
     fn check_window(&mut self, link: u32, input: &Input<'_>) {
