@@ -55,7 +55,7 @@ impl Settings {
 /// Setters.
 impl<E: Endpoint> WebSocket<E> {
     /// The longest message that is accepted, bytes; 1 MiB unless said otherwise, 4 GiB at most. A longer one is
-    /// refused when its length is known, with the code [`TOO_BIG`](code::TOO_BIG) (1009).
+    /// refused when its length is known, with the code [`TOO_BIG`](crate::code::TOO_BIG) (1009).
     ///
     /// What is sent is bounded by [`Config::output_max`](wouldblock::Config::output_max): an echo of 10 MiB needs
     /// that as well.
@@ -66,7 +66,7 @@ impl<E: Endpoint> WebSocket<E> {
     }
 
     /// Bytes allocated for all messages, of all connections, that are not whole; 256 MiB unless said otherwise.
-    /// The connection that passes it is closed, with the code [`TRY_LATER`](code::TRY_LATER) (1013).
+    /// The connection that passes it is closed, with the code [`TRY_LATER`](crate::code::TRY_LATER) (1013).
     ///
     /// A message that comes in one piece, as most do, needs none.
     #[must_use]
@@ -101,7 +101,7 @@ impl<E: Endpoint> WebSocket<E> {
 
     /// After which silence a peer is sent a ping; 30 seconds unless said otherwise, `None` for never. One that
     /// stays silent for [`pong`](Self::pong) after it is gone, and is told as
-    /// [`ABNORMAL`](code::ABNORMAL) (1006). Between one and two of these times pass before it is sent.
+    /// [`ABNORMAL`](crate::code::ABNORMAL) (1006). Between one and two of these times pass before it is sent.
     #[must_use]
     pub fn ping(mut self, silence: Option<Duration>) -> Self {
         self.shared.settings.ping = silence;
