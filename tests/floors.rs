@@ -33,9 +33,7 @@ const PROMISES: u32 = 8;
 const TRAPS: u32 = 72;
 
 /// Traps that wait for what is not built yet.
-const WAITING: [(u32, &str); 4] = [
-    (4, "TLS on a clone: comes with tls.rs"),
-    (55, "PROXY header: no decoder yet"),
+const WAITING: [(u32, &str); 2] = [
     (3, "held by running these very tests with --cfg mio_unsupported_force_poll_poll, see .ci/run"),
     (19, "a fork needs unsafe: documented, not tested"),
 ];

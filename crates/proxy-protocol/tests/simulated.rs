@@ -109,7 +109,7 @@ fn exchange(sim: &Sim) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A header is cut at each of its bytes by a pause, and anywhere by the network.
+/// Trap 55: a header is cut at each of its bytes by a pause, and anywhere by the network.
 #[test]
 fn a_header_may_be_cut_at_every_byte() {
     // 157 bytes is the longest header.
