@@ -47,6 +47,10 @@ struct Arguments {
     #[arg(long)]
     layers: bool,
 
+    /// Give no world layers
+    #[arg(long, conflicts_with = "layers")]
+    no_layers: bool,
+
     /// Print the hash of each seed's trace, in order
     #[arg(long)]
     hashes: bool,
@@ -113,7 +117,7 @@ fn run(job: u64, arguments: &Arguments, found: &Found) {
         }
         let seed = arguments.from.wrapping_add(number);
         let mut result = arguments.schedule(seed).run();
-        if result.is_ok() && Schedule::is_layered_too(seed) {
+        if result.is_ok() && !arguments.no_layers && Schedule::is_layered_too(seed) {
             result = arguments.schedule(seed).layered(true).run().and(result);
         }
         match result {
