@@ -16,6 +16,7 @@ use wouldblock_check::Failure;
 use wouldblock_check::schedule::{Report, Schedule};
 
 /// Runs the library in simulated worlds, one for each seed, and checks its promises.
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Parser)]
 #[command(name = "simulate", version)]
 struct Arguments {
