@@ -1,4 +1,6 @@
-//! The example, as a process, and clients that are not ours.
+//! The example, as a process, and a client that is not ours.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,8 @@
-//! The server in simulated worlds.
+//! The server in simulated worlds: however the bytes of a client are cut.
+//!
+//! Needs the feature: `cargo test -p wouldblock-http --features sim --test simulated`.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
 use std::io::{self, Read};
 use std::time::Duration;
