@@ -1,8 +1,6 @@
 //! Promises 3, 4 and 7 of several services on one reactor, on the machine's own kernel.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::sync::mpsc;
 use std::thread;
 
@@ -134,6 +132,10 @@ fn a_post_sees_all_services_and_acts_for_each() {
 #[test]
 #[cfg(not(mio_unsupported_force_poll_poll))] // No examples are built in that lane.
 fn an_admin_port_answers_when_the_descriptors_of_the_public_one_are_out() {
+    use std::io::Read;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+
     let folder = std::env::temp_dir().join(format!("wouldblock-admin-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("admin");
