@@ -665,3 +665,53 @@ fn what_was_only_looked_at_is_offered_to_the_second_service() {
         sim.run_until_idle(&mut reactor)
     });
 }
+
+/// Hands each connection on at its first byte, and aborts the first of them when it is told that it goes.
+#[derive(Default)]
+struct Aborts {
+    first: Option<ConnId>,
+}
+
+impl Handler for Aborts {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        self.first.get_or_insert(conn.id());
+        Ok(())
+    }
+
+    fn on_data(&mut self, conn: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        conn.hand_to(1, 0);
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context, id: ConnId, (): (), _closed: Closed) {
+        if self.first == Some(id)
+            && let Some(mut conn) = cx.conn(id)
+        {
+            conn.abort();
+        }
+    }
+}
+
+/// Promise 1: a connection that its first service ends when it is told that it goes keeps no other from changing
+/// hands in the same turn.
+#[test]
+fn one_that_is_aborted_as_it_goes_keeps_no_other_from_going() {
+    check(0..30, Profile::calm(), |sim| {
+        let services = (Aborts::default(), Second::default());
+        let mut reactor = sim.reactor(services, Config::default())?;
+        reactor.listen(&*door(0))?;
+        let (aborted, others) =
+            (sim.connect(&door(0)), [sim.connect(&door(0)), sim.connect(&door(0))]);
+        sim.advance(&mut reactor, MS)?;
+        aborted.send("x");
+        for other in &others {
+            other.send("x");
+            other.expect("open x ");
+        }
+        sim.run_until_idle(&mut reactor)?;
+        assert!(aborted.is_reset());
+        Ok(())
+    });
+}

@@ -254,9 +254,9 @@ impl Core {
         id: ConnId,
         service: u8,
         origin: Origin,
-    ) -> Option<Closed> {
+    ) -> Closed {
         let Core { services, memory, conns, .. } = self;
-        let entry = conns.get_mut(id)?;
+        let entry = conns.get_mut(id).expect("what waits for its on_open is there");
         entry.conn.take_over();
         memory.recount(&mut entry.conn);
         let before = std::mem::replace(&mut entry.conn.service, service);
@@ -273,6 +273,6 @@ impl Core {
         log::debug!("{}: from service {before} to {service} ({id})", entry.peer);
         self.effects.note_opening_next(id, origin);
         self.arm(id);
-        Some(Closed::handed_over(before))
+        Closed::handed_over(before)
     }
 }

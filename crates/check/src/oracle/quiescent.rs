@@ -484,7 +484,9 @@ impl Oracle {
         if stats.accepted + stats.adopted + stats.connected != stats.closed.total() {
             wrong = Some(format!("stats contradict themselves: {stats:?}"));
         }
-        if !cx.core.per_address.is_empty() || !cx.core.connects.is_empty() {
+        let has_addresses =
+            !cx.core.per_address.is_empty() || !cx.core.services.are_addresses_empty();
+        if has_addresses || !cx.core.connects.is_empty() {
             let (counts, connecting) = (&cx.core.per_address, &cx.core.connects);
             wrong = Some(format!("the gone are counted still: {counts:?}, {connecting:?}"));
         }
