@@ -59,13 +59,10 @@ macro_rules! tuple {
 
             fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Self::Session> {
                 let number = conn.service();
-                conn.enter_service(number);
-                let opened = match number {
+                in_service(conn, number, |conn| match number {
                     $($n => self.$at.on_open(conn, origin).map($session::$handler),)+
                     other => Err(no_such_service(other)),
-                };
-                conn.enter_service(0);
-                opened
+                })
             }
 
             #[inline]
@@ -77,10 +74,7 @@ macro_rules! tuple {
             ) -> io::Result<()> {
                 match session {
                     $($session::$handler(session) => {
-                        conn.enter_service($n);
-                        let result = self.$at.on_data(conn, session, input);
-                        conn.enter_service(0);
-                        result
+                        in_service(conn, $n, |conn| self.$at.on_data(conn, session, input))
                     })+
                 }
             }
@@ -93,10 +87,7 @@ macro_rules! tuple {
             ) -> io::Result<()> {
                 match session {
                     $($session::$handler(session) => {
-                        conn.enter_service($n);
-                        let result = self.$at.on_eof(conn, session, rest);
-                        conn.enter_service(0);
-                        result
+                        in_service(conn, $n, |conn| self.$at.on_eof(conn, session, rest))
                     })+
                 }
             }
@@ -104,10 +95,7 @@ macro_rules! tuple {
             fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut Self::Session) -> io::Result<()> {
                 match session {
                     $($session::$handler(session) => {
-                        conn.enter_service($n);
-                        let result = self.$at.on_drain(conn, session);
-                        conn.enter_service(0);
-                        result
+                        in_service(conn, $n, |conn| self.$at.on_drain(conn, session))
                     })+
                 }
             }
@@ -115,10 +103,7 @@ macro_rules! tuple {
             fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut Self::Session) -> io::Result<()> {
                 match session {
                     $($session::$handler(session) => {
-                        conn.enter_service($n);
-                        let result = self.$at.on_timeout(conn, session);
-                        conn.enter_service(0);
-                        result
+                        in_service(conn, $n, |conn| self.$at.on_timeout(conn, session))
                     })+
                 }
             }
@@ -145,10 +130,7 @@ macro_rules! tuple {
             ) -> io::Result<()> {
                 match session {
                     $($session::$handler(session) => {
-                        conn.enter_service($n);
-                        let result = self.$at.on_closing(conn, session, reason);
-                        conn.enter_service(0);
-                        result
+                        in_service(conn, $n, |conn| self.$at.on_closing(conn, session, reason))
                     })+
                 }
             }
@@ -298,6 +280,7 @@ impl<H> Of<H> for Vec<H> {
 }
 
 /// Calls a service, with its number entered.
+#[inline]
 fn in_service<T>(conn: &mut Conn<'_>, number: u8, call: impl FnOnce(&mut Conn<'_>) -> T) -> T {
     conn.enter_service(number);
     let result = call(conn);

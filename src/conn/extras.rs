@@ -90,13 +90,16 @@ impl Connection {
 
     /// What its service has in the place of the limits of all; what it had of its own is forgotten.
     pub(crate) fn set_patience(&mut self, caps: &Caps) {
+        if self.extras.is_none() && !caps.has_patience() {
+            return;
+        }
         let extras = self.extras();
         (extras.first_byte, extras.min_rate, extras.idle) =
             (caps.first_byte, caps.min_rate, caps.idle);
     }
 
     /// By when the peer of one that is accepted must have said something.
-    pub(crate) fn first_byte(&self, limits: &Limits) -> Option<Duration> {
+    pub(super) fn first_byte(&self, limits: &Limits) -> Option<Duration> {
         let own = self.extras.as_ref().map_or(Own::AsAll, |extras| extras.first_byte);
         own.or(limits.first_byte)
     }

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::{Connection, Phase};
-use crate::base::caps::Caps;
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
 use crate::conn::flags::Flags;
@@ -68,7 +67,6 @@ impl Connection {
 
     /// It is the other service's: what is left of its input is offered as if it had just come.
     pub(crate) fn take_over(&mut self) {
-        self.set_patience(&Caps::default());
         if let Some(left) = self.leftover.take().filter(|left| left.len() > 0) {
             self.leftover = Some(Box::new(Leftover::unseen(left.bytes())));
             self.flags.set(Flags::OFFER);

@@ -183,7 +183,7 @@ impl Core {
         socket: Socket,
         peer: Address,
     ) -> io::Result<Option<ConnId>> {
-        let (conn, service) = (Connection::new(self.now), self.listeners.service(id));
+        let (mut conn, service) = (Connection::new(self.now), self.listeners.service(id));
         let Ok(layer) = self.layer_for(id, &peer, &socket) else {
             self.count_refused(service);
             return Ok(None);
@@ -192,6 +192,9 @@ impl Core {
         if layer.is_some() && !tells_peer && self.is_full_for(service, &peer) {
             self.refuse(id, &socket, &peer);
             return Ok(None);
+        }
+        if self.services.first_byte(service, self.limits.first_byte).is_some() {
+            conn.flags.set(Flags::SILENT);
         }
         // Not if another connection has taken the place since. In shutdown what waits is let in as long as there is any.
         let has_place = self.has_place(service) || self.ending.is_asked() && !self.conns.is_full();
@@ -202,7 +205,6 @@ impl Core {
                 if !tells_peer {
                     self.count_address(conn);
                 }
-                self.await_first_byte(conn);
                 if let Some(listener) = self.listeners.get_mut(id) {
                     listener.handle_success();
                 }
@@ -221,17 +223,6 @@ impl Core {
     fn count_refused(&mut self, service: u8) {
         self.stats.refused += 1;
         self.services.stats_mut(service).refused += 1;
-    }
-
-    /// The peer is to say something in time, if that is limited.
-    fn await_first_byte(&mut self, id: ConnId) {
-        let limits = &self.limits;
-        if let Some(Entry { conn, .. }) = self.conns.get_mut(id)
-            && conn.first_byte(limits).is_some()
-        {
-            conn.flags.set(Flags::SILENT);
-            self.arm(id);
-        }
     }
 
     /// The layer of a connection that was accepted, if its listener has any.
@@ -272,7 +263,7 @@ impl Core {
         mut conn: Connection,
         service: u8,
     ) -> io::Result<ConnId> {
-        self.enter_service(&mut conn, service);
+        self.services.enter(&mut conn, service);
         let id = self.conns.insert(Entry { socket, peer, conn, ticket: Ticket::new() });
         let entry = self.conns.get_mut(id).expect("just inserted");
         if let Err(error) = self.driver.register(&mut entry.socket, id.token()) {

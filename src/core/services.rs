@@ -5,6 +5,7 @@
 //! parts is the number of connections. Whose callbacks those are is for `src/services.rs`.
 
 use std::io;
+use std::time::Duration;
 
 use super::per_address::PerAddress;
 use super::{Core, Entry};
@@ -102,8 +103,12 @@ impl Services {
         from == to || (!self.is_at_cap(to) && self.part(from).is_some_and(is_beyond_reserve))
     }
 
-    fn enter(&mut self, service: u8) {
-        self.stats_mut(service).open += 1;
+    /// A connection is this service's from now on: what that says of its connections holds.
+    pub(super) fn enter(&mut self, conn: &mut Connection, service: u8) {
+        conn.service = service;
+        let part = self.part_mut(service);
+        part.stats.open += 1;
+        conn.set_patience(&part.caps);
     }
 
     fn leave(&mut self, service: u8) {
@@ -122,12 +127,9 @@ impl Services {
         self.part(service).is_some_and(|part| part.caps.connections_per_address.is_some())
     }
 
-    /// What the service has of its own, for a new connection of it.
-    fn fit(&self, conn: &mut Connection) {
-        let Some(part) = self.part(conn.service) else { return };
-        if part.caps.has_patience() {
-            conn.set_patience(&part.caps);
-        }
+    /// How long an accepted connection of the service may be silent, where all may be so for this long.
+    pub(super) fn first_byte(&self, service: u8, all: Option<Duration>) -> Option<Duration> {
+        self.part(service).map_or(all, |part| part.caps.first_byte.or(all))
     }
 
     /// What each has open now, for the report of a shutdown; nothing where there is but one.
@@ -143,7 +145,7 @@ impl Services {
         self.parts.iter().enumerate().filter_map(cap)
     }
 
-    /// Whether all that it has counted by address has gone again.
+    /// Whether no connection is counted by its address any more.
     #[allow(dead_code, reason = "asked by the oracle of `sim.rs` alone")]
     pub(crate) fn are_addresses_empty(&self) -> bool {
         self.parts.iter().all(|part| part.per_address.is_empty())
@@ -187,13 +189,6 @@ impl Core {
     /// Whether one more connection of this service has a place.
     pub(super) fn has_place(&self, service: u8) -> bool {
         self.services.has_place(service, self.conns.len(), self.limits.connections)
-    }
-
-    /// A connection has a place from now on: what its service says of it holds.
-    pub(super) fn enter_service(&mut self, conn: &mut Connection, service: u8) {
-        conn.service = service;
-        self.services.fit(conn);
-        self.services.enter(service);
     }
 
     /// A connection has left its place.
@@ -249,21 +244,15 @@ impl Core {
 
     /// The connection leaves its service, and is the other's: `on_open` of that follows. Returns how the first is
     /// to be told.
-    pub(crate) fn change_service(
-        &mut self,
-        id: ConnId,
-        service: u8,
-        origin: Origin,
-    ) -> Closed {
+    pub(crate) fn change_service(&mut self, id: ConnId, service: u8, origin: Origin) -> Closed {
         let Core { services, memory, conns, .. } = self;
         let entry = conns.get_mut(id).expect("what waits for its on_open is there");
         entry.conn.take_over();
         memory.recount(&mut entry.conn);
-        let before = std::mem::replace(&mut entry.conn.service, service);
-        memory.move_between(before, service, entry.conn.output.counted);
-        services.fit(&mut entry.conn);
+        let before = entry.conn.service;
         services.leave(before);
-        services.enter(service);
+        services.enter(&mut entry.conn, service);
+        memory.move_between(before, service, entry.conn.output.counted);
         if entry.conn.flags.has(Flags::COUNTED) {
             services.part_mut(before).per_address.leave(&entry.peer);
             services.part_mut(service).per_address.enter(&entry.peer);
