@@ -4,9 +4,11 @@
 //! `admin.rs`, which has it beside an echo.
 
 use std::io;
+use std::time::Duration;
 
+use wouldblock::bytes::Bytes;
 use wouldblock::frame::{Lines, MessageError};
-use wouldblock::{Caps, Conn, Context, Framed, Handler, Messages, Origin, framed};
+use wouldblock::{Caps, Conn, Context, Framed, Handler, Messages, Origin, chunks, framed};
 
 const HELP: &str = "\
 stats      counters of each service
@@ -33,7 +35,7 @@ pub(crate) fn caps() -> Caps {
         .reserve(4)
         .connections(4)
         .first_byte(None)
-        .min_rate(0, std::time::Duration::ZERO)
+        .min_rate(0, Duration::ZERO)
         .idle(None)
 }
 
@@ -58,13 +60,9 @@ impl Messages<Lines> for Admin {
                 conn.send(text);
             }
             ["list"] => {
-                for id in conn.cx().all_connections() {
-                    let Some(other) = conn.cx().conn(id) else { continue };
-                    let (service, queued) = (other.service(), other.queued());
-                    let line =
-                        format!("{id} service {service} {} queued {queued}\n", other.peer_addr()?);
-                    conn.send(line);
-                }
+                // As the client takes it: of a full server it may be more than a connection may be owed.
+                let lines = list(conn.cx())?;
+                conn.send_from(chunks(lines));
             }
             ["close", id] => {
                 let found =
@@ -106,6 +104,16 @@ impl Messages<Lines> for Admin {
         conn.send(format!("error: {error}\n"));
         Err(error.into())
     }
+}
+
+fn list(cx: &mut Context) -> io::Result<Vec<Bytes>> {
+    let mut lines = Vec::new();
+    for id in cx.all_connections() {
+        let Some(conn) = cx.conn(id) else { continue };
+        let (service, peer, queued) = (conn.service(), conn.peer_addr()?, conn.queued());
+        lines.push(format!("{id} service {service} {peer} queued {queued}\n").into());
+    }
+    Ok(lines)
 }
 
 fn stats(cx: &mut Context) -> String {
