@@ -202,12 +202,12 @@ impl Known {
     }
 }
 
-/// What is known of a layer, to those who are to account for it.
+/// What the oracle is told of a layer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Books(Arc<Mutex<Known>>);
 
 impl Books {
-    /// Of a layer that nobody asks any more.
+    /// Of a layer that is not called any more.
     pub(crate) fn of_the_gone() -> Self {
         let books = Books::default();
         books.known().ready = true;

@@ -313,7 +313,7 @@ pub(crate) struct Oracle {
     /// The longest answer of a handler that asks for no room, and sends to nobody else.
     naive: Option<usize>,
     handed: Handed,
-    /// What is accepted has a layer before its `on_open`; that tells who the peers are.
+    /// An accepted connection has a layer before its `on_open`; that layer tells the peer's address.
     pub(crate) layered: bool,
     pub(crate) tells_peers: bool,
     /// Nothing may be lost, and no deadline may end anybody.

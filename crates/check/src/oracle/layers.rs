@@ -141,7 +141,7 @@ impl Oracle {
         ledger.may_drain |= ledger.layer(|known| known.wire >= rests as u64) == Some(true);
     }
 
-    /// Whether a header told who its peer is.
+    /// Whether a header has told the peer's address.
     pub(super) fn is_told(&self, cx: &Context, id: ConnId) -> bool {
         self.tells_peers
             && cx.core.entry(id).is_some_and(|entry| entry.peer.ip().is_some_and(is_told))
