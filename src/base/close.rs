@@ -120,7 +120,9 @@ pub struct Closed {
     /// Bytes that the handler sent and the kernel never took.
     ///
     /// Not counted: what was sent after close, which is ignored. Not known: what the kernel took
-    /// and the peer never acknowledged; only the peer's answer on the protocol's level tells that.
+    /// and the peer never acknowledged; only the peer's answer on the protocol's level tells that. Through a
+    /// [layer](crate::Layer) it is counted by the pieces that the layer was given, of at most 64 KiB: one that the kernel has not
+    /// taken to its end counts whole, though the peer may understand a part of it.
     pub unsent: u64,
     /// Whether a source ([`Conn::send_from`](crate::Conn::send_from)) was dropped before its end. How much
     /// it would have brought is not known; what had been read of it counts as sent.
