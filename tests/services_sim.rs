@@ -715,3 +715,28 @@ fn one_that_is_aborted_as_it_goes_keeps_no_other_from_going() {
         Ok(())
     });
 }
+
+/// Promise 3: a stream that is adopted, and a connect that comes through, are of the service that has made them.
+#[test]
+fn what_is_adopted_or_connected_belongs_to_the_service_that_did_it() {
+    check(0..30, Profile::everyday(), |sim| {
+        let mut reactor = world(sim)?;
+        let server = sim.serve("10.0.0.8:1");
+        let (stream, adopted) = sim.pair().map_err(|error| sim.failure(error.to_string()))?;
+        let mut last = reactor.service(2);
+        last.adopt(stream, 0).map_err(|error| sim.failure(error.to_string()))?;
+        last.connect("10.0.0.8:1", 102).map_err(|error| sim.failure(error.to_string()))?;
+        drop(last);
+        for peer in [&adopted, &server] {
+            peer.send("line\n");
+            peer.expect("2 line\n");
+            peer.finish();
+            peer.expect_end();
+        }
+        sim.run_until_idle(&mut reactor)?;
+        let stats = [0, 1, 2].map(|n| reactor.service(n).service_stats());
+        assert_eq!(stats.each_ref().map(|one| one.adopted), [0, 0, 1]);
+        assert_eq!(stats.each_ref().map(|one| one.connected), [0, 0, 1]);
+        Ok(())
+    });
+}
