@@ -483,6 +483,27 @@ fn shutdown_asks_for_one_more_read_and_leaves_nothing_owed() {
         assert!(!conn.may_leave(&limits()), "{flag:?}");
         conn.flags.clear(flag);
     }
+    // What it left comes again when its output is down at low.
+    conn.leftover = Some(Box::new(Leftover::new(b"rest", Wait::Nothing)));
+    assert!(conn.may_leave(&limits()), "nothing more is made of it");
+    conn.output.push(&[7; 15]);
+    assert!(!conn.may_leave(&limits()), "above low");
+}
+
+/// Promise 4: one that was not read from in a window is judged in those that follow.
+#[test]
+fn a_rest_at_the_moment_of_judging_does_not_end_it() {
+    let limits = Config::default().min_rate(50, Duration::from_secs(10)).limits(None);
+    let mut conn = Connection::new(START);
+    conn.leftover = Some(Box::new(Leftover::new(b"rest", Wait::Line)));
+    conn.owe_input(true, START);
+    conn.pause();
+    conn.expire(later(10), later(10), &limits);
+    conn.resume();
+    conn.expire(later(20), later(20), &limits);
+    assert!(conn.take_retiring(&limits).is_none(), "it was paused in a part of this window");
+    conn.expire(later(30), later(30), &limits);
+    assert!(matches!(conn.take_retiring(&limits), Some(CloseReason::TooSlow)));
 }
 
 /// Promise 4: an idle connection has no buffer and is small.
