@@ -1,6 +1,6 @@
-//! The example `ws_chat`, as a process: browsers and plain lines in one room.
+//! The example `ws_chat`, as a process: browsers and plain lines in one room; rooms joined by Redis in `chat_redis.rs`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use crate::served::*;
 
 /// Ended when the test is.
-struct Chat {
-    process: Child,
+pub(crate) struct Chat {
+    pub(crate) process: Child,
     browsers: String,
     lines: String,
 }
@@ -23,11 +23,12 @@ impl Drop for Chat {
 
 impl Chat {
     /// `None` where the example was not built: `cargo build --examples` does.
-    fn start() -> Option<Self> {
+    pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
         let exe = std::env::current_exe().unwrap();
         let path: PathBuf = exe.parent()?.parent()?.join("examples/ws_chat");
         let mut command = Command::new(path);
         command.args(["--listen", "127.0.0.1:0", "--lines", "127.0.0.1:0", "--quiet"]);
+        command.args(arguments).env("RUST_LOG", "off");
         let mut process = command.stdout(Stdio::piped()).spawn().ok()?;
         let mut told = BufReader::new(process.stdout.take()?).lines();
         let mut address = || Some(told.next()?.ok()?.strip_prefix("listening on ")?.to_owned());
@@ -41,17 +42,40 @@ impl Chat {
         Client { stream }
     }
 
-    fn member(&self) -> Client {
+    pub(crate) fn member(&self) -> Client {
         let mut member = self.browser();
         member.send(request("/", "Origin: http://example.com\r\n"));
         assert!(member.head().starts_with("HTTP/1.1 101 "));
         member
     }
+
+    pub(crate) fn plain(&self) -> Plain {
+        let stream = TcpStream::connect(&self.lines).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        Plain { stream, lines }
+    }
+}
+
+/// A member that has but lines.
+pub(crate) struct Plain {
+    stream: TcpStream,
+    lines: Lines<BufReader<TcpStream>>,
+}
+
+impl Plain {
+    pub(crate) fn say(&mut self, line: &str) {
+        self.stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.next().unwrap().unwrap()
+    }
 }
 
 #[test]
 fn browsers_and_plain_lines_talk_in_one_room_and_one_that_does_not_read_is_dropped() {
-    let Some(chat) = Chat::start() else {
+    let Some(chat) = Chat::start(&[]) else {
         println!("skipped: the example ws_chat was not built");
         return;
     };
@@ -63,19 +87,17 @@ fn browsers_and_plain_lines_talk_in_one_room_and_one_that_does_not_read_is_dropp
 
     let mut one = chat.member();
     assert_eq!(one.text(), "* guest1 comes to lobby");
-    let mut plain = TcpStream::connect(&chat.lines).unwrap();
-    plain.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut lines = BufReader::new(plain.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut plain = chat.plain();
     // What was said before is told to the newcomer.
-    assert_eq!(lines.next().unwrap(), "* guest1 comes to lobby");
-    assert_eq!(lines.next().unwrap(), "* guest2 comes to lobby");
+    assert_eq!(plain.line(), "* guest1 comes to lobby");
+    assert_eq!(plain.line(), "* guest2 comes to lobby");
     assert_eq!(one.text(), "* guest2 comes to lobby");
-    plain.write_all(b"/name ann\nhello\n").unwrap();
+    plain.say("/name ann\nhello");
     assert_eq!((one.text(), one.text()), ("* guest2 is now ann".into(), "ann: hello".into()));
     one.send(text("hi, \nann"));
     assert_eq!(one.text(), "guest1: hi, ann");
     for expected in ["* guest2 is now ann", "ann: hello", "guest1: hi, ann"] {
-        assert_eq!(lines.next().unwrap(), expected);
+        assert_eq!(plain.line(), expected);
     }
 
     // A third one never reads; the others talk until it is gone.
@@ -93,7 +115,7 @@ fn browsers_and_plain_lines_talk_in_one_room_and_one_that_does_not_read_is_dropp
         assert_eq!(heard, format!("guest1: {long}"));
         assert!(said < 100_000, "it was never dropped");
         // The plain one reads along.
-        while lines.next().unwrap() != format!("guest1: {long}") {}
+        while plain.line() != format!("guest1: {long}") {}
     }
     drop(lazy);
     one.send(text("/quit"));

@@ -6,6 +6,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "test sizes are small")]
 
 mod chat;
+mod chat_redis;
 mod client;
 mod closes;
 mod deflate;

@@ -8,17 +8,31 @@
 //!
 //! `/name NAME`, `/join ROOM`, `/quit`; all else is said to the room, whose last lines a newcomer is told. A member
 //! that does not read is dropped, and hinders no other: what waits for it is bounded by `BEHIND`.
+//!
+//! With `--redis ADDR` the rooms of all processes that are given the same Redis are one. While it is away, the
+//! members of each process talk on, and are told; it is joined again by itself.
+//!
+//! ```sh
+//! ws_chat --redis 127.0.0.1:6379 &
+//! ws_chat --redis 127.0.0.1:6379 --listen 127.0.0.1:9003 --lines 127.0.0.1:9004
+//! ```
 
+#[path = "../common/mod.rs"]
 mod common;
+mod redis;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::process::ExitCode;
 
-use wouldblock::{Config, Conn, ConnId, Context, Input, ListenerId, Origin, Reactor};
+use wouldblock::{
+    CloseReason, Config, Conn, ConnId, Context, Input, ListenerId, Origin, Reactor, Timer,
+};
 use wouldblock_websocket::{
     Closed, Endpoint, Head, Message, Prepared, Protocol, Response, WebSocket, Ws, code,
 };
+
+use crate::redis::{News, Redis};
 
 /// Lines that a newcomer is told.
 const HISTORY: usize = 20;
@@ -38,6 +52,9 @@ struct Arguments {
     /// Where plain lines come
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9002", value_parser = common::stream_address)]
     lines: String,
+    /// A Redis, 6 or later, that joins the rooms of several processes
+    #[arg(long, value_name = "ADDR", value_parser = common::stream_address)]
+    redis: Option<String>,
     /// Log only warnings and errors
     #[arg(long)]
     quiet: bool,
@@ -64,12 +81,24 @@ struct Chat {
     rooms: BTreeMap<String, Room>,
     /// How many came so far: for names.
     came: u64,
+    redis: Option<Redis>,
+    is_ending: bool,
+}
+
+/// What a connection is.
+enum Session {
+    Browser,
+    Lines,
+    Redis,
 }
 
 impl Chat {
     fn come(&mut self, cx: &mut Context, id: ConnId, is_plain: bool) {
         self.came += 1;
-        let name = format!("guest{}", self.came);
+        let mut name = format!("guest{}", self.came);
+        if let Some(redis) = &self.redis {
+            name = format!("{name}-{}", redis.mark());
+        }
         self.members.insert(id, Member { name, room: String::new(), is_plain });
         self.join(cx, id, "lobby");
     }
@@ -79,6 +108,11 @@ impl Chat {
         let Some(member) = self.members.get_mut(&id) else { return };
         room.clone_into(&mut member.room);
         let (line, is_plain) = (format!("* {} comes to {room}", member.name), member.is_plain);
+        if !self.rooms.contains_key(room)
+            && let Some(redis) = &mut self.redis
+        {
+            redis.subscribe(cx, room);
+        }
         let entered = self.rooms.entry(room.to_owned()).or_default();
         for line in &entered.history {
             tell(cx, id, is_plain, line);
@@ -92,20 +126,57 @@ impl Chat {
         let (room, line) = (member.room.clone(), format!("* {} leaves", member.name));
         let Some(left) = self.rooms.get_mut(&room) else { return };
         left.members.retain(|it| *it != id);
-        if left.members.is_empty() {
+        // To those of other processes as well.
+        self.say(cx, &room, line);
+        if self.rooms.get(&room).is_some_and(|left| left.members.is_empty()) {
             self.rooms.remove(&room);
-        } else {
-            self.say(cx, &room, line);
+            if let Some(redis) = &mut self.redis {
+                redis.unsubscribe(cx, &room);
+            }
         }
     }
 
     fn leave(&mut self, cx: &mut Context, id: ConnId) {
         self.leave_room(cx, id);
         self.members.remove(&id);
+        self.end_redis(cx);
     }
 
-    /// Says a line to a room: encoded once, for either kind of member.
+    /// In a shutdown Redis is there until all members have left, and the others have been told.
+    fn end_redis(&mut self, cx: &mut Context) {
+        if let Some(redis) = &mut self.redis
+            && self.is_ending
+            && self.members.is_empty()
+        {
+            redis.close(cx);
+        }
+    }
+
+    /// Says a line to a room, in all processes. Our own members do not wait for Redis.
     fn say(&mut self, cx: &mut Context, room: &str, line: String) {
+        if let Some(redis) = &mut self.redis {
+            redis.publish(cx, room, &line);
+        }
+        self.say_here(cx, room, line);
+    }
+
+    /// Redis is gone, or did not come to be.
+    fn redis_is_away(&mut self, cx: &mut Context, why: &dyn std::fmt::Display) {
+        let Some(redis) = self.redis.as_mut().filter(|_| !self.is_ending) else { return };
+        if redis.again(cx, why) {
+            self.say_to_all(cx, "* out of reach of the other servers");
+        }
+    }
+
+    fn say_to_all(&mut self, cx: &mut Context, line: &str) {
+        let rooms: Vec<_> = self.rooms.keys().cloned().collect();
+        for room in rooms {
+            self.say_here(cx, &room, line.to_owned());
+        }
+    }
+
+    /// Says a line to the room's members of this process: encoded once, for either kind.
+    fn say_here(&mut self, cx: &mut Context, room: &str, line: String) {
         let Some(room) = self.rooms.get_mut(room) else { return };
         let (mut plain, mut browsers) = (Vec::new(), Vec::new());
         for id in &room.members {
@@ -154,6 +225,18 @@ impl Chat {
     }
 }
 
+impl Chat {
+    fn read_redis(&mut self, cx: &mut Context, input: &mut Input<'_>) -> io::Result<()> {
+        let Some(mut redis) = self.redis.take() else { return Ok(()) };
+        let read = redis.read(input, |news| match news {
+            News::Joined => self.say_to_all(cx, "* joined with the other servers"),
+            News::Said { room, line } => self.say_here(cx, room, line.to_owned()),
+        });
+        self.redis = Some(redis);
+        read
+    }
+}
+
 /// Says a line to one.
 fn tell(cx: &mut Context, id: ConnId, is_plain: bool, line: &str) {
     if is_plain {
@@ -164,33 +247,54 @@ fn tell(cx: &mut Context, id: ConnId, is_plain: bool, line: &str) {
 }
 
 impl Endpoint for Chat {
-    type Session = ();
+    type Session = Session;
 
-    fn on_connection(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Protocol<()>> {
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
+        if let Some(redis) = &mut self.redis {
+            redis.connect(cx);
+        }
+        Ok(())
+    }
+
+    fn on_connection(
+        &mut self,
+        conn: &mut Conn<'_>,
+        origin: Origin,
+    ) -> io::Result<Protocol<Session>> {
+        if origin == Origin::Connected(redis::TAG)
+            && let Some(redis) = &mut self.redis
+        {
+            conn.hold(!self.is_ending); // until all members have left
+            redis.open(conn, self.rooms.keys());
+            return Ok(Protocol::Plain(Session::Redis));
+        }
         if self.lines.is_none_or(|lines| origin != Origin::Accepted(lines)) {
             return Ok(Protocol::Server);
         }
         let id = conn.id();
         self.come(conn.cx(), id, true);
-        Ok(Protocol::Plain(()))
+        Ok(Protocol::Plain(Session::Lines))
     }
 
     fn on_request(&mut self, _: &mut Conn<'_>, head: &Head<'_>) -> Response {
         match head.path() {
-            "/" => {
-                Response::new(200).body("text/html; charset=utf-8", include_str!("ws_chat.html"))
-            }
+            "/" => Response::new(200).body("text/html; charset=utf-8", include_str!("page.html")),
             _ => Response::new(404),
         }
     }
 
-    fn on_open(&mut self, ws: &mut Ws<'_>, _: &Head<'_>) -> io::Result<()> {
+    fn on_open(&mut self, ws: &mut Ws<'_>, _: &Head<'_>) -> io::Result<Session> {
         let id = ws.id();
         self.come(ws.cx(), id, false);
-        Ok(())
+        Ok(Session::Browser)
     }
 
-    fn on_message(&mut self, ws: &mut Ws<'_>, (): &mut (), message: Message<'_>) -> io::Result<()> {
+    fn on_message(
+        &mut self,
+        ws: &mut Ws<'_>,
+        _: &mut Session,
+        message: Message<'_>,
+    ) -> io::Result<()> {
         let id = ws.id();
         match message {
             Message::Text(line) if self.hear(ws.cx(), id, line) => {}
@@ -200,16 +304,25 @@ impl Endpoint for Chat {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Context, id: ConnId, (): (), _: Closed) {
+    /// It leaves now, and not when its browser has answered the close.
+    fn on_closing(&mut self, ws: &mut Ws<'_>, _: &mut Session, _: &CloseReason) {
+        let id = ws.id();
+        self.leave(ws.cx(), id);
+    }
+
+    fn on_close(&mut self, cx: &mut Context, id: ConnId, _: Session, _: Closed) {
         self.leave(cx, id);
     }
 
     fn on_plain(
         &mut self,
         conn: &mut Conn<'_>,
-        (): &mut (),
+        session: &mut Session,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
+        if matches!(session, Session::Redis) {
+            return self.read_redis(conn.cx(), input);
+        }
         let id = conn.id();
         while let Some(line) = input.line() {
             if !self.hear(conn.cx(), id, &String::from_utf8_lossy(line)) {
@@ -220,8 +333,39 @@ impl Endpoint for Chat {
         Ok(())
     }
 
-    fn on_plain_close(&mut self, cx: &mut Context, id: ConnId, (): (), _: wouldblock::Closed) {
-        self.leave(cx, id);
+    fn on_plain_timeout(&mut self, conn: &mut Conn<'_>, _: &mut Session) -> io::Result<()> {
+        if let Some(redis) = &mut self.redis {
+            redis.look(conn);
+        }
+        Ok(())
+    }
+
+    fn on_plain_close(
+        &mut self,
+        cx: &mut Context,
+        id: ConnId,
+        session: Session,
+        closed: wouldblock::Closed,
+    ) {
+        match session {
+            Session::Redis => self.redis_is_away(cx, &closed),
+            Session::Lines | Session::Browser => self.leave(cx, id),
+        }
+    }
+
+    fn on_connect_failed(&mut self, cx: &mut Context, _: ConnId, _: u64, error: io::Error) {
+        self.redis_is_away(cx, &error);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context, _: Timer) {
+        if let Some(redis) = self.redis.as_mut().filter(|_| !self.is_ending) {
+            redis.connect(cx);
+        }
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context) {
+        self.is_ending = true;
+        self.end_redis(cx);
     }
 }
 
@@ -233,7 +377,9 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from(if arguments.quiet { "warn" } else { "info" });
     common::raise_descriptor_limit();
 
-    let chat = WebSocket::new(Chat::default()).message_max(4 * LINE);
+    let redis = arguments.redis.as_deref().map(Redis::new).transpose()?;
+    let chat = Chat { redis, ..Chat::default() };
+    let chat = WebSocket::new(chat).message_max(4 * LINE);
     let mut reactor = Reactor::with_config(chat, Config::default())?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
