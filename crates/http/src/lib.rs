@@ -15,6 +15,8 @@
 //! }
 //! ```
 //!
+//! The files of a directory are served by [`Files`].
+//!
 //! # Promises
 //!
 //! 1. **Each request is answered once, in order.** However the bytes are cut, and in whatever order the answers are given.
@@ -42,6 +44,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod files;
 mod head;
 mod response;
 mod server;
@@ -49,5 +52,6 @@ mod server;
 /// The crate of the methods, statuses and headers.
 pub use http;
 
+pub use crate::files::{Files, Links};
 pub use crate::response::Response;
 pub use crate::server::{Answer, Cx, Http, Request, Requests, Responder, answer};

@@ -1,34 +1,35 @@
-//! The example, as a process, and a client that is not ours.
+//! The examples, as processes, and a client that is not ours.
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// The example `http_hello`, killed when dropped.
-struct Hello {
+/// An example, killed when dropped.
+struct Example {
     process: Child,
     url: String,
 }
 
-impl Hello {
-    fn start() -> Hello {
+impl Example {
+    fn start(name: &str, arguments: &[&str]) -> Example {
         let mut path = std::env::current_exe().unwrap();
         path.pop();
         path.pop();
-        let path = path.join("examples/http_hello");
+        let path = path.join("examples").join(name);
         assert!(path.exists(), "cargo build --examples makes {}", path.display());
         let mut command = Command::new(path);
-        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.trim().strip_prefix("listening on ").expect("it says where");
-        Hello { process, url: format!("http://{addr}") }
+        Example { process, url: format!("http://{addr}") }
     }
 }
 
-impl Drop for Hello {
+impl Drop for Example {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -51,7 +52,7 @@ fn curl(arguments: &[&str]) -> Option<String> {
 /// thread.
 #[test]
 fn curl_is_served() {
-    let hello = Hello::start();
+    let hello = Example::start("http_hello", &[]);
     let url = |path: &str| format!("{}{path}", hello.url);
     let Some(page) = curl(&[&url("/"), &url("/"), &url("/slow")]) else { return };
     assert_eq!(page, "hello, visitor 1\nhello, visitor 2\nworked out; 2 visits meanwhile\n");
@@ -68,4 +69,34 @@ fn curl_is_served() {
     assert_eq!(status(&["--http1.0", &url("/")]), "200 17");
     assert_eq!(status(&[&url("/numbers")]), "200 6888896");
     assert_eq!(status(&["--http1.0", &url("/numbers")]), "200 6888896");
+}
+
+/// A download that was cut is taken up where it stopped, and what is there is not loaded again.
+#[test]
+fn curl_takes_up_a_download() {
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let [path, part] = ["large", "part"].map(|name| format!("{directory}/curl-{name}"));
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(&part, &bytes[..1_000_000]).unwrap();
+    let files = Example::start("http_files", &["--root", directory, "--list"]);
+    let url = format!("{}/curl-large", files.url);
+    let Some(code) = curl(&["-C", "-", "-o", &part, "-w", "%{http_code} %{size_download}", &url])
+    else {
+        return;
+    };
+    assert_eq!(code, "206 2000000");
+    assert!(std::fs::read(&part).unwrap() == bytes);
+    let etags = format!("{directory}/curl-etags");
+    std::fs::write(&etags, "").unwrap();
+    let status = || {
+        let keep = ["--etag-save", &etags, "--etag-compare", &etags, "-o", "/dev/null"];
+        curl(&[&keep[..], &["-w", "%{http_code}", &url]].concat()).unwrap()
+    };
+    assert_eq!([status(), status()], ["200", "304"]);
+    let list = curl(&[&format!("{}/", files.url)]).unwrap();
+    assert!(list.contains("<li><a href=\"./curl-large\">curl-large</a></li>"), "{list}");
+    for path in [path, part, etags] {
+        std::fs::remove_file(path).unwrap();
+    }
 }
