@@ -55,7 +55,7 @@
 //! can bound: it asks how much is [queued](wouldblock::Conn::queued) for a member, and drops the message or the
 //! member.
 //!
-//! One message to many is encoded once, and kept once: [`Prepared`].
+//! One message to many is encoded once, and kept once: [`Prepared`]. Who they are is kept by [`Topics`].
 //!
 //! # Compression
 //!
@@ -112,6 +112,7 @@ pub use crate::endpoint::{Endpoint, Protocol};
 pub use crate::handshake::{Origins, Upgrade};
 pub use crate::http::{Head, Response};
 pub use crate::message::{Chunk, Message, Prepared};
+pub use crate::topics::{Subscriber, Topics};
 pub use crate::websocket::{WebSocket, WsSession};
 pub use crate::ws::Ws;
 
@@ -124,6 +125,7 @@ mod handshake;
 mod http;
 mod mask;
 mod message;
+mod topics;
 mod websocket;
 mod ws;
 

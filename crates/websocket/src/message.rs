@@ -96,6 +96,8 @@ pub struct Prepared {
     header: usize,
     /// The same compressed by itself, once it was needed; the frame above if it is short.
     packed: OnceLock<Bytes>,
+    /// What connections are sent that are no WebSockets.
+    pub(crate) plain: Bytes,
 }
 
 impl Prepared {
@@ -104,11 +106,11 @@ impl Prepared {
     pub fn new<'a>(message: impl Into<Message<'a>>) -> Self {
         let message = message.into();
         let (frame, header) = frame(codec::first_byte(message.opcode()), message.bytes());
-        Prepared { frame, header, packed: OnceLock::new() }
+        Prepared { frame, header, packed: OnceLock::new(), plain: Bytes::new() }
     }
 
     /// Sends it to each of these WebSockets, which are those of a server's clients. One that closes, or is
-    /// gone, is left out.
+    /// gone, is left out. It is not compressed; [`Topics`](crate::Topics) knows of each whether it may be.
     pub fn send_to(&self, cx: &mut Context, to: impl IntoIterator<Item = ConnId>) {
         cx.broadcast_to(to, self.frame.clone());
     }
@@ -129,6 +131,10 @@ impl Prepared {
             frame(self.first_byte() | PACKED, &packed).0
         });
         packed.clone()
+    }
+
+    pub(crate) fn as_plain(&self) -> Bytes {
+        self.plain.clone()
     }
 
     pub(crate) fn first_byte(&self) -> u8 {

@@ -10,6 +10,7 @@ use crate::codec::{self, CONTROL_MAX, HEADER_MAX, Opcode, PACKED};
 use crate::deflate::{BITS_MAX, Contexts};
 use crate::mask;
 use crate::message::{Message, Prepared};
+use crate::topics::Subscriber;
 use crate::websocket::Shared;
 
 /// What is to be known of a WebSocket to send on it.
@@ -110,6 +111,16 @@ impl<'a> Ws<'a> {
             let frame = if self.takes_packed() { prepared.packed() } else { prepared.frame() };
             self.conn.send_shared(frame);
         }
+    }
+
+    /// Where prepared messages for it are sent later, from any callback: for [`Topics`](crate::Topics).
+    ///
+    /// # Panics
+    ///
+    /// If this end is the client.
+    #[must_use]
+    pub fn subscriber(&self) -> Subscriber {
+        Subscriber::of(self)
     }
 
     /// Sends a ping. Of a payload longer than 125 bytes the first 125 are sent.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `/name NAME`, `/join ROOM`, `/quit`; all else is said to the room, whose last lines a newcomer is told. A member
-//! that does not read is dropped, and hinders no other: what waits for it is bounded by `BEHIND`.
+//! that does not read is dropped, and hinders no other: what waits for it is bounded by `BEHIND`. Each room is a topic.
 //!
 //! With `--redis ADDR` the rooms of all processes that are given the same Redis are one. While it is away, the
 //! members of each process talk on, and are told; it is joined again by itself.
@@ -29,15 +29,16 @@ use wouldblock::{
     CloseReason, Config, Conn, ConnId, Context, Input, ListenerId, Origin, Reactor, Timer,
 };
 use wouldblock_websocket::{
-    Closed, Endpoint, Head, Message, Prepared, Protocol, Response, WebSocket, Ws, code,
+    Closed, Endpoint, Head, Message, Prepared, Protocol, Response, Subscriber, Topics, WebSocket,
+    Ws, code,
 };
 
 use crate::redis::{News, Redis};
 
 /// Lines that a newcomer is told.
 const HISTORY: usize = 20;
-/// Bytes that may wait for a member before it is dropped.
-const BEHIND: usize = 64 << 10;
+/// Bytes that may wait for a member before it is dropped: more than the history.
+const BEHIND: usize = 512 << 10;
 /// Bytes of a line, and of a name.
 const LINE: usize = 1000;
 const NAME: usize = 20;
@@ -63,14 +64,7 @@ struct Arguments {
 struct Member {
     name: String,
     room: String,
-    /// By lines, and not by WebSocket.
-    is_plain: bool,
-}
-
-#[derive(Default)]
-struct Room {
-    members: Vec<ConnId>,
-    history: VecDeque<String>,
+    subscriber: Subscriber,
 }
 
 #[derive(Default)]
@@ -78,7 +72,9 @@ struct Chat {
     /// Its connections are plain.
     lines: Option<ListenerId>,
     members: HashMap<ConnId, Member>,
-    rooms: BTreeMap<String, Room>,
+    /// The last lines of each room. One that nobody is in is gone.
+    rooms: BTreeMap<String, VecDeque<String>>,
+    topics: Topics,
     /// How many came so far: for names.
     came: u64,
     redis: Option<Redis>,
@@ -93,42 +89,44 @@ enum Session {
 }
 
 impl Chat {
-    fn come(&mut self, cx: &mut Context, id: ConnId, is_plain: bool) {
+    fn come(&mut self, cx: &mut Context, subscriber: Subscriber) {
         self.came += 1;
         let mut name = format!("guest{}", self.came);
         if let Some(redis) = &self.redis {
             name = format!("{name}-{}", redis.mark());
         }
-        self.members.insert(id, Member { name, room: String::new(), is_plain });
-        self.join(cx, id, "lobby");
+        let member = Member { name, room: String::new(), subscriber };
+        self.members.insert(subscriber.id(), member);
+        self.join(cx, subscriber.id(), "lobby");
     }
 
     fn join(&mut self, cx: &mut Context, id: ConnId, room: &str) {
         self.leave_room(cx, id);
         let Some(member) = self.members.get_mut(&id) else { return };
         room.clone_into(&mut member.room);
-        let (line, is_plain) = (format!("* {} comes to {room}", member.name), member.is_plain);
+        let (line, subscriber) = (format!("* {} comes to {room}", member.name), member.subscriber);
         if !self.rooms.contains_key(room)
             && let Some(redis) = &mut self.redis
         {
             redis.subscribe(cx, room);
         }
-        let entered = self.rooms.entry(room.to_owned()).or_default();
-        for line in &entered.history {
-            tell(cx, id, is_plain, line);
+        for line in self.rooms.entry(room.to_owned()).or_default() {
+            subscriber.send(cx, &prepared(line));
         }
-        entered.members.push(id);
+        self.topics.subscribe_as(cx, subscriber, room.to_owned());
         self.say(cx, room, line);
     }
 
     fn leave_room(&mut self, cx: &mut Context, id: ConnId) {
         let Some(member) = self.members.get(&id) else { return };
         let (room, line) = (member.room.clone(), format!("* {} leaves", member.name));
-        let Some(left) = self.rooms.get_mut(&room) else { return };
-        left.members.retain(|it| *it != id);
+        if room.is_empty() {
+            return;
+        }
+        self.topics.unsubscribe(id, &room);
         // To those of other processes as well.
         self.say(cx, &room, line);
-        if self.rooms.get(&room).is_some_and(|left| left.members.is_empty()) {
+        if self.topics.subscribers(&room).next().is_none() {
             self.rooms.remove(&room);
             if let Some(redis) = &mut self.redis {
                 redis.unsubscribe(cx, &room);
@@ -177,24 +175,12 @@ impl Chat {
 
     /// Says a line to the room's members of this process: encoded once, for either kind.
     fn say_here(&mut self, cx: &mut Context, room: &str, line: String) {
-        let Some(room) = self.rooms.get_mut(room) else { return };
-        let (mut plain, mut browsers) = (Vec::new(), Vec::new());
-        for id in &room.members {
-            let Some(mut conn) = cx.conn(*id) else { continue };
-            if conn.queued() > BEHIND {
-                // Told by its reset; its `on_close` takes it out of the room.
-                log::info!("{id} does not read, and is dropped");
-                conn.abort();
-                continue;
+        self.topics.publish(cx, room, &prepared(&line));
+        if let Some(history) = self.rooms.get_mut(room) {
+            history.push_back(line);
+            if history.len() > HISTORY {
+                history.pop_front();
             }
-            let is_plain = self.members.get(id).is_some_and(|member| member.is_plain);
-            if is_plain { plain.push(*id) } else { browsers.push(*id) }
-        }
-        Prepared::new(&line).send_to(cx, browsers);
-        cx.broadcast_to(plain, format!("{line}\n").into());
-        room.history.push_back(line);
-        if room.history.len() > HISTORY {
-            room.history.pop_front();
         }
     }
 
@@ -208,7 +194,9 @@ impl Chat {
         match word {
             "" => {}
             "/quit" => return false,
-            "/name" | "/join" if rest.is_empty() => tell(cx, id, member.is_plain, "* which?"),
+            "/name" | "/join" if rest.is_empty() => {
+                member.subscriber.send(cx, &prepared("* which?"));
+            }
             "/name" => {
                 let told = format!("* {} is now {rest}", member.name);
                 let room = member.room.clone();
@@ -237,13 +225,9 @@ impl Chat {
     }
 }
 
-/// Says a line to one.
-fn tell(cx: &mut Context, id: ConnId, is_plain: bool, line: &str) {
-    if is_plain {
-        cx.broadcast_to([id], format!("{line}\n").into());
-    } else {
-        Prepared::new(line).send_to(cx, [id]);
-    }
+/// A line, for browsers and for those that have but lines.
+fn prepared(line: &str) -> Prepared {
+    Prepared::new(line).plain(format!("{line}\n"))
 }
 
 impl Endpoint for Chat {
@@ -272,7 +256,7 @@ impl Endpoint for Chat {
             return Ok(Protocol::Server);
         }
         let id = conn.id();
-        self.come(conn.cx(), id, true);
+        self.come(conn.cx(), Subscriber::plain(id));
         Ok(Protocol::Plain(Session::Lines))
     }
 
@@ -284,8 +268,8 @@ impl Endpoint for Chat {
     }
 
     fn on_open(&mut self, ws: &mut Ws<'_>, _: &Head<'_>) -> io::Result<Session> {
-        let id = ws.id();
-        self.come(ws.cx(), id, false);
+        let subscriber = ws.subscriber();
+        self.come(ws.cx(), subscriber);
         Ok(Session::Browser)
     }
 
@@ -310,7 +294,8 @@ impl Endpoint for Chat {
         self.leave(ws.cx(), id);
     }
 
-    fn on_close(&mut self, cx: &mut Context, id: ConnId, _: Session, _: Closed) {
+    fn on_close(&mut self, cx: &mut Context, id: ConnId, _: Session, closed: Closed) {
+        log::info!("{id}: {closed}");
         self.leave(cx, id);
     }
 
@@ -349,7 +334,10 @@ impl Endpoint for Chat {
     ) {
         match session {
             Session::Redis => self.redis_is_away(cx, &closed),
-            Session::Lines | Session::Browser => self.leave(cx, id),
+            Session::Lines | Session::Browser => {
+                log::info!("{id}: {closed}");
+                self.leave(cx, id);
+            }
         }
     }
 
@@ -380,7 +368,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let redis = arguments.redis.as_deref().map(Redis::new).transpose()?;
     let chat = Chat { redis, ..Chat::default() };
     let chat = WebSocket::new(chat).message_max(4 * LINE);
-    let mut reactor = Reactor::with_config(chat, Config::default())?;
+    let mut reactor = Reactor::with_config(chat, Config::default().output_max(BEHIND))?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 

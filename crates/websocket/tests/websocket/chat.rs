@@ -31,8 +31,11 @@ impl Chat {
         command.args(arguments).env("RUST_LOG", "off");
         let mut process = command.stdout(Stdio::piped()).spawn().ok()?;
         let mut told = BufReader::new(process.stdout.take()?).lines();
-        let mut address = || Some(told.next()?.ok()?.strip_prefix("listening on ")?.to_owned());
-        let (browsers, lines) = (address()?, address()?);
+        let mut address = || {
+            let line = told.next().expect("it says where it listens").unwrap();
+            line.strip_prefix("listening on ").unwrap().to_owned()
+        };
+        let (browsers, lines) = (address(), address());
         Some(Chat { process, browsers, lines })
     }
 

@@ -14,3 +14,4 @@ mod frames;
 mod handshake;
 mod served;
 mod sharing;
+mod topics;
