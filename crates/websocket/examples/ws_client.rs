@@ -2,17 +2,20 @@
 //!
 //! ```sh
 //! cargo run --release -p wouldblock-websocket --example ws_client -- ws://127.0.0.1:9001/
+//! cargo run --release -p wouldblock-websocket --example ws_client -- --ca /etc/ssl/certs/ca-certificates.crt wss://...
 //! ```
 //!
-//! At the end of stdin it closes, and ends when the server has closed as well.
+//! At the end of stdin it closes, once what the server has answered is there, and ends when the server has closed as well.
 
 mod common;
 
 use std::io::{self, BufRead};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use wouldblock::{Address, Config, Conn, ConnId, Context, Handle, Origin, Reactor};
+use wouldblock::{Address, Config, Conn, ConnId, Connect, Context, Handle, Origin, Reactor};
+use wouldblock_rustls::Client as Tls;
 use wouldblock_websocket::{
     Client, Closed, Endpoint, Head, Message, Protocol, WebSocket, Ws, code,
 };
@@ -26,7 +29,16 @@ struct Arguments {
     /// A subprotocol to offer. May be given more than once, the best first
     #[arg(long, value_name = "NAME")]
     protocol: Vec<String>,
+    /// For `wss:`: trust the roots in this file, PEM. May be given more than once
+    #[arg(long, value_name = "FILE")]
+    ca: Vec<PathBuf>,
+    /// For `wss:`: trust the certificate with this SHA-256 fingerprint, whatever its name. May be given more than once
+    #[arg(long, value_name = "HEX")]
+    pin: Vec<String>,
 }
+
+/// The last ping.
+const LAST: &[u8] = b"last";
 
 struct Lines {
     client: Client,
@@ -49,7 +61,8 @@ impl Endpoint for Lines {
             for line in io::stdin().lock().lines().map_while(Result::ok) {
                 post(&handle, id, move |ws| ws.send(&line));
             }
-            post(&handle, id, |ws| ws.close(code::NORMAL, ""));
+            // Its answer comes behind those to the lines. After a close no message would be handed out.
+            post(&handle, id, |ws| ws.ping(LAST));
         })?;
         Ok(())
     }
@@ -58,6 +71,13 @@ impl Endpoint for Lines {
         match message {
             Message::Text(text) => common::say(text),
             Message::Binary(bytes) => common::say(format_args!("{}", common::quote(bytes))),
+        }
+        Ok(())
+    }
+
+    fn on_pong(&mut self, ws: &mut Ws<'_>, (): &mut (), payload: &[u8]) -> io::Result<()> {
+        if payload == LAST {
+            ws.close(code::NORMAL, "");
         }
         Ok(())
     }
@@ -92,13 +112,20 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("warn");
     let client = Client::new(&arguments.url)?.protocols(&arguments.protocol);
+    let mut connect = Connect::from(Address::resolve(client.address())?);
     if client.is_secure() {
-        return Err(io::Error::other("wss: needs a layer of wouldblock-rustls, see the guide"));
+        let mut tls = Tls::builder();
+        for file in &arguments.ca {
+            tls = tls.roots(file);
+        }
+        for pin in &arguments.pin {
+            tls = tls.pin(pin);
+        }
+        connect = connect.layer(tls.build()?.connect(client.server_name())?);
     }
-    let addresses = Address::resolve(client.address())?;
     let lines = |handle| WebSocket::new(Lines { client, handle, ended: None });
     let mut reactor = Reactor::build(Config::default(), lines)?;
-    reactor.connect(addresses, 0)?;
+    reactor.connect(connect, 0)?;
     reactor.run()?;
     let closed = reactor.into_handler().into_inner().ended.transpose()?;
     if let Some(closed) = closed.filter(|closed| !closed.clean) {

@@ -5,14 +5,17 @@
 //! python3 -m websockets ws://127.0.0.1:9001/     # pip install websockets
 //! ```
 //!
-//! It takes messages of 16 MiB, and pages of any origin: it is what Autobahn's test suite talks to.
+//! It takes messages of 16 MiB, and pages of any origin: it is what Autobahn's test suite talks to. With `--cert` and
+//! `--key` it is `wss:`.
 
 mod common;
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use wouldblock::{Config, ConnId, Context, Reactor};
+use wouldblock::{Config, ConnId, Context, Listen, Reactor};
+use wouldblock_rustls::Server;
 use wouldblock_websocket::{Closed, Deflate, Endpoint, Head, Message, Origins, WebSocket, Ws};
 
 /// A WebSocket echo server: whatever message a client sends, it gets back.
@@ -28,6 +31,12 @@ struct Arguments {
     /// Compress messages, and keep contexts for so many connections
     #[arg(long, value_name = "CONTEXTS")]
     deflate: Option<usize>,
+    /// Over TLS, with this certificate and its chain, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of that, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// Log only warnings and errors
     #[arg(long)]
     quiet: bool,
@@ -73,9 +82,15 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 
+    let certificate = arguments.cert.as_ref().zip(arguments.key.as_ref());
+    let tls = certificate.map(|(cert, key)| Server::from_pem(cert, key)).transpose()?;
     let mut listeners = Vec::new();
     for address in &arguments.listen {
-        listeners.push(reactor.listen(address)?);
+        let listen = Listen::from(address);
+        listeners.push(reactor.listen(match &tls {
+            Some(tls) => listen.layer(tls.layer()),
+            None => listen,
+        })?);
     }
     for listener in listeners {
         common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));

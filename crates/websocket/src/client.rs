@@ -21,6 +21,9 @@ use crate::mask::Masks;
 /// ```
 /// use wouldblock_websocket::Client;
 ///
+/// let client = Client::new("wss://[2001:db8::1]:8443/")?;
+/// assert_eq!((client.address(), client.server_name()), ("[2001:db8::1]:8443", "2001:db8::1"));
+///
 /// let client = Client::new("ws://example.com/chat?room=1")?.protocols(["chat.v2"]);
 /// assert_eq!(client.address(), "example.com:80");
 /// assert!(Client::new("http://example.com").is_err());
@@ -101,6 +104,13 @@ impl Client {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The host without its port: the name that the server's certificate must have.
+    #[must_use]
+    pub fn server_name(&self) -> &str {
+        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 
     /// Whether the URL asks for TLS.

@@ -32,7 +32,8 @@
 //! }
 //! ```
 //!
-//! Over TLS it is the same with another listener: `Listen::from(..).layer(tls.layer())`, by `wouldblock-rustls`.
+//! Over TLS it is the same with another listener: `Listen::from(..).layer(tls.layer())`, by `wouldblock-rustls`; a
+//! client has the layer in its [`Connect`](wouldblock::Connect), see [`Client::server_name`].
 //!
 //! # A client
 //!

@@ -14,4 +14,5 @@ mod frames;
 mod handshake;
 mod served;
 mod sharing;
+mod tls;
 mod topics;
