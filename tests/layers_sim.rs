@@ -536,3 +536,27 @@ fn an_idle_connection_with_a_layer_holds_nothing() {
     let _second = Case::shake(&case.sim);
     assert_eq!(case.run().buffered, 0);
 }
+
+/// Promise 4: what is left behind a complete record is of the next one, and is given a window of its own.
+#[test]
+fn the_rate_of_a_record_is_judged_from_its_own_beginning() {
+    let config = Config::default().min_rate(50, Duration::from_secs(10));
+    let mut case = Case::new(Profile::calm(), config, |_, input| {
+        input.take_all();
+    });
+    let mut wire = Vec::new();
+    case.theirs.send(b"one", &mut wire).unwrap();
+    let second = wire.len();
+    case.theirs.send(b"two", &mut wire).unwrap();
+    case.run();
+    // The first record takes nine seconds, and with its end the second begins.
+    case.peer.send(&wire[..1]);
+    case.wait(Duration::from_secs(9));
+    case.peer.send(&wire[1..second + 1]);
+    case.wait(Duration::from_secs(9));
+    assert!(!case.peer.is_ended());
+    case.wait(Duration::from_secs(2));
+    assert!(case.peer.is_ended());
+    case.peer.close();
+    assert!(matches!(case.run().closed[..], [Closed { reason: CloseReason::TooSlow, .. }]));
+}

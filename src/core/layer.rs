@@ -319,18 +319,20 @@ impl Core {
     ) {
         let Some(Entry { conn, .. }) = self.entry_mut(id) else { return };
         let mut kept = conn.take_pending();
-        let begins = kept.is_empty();
-        let rest = if let Some(before) = buffer.put_before(&kept).map(|_| kept.len()) {
+        let was_empty = kept.is_empty();
+        let (done, rest) = if let Some(before) = buffer.put_before(&kept).map(|_| kept.len()) {
             let bytes = buffer.filled_mut(before, n);
             let done = self.run_layer(id, bytes, plain, most);
-            bytes[done..].to_vec()
+            (done, bytes[done..].to_vec())
         } else {
             kept.extend_from_slice(buffer.filled(0, n));
             let done = self.run_layer(id, &mut kept, plain, most);
             kept.drain(..done);
             kept.shrink_to(2 * kept.len());
-            kept
+            (done, kept)
         };
+        // As of what a handler leaves: behind what was consumed, it is of something that comes later.
+        let begins = was_empty || done > 0;
         let now = self.now;
         let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
             return;
