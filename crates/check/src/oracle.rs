@@ -146,6 +146,8 @@ pub(crate) struct Ledger {
     /// It has a layer, which keeps these; since when, if it came without.
     books: Option<Books>,
     upgraded: Option<u64>,
+    /// Bytes read waited for the rest of a record of its layer when it was to be closed.
+    left_pending: bool,
 }
 
 impl Ledger {
@@ -206,6 +208,7 @@ impl Ledger {
             at_shutdown: None,
             books: None,
             upgraded: None,
+            left_pending: false,
         }
     }
 
@@ -460,6 +463,8 @@ impl Oracle {
         let ledger = self.ledger(link);
         if opens {
             (ledger.opened, ledger.moved) = (now, now);
+            // A handshake that it began has its time from here on.
+            ledger.upgraded = ledger.upgraded.map(|_| now);
         }
         if failed {
             self.causes(link, Cause::Handler);
@@ -585,11 +590,13 @@ impl Oracle {
 
     pub(crate) fn closing(&mut self, cx: &Context, id: ConnId, link: u32, reason: &CloseReason) {
         self.enter(cx, id, link, "on_closing", 0);
-        let (moved, failed) = {
-            let place = &self.kernel.state().links[link as usize];
-            (place.moved, place.failed_at.is_some())
-        };
+        let kernel = self.kernel.clone();
+        let net = kernel.state();
+        let place = &net.links[link as usize];
         let ledger = self.ledger(link);
+        let (moved, failed) = (place.moved, place.failed_at.is_some());
+        ledger.left_pending = ledger.pending(place) > 0;
+        drop(net);
         let late = failed || ledger.cause.is_some() || ledger.finishing;
         ledger.moved_then.get_or_insert(moved);
         ledger.closing = reason.of_retiring();

@@ -44,6 +44,10 @@ impl Subject {
                 if self.rng.chance(300) {
                     self.pause(conn.cx(), id);
                 }
+                if self.twists.held.len() == 1 && self.oracle.has_told_shutdown() {
+                    // Its handshake, or the backlog, was longer than `on_shutdown`.
+                    self.let_go_later(conn.cx());
+                }
             }
             Kind::Pauser if self.rng.chance(300) => self.pause_accepting(conn.cx()),
             Kind::Relay(coupled) => {

@@ -325,6 +325,10 @@ impl Oracle {
         self.shutdown.is_some()
     }
 
+    pub(crate) fn has_told_shutdown(&self) -> bool {
+        self.told_shutdown
+    }
+
     pub(crate) fn finishes(&mut self, cx: &Context, link: u32) {
         let ledger = self.ledger(link);
         if ledger.eof {

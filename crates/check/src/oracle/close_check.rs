@@ -117,7 +117,7 @@ impl Account<'_> {
     /// Whether there were any when it left `Open`.
     fn was_unshown(&self) -> bool {
         if self.ledger.is_layered() {
-            return self.unshown() > 0;
+            return self.unshown() > 0 || self.ledger.left_pending;
         }
         self.ledger.counts.0 > self.ledger.consumed
     }
@@ -340,7 +340,9 @@ impl Account<'_> {
         let tcp = self.place.link.transport == Transport::Tcp;
         unless(tcp && abrupt && !here.reset_on_close && !self.failed, "the peer sees no reset")?;
         unless(ledger.lingered && here.reset_on_close, "a reset may destroy what was delivered")?;
-        let unread = !self.place.link.halves[THERE].arrived.is_empty();
+        // What follows the layer's end is nothing, and so is what it cannot read.
+        let ended = ledger.has_layer_ended() || ledger.layer_failed();
+        let unread = !ended && !self.place.link.halves[THERE].arrived.is_empty();
         let stopped = ledger.stopped || ledger.paused || ledger.last.1 >= limits.input_max;
         let otherwise = ledger.must_end
             || ledger.aborted
