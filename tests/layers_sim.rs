@@ -552,7 +552,7 @@ fn the_rate_of_a_record_is_judged_from_its_own_beginning() {
     // The first record takes nine seconds, and with its end the second begins.
     case.peer.send(&wire[..1]);
     case.wait(Duration::from_secs(9));
-    case.peer.send(&wire[1..second + 1]);
+    case.peer.send(&wire[1..=second]);
     case.wait(Duration::from_secs(9));
     assert!(!case.peer.is_ended());
     case.wait(Duration::from_secs(2));
