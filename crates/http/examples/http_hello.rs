@@ -6,6 +6,7 @@
 //! curl -d 'some text' http://127.0.0.1:8080/echo
 //! curl 'http://127.0.0.1:8080/slow' & curl http://127.0.0.1:8080/
 //! curl http://127.0.0.1:8080/numbers | tail -1
+//! head -c 1G /dev/zero | curl -T - http://127.0.0.1:8080/upload
 //! ```
 
 #[path = "../../../examples/common/mod.rs"]
@@ -17,10 +18,10 @@ use std::thread;
 use std::time::Duration;
 
 use wouldblock::bytes::Bytes;
-use wouldblock::{Config, Handle, Reactor, chunks};
+use wouldblock::{Config, ConnId, ConnMap, Handle, Reactor, chunks};
 use wouldblock_http::http::header::{ALLOW, HeaderValue};
 use wouldblock_http::http::{Method, StatusCode};
-use wouldblock_http::{Cx, Http, Request, Requests, Responder, Response};
+use wouldblock_http::{Body, Cx, Http, Piece, Request, Requests, Responder, Response};
 
 /// A small HTTP server, with the limits for the open internet.
 #[derive(clap::Parser)]
@@ -34,9 +35,19 @@ struct Arguments {
 struct Hello {
     visits: u64,
     handle: Handle<Http<Hello>>,
+    /// Bytes that have come of each upload, and what answers it.
+    uploads: ConnMap<(u64, Responder)>,
 }
 
 impl Requests for Hello {
+    /// What is uploaded is counted as it comes, however long it is; other bodies are small.
+    fn on_head(&mut self, _: &mut Cx<'_>, request: &Request<'_>) -> Body {
+        match request.path() {
+            "/upload" => Body::Pieces { max: u64::MAX },
+            _ => Body::Whole,
+        }
+    }
+
     fn on_request(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder) {
         let response = match (request.method(), request.path()) {
             (&Method::GET | &Method::HEAD, "/") => {
@@ -50,13 +61,36 @@ impl Requests for Hello {
                 let lines = (1..=1_000_000).map(|n| Bytes::from(format!("{n}\n")));
                 Response::new(StatusCode::OK).body_chunked(chunks(lines))
             }
-            (_, "/" | "/echo" | "/slow" | "/numbers") => {
-                let allowed = HeaderValue::from_static("GET, HEAD, POST");
+            (&Method::PUT, "/upload") if request.has_more() => {
+                self.uploads.insert(request.conn(), (0, responder));
+                return;
+            }
+            (&Method::PUT, "/upload") => Response::text("0 bytes\n"),
+            (_, "/" | "/echo" | "/slow" | "/numbers" | "/upload") => {
+                let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT");
                 Response::new(StatusCode::METHOD_NOT_ALLOWED).header(ALLOW, allowed)
             }
             _ => Response::text("no such page\n").with(StatusCode::NOT_FOUND),
         };
         responder.send(cx, response);
+    }
+
+    fn on_body(&mut self, cx: &mut Cx<'_>, conn: ConnId, piece: Piece<'_>) {
+        match piece {
+            Piece::Bytes(bytes) => {
+                let (count, _) = self.uploads.get_mut(conn).expect("its request came before");
+                *count += bytes.len() as u64;
+            }
+            Piece::End => {
+                let (count, responder) =
+                    self.uploads.remove(conn).expect("its request came before");
+                responder.send(cx, Response::text(format!("{count} bytes\n")));
+            }
+        }
+    }
+
+    fn on_abandoned(&mut self, _: &mut Cx<'_>, responder: Responder) {
+        self.uploads.remove(responder.conn());
     }
 }
 
@@ -83,7 +117,7 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("info");
     common::raise_descriptor_limit();
-    let hello = |handle| Http::new(Hello { visits: 0, handle });
+    let hello = |handle| Http::new(Hello { visits: 0, handle, uploads: ConnMap::new() });
     let mut reactor = Reactor::build(Config::public(), hello)?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;

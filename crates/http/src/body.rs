@@ -5,7 +5,7 @@
 
 use http::StatusCode;
 
-use crate::head::{Refusal, has_bare_break};
+use crate::head::{Framing, Refusal, has_bare_break};
 
 /// The most bytes of a chunk's first line, its extensions included; and of all trailers.
 const LINE_MAX: usize = 256;
@@ -22,6 +22,12 @@ pub(crate) struct Chunks {
     in_trailers: bool,
 }
 
+const LONG_LINE: &str = "a chunk's first line is too long";
+const LONG_TRAILERS: &str = "the trailers are too long";
+const LONG_CHUNK: Refusal = bad("a chunk is longer than it says");
+const TOO_LARGE: Refusal =
+    Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, why: "the body is too large" };
+
 const fn bad(why: &'static str) -> Refusal {
     Refusal { status: StatusCode::BAD_REQUEST, why }
 }
@@ -32,13 +38,12 @@ impl Chunks {
     pub(crate) fn look(&mut self, bytes: &[u8], most: usize) -> Result<Option<usize>, Refusal> {
         while !self.in_trailers {
             let rest = &bytes[self.at.min(bytes.len())..];
-            let Some(end) = line_end(rest, LINE_MAX, "a chunk's first line is too long")? else {
+            let Some(end) = line_end(rest, LINE_MAX, LONG_LINE)? else {
                 return Ok(None);
             };
             let size = size(&rest[..end])?;
             if size > most.saturating_sub(self.len) {
-                let status = StatusCode::PAYLOAD_TOO_LARGE;
-                return Err(Refusal { status, why: "the body is too large" });
+                return Err(TOO_LARGE);
             }
             let begin = self.at + end + 2;
             if size == 0 {
@@ -49,7 +54,7 @@ impl Chunks {
             match tail {
                 [b'\r', b'\n', ..] => {}
                 [] | [b'\r'] => return Ok(None),
-                _ => return Err(bad("a chunk is longer than it says")),
+                _ => return Err(LONG_CHUNK),
             }
             self.at = begin + size + 2;
             self.len += size;
@@ -57,8 +62,7 @@ impl Chunks {
         let rest = &bytes[self.at.min(bytes.len())..];
         let mut at = 0;
         loop {
-            let Some(end) = line_end(&rest[at..], TRAILERS_MAX, "the trailers are too long")?
-            else {
+            let Some(end) = line_end(&rest[at..], TRAILERS_MAX, LONG_TRAILERS)? else {
                 return Ok(None);
             };
             at += end + 2;
@@ -66,7 +70,7 @@ impl Chunks {
                 return Ok(Some(self.at + at));
             }
             if at > TRAILERS_MAX {
-                return Err(bad("the trailers are too long"));
+                return Err(bad(LONG_TRAILERS));
             }
         }
     }
@@ -83,6 +87,111 @@ impl Chunks {
         }
         body
     }
+}
+
+/// A body that is handed out as it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arriving {
+    phase: Phase,
+    /// How many bytes more it may have, without its framing.
+    most: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// So many bytes are to come, and that is all.
+    Length(u64),
+    /// A chunk's first line.
+    Size,
+    /// So many bytes of a chunk.
+    Chunk(u64),
+    /// The line break behind them.
+    ChunkEnd,
+    /// Trailers, of which so many bytes have come.
+    Trailers(usize),
+}
+
+/// What the input begins with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next<'a> {
+    Bytes(&'a [u8]),
+    End,
+    /// More has to come.
+    Nothing,
+}
+
+impl Arriving {
+    /// Of at most `most` bytes.
+    pub(crate) fn new(framing: Framing, most: u64) -> Result<Arriving, Refusal> {
+        let phase = match framing {
+            Framing::Length(len) if len > most => return Err(TOO_LARGE),
+            Framing::Length(len) => Phase::Length(len),
+            Framing::Chunked => Phase::Size,
+        };
+        Ok(Arriving { phase, most })
+    }
+
+    /// That was all, without a byte more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Length(0)
+    }
+
+    /// The next piece, and how many bytes of the input it and the framing before it take.
+    pub(crate) fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<(Next<'a>, usize), Refusal> {
+        let mut at = 0;
+        loop {
+            let rest = &bytes[at..];
+            match &mut self.phase {
+                Phase::Length(0) => return Ok((Next::End, at)),
+                Phase::Length(_) | Phase::Chunk(_) if rest.is_empty() => break,
+                Phase::Length(left) => {
+                    let piece = prefix(rest, *left);
+                    *left -= piece.len() as u64;
+                    return Ok((Next::Bytes(piece), at + piece.len()));
+                }
+                Phase::Chunk(left) => {
+                    let piece = prefix(rest, *left);
+                    *left -= piece.len() as u64;
+                    if *left == 0 {
+                        self.phase = Phase::ChunkEnd;
+                    }
+                    return Ok((Next::Bytes(piece), at + piece.len()));
+                }
+                Phase::Size => {
+                    let Some(end) = line_end(rest, LINE_MAX, LONG_LINE)? else { break };
+                    let size = size(&rest[..end])? as u64;
+                    self.most = self.most.checked_sub(size).ok_or(TOO_LARGE)?;
+                    self.phase = if size == 0 { Phase::Trailers(0) } else { Phase::Chunk(size) };
+                    at += end + 2;
+                }
+                Phase::ChunkEnd => match rest {
+                    [b'\r', b'\n', ..] => {
+                        self.phase = Phase::Size;
+                        at += 2;
+                    }
+                    [] | [b'\r'] => break,
+                    _ => return Err(LONG_CHUNK),
+                },
+                Phase::Trailers(sum) => {
+                    let Some(end) = line_end(rest, TRAILERS_MAX, LONG_TRAILERS)? else { break };
+                    at += end + 2;
+                    if end == 0 {
+                        return Ok((Next::End, at));
+                    }
+                    *sum += end + 2;
+                    if *sum > TRAILERS_MAX {
+                        return Err(bad(LONG_TRAILERS));
+                    }
+                }
+            }
+        }
+        Ok((Next::Nothing, at))
+    }
+}
+
+/// The first bytes, at most so many.
+fn prefix(bytes: &[u8], most: u64) -> &[u8] {
+    &bytes[..usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len())]
 }
 
 /// Where a line ends, which is not longer than `most`.
@@ -118,10 +227,34 @@ mod tests {
             let looked = chunks.look(&body[..n], 100).map_err(|refusal| refusal.status.as_u16())?;
             if let Some(whole) = looked {
                 assert_eq!(Chunks::default().look(body, 100).unwrap(), Some(whole), "at once");
-                return Ok(Some((Chunks::join(&body[..whole], chunks.len), whole)));
+                let joined = Chunks::join(&body[..whole], chunks.len);
+                assert_eq!(arrive(body, 100), Ok(Some((joined.clone(), whole))), "in pieces");
+                return Ok(Some((joined, whole)));
             }
         }
         Ok(None)
+    }
+
+    /// The same in pieces, however the input is cut.
+    fn arrive(body: &[u8], most: u64) -> Result<Option<(Vec<u8>, usize)>, u16> {
+        let mut outcomes = (1..=body.len().max(1)).map(|step| {
+            let mut arriving = Arriving::new(Framing::Chunked, most).unwrap();
+            let (mut got, mut at, mut end) = (Vec::new(), 0, 0);
+            loop {
+                let next = arriving.next(&body[at..end]);
+                let (next, n) = next.map_err(|refusal| refusal.status.as_u16())?;
+                at += n;
+                match next {
+                    Next::Bytes(bytes) => got.extend_from_slice(bytes),
+                    Next::End => return Ok(Some((got, at))),
+                    Next::Nothing if end == body.len() => return Ok(None),
+                    Next::Nothing => end = (end + step).min(body.len()),
+                }
+            }
+        });
+        let first = outcomes.next().unwrap();
+        assert!(outcomes.all(|outcome| outcome == first), "{body:?}");
+        first
     }
 
     /// Promise 2: chunks are joined however they are cut, and what is no chunk is refused.
@@ -138,6 +271,7 @@ mod tests {
         for none in ["", "5", "5\r\nhell", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n", "0\r\nA: b\r\n"]
         {
             assert_eq!(read(none.as_bytes()), Ok(None), "{none:?}");
+            assert_eq!(arrive(none.as_bytes(), 100), Ok(None), "{none:?}");
         }
         for bad in [
             "\r\n",
@@ -154,9 +288,18 @@ mod tests {
             "0\r\nA: b\n\r\n",
         ] {
             assert_eq!(read(bad.as_bytes()), Err(400), "{bad:?}");
+            assert_eq!(arrive(bad.as_bytes(), 100), Err(400), "{bad:?}");
         }
         assert_eq!(read(format!("5;{}\r\n", "x".repeat(300)).as_bytes()), Err(400));
         assert_eq!(read(format!("0\r\n{}\r\n", "x".repeat(9000)).as_bytes()), Err(400));
+        assert_eq!(arrive(format!("5;{}\r\n", "x".repeat(300)).as_bytes(), 9), Err(400));
+        assert_eq!(arrive(b"a\r\n0123456789\r\n1\r\n", 10), Err(413));
+        assert_eq!(Arriving::new(Framing::Length(11), 10).unwrap_err().status.as_u16(), 413);
+        let mut arriving = Arriving::new(Framing::Length(3), 10).unwrap();
+        assert_eq!(arriving.next(b"ab").unwrap(), (Next::Bytes(b"ab"), 2));
+        assert_eq!(arriving.next(b"").unwrap(), (Next::Nothing, 0));
+        assert_eq!(arriving.next(b"cd").unwrap(), (Next::Bytes(b"c"), 1));
+        assert_eq!(arriving.next(b"d").unwrap(), (Next::End, 0));
         assert_eq!(read(b"64\r\n"), Ok(None));
         assert_eq!(read(b"65\r\n"), Err(413));
         assert_eq!(read(b"ffffffffffffffff\r\n"), Err(413));

@@ -26,8 +26,9 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 use rustix::io::Errno;
 
+use crate::answers::{Cx, Responder};
+use crate::requests::{Request, Requests};
 use crate::response::Response;
-use crate::server::{Cx, Request, Requests, Responder};
 use conditional::{Validators, Verdict};
 use range::Ranges;
 

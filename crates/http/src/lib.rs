@@ -15,16 +15,18 @@
 //! }
 //! ```
 //!
-//! The files of a directory are served by [`Files`].
+//! The files of a directory are served by [`Files`], feeds of server-sent events by [`Events`]. A body may come in
+//! [pieces](Requests::on_head), and an answer go out [bit by bit](Responder::stream), or from a [reader](Response::body_chunked).
 //!
 //! # Promises
 //!
 //! 1. **Each request is answered once, in order.** However the bytes are cut, and in whatever order the answers are given.
 //! 2. **One reading.** What two readers could take for two different requests is refused (RFC 9112, section 11.2): both
 //!    lengths, two of either, a line break that is not CR LF, folded lines, spaces where none may be, chunks that are none.
-//! 3. **Bounded.** A request lies in the connection's input until it is whole: that is bounded and counted by the reactor. At most
-//!    64 requests of a client wait for their answers, then it is not read from; and it is not while it does not take them.
-//! 4. **Half an answer never looks whole.** A body that breaks off ends in a reset.
+//! 3. **Bounded.** A request lies in the connection's input until it is whole, or its head if its body comes in pieces: that is bounded and
+//!    counted by the reactor. At most 64 requests of a client wait for their answers, then it is not read from; and it is not while it does
+//!    not take them.
+//! 4. **Half an answer never looks whole.** A body that breaks off ends in a reset, and so does a stream that is not ended.
 //!
 //! # Limits
 //!
@@ -32,26 +34,31 @@
 //! |---|---|
 //! | head of a request, 8 KiB | 431; 414 if it is its first line |
 //! | 100 headers | 431 |
-//! | body, 32 KiB | 413 |
+//! | body, 32 KiB; in pieces: as the program says | 413 |
 //! | no request in time ([`first_byte`](wouldblock::Config::first_byte), [`idle`](wouldblock::Config::idle)) | the connection ends |
-//! | a request that comes too slowly ([`min_rate`](wouldblock::Config::min_rate)) | 408 |
+//! | a request that comes too slowly ([`min_rate`](wouldblock::Config::min_rate); its body in pieces: [`upload_rate`](Http::upload_rate)) | 408 |
 //! | not answered for [`idle`](wouldblock::Config::idle) | 503; at the end of a [shutdown](wouldblock::Config::shutdown_max) a reset |
 //! | `CONNECT`, a `Transfer-Encoding` other than `chunked` | 501 |
 //!
-//! Not here: HTTP/2; bodies of requests in pieces (a request is handed out when it is whole); trailers, which are read over;
-//! compression.
+//! Not here: HTTP/2; trailers, which are read over; compression (but of [files](Files::precompressed) that are compressed already); a client.
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod body;
+mod events;
 mod files;
 mod head;
+mod requests;
 mod response;
 mod server;
 
 /// The crate of the methods, statuses and headers.
 pub use http;
 
+pub use crate::answers::{Cx, Responder, Stream};
+pub use crate::events::{Event, Events, Slow};
 pub use crate::files::{Files, Links};
+pub use crate::requests::{Answer, Body, Piece, Request, Requests, answer};
 pub use crate::response::Response;
-pub use crate::server::{Answer, Cx, Http, Request, Requests, Responder, answer};
+pub use crate::server::Http;

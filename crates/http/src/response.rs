@@ -38,6 +38,18 @@ enum Body {
     Sized(u64, Box<dyn Read + Send>),
     /// All bytes of a reader.
     Unsized(Box<dyn Read + Send>),
+    /// What is sent behind the head.
+    Streamed,
+}
+
+/// What is known of the request and its connection when an answer goes out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fate {
+    /// It goes out without its body.
+    pub(crate) is_head: bool,
+    pub(crate) is_1_1: bool,
+    /// The connection stays.
+    pub(crate) keeps_alive: bool,
 }
 
 impl Response {
@@ -98,18 +110,19 @@ impl Response {
 
     /// Whether the connection has to end behind it: its end is not marked otherwise.
     pub(crate) fn ends_by_close(&self, is_1_1: bool) -> bool {
-        matches!(self.body, Body::Unsized(_)) && !is_1_1 && has_body(self.status)
+        let is_unsized = matches!(self.body, Body::Unsized(_) | Body::Streamed);
+        is_unsized && !is_1_1 && has_body(self.status)
     }
 
-    /// Sends it. `is_head`: without its body; `keeps_alive`: the connection stays.
-    pub(crate) fn send(
-        mut self,
-        conn: &mut Conn<'_>,
-        date: &Date,
-        is_head: bool,
-        is_1_1: bool,
-        keeps_alive: bool,
-    ) {
+    /// The same with a body that is sent behind it.
+    pub(crate) fn streamed(mut self) -> Self {
+        self.body = Body::Streamed;
+        self
+    }
+
+    /// Sends it. Returns whether a body follows.
+    pub(crate) fn send(mut self, conn: &mut Conn<'_>, date: &Date, fate: Fate) -> bool {
+        let Fate { is_head, is_1_1, keeps_alive } = fate;
         for ours in [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
             self.headers.remove(ours);
         }
@@ -124,8 +137,10 @@ impl Response {
             match &self.body {
                 Body::Bytes(bytes) => drop(write!(head, "content-length: {}\r\n", bytes.len())),
                 Body::Sized(len, _) => drop(write!(head, "content-length: {len}\r\n")),
-                Body::Unsized(_) if is_1_1 => head.push_str("transfer-encoding: chunked\r\n"),
-                Body::Unsized(_) => {}
+                Body::Unsized(_) | Body::Streamed if is_1_1 => {
+                    head.push_str("transfer-encoding: chunked\r\n");
+                }
+                Body::Unsized(_) | Body::Streamed => {}
             }
         }
         match (keeps_alive, is_1_1) {
@@ -143,7 +158,7 @@ impl Response {
         head.extend_from_slice(b"\r\n");
         conn.send(&head);
         if is_head || !has_body(self.status) {
-            return;
+            return false;
         }
         match self.body {
             Body::Bytes(bytes) if bytes.len() < 4096 => conn.send(&bytes),
@@ -151,7 +166,9 @@ impl Response {
             Body::Sized(len, reader) => conn.send_from(exactly(len, reader)),
             Body::Unsized(reader) if is_1_1 => conn.send_from(Chunked::new(reader)),
             Body::Unsized(reader) => conn.send_from(reader),
+            Body::Streamed => {}
         }
+        true
     }
 }
 
@@ -168,6 +185,7 @@ impl fmt::Debug for Body {
             Body::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Body::Sized(len, _) => write!(f, "{len} bytes of a reader"),
             Body::Unsized(_) => f.write_str("a reader"),
+            Body::Streamed => f.write_str("a stream"),
         }
     }
 }

@@ -1,258 +1,28 @@
-//! The server: requests to a program's `Requests`, its answers back in order.
+//! The server: what comes of a connection's bytes, to a program's `Requests`.
 //!
-//! A request stays in the connection's input until it is whole, so what peers can make this crate hold is bounded and
-//! counted by the reactor. Here are only numbers: which requests were handed out, and the answers that wait for an
-//! earlier one. Read next: `head.rs`, `response.rs`.
+//! A request stays in the connection's input until it is whole, or until its head is if its body comes in pieces; so what
+//! peers can make this crate hold is bounded and counted by the reactor. Read next: `head.rs`, `answers.rs`.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::fmt;
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
-use httparse::Header;
 use wouldblock::{
-    Address, CloseReason, Closed, Conn, ConnId, ConnMap, Context, Datagram, Handler, Input, Origin,
-    Timer,
+    CloseReason, Closed, Conn, ConnId, Context, Datagram, Handler, Input, Origin, Timer,
 };
 
-use crate::body::Chunks;
+use crate::answers::{Answers, Asked, Cx, Given, Responder, Stream, Upload};
+use crate::body::{Arriving, Chunks, Next};
 use crate::head::{self, Framing, Head, Refusal};
-use crate::response::{Date, Response};
+use crate::requests::{Body, Piece, Request, Requests};
+use crate::response::{Fate, Response};
 
 /// The most requests of one client that wait for their answers; then it is not read from.
 const PIPELINED_MAX: usize = 64;
 
 /// The body of a request that is whole, and how many bytes the request takes in all.
 type Whole<'a> = (Cow<'a, [u8]>, usize);
-
-/// What a program does with requests.
-///
-/// # Examples
-///
-/// ```
-/// use wouldblock_http::{Cx, Request, Requests, Responder, Response};
-/// use wouldblock_http::http::{Method, StatusCode};
-///
-/// struct Visits(u64);
-///
-/// impl Requests for Visits {
-///     fn on_request(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder) {
-///         let response = match (request.method(), request.path()) {
-///             (&Method::GET, "/") => {
-///                 self.0 += 1;
-///                 Response::text(format!("visit {}\n", self.0))
-///             }
-///             (_, "/") => Response::new(StatusCode::METHOD_NOT_ALLOWED),
-///             _ => Response::new(StatusCode::NOT_FOUND),
-///         };
-///         responder.send(cx, response);
-///     }
-/// }
-/// ```
-pub trait Requests: Sized {
-    /// Called with each request, when its body is whole. It is answered by
-    /// [`Responder::send`], now or later; `responder` may be kept, and sent to a thread. Answers go out in the order of the
-    /// requests, in whatever order they are given. A request that is not answered keeps those behind it waiting; the
-    /// connection ends at [`Config::idle`](wouldblock::Config::idle), with 503.
-    fn on_request(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder);
-
-    /// Called when the client of a request that is not answered has gone: an answer would be ignored.
-    fn on_abandoned(&mut self, cx: &mut Cx<'_>, responder: Responder) {
-        let _ = (cx, responder);
-    }
-
-    /// As [`Handler::on_start`].
-    ///
-    /// # Errors
-    ///
-    /// Ends the reactor.
-    fn on_start(&mut self, cx: &mut Cx<'_>) -> io::Result<()> {
-        let _ = cx;
-        Ok(())
-    }
-
-    /// As [`Handler::on_timer`].
-    fn on_timer(&mut self, cx: &mut Cx<'_>, timer: Timer) {
-        let _ = (cx, timer);
-    }
-
-    /// As [`Handler::on_datagram`].
-    fn on_datagram(&mut self, cx: &mut Cx<'_>, datagram: &Datagram<'_>) {
-        let _ = (cx, datagram);
-    }
-
-    /// As [`Handler::on_shutdown`].
-    fn on_shutdown(&mut self, cx: &mut Cx<'_>) {
-        let _ = cx;
-    }
-}
-
-/// The [`Requests`] of a closure, which answers each at once.
-///
-/// # Examples
-///
-/// ```
-/// use wouldblock::Reactor;
-/// use wouldblock_http::{Http, Response, answer};
-///
-/// # fn main() -> std::io::Result<()> {
-/// let hello = answer(|request| Response::text(format!("you asked for {}\n", request.path())));
-/// let mut reactor = Reactor::new(Http::new(hello))?;
-/// reactor.listen("127.0.0.1:0")?;
-/// # Ok(())
-/// # }
-/// ```
-pub fn answer<F: FnMut(&Request<'_>) -> Response>(answer: F) -> Answer<F> {
-    Answer(answer)
-}
-
-/// Made by [`answer`].
-pub struct Answer<F>(F);
-
-impl<F: FnMut(&Request<'_>) -> Response> Requests for Answer<F> {
-    fn on_request(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder) {
-        let response = (self.0)(request);
-        responder.send(cx, response);
-    }
-}
-
-impl<F> fmt::Debug for Answer<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
-    }
-}
-
-/// A request, whole.
-#[derive(Debug)]
-pub struct Request<'a> {
-    head: Head<'a>,
-    body: Cow<'a, [u8]>,
-    peer: Address,
-    conn: ConnId,
-}
-
-impl<'a> Request<'a> {
-    /// The method. A `HEAD` is answered as a `GET` would be: its body is left out by itself.
-    #[must_use]
-    pub fn method(&self) -> &Method {
-        &self.head.method
-    }
-
-    /// What is asked for, without the query: `/page`, or `*`. As it came: nothing is decoded (`%20`) or resolved (`..`).
-    #[must_use]
-    pub fn path(&self) -> &'a str {
-        self.head.target.split('?').next().unwrap_or_default()
-    }
-
-    /// What stands behind the first question mark.
-    #[must_use]
-    pub fn query(&self) -> Option<&'a str> {
-        self.head.target.split_once('?').map(|(_, query)| query)
-    }
-
-    /// The host and, if it was named, the port that the client thinks it talks to. `None` only in HTTP/1.0.
-    #[must_use]
-    pub fn host(&self) -> Option<&'a str> {
-        self.head.host
-    }
-
-    /// The first header of this name, in whatever case; `None` as well if it is not UTF-8.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&'a str> {
-        let found = self.head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-        found.and_then(|header| str::from_utf8(header.value).ok())
-    }
-
-    /// All headers, as they came.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        let headers: &'a [Header<'a>] = self.head.headers;
-        headers.iter().map(|header| (header.name, header.value))
-    }
-
-    /// The body, without its framing; empty where there is none.
-    #[must_use]
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// Where the client is.
-    #[must_use]
-    pub fn peer(&self) -> &Address {
-        &self.peer
-    }
-
-    /// The connection that it came by.
-    #[must_use]
-    pub fn conn(&self) -> ConnId {
-        self.conn
-    }
-
-    /// Whether the client asks for another protocol on this connection, such as `websocket`.
-    #[must_use]
-    pub fn asks_for(&self, protocol: &str) -> bool {
-        let listed = self.header("upgrade").unwrap_or_default().split(',');
-        listed.map(str::trim).any(|it| it.eq_ignore_ascii_case(protocol))
-    }
-}
-
-/// What answers one request: a number that may be kept, copied into a closure, sent to a thread. Used once.
-#[derive(Debug, PartialEq, Eq, Hash)]
-#[must_use = "a request that is not answered keeps those behind it waiting"]
-pub struct Responder {
-    conn: ConnId,
-    number: u64,
-}
-
-impl Responder {
-    /// Answers. Ignored if the client has gone.
-    pub fn send(self, cx: &mut Cx<'_>, response: Response) {
-        let Cx { cx, answers } = cx;
-        answers.give(cx, self.conn, self.number, response);
-    }
-
-    /// Hands the connection over to another [service](Context::service) of the reactor, with the request unread: it
-    /// is the other's first input, as for one that speaks WebSocket. In [`on_request`](Requests::on_request) only.
-    /// Where that is called for a request with the header `Upgrade`, all before it are answered.
-    pub fn hand_to(self, cx: &mut Cx<'_>, service: u8, tag: u64) {
-        if let Some(state) = cx.answers.states.get_mut(self.conn) {
-            state.hands_to = Some((service, tag));
-        }
-    }
-
-    /// The connection of the request.
-    #[must_use]
-    pub fn conn(&self) -> ConnId {
-        self.conn
-    }
-}
-
-/// All that a callback may do: a [`Context`], and the way to each client that waits for an answer.
-pub struct Cx<'a> {
-    cx: &'a mut Context,
-    answers: &'a mut Answers,
-}
-
-impl Deref for Cx<'_> {
-    type Target = Context;
-
-    fn deref(&self) -> &Context {
-        self.cx
-    }
-}
-
-impl DerefMut for Cx<'_> {
-    fn deref_mut(&mut self) -> &mut Context {
-        self.cx
-    }
-}
-
-impl fmt::Debug for Cx<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cx").field("cx", &self.cx).finish_non_exhaustive()
-    }
-}
 
 /// An HTTP server: a [`Handler`] of [`Requests`].
 ///
@@ -265,13 +35,15 @@ pub struct Http<R> {
     answers: Answers,
     head_max: usize,
     body_max: usize,
+    upload_rate: (usize, Duration),
 }
 
 impl<R: Requests> Http<R> {
     /// One whose heads may have 8 KiB, and whose bodies 32 KiB: what fits `Config::public()`.
     pub fn new(requests: R) -> Self {
-        let answers = Answers { states: ConnMap::new(), date: Date::default() };
-        Http { requests, answers, head_max: 8 << 10, body_max: 32 << 10 }
+        let upload_rate = (4 << 10, Duration::from_secs(30));
+        let answers = Answers::default();
+        Http { requests, answers, head_max: 8 << 10, body_max: 32 << 10, upload_rate }
     }
 
     /// The most bytes that the head of a request may have: above, 431 or 414. Default 8 KiB.
@@ -281,10 +53,20 @@ impl<R: Requests> Http<R> {
         self
     }
 
-    /// The most bytes that the body of a request may have, without its framing: above, 413. Default 32 KiB.
+    /// The most bytes that the body of a request may have, without its framing: above, 413. Default 32 KiB. What comes in
+    /// [pieces](crate::Requests::on_head) has a limit of its own.
     #[must_use]
     pub fn body_max(mut self, bytes: usize) -> Self {
         self.body_max = bytes;
+        self
+    }
+
+    /// How much of a body that comes in [pieces](crate::Requests::on_head) must come in each window of time, but where the program has paused it: less, and
+    /// it is 408. In place of [`Config::min_rate`](wouldblock::Config::min_rate), which sees nothing of what is taken as it comes. 0 bytes: no
+    /// limit. Default: 4 KiB in 30 s.
+    #[must_use]
+    pub fn upload_rate(mut self, bytes: usize, window: Duration) -> Self {
+        self.upload_rate = (bytes, window);
         self
     }
 
@@ -318,6 +100,9 @@ impl<R: Requests> Http<R> {
     fn take_one(&mut self, conn: &mut Conn<'_>, input: &mut Input<'_>) -> bool {
         let id = conn.id();
         let Some(state) = self.answers.states.get_mut(id) else { return false };
+        if state.upload.is_some() {
+            return self.take_piece(conn, input);
+        }
         // Between two requests, an empty line is one too many of the last (RFC 9112, section 2.2).
         while state.body.is_none() && input.bytes().starts_with(b"\r\n") {
             input.consume(2);
@@ -331,8 +116,8 @@ impl<R: Requests> Http<R> {
             conn.pause();
             return false;
         }
-        if conn.room() == 0 {
-            // Offered again when output has come down.
+        if !conn.is_reading() {
+            // Offered again when output has come down, or the program resumes it.
             return false;
         }
         let bytes = input.bytes();
@@ -351,14 +136,141 @@ impl<R: Requests> Http<R> {
         }
         // It may be offered again with what follows it.
         state.searched = 0;
-        let looked = head::parse(&bytes[..end], |head| {
-            let whole = self.look_for_body(conn, input, &head, end)?;
-            Ok(whole.is_some_and(|body| self.hand_out(conn, input, head, body)))
-        });
+        let looked = head::parse(&bytes[..end], |head| self.look(conn, input, head, end));
         looked.unwrap_or_else(|refusal| {
             self.refuse(conn, refusal);
             false
         })
+    }
+
+    /// What is to be done with a request whose head is whole. Returns whether there may be another behind it.
+    fn look(
+        &mut self,
+        conn: &mut Conn<'_>,
+        input: &mut Input<'_>,
+        head: Head<'_>,
+        end: usize,
+    ) -> Result<bool, Refusal> {
+        let rest = &input.bytes()[end..];
+        let state = self.answers.states.get_mut(conn.id()).expect("it is open");
+        let waits = head.expects && rest.is_empty() && !state.said_continue;
+        if waits && !state.asked.is_empty() {
+            // Told to go on behind the answers that are due before: offered again then.
+            state.is_paused = true;
+            conn.pause();
+            return Ok(false);
+        }
+        let has_body = head.framing != Framing::Length(0);
+        let head = if has_body && state.body.is_none() {
+            let (how, head) = self.ask_how(conn, head);
+            if let Body::Pieces { max } = how {
+                let arriving = Arriving::new(head.framing, max)?;
+                let upload = Upload { arriving, moved: 0, stood: false, is_timed: false };
+                let goes_on = self.hand_out(conn, input, head, (Cow::default(), end), Some(upload));
+                self.say_continue(conn, waits);
+                return Ok(goes_on);
+            }
+            head
+        } else {
+            head
+        };
+        let Some(body) = self.look_for_body(conn, input, &head, end)? else {
+            self.say_continue(conn, waits);
+            return Ok(false);
+        };
+        Ok(self.hand_out(conn, input, head, body, None))
+    }
+
+    /// Asks the program how a body is to come.
+    fn ask_how<'a>(&mut self, conn: &mut Conn<'_>, head: Head<'a>) -> (Body, Head<'a>) {
+        let id = conn.id();
+        let Ok(peer) = conn.peer_addr() else { return (Body::Whole, head) };
+        let request = Request { head, body: Cow::default(), peer, conn: id, has_more: true };
+        let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
+        let how = self.requests.on_head(&mut cx, &request);
+        if let Some(state) = self.answers.states.get_mut(id)
+            && how == Body::Whole
+        {
+            state.body = Some(Chunks::default());
+        }
+        (how, request.head)
+    }
+
+    /// Tells a client that waits for it to send the body, unless it was answered already.
+    fn say_continue(&mut self, conn: &mut Conn<'_>, waits: bool) {
+        let Some(state) = self.answers.states.get_mut(conn.id()) else { return };
+        if waits && (state.body.is_some() || state.upload.is_some()) {
+            // Of one that waits to be whole the head is looked at again.
+            state.said_continue = state.body.is_some();
+            conn.send("HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// Hands out the next piece of a body. Returns whether there may be another, or another request.
+    fn take_piece(&mut self, conn: &mut Conn<'_>, input: &mut Input<'_>) -> bool {
+        let id = conn.id();
+        let state = self.answers.states.get_mut(id).expect("it is open");
+        let Some(upload) = &mut state.upload else { return true };
+        if !conn.is_reading() {
+            upload.stood = true;
+            return false;
+        }
+        let piece = match upload.arriving.next(input.bytes()) {
+            Ok((next, n)) => {
+                upload.moved = upload.moved.saturating_add(n);
+                input.consume(n);
+                match next {
+                    Next::Bytes(bytes) => Piece::Bytes(bytes),
+                    Next::End => Piece::End,
+                    Next::Nothing => return false,
+                }
+            }
+            Err(refusal) => {
+                self.fail_upload(conn, refusal);
+                return false;
+            }
+        };
+        let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
+        if piece != Piece::End {
+            self.requests.on_body(&mut cx, id, piece);
+            let upload = cx.answers.states.get(id).and_then(|state| state.upload.as_ref());
+            if !upload.is_some_and(|upload| upload.arriving.is_over()) {
+                return true;
+            }
+            // No byte is to come, so no call would.
+        }
+        let upload = cx.answers.states.get_mut(id).and_then(|state| state.upload.take());
+        if upload.is_some_and(|upload| upload.is_timed) {
+            conn.cancel_timeout();
+        }
+        let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
+        self.requests.on_body(&mut cx, id, Piece::End);
+        true
+    }
+
+    /// Ends a request whose body has failed.
+    fn fail_upload(&mut self, conn: &mut Conn<'_>, refusal: Refusal) {
+        let id = conn.id();
+        let Some(state) = self.answers.states.get_mut(id) else { return };
+        let Some(number) = (state.answered + state.asked.len() as u64).checked_sub(1) else {
+            return;
+        };
+        self.tell(conn, number, refusal);
+        let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
+        self.requests.on_abandoned(&mut cx, Responder { conn: id, number });
+    }
+
+    /// Begins the window of time of a body that is not whole yet.
+    fn time_upload(&mut self, conn: &mut Conn<'_>) {
+        let (least, window) = self.upload_rate;
+        let state = self.answers.states.get_mut(conn.id());
+        if let Some(upload) = state.and_then(|state| state.upload.as_mut())
+            && !upload.is_timed
+            && least > 0
+        {
+            (upload.is_timed, upload.moved) = (true, 0);
+            conn.set_timeout(window);
+        }
     }
 
     fn too_long(&self, head: &[u8]) -> Refusal {
@@ -379,13 +291,6 @@ impl<R: Requests> Http<R> {
     ) -> Result<Option<Whole<'a>>, Refusal> {
         let rest = &input.bytes()[end..];
         let state = self.answers.states.get_mut(conn.id()).expect("it is open");
-        let waits = head.expects && rest.is_empty() && !state.said_continue;
-        if waits && !state.asked.is_empty() {
-            // Told to go on behind the answers that are due before: offered again then.
-            state.is_paused = true;
-            conn.pause();
-            return Ok(None);
-        }
         let whole = match head.framing {
             Framing::Length(len) => {
                 let fits = usize::try_from(len).ok().filter(|len| *len <= self.body_max);
@@ -406,10 +311,6 @@ impl<R: Requests> Http<R> {
                 whole.map(|n| (Cow::Owned(Chunks::join(&rest[..n], len)), end + n))
             }
         };
-        if waits && whole.is_none() {
-            state.said_continue = true;
-            conn.send("HTTP/1.1 100 Continue\r\n\r\n");
-        }
         Ok(whole)
     }
 
@@ -420,6 +321,7 @@ impl<R: Requests> Http<R> {
         input: &mut Input<'_>,
         head: Head<'_>,
         (body, len): Whole<'_>,
+        upload: Option<Upload>,
     ) -> bool {
         let id = conn.id();
         let state = self.answers.states.get_mut(id).expect("it is open");
@@ -435,13 +337,15 @@ impl<R: Requests> Http<R> {
             is_head: head.method == Method::HEAD,
             is_1_1,
             keeps_alive,
-            response: None,
+            given: Given::Nothing,
         });
         state.is_over = !keeps_alive;
         (state.body, state.said_continue) = (None, false);
+        let has_more = upload.is_some();
+        state.upload = upload;
         conn.hold(true);
         let Ok(peer) = conn.peer_addr() else { return false };
-        let request = Request { head, body, peer, conn: id };
+        let request = Request { head, body, peer, conn: id, has_more };
         let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
         self.requests.on_request(&mut cx, &request, Responder { conn: id, number });
         if let Some(state) = self.answers.states.get_mut(id)
@@ -449,6 +353,7 @@ impl<R: Requests> Http<R> {
         {
             if state.asked.len() == 1 {
                 state.asked.clear();
+                state.upload = None;
                 // The request stays where it is: it is the other's.
                 conn.hand_to(service, tag);
                 return false;
@@ -461,16 +366,29 @@ impl<R: Requests> Http<R> {
 
     /// Answers what is no request, behind the answers before it, and ends the connection.
     fn refuse(&mut self, conn: &mut Conn<'_>, refusal: Refusal) {
-        let Refusal { status, why } = refusal;
         if let Ok(peer) = conn.peer_addr() {
-            log::debug!("{peer}: {status}: {why}");
+            log::debug!("{peer}: {}: {}", refusal.status, refusal.why);
         }
+        let Some(state) = self.answers.states.get_mut(conn.id()) else { return };
+        let number = state.ask(Asked {
+            is_head: false,
+            is_1_1: true,
+            keeps_alive: false,
+            given: Given::Nothing,
+        });
+        self.tell(conn, number, refusal);
+    }
+
+    /// Answers a request by its refusal, and ends the connection behind that.
+    fn tell(&mut self, conn: &mut Conn<'_>, number: u64, Refusal { status, why }: Refusal) {
         let id = conn.id();
         let Some(state) = self.answers.states.get_mut(id) else { return };
-        state.is_over = true;
-        let number =
-            state.ask(Asked { is_head: false, is_1_1: true, keeps_alive: false, response: None });
-        self.answers.give(conn.cx(), id, number, Response::text(format!("{why}\n")).with(status));
+        (state.is_over, state.upload) = (true, None);
+        if let Some(last) = state.asked.back_mut() {
+            last.keeps_alive = false;
+        }
+        let response = Response::text(format!("{why}\n")).with(status);
+        self.answers.give(conn.cx(), id, number, Given::Whole(response));
     }
 }
 
@@ -483,7 +401,7 @@ impl<R: Requests> Handler for Http<R> {
     }
 
     fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
-        self.answers.states.insert(conn.id(), State::default());
+        self.answers.states.insert(conn.id(), crate::answers::State::default());
         Ok(())
     }
 
@@ -494,6 +412,34 @@ impl<R: Requests> Handler for Http<R> {
         input: &mut Input<'_>,
     ) -> io::Result<()> {
         while !input.is_empty() && self.take_one(conn, input) {}
+        self.time_upload(conn);
+        Ok(())
+    }
+
+    fn on_drain(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
+        let id = conn.id();
+        if let Some(state) = self.answers.states.get(id)
+            && state.is_streaming()
+            && conn.is_open()
+        {
+            let stream = Stream { conn: id, number: state.answered };
+            let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
+            self.requests.on_writable(&mut cx, stream);
+        }
+        Ok(())
+    }
+
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
+        let (least, window) = self.upload_rate;
+        let state = self.answers.states.get_mut(conn.id());
+        let Some(upload) = state.and_then(|state| state.upload.as_mut()) else { return Ok(()) };
+        if upload.moved < least && !upload.stood && conn.is_reading() {
+            let why = "the body comes too slowly";
+            self.fail_upload(conn, Refusal { status: StatusCode::REQUEST_TIMEOUT, why });
+            return Ok(());
+        }
+        (upload.moved, upload.stood) = (0, !conn.is_reading());
+        conn.set_timeout(window);
         Ok(())
     }
 
@@ -505,6 +451,10 @@ impl<R: Requests> Handler for Http<R> {
     ) -> io::Result<()> {
         // Half a request will not become a whole one. What was asked is answered.
         match self.answers.states.get_mut(conn.id()) {
+            Some(state) if state.upload.is_some() => {
+                let why = "the body breaks off";
+                self.fail_upload(conn, Refusal { status: StatusCode::BAD_REQUEST, why });
+            }
             Some(state) if !state.asked.is_empty() => {
                 state.is_over = true;
                 if let Some(last) = state.asked.back_mut() {
@@ -523,6 +473,10 @@ impl<R: Requests> Handler for Http<R> {
         why: &CloseReason,
     ) -> io::Result<()> {
         let Some(state) = self.answers.states.get_mut(conn.id()) else { return Ok(()) };
+        if state.is_streaming() {
+            conn.close_reset();
+            return Ok(());
+        }
         // An answer that is on its way is not to have another in its midst.
         if conn.queued() > 0 {
             return Ok(());
@@ -530,6 +484,7 @@ impl<R: Requests> Handler for Http<R> {
         let status = match why {
             CloseReason::TooSlow => StatusCode::REQUEST_TIMEOUT,
             CloseReason::InputLimit => StatusCode::PAYLOAD_TOO_LARGE,
+            CloseReason::Idle if state.upload.is_some() => StatusCode::REQUEST_TIMEOUT,
             CloseReason::Idle | CloseReason::Shutdown if !state.asked.is_empty() => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -537,7 +492,8 @@ impl<R: Requests> Handler for Http<R> {
         };
         self.answers.date.update();
         let response = Response::text(format!("{why}\n")).with(status);
-        response.send(conn, &self.answers.date, false, true, false);
+        let fate = Fate { is_head: false, is_1_1: true, keeps_alive: false };
+        response.send(conn, &self.answers.date, fate);
         Ok(())
     }
 
@@ -545,9 +501,13 @@ impl<R: Requests> Handler for Http<R> {
         let Some(state) = self.answers.states.remove(id) else { return };
         let first = state.answered;
         for (number, asked) in (first..).zip(&state.asked) {
-            if asked.response.is_none() {
-                let (requests, mut cx) = self.parts(cx);
-                requests.on_abandoned(&mut cx, Responder { conn: id, number });
+            let (requests, mut cx) = self.parts(cx);
+            match asked.given {
+                Given::Nothing => requests.on_abandoned(&mut cx, Responder { conn: id, number }),
+                Given::Stream(_) | Given::Streaming => {
+                    requests.on_stream_closed(&mut cx, Stream { conn: id, number });
+                }
+                Given::Whole(_) => {}
             }
         }
     }
@@ -565,80 +525,5 @@ impl<R: Requests> Handler for Http<R> {
     fn on_shutdown(&mut self, cx: &mut Context) {
         let (requests, mut cx) = self.parts(cx);
         requests.on_shutdown(&mut cx);
-    }
-}
-
-/// What each client has asked, and the answers that wait.
-#[derive(Debug)]
-struct Answers {
-    states: ConnMap<State>,
-    date: Date,
-}
-
-/// One connection.
-#[derive(Debug, Default)]
-struct State {
-    /// Requests whose answer has not gone out, in order.
-    asked: VecDeque<Asked>,
-    /// The number of those before.
-    answered: u64,
-    /// Bytes of the input in which no head ends.
-    searched: usize,
-    /// How far the body was looked through of the request that is coming.
-    body: Option<Chunks>,
-    said_continue: bool,
-    /// No further request is read.
-    is_over: bool,
-    /// Not read from before an answer has gone out.
-    is_paused: bool,
-    /// The service that the connection goes to, in place of an answer.
-    hands_to: Option<(u8, u64)>,
-}
-
-/// A request that was handed out.
-#[derive(Debug)]
-struct Asked {
-    is_head: bool,
-    is_1_1: bool,
-    keeps_alive: bool,
-    /// Its answer, while one before it is not there.
-    response: Option<Response>,
-}
-
-impl State {
-    /// Returns the number of the request.
-    fn ask(&mut self, asked: Asked) -> u64 {
-        self.asked.push_back(asked);
-        self.answered + self.asked.len() as u64 - 1
-    }
-}
-
-impl Answers {
-    /// Takes an answer, and sends those whose turn it is.
-    fn give(&mut self, cx: &mut Context, id: ConnId, number: u64, response: Response) {
-        let Some(state) = self.states.get_mut(id) else { return };
-        let at = number.checked_sub(state.answered).and_then(|at| usize::try_from(at).ok());
-        let Some(asked) = at.and_then(|at| state.asked.get_mut(at)) else { return };
-        asked.response = Some(response);
-        let Some(mut conn) = cx.conn(id) else { return };
-        self.date.update();
-        while let Some(response) = state.asked.front_mut().and_then(|front| front.response.take()) {
-            let asked = state.asked.pop_front().expect("it is there");
-            state.answered += 1;
-            let keeps_alive = asked.keeps_alive && !response.ends_by_close(asked.is_1_1);
-            response.send(&mut conn, &self.date, asked.is_head, asked.is_1_1, keeps_alive);
-            if !keeps_alive {
-                state.is_over = true;
-                conn.hold(false);
-                conn.close();
-                return;
-            }
-        }
-        if state.asked.is_empty() {
-            conn.hold(false);
-        }
-        if std::mem::take(&mut state.is_paused) {
-            conn.resume();
-        }
     }
 }

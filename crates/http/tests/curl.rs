@@ -62,6 +62,10 @@ fn curl_is_served() {
     assert_eq!(chunked.unwrap(), "some text");
     let code = ["-o", "/dev/null", "-w", "%{http_code} %{size_download}"];
     let status = |more: &[&str]| curl(&[&code[..], more].concat()).unwrap();
+    let large = "x".repeat(100_000);
+    let put = |more: &[&str]| curl(&[&["-X", "PUT", "-d", &large], more].concat()).unwrap();
+    assert_eq!(put(&[&url("/upload"), &url("/upload")]), "100000 bytes\n100000 bytes\n");
+    assert_eq!(put(&["-H", "Transfer-Encoding: chunked", &url("/upload")]), "100000 bytes\n");
     assert_eq!(status(&["-I", &url("/")]), "200 0");
     assert_eq!(status(&[&url("/nowhere")]), "404 13");
     assert_eq!(status(&["-X", "DELETE", &url("/")]), "405 0");
@@ -99,4 +103,36 @@ fn curl_takes_up_a_download() {
     for path in [path, part, etags] {
         std::fs::remove_file(path).unwrap();
     }
+}
+
+/// A feed is told to a client as it comes to be, and again to one that was away.
+#[test]
+fn curl_listens_to_events() {
+    let wall = Example::start("http_events", &[]);
+    let url = |path: &str| format!("{}{path}", wall.url);
+    let mut command = Command::new("curl");
+    let listen = command.args(["-sSN", "--max-time", "20", &url("/events")]).stdout(Stdio::piped());
+    let Ok(mut listen) = listen.spawn() else { return };
+    let said = loop {
+        // It may not have come yet.
+        let said = curl(&["-d", "one\ntwo", &url("/say")]).unwrap();
+        if said == "told 1\n" {
+            break said;
+        }
+    };
+    assert_eq!(said, "told 1\n");
+    let mut lines = BufReader::new(listen.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!([lines.next(), lines.next()].map(Option::unwrap), ["data: one", "data: two"]);
+    let id = lines.next().unwrap().replace("id: ", "");
+    assert_eq!(lines.next().unwrap(), "");
+    listen.kill().unwrap();
+    listen.wait().unwrap();
+    curl(&["-d", "three", &url("/say")]).unwrap();
+    let again =
+        ["-sSN", "--max-time", "20", "-H", &format!("Last-Event-ID: {id}"), &url("/events")];
+    let mut listen = Command::new("curl").args(again).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(listen.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "data: three");
+    listen.kill().unwrap();
+    listen.wait().unwrap();
 }

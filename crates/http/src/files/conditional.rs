@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
-use crate::server::Request;
+use crate::requests::Request;
 
 /// What was changed within so long may be changed again and have the same time of change.
 const FRESH: Duration = Duration::from_secs(2);
