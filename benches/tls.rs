@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench tls
+//! cargo bench --bench tls -- idle        # resident memory of 5,000 idle connections, server by server
 //! ```
 //!
 //! - a handshake: TLS 1.3, ECDSA P-256, not resumed, one byte there and back, both ends said;
@@ -17,6 +18,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -32,8 +34,13 @@ use wouldblock_rustls::Server;
 
 const CLIENTS: usize = 64;
 const MESSAGE: usize = 16 << 10;
+/// Both ends are here, and each takes a descriptor.
+const IDLE: usize = 5000;
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// Which server.
+type Serve = fn(String, String) -> Running;
 
 /// A server on a thread of its own.
 struct Running {
@@ -65,16 +72,19 @@ impl Running {
     }
 
     fn connect(&self, config: &Arc<ClientConfig>) -> Tls {
-        let stream = TcpStream::connect(self.addr).expect("it listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let mut tls = ClientConnection::new(Arc::clone(config), name).expect("a client");
-        let mut stream = stream;
-        while tls.is_handshaking() {
-            tls.complete_io(&mut stream).expect("a handshake");
-        }
-        StreamOwned::new(tls, stream)
+        connect(self.addr, config)
     }
+}
+
+fn connect(addr: SocketAddr, config: &Arc<ClientConfig>) -> Tls {
+    let mut stream = TcpStream::connect(addr).expect("it listens");
+    stream.set_nodelay(true).expect("a TCP socket");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut tls = ClientConnection::new(Arc::clone(config), name).expect("a client");
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream).expect("a handshake");
+    }
+    StreamOwned::new(tls, stream)
 }
 
 fn ours(chain: String, key: String) -> Running {
@@ -196,13 +206,74 @@ fn report(what: &str, rounds: &[[f64; 3]]) {
     }
 }
 
+/// A process of its own, which serves the certificate that it is given and tells where it listens.
+fn serve(name: &str) {
+    let (mut pem, serve): (String, Serve) =
+        (String::new(), if name == "ours" { ours } else { theirs });
+    io::stdin().read_to_string(&mut pem).expect("a certificate and its key");
+    let (chain, key) = pem.split_once('\0').expect("both");
+    let running = serve(chain.to_owned(), key.to_owned());
+    println!("{}", running.addr);
+    loop {
+        thread::park();
+    }
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(child: &Child) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+}
+
+/// What an idle connection adds, when each has echoed a message of 16 KiB. Warmed up with a tenth of them.
+fn idle(name: &str, chain: &str, key: &str, config: &Arc<ClientConfig>, clients: usize) {
+    let program = std::env::current_exe().expect("this program");
+    let mut command = Command::new(program);
+    let piped = command.args(["serve", name]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.spawn().expect("this program runs");
+    let stdin = child.stdin.take().expect("piped");
+    { stdin }.write_all(format!("{chain}\0{key}").as_bytes()).expect("it reads");
+    let mut addr = String::new();
+    let stdout = child.stdout.as_mut().expect("piped");
+    io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut addr).expect("it tells");
+    let addr = addr.trim().parse().expect("an address");
+    let open = |clients: usize| -> Vec<_> {
+        let clients = (0..clients).map(|_| {
+            let mut tls = connect(addr, config);
+            tls.write_all(&[7; MESSAGE]).and_then(|()| tls.flush()).expect("it reads");
+            tls.read_exact(&mut [0; MESSAGE]).expect("it echoes");
+            tls
+        });
+        clients.collect()
+    };
+    let _warm = open(clients.div_ceil(10));
+    let before = resident(&child);
+    let _idle = open(clients);
+    let added = resident(&child).saturating_sub(before);
+    println!("an idle connection, {name}: {} bytes", added / clients);
+    child.kill().and_then(|()| child.wait()).expect("it runs");
+}
+
 fn main() {
-    let is_test = std::env::args().any(|arg| arg == "--test");
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(at) = args.iter().position(|arg| arg == "serve") {
+        return serve(&args[at + 1]);
+    }
+    let is_test = args.iter().any(|arg| arg == "--test");
     let (rounds, shakes, echoed) = if is_test { (1, 2, 1) } else { (25, 100, 20) };
 
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let config = client_config(made.cert.der());
+    if is_test || args.iter().any(|arg| arg == "idle") {
+        for name in ["ours", "tokio-rustls"] {
+            idle(name, &chain, &key, &config, if is_test { 10 } else { IDLE });
+        }
+        if !is_test {
+            return;
+        }
+    }
     let servers =
         [ours(chain.clone(), key.clone()), theirs(chain.clone(), key.clone()), theirs(chain, key)];
 
