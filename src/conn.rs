@@ -29,6 +29,7 @@ use extras::Extras;
 pub(crate) use look::Look;
 
 pub(crate) mod deadlines;
+mod explain;
 mod extras;
 pub(crate) mod flags;
 mod held;

@@ -95,6 +95,21 @@ impl Context {
         self.core.memory.buffered()
     }
 
+    /// The most connections at a time: what [`Config::connections`](crate::Config::connections) and the descriptor limit leave.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        self.core.limits.connections
+    }
+
+    /// The most memory that peers can make this reactor use, in bytes:
+    /// [`Config::worst_case_bytes`](crate::Config::worst_case_bytes) for
+    /// [`connections_max`](Self::connections_max) connections.
+    #[must_use]
+    pub fn worst_case_bytes(&self) -> usize {
+        let config = self.core.limits.config.clone();
+        config.connections(self.core.limits.connections).worst_case_bytes()
+    }
+
     /// What the reactor has counted.
     #[must_use]
     pub fn stats(&self) -> &Stats {

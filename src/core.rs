@@ -93,6 +93,8 @@ pub(crate) struct Core {
     /// The clock as last read: after the poll, after each callback, and within one before a stamp
     /// is made that a deadline is counted from. So none is older than the callback before it.
     pub(crate) now: Stamp,
+    /// Work was done since that may have taken long: read it before the turn's length is counted.
+    is_behind: bool,
 
     pub(crate) conns: Conns,
     pub(crate) listeners: Listeners,
@@ -129,10 +131,14 @@ impl Core {
             None => REACTORS.fetch_add(1, Ordering::Relaxed),
             Some(kernel) => kernel.reactor_number(),
         };
+        let now = driver.now();
+        let mut stats = Stats::default();
+        stats.load.begin(now.nanoseconds());
         Ok(Core {
-            now: driver.now(),
+            now,
+            is_behind: false,
             driver,
-            stats: Stats::default(),
+            stats,
             conns: Conns::new(limits.connections, (serial & 0xFF) as u8),
             limits,
             listeners: Listeners::new(serial),
@@ -253,7 +259,9 @@ impl Core {
             return self.take_other_work(id, buffer);
         }
         if conn.is_layered() {
-            return self.take_layered_work(id, buffer);
+            let work = self.take_layered_work(id, buffer);
+            self.end_work(&"a layer", Some(id));
+            return work;
         }
         if !conn.is_reading() {
             self.look(id);
@@ -417,6 +425,7 @@ impl Core {
 
     #[cold]
     fn update_otherwise(&mut self, id: ConnId) {
+        self.is_behind = true;
         if self.entry(id).is_some_and(|entry| entry.conn.is_layered()) {
             self.update_layered(id);
         }
@@ -501,6 +510,7 @@ impl Core {
             }
         }
         self.effects.give_back(dirty);
+        self.end_work(&"flush", None);
         true
     }
 

@@ -302,7 +302,7 @@ impl<H: Handler> Reactor<H> {
         self.follow_effects();
         // 5. Vacated slots may be reused: no event of this turn can meet a new entry.
         self.cx.core.recycle();
-        self.cx.core.stats.turns += 1;
+        self.cx.core.end_turn();
         if self.state == State::Leaving {
             self.check_empty();
         }
@@ -334,7 +334,9 @@ impl<H: Handler> Reactor<H> {
 
     fn serve_run_queue(&mut self) {
         // What is queued while we serve goes to the back, and is served next turn.
-        for _ in 0..self.cx.core.run_len() {
+        let runnable = self.cx.core.run_len();
+        self.cx.core.stats.load.note_run_queue(runnable);
+        for _ in 0..runnable {
             let Some(token) = self.cx.core.next_runnable() else { return };
             match token.target() {
                 Target::Connection(slot) => {
@@ -366,7 +368,7 @@ impl<H: Handler> Reactor<H> {
         }
         match work {
             Work::None | Work::Output => {}
-            Work::Read(n) => self.call_with_input(id, Offer::read(n), H::on_data),
+            Work::Read(n) => self.call_with_input(id, &"on_data", Offer::read(n), H::on_data),
             Work::Data(offer) => self.call_with_left(id, offer),
             Work::End(offer) => self.call_at_end(id, offer),
             Work::Connect => {
@@ -384,6 +386,7 @@ impl<H: Handler> Reactor<H> {
     fn call(
         &mut self,
         id: ConnId,
+        what: &'static &'static str,
         callback: impl FnOnce(&mut H, &mut Conn<'_>, &mut H::Session) -> io::Result<()>,
     ) {
         let session = self.sessions[id.slot() as usize].as_mut();
@@ -391,7 +394,7 @@ impl<H: Handler> Reactor<H> {
         self.cx.core.begin_callback(id);
         let mut conn = Conn::new(&mut self.cx, id, &[]);
         match guarded(|| callback(&mut self.handler, &mut conn, session)) {
-            Ok(result) => self.cx.core.end_callback(id, &[], result),
+            Ok(result) => self.cx.core.end_callback(id, what, &[], result),
             Err(panic) => self.end_panicked(id, panic),
         }
     }
@@ -401,6 +404,7 @@ impl<H: Handler> Reactor<H> {
     fn call_with_input(
         &mut self,
         id: ConnId,
+        what: &'static &'static str,
         offer: Offer,
         // Not a pointer: the call of `on_data` is to be inlined.
         callback: impl FnOnce(&mut H, &mut Conn<'_>, &mut H::Session, &mut Input<'_>) -> io::Result<()>,
@@ -419,7 +423,7 @@ impl<H: Handler> Reactor<H> {
             Err(panic) => return self.end_panicked(id, panic),
         };
         let (consumed, wait) = input.finish();
-        self.cx.core.end_callback(id, window, result);
+        self.cx.core.end_callback(id, what, window, result);
         if consumed < window.len() || matches!(wait, Wait::Bytes(_)) {
             self.cx.core.keep_left(id, offer, &self.buffer, consumed, wait);
         }
@@ -428,14 +432,14 @@ impl<H: Handler> Reactor<H> {
     /// Calls `on_data` with what was left of an earlier call.
     #[inline(never)]
     fn call_with_left(&mut self, id: ConnId, offer: Offer) {
-        self.call_with_input(id, offer, H::on_data);
+        self.call_with_input(id, &"on_data", offer, H::on_data);
         // Nothing of it may be held any more.
         self.cx.core.check_memory();
     }
 
     #[cold]
     fn call_at_end(&mut self, id: ConnId, offer: Offer) {
-        self.call_with_input(id, offer, |handler, conn, session, input| {
+        self.call_with_input(id, &"on_eof", offer, |handler, conn, session, input| {
             input.end();
             handler.on_eof(conn, session, input)
         });
@@ -473,9 +477,9 @@ impl<H: Handler> Reactor<H> {
         match guarded(|| handler.on_open(&mut conn, origin)) {
             Ok(Ok(session)) => {
                 self.sessions[slot] = Some(session);
-                self.cx.core.end_callback(id, &[], Ok(()));
+                self.cx.core.end_callback(id, &"on_open", &[], Ok(()));
             }
-            Ok(Err(error)) => self.cx.core.end_callback(id, &[], Err(error)),
+            Ok(Err(error)) => self.cx.core.end_callback(id, &"on_open", &[], Err(error)),
             Err(panic) => self.end_panicked(id, panic),
         }
         self.cx.core.note_opened(id);
@@ -508,7 +512,9 @@ impl<H: Handler> Reactor<H> {
     #[cold]
     fn tell_retiring(&mut self) {
         while let Some((id, reason)) = self.cx.core.next_retiring() {
-            self.call(id, |handler, conn, session| handler.on_closing(conn, session, &reason));
+            self.call(id, &"on_closing", |handler, conn, session| {
+                handler.on_closing(conn, session, &reason)
+            });
             self.cx.core.end_retiring(id, reason);
         }
     }
@@ -524,7 +530,7 @@ impl<H: Handler> Reactor<H> {
             }
             Some((id, Ended::Detached(closed, taker, detached))) => {
                 let called = guarded(|| (taker.0)(detached));
-                self.cx.core.read_clock();
+                self.cx.core.end_work(&"the closure of detach", Some(id));
                 // Whatever that did, it is over here.
                 self.tell_closed(id, closed);
                 if let Err(panic) = called {
@@ -533,7 +539,7 @@ impl<H: Handler> Reactor<H> {
             }
             Some((id, Ended::Connect { tag, error, service })) => {
                 self.cx.core.callback.enter(service);
-                self.call_aside("on_connect_failed", |handler, cx| {
+                self.call_aside(&"on_connect_failed", |handler, cx| {
                     handler.on_connect_failed(cx, id, tag, error);
                 });
             }
@@ -544,7 +550,8 @@ impl<H: Handler> Reactor<H> {
     fn tell_closed(&mut self, id: ConnId, closed: Closed) {
         let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
         if let Some(session) = session {
-            self.call_aside("on_close", |handler, cx| handler.on_close(cx, id, session, closed));
+            self.cx.core.callback.enter(closed.service);
+            self.call_aside(&"on_close", |handler, cx| handler.on_close(cx, id, session, closed));
         }
     }
 

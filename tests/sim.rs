@@ -412,3 +412,239 @@ fn a_reset_behind_an_answer_comes_after_the_last_byte() {
         Ok(())
     });
 }
+
+/// Works for as many milliseconds as a client says, in a callback of its choice.
+struct Works {
+    sim: Arc<Sim>,
+    /// Sends first, in the midst of its work, which reads the clock.
+    sends: bool,
+}
+
+impl Works {
+    fn work(&self, milliseconds: u64) {
+        self.sim.work(Duration::from_millis(milliseconds));
+    }
+}
+
+impl Handler for Works {
+    type Session = ();
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        while let [milliseconds] = *input.take_all() {
+            self.work(milliseconds.into());
+            if self.sends {
+                conn.send([7; 8192]);
+                self.work(milliseconds.into());
+            }
+            if milliseconds == 100 {
+                conn.cx().set_timer(Duration::from_millis(1), 0);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _cx: &mut Context, _timer: Timer) {
+        self.work(200);
+    }
+}
+
+fn works(sends: bool) -> (Arc<Sim>, wouldblock::Reactor<Works>) {
+    let sim = Arc::new(Sim::new(1, Profile::calm()));
+    let mut reactor =
+        sim.reactor(Works { sim: Arc::clone(&sim), sends }, Config::default()).unwrap();
+    reactor.listen(SERVER).unwrap();
+    (sim, reactor)
+}
+
+/// The longest callback is told with whose it was, and which; it counts from its beginning, though the clock
+/// was read in its midst.
+#[test]
+fn the_longest_callback_is_told_whole_and_whose_it_was() {
+    for sends in [false, true] {
+        let (sim, mut reactor) = works(sends);
+        let (quick, slow) = (sim.connect(SERVER), sim.connect(SERVER));
+        quick.send([3]);
+        slow.wait(Duration::from_secs(1));
+        slow.send([30]);
+        sim.advance(&mut reactor, Duration::from_secs(2)).unwrap();
+        let load = &reactor.stats().load;
+        let longest = *load.longest().unwrap();
+        let took = Duration::from_millis(if sends { 60 } else { 30 });
+        assert_eq!((longest.took, longest.what, longest.service), (took, "on_data", 0));
+        assert!(longest.ended > Duration::from_secs(1) && longest.conn.is_some());
+        assert_eq!(load.longest_ever(), Some(&longest));
+        let peers = reactor.stats().accepted;
+        assert_eq!(peers, 2);
+
+        // That of a timer is of no connection.
+        quick.send([100]);
+        sim.advance(&mut reactor, Duration::from_secs(1)).unwrap();
+        let longest = *reactor.stats().load.longest().unwrap();
+        assert_eq!((longest.what, longest.conn), ("on_timer", None));
+        assert_eq!(longest.took, Duration::from_millis(200));
+
+        // It is forgotten, and the longest of all is not.
+        for _ in 0..25 {
+            slow.send([1]);
+            slow.wait(Duration::from_secs(1));
+            sim.advance(&mut reactor, Duration::from_secs(1)).unwrap();
+        }
+        let load = &reactor.stats().load;
+        assert!(load.longest().unwrap().took <= Duration::from_millis(2), "{:?}", load.longest());
+        assert_eq!(load.longest_ever(), Some(&longest));
+        assert!(load.lag() < Duration::from_millis(200), "{:?}", load.lag());
+    }
+}
+
+/// Of several services the one whose callback was longest is told, of a connection and of a timer.
+#[test]
+fn the_longest_callback_is_told_with_its_service() {
+    let sim = Arc::new(Sim::new(1, Profile::calm()));
+    let works = || Works { sim: Arc::clone(&sim), sends: false };
+    let mut reactor = sim.reactor((works(), works()), Config::default()).unwrap();
+    reactor.service(1).listen(SERVER).unwrap();
+    let peer = sim.connect(SERVER);
+    for (milliseconds, what) in [(50, "on_data"), (100, "on_timer")] {
+        peer.send([milliseconds]);
+        sim.advance(&mut reactor, Duration::from_secs(1)).unwrap();
+        let longest = *reactor.stats().load.longest().unwrap();
+        assert_eq!((longest.what, longest.service), (what, 1));
+    }
+}
+
+/// Time is either awake or asleep, to the nanosecond; what one turn takes is loop lag.
+#[test]
+fn time_is_awake_or_asleep_and_the_longest_turn_is_lag() {
+    let (sim, mut reactor) = works(false);
+    let began = sim.now();
+    let peers: Vec<_> = (0..4).map(|_| sim.connect(SERVER)).collect();
+    sim.advance(&mut reactor, Duration::from_secs(1)).unwrap();
+    assert_eq!(reactor.stats().load.awake(), Duration::ZERO);
+    for peer in &peers {
+        peer.send([15]);
+    }
+    sim.advance(&mut reactor, Duration::from_secs(1)).unwrap();
+    // As often as the poll returns, all is counted up to that.
+    reactor.handle().post(|_, _| ()).unwrap();
+    sim.advance(&mut reactor, Duration::from_millis(1)).unwrap();
+    let load = &reactor.stats().load;
+    assert_eq!(load.awake(), Duration::from_millis(60));
+    assert!(began + load.asleep() + load.awake() <= sim.now());
+    assert!(load.asleep() >= Duration::from_millis(1900), "{:?}", load.asleep());
+    // All four were sent at once, and came to be served in one turn or in several.
+    let (lag, queue) = (load.lag(), load.run_queue_longest());
+    assert!((1..=5).contains(&queue) && load.run_queue() <= queue, "{queue}");
+    assert!(lag >= Duration::from_millis(15) && lag <= Duration::from_millis(60), "{lag:?}");
+    let longer = load.turns_longer().map(|(_, count)| count);
+    assert!(longer[1] >= 1 && longer[1] <= 4 && longer[2..] == [0; 3], "{longer:?}");
+    assert!(longer[0] >= longer[1]);
+}
+
+/// What lies between two turns is nobody's callback: a loop that is not ours may have slept.
+#[test]
+fn time_between_turns_is_asleep_and_no_callback() {
+    let (sim, mut reactor) = works(false);
+    let peer = sim.connect(SERVER);
+    sim.advance(&mut reactor, Duration::from_secs(1)).unwrap();
+    sim.work(Duration::from_secs(5)); // in the hands of the other loop
+    reactor.service(0).set_timer(Duration::from_secs(1), 0); // reads the clock
+    peer.send([2]);
+    while reactor.stats().bytes_in == 0 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        sim.work(Duration::from_millis(1));
+    }
+    let load = &reactor.stats().load;
+    assert_eq!(load.longest().unwrap().took, Duration::from_millis(2));
+    assert_eq!((load.awake(), load.lag()), (Duration::from_millis(2), Duration::from_millis(2)));
+}
+
+/// Takes lines; each says what is to be done with the connection. Explains all of them once a second.
+#[derive(Default)]
+struct Explains(Vec<Vec<String>>);
+
+impl Handler for Explains {
+    type Session = ();
+
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
+        cx.set_periodic_timer(Duration::from_secs(1), 0);
+        Ok(())
+    }
+
+    fn on_open(&mut self, _conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        while let Some(line) = input.line() {
+            match line {
+                b"pause" => conn.pause(),
+                b"flood" => conn.send(vec![0; 1000 << 10]),
+                b"close" => conn.close(),
+                b"hold" => conn.hold(true),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context, _timer: Timer) {
+        let ids = cx.present_connections();
+        let conns = ids.iter().filter_map(|id| Some(cx.conn(*id)?.explain().to_string()));
+        self.0.push(conns.collect());
+    }
+}
+
+/// What a connection waits for is told for each side, with the limit that ends it and the time that is left.
+#[test]
+fn what_a_connection_waits_for_is_told() {
+    let told = |says: &str, acts: fn(&wouldblock::sim::Peer)| {
+        let sim = Sim::new(1, Profile::calm());
+        let config = Config::public().write_stall(Duration::from_secs(100));
+        let mut reactor = sim.reactor(Explains::default(), config).unwrap();
+        reactor.listen(SERVER).unwrap();
+        let peer = sim.connect(SERVER);
+        acts(&peer);
+        peer.send(says);
+        sim.advance(&mut reactor, Duration::from_millis(2500)).unwrap();
+        reactor.handler().0[1].join("; ")
+    };
+    let nothing: fn(&wouldblock::sim::Peer) = |_| ();
+    // Two seconds after it came; a few milliseconds went on the way.
+    let cases = [
+        ("", "open; reads: waits for the peer; writes: nothing; first_byte in 8.0 s"),
+        ("x\n", "open; reads: waits for the peer; writes: nothing; idle in 58.0 s"),
+        (
+            "half",
+            "open; reads: waits for the rest of a message (4 bytes unconsumed); writes: nothing; min_rate in 28.0 s",
+        ),
+        ("pause\n", "open; reads: no, paused by the handler; writes: nothing; idle in 58.0 s"),
+        (
+            "hold\n",
+            "open; reads: waits for the peer; writes: nothing; held through a shutdown; idle in 58.0 s",
+        ),
+    ];
+    for (says, expected) in cases {
+        assert_eq!(told(says, nothing), expected, "{says}");
+    }
+    let stuck = told("flood\n", wouldblock::sim::Peer::stop_reading);
+    let begin =
+        "open; reads: no, the peer does not take its answers; writes: the kernel has no room (";
+    assert!(stuck.starts_with(begin) && stuck.contains("bytes queued); "), "{stuck}");
+    let closed = "closed, lingering; reads: waits for the peer's end, and discards; writes: no, our side has ended; linger in ";
+    let lingers = told("close\n", |_| ());
+    assert!(lingers.is_empty() || lingers.starts_with(closed), "{lingers}");
+}

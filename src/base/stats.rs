@@ -1,9 +1,10 @@
 //! What the reactor has counted since it was made.
 //!
-//! Plain numbers, counted where things happen and read from any callback. No rates, no
-//! histograms: those can be made of these numbers. Read next: `close.rs`.
+//! Plain numbers, counted where things happen and read from any callback. No rates: those can be made of these
+//! numbers. How busy the loop is, is `load.rs`. Read next: `close.rs`.
 
 use crate::base::close::CloseReason;
+use crate::base::load::Load;
 
 /// Counters of one reactor, since it was made. None is ever reset.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +71,8 @@ pub struct Stats {
     pub panics: u64,
     /// Turns of the loop.
     pub turns: u64,
+    /// How busy the loop is: time awake and asleep, lag, the run queue, the longest callback.
+    pub load: Load,
 }
 
 /// Counters of one [service](crate::Context::service) of a reactor, since it was made:

@@ -38,7 +38,7 @@ impl Connection {
     }
 
     /// By when its connect, or its close, must be over: while it is not open.
-    fn until(&self) -> Stamp {
+    pub(super) fn until(&self) -> Stamp {
         debug_assert_ne!(self.phase, Phase::Open, "it has been heard from instead");
         self.heard_or_until
     }
@@ -141,7 +141,7 @@ impl Connection {
     }
 
     /// By when the peer must have said something.
-    fn first_byte_by(&self, limits: &Limits) -> Stamp {
+    pub(super) fn first_byte_by(&self, limits: &Limits) -> Stamp {
         match self.first_byte(limits) {
             // Nothing was read, so this is when it was accepted.
             Some(timeout) if self.flags.has(Flags::SILENT) => self.heard().after(timeout),
@@ -151,7 +151,7 @@ impl Connection {
 
     /// By when the kernel must have taken some of what is owed; after a failure, by when the handler
     /// must have read on.
-    fn stalls_at(&self, limits: &Limits) -> Stamp {
+    pub(super) fn stalls_at(&self, limits: &Limits) -> Stamp {
         let is_broken = self.phase == Phase::Open && self.is_broken();
         if self.is_layered() && (is_broken || self.flags.has(Flags::SHAKING)) {
             self.layer_until(limits)

@@ -14,6 +14,7 @@ use super::Context;
 use crate::base::address::Address;
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
+use crate::base::explain::Explanation;
 use crate::base::id::ConnId;
 use crate::base::layer::{self, Layer};
 use crate::base::source::Source;
@@ -401,6 +402,34 @@ impl<'a> Conn<'a> {
     #[must_use]
     pub fn layer<T: Layer>(&self) -> Option<&T> {
         layer::find(self.entry().conn.layer()?)
+    }
+
+    /// What the connection waits for, and why: for a person who looks at a server that hangs. It is reckoned when it is
+    /// asked for, from what the connection knows, without a system call: some hundred instructions.
+    ///
+    /// Not guaranteed: the words. Who needs a decision of the program's asks [`is_reading`](Self::is_reading),
+    /// [`queued`](Self::queued) and the like.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use wouldblock::Context;
+    /// fn list(cx: &mut Context) -> String {
+    ///     let mut list = String::new();
+    ///     for id in cx.all_connections() {
+    ///         let Some(conn) = cx.conn(id) else { continue };
+    ///         if let Ok(peer) = conn.peer_addr() {
+    ///             list += &format!("{id} {peer}: {}\n", conn.explain());
+    ///         }
+    ///     }
+    ///     list
+    /// }
+    /// ```
+    #[must_use]
+    pub fn explain(&self) -> Explanation {
+        let Core { limits, now, .. } = &self.cx.core;
+        let Entry { conn, ticket, .. } = self.entry();
+        conn.explain(self.queued(), ticket.is_queued(), *now, limits)
     }
 
     /// Our address on this connection (getsockname(2)).

@@ -76,6 +76,15 @@ impl Context {
         ids
     }
 
+    /// All connections that there are, of all services: those that [`all_connections`](Self::all_connections) names, those that
+    /// close, and connects under way. For a list of what a server waits for ([`Conn::explain`]).
+    ///
+    /// Not guaranteed: any order.
+    #[must_use]
+    pub fn present_connections(&self) -> Vec<ConnId> {
+        self.core.connection_ids()
+    }
+
     /// The number of services that there is, or was, anything of: one more than the highest number.
     #[must_use]
     pub fn services(&self) -> usize {

@@ -598,8 +598,10 @@ impl Core {
             return conn.cut(CloseReason::OutputLimit);
         }
         if conn.output.is_empty() {
-            self.now = self.driver.now();
-            conn.handle_owed(self.now);
+            let now = self.driver.now();
+            self.stats.load.note_within(self.now.nanoseconds(), now.nanoseconds());
+            self.now = now;
+            conn.handle_owed(now);
             if self.limits.paces {
                 conn.owe_output(self.now);
             }

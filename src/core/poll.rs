@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use super::schedule::Due;
 use super::{Core, Shutdown};
-use crate::base::id::Target;
+use crate::base::id::{ConnId, Target};
 use crate::time::deadlines::Stamp;
 
 impl Core {
     /// How long the poll may wait: not at all while there is anything to do.
     pub(crate) fn next_timeout(&self, now: Stamp) -> Option<Duration> {
-        if self.has_work() {
-            return Some(Duration::ZERO);
-        }
-        let next = self.next_deadline();
-        (next != Stamp::NEVER).then(|| now.until(next))
+        if self.has_work() { Some(Duration::ZERO) } else { wait(now, self.next_deadline()) }
     }
 
     fn next_deadline(&self) -> Stamp {
@@ -36,19 +32,29 @@ impl Core {
     /// by then, and has not shown up now, is late (a later deadline may have lost to an event that
     /// came after the poll looked).
     pub(crate) fn poll(&mut self, limit: Option<Duration>) -> io::Result<Stamp> {
-        // Without a deadline the time before the poll is not needed.
-        if !self.has_work() && self.next_deadline() != Stamp::NEVER {
-            self.read_clock();
-        }
+        let own = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            let next = self.next_deadline();
+            // Without a deadline the time before the poll is not needed.
+            if next != Stamp::NEVER {
+                let ended = std::mem::replace(&mut self.now, self.driver.now());
+                if limit.is_none() {
+                    // In a loop of ours nothing but the turn's last write lies between.
+                    self.stats.load.note_later_end(ended.nanoseconds(), self.now.nanoseconds());
+                }
+            }
+            wait(self.now, next)
+        };
         let before = self.now;
-        let own = self.next_timeout(before);
         let timeout = match (own, limit) {
             (Some(own), Some(limit)) => Some(own.min(limit)),
             (own, limit) => own.or(limit),
         };
         let polled = self.driver.poll(timeout);
         // After an interrupted wait, too: what is done in this turn is not done in the past.
-        self.read_clock();
+        self.now = self.driver.now();
+        self.stats.load.begin_turn(self.now.nanoseconds());
         polled?;
         let Core { driver, conns, listeners, datagrams, schedule, limits, now, .. } = self;
         let (driver, now) = (&*driver, *now);
@@ -78,8 +84,44 @@ impl Core {
         Ok(before)
     }
 
-    #[inline]
+    /// Reads the clock: in the midst of a callback, or where little time has passed.
     pub(crate) fn read_clock(&mut self) {
-        self.now = self.driver.now();
+        let before = std::mem::replace(&mut self.now, self.driver.now());
+        self.stats.load.note_within(before.nanoseconds(), self.now.nanoseconds());
     }
+
+    /// Reads the clock behind a callback, or other work that may take long; `what`: for
+    /// [`Longest`](crate::Longest), if it was longer than all before. A reference to a name takes one register, and the name two.
+    #[inline]
+    pub(crate) fn end_work(&mut self, what: &'static &'static str, of: Option<ConnId>) {
+        let before = std::mem::replace(&mut self.now, self.driver.now());
+        let length = self.now.nanoseconds() - before.nanoseconds();
+        if self.stats.load.is_long(length) {
+            self.note_long_work(length, what, of);
+        }
+    }
+
+    #[cold]
+    fn note_long_work(&mut self, length: u64, what: &'static &'static str, of: Option<ConnId>) {
+        let service = of.and_then(|id| self.service_of(id));
+        let service = service.unwrap_or(self.callback.service());
+        let ended = self.now.nanoseconds();
+        self.stats.load.note_callback(length, ended, what, of, service);
+    }
+
+    /// The turn is over.
+    #[inline]
+    pub(crate) fn end_turn(&mut self) {
+        if self.is_behind {
+            self.is_behind = false;
+            self.now = self.driver.now();
+        }
+        self.stats.load.end_turn(self.now.nanoseconds());
+        self.stats.turns += 1;
+    }
+}
+
+/// How long it is until a deadline.
+fn wait(now: Stamp, next: Stamp) -> Option<Duration> {
+    (next != Stamp::NEVER).then(|| now.until(next))
 }

@@ -25,7 +25,7 @@ impl Core {
 
     /// Queues what the source brought. It is flushed next.
     pub(crate) fn end_pull(&mut self, id: ConnId, bytes: &[u8], pulled: Pulled) {
-        self.read_clock();
+        self.end_work(&"a source", Some(id));
         self.callback.end();
         let (now, limits) = (self.now, &self.limits);
         let Some(entry) = self.conns.get_mut(id) else { return };

@@ -47,8 +47,14 @@ impl Core {
     /// The clock is read first: a callback may take long, and deadlines are counted from what it
     /// leaves behind.
     #[inline]
-    pub(crate) fn end_callback(&mut self, id: ConnId, window: &[u8], result: io::Result<()>) {
-        self.read_clock();
+    pub(crate) fn end_callback(
+        &mut self,
+        id: ConnId,
+        what: &'static &'static str,
+        window: &[u8],
+        result: io::Result<()>,
+    ) {
+        self.end_work(what, Some(id));
         let range = self.cork.take_range();
         if !range.is_empty() {
             self.write_first(id, &window[range]);
@@ -182,7 +188,7 @@ impl Core {
         if before + conn.reserve(limits) + len > limits.output_max {
             // No connection is ended for bytes that the kernel would have taken.
             if conn.wants_flush() {
-                self.now = self.driver.now();
+                self.read_clock();
                 if self.flush(id) > 0 || self.has_failed(id) {
                     self.pump(id);
                     return self.queue(id, piece, skip);
@@ -192,8 +198,9 @@ impl Core {
         }
         if before == 0 {
             // Within a callback that may have run for long already.
-            self.now = self.driver.now();
-            let now = self.now;
+            let now = self.driver.now();
+            self.stats.load.note_within(self.now.nanoseconds(), now.nanoseconds());
+            self.now = now;
             conn.handle_owed(now);
             if limits.paces {
                 conn.owe_output(now);

@@ -26,11 +26,15 @@ impl<H: Handler> Reactor<H> {
     /// Calls the handler for no connection, in the service that was entered before; `name`: in the log, if it
     /// panics.
     #[inline]
-    pub(super) fn call_aside(&mut self, name: &str, callback: impl FnOnce(&mut H, &mut Context)) {
+    pub(super) fn call_aside(
+        &mut self,
+        name: &'static &'static str,
+        callback: impl FnOnce(&mut H, &mut Context),
+    ) {
         let (handler, cx) = (&mut self.handler, &mut self.cx);
         let called = guarded(|| callback(handler, cx));
+        self.cx.core.end_work(name, None);
         self.cx.core.callback.enter(0);
-        self.cx.core.read_clock();
         if let Err(panic) = called {
             self.note_panic(name, panic);
         }
@@ -46,7 +50,7 @@ impl<H: Handler> Reactor<H> {
     /// A callback of a connection panicked: it ends that, or goes on.
     #[cold]
     pub(super) fn end_panicked(&mut self, id: ConnId, panic: Box<dyn Any + Send>) {
-        self.cx.core.read_clock();
+        self.cx.core.end_work(&"a callback that panicked", Some(id));
         let panic = self.caught(panic);
         self.cx.core.end_panicked(id, panic);
     }

@@ -24,8 +24,8 @@ impl<H: Handler> Reactor<H> {
                     let (handler, cx) = (&mut self.handler, &mut self.cx);
                     cx.core.callback.enter(service);
                     let called = guarded(|| handler.on_datagram(cx, &datagram));
+                    cx.core.end_work(&"on_datagram", None);
                     cx.core.callback.enter(0);
-                    cx.core.read_clock();
                     if let Err(panic) = called {
                         self.note_panic("on_datagram", panic);
                     }

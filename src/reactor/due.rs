@@ -41,7 +41,7 @@ impl<H: Handler> Reactor<H> {
             match post {
                 Post::Any(closure) => {
                     self.cx.core.stats.posts += 1;
-                    self.call_aside("a posted closure", closure);
+                    self.call_aside(&"a posted closure", closure);
                 }
                 Post::To(id, closure) => {
                     // A connection that was just adopted may be posted to already.
@@ -53,7 +53,7 @@ impl<H: Handler> Reactor<H> {
                         continue;
                     }
                     self.cx.core.stats.posts += 1;
-                    self.call(id, closure);
+                    self.call(id, &"a posted closure", closure);
                     self.cx.core.update(id);
                 }
             }
@@ -74,7 +74,7 @@ impl<H: Handler> Reactor<H> {
     fn fire_timeouts_due(&mut self, due_by: Stamp) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(id) = self.cx.core.expire(due_by) else { break };
-            self.call(id, H::on_timeout);
+            self.call(id, &"on_timeout", H::on_timeout);
             self.cx.core.update(id);
         }
         self.cx.core.end_expire();
@@ -94,7 +94,7 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..TIMERS_PER_TURN {
             let Some((timer, service)) = self.cx.core.next_timer(now) else { return };
             self.cx.core.callback.enter(service);
-            self.call_aside("on_timer", |handler, cx| handler.on_timer(cx, timer));
+            self.call_aside(&"on_timer", |handler, cx| handler.on_timer(cx, timer));
         }
     }
 }

@@ -16,7 +16,7 @@ impl<H: Handler> Reactor<H> {
         self.cx.core.pump(id);
         self.pull(id);
         if self.cx.core.owes_drain(id) {
-            self.call(id, H::on_drain);
+            self.call(id, &"on_drain", H::on_drain);
         }
         self.cx.core.take_work(id, &mut self.buffer)
     }

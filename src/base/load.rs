@@ -1,0 +1,307 @@
+//! How busy the loop is: time awake and asleep, the run queue, the longest turn, the longest callback.
+//!
+//! Always on, so it costs next to nothing: the clock is not read for it where it would not be read anyway, but behind
+//! work that is off the common path. A length is compared with the longest so far, and only a longer one is
+//! written down. What each number means is said at its method. Moments and lengths are nanoseconds here. Read next:
+//! `stats.rs`, which holds it; `core/poll.rs`, which counts.
+
+use std::time::Duration;
+
+use crate::base::id::ConnId;
+
+/// "Recently" is the present window of this length and the one before: 10 to 20 seconds.
+const WINDOW: u64 = 10_000_000_000;
+/// Lengths of turns that are counted apart: 1, 10 and 100 ms, 1 and 10 s.
+const LENGTHS: [u64; 5] = [1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000];
+
+/// How busy the loop of a reactor is: [`Stats::load`](crate::Stats::load).
+///
+/// # What is measured
+///
+/// A turn is measured from the return of its poll to its end. The clock is read after each callback and behind what
+/// takes long without one (a flush to many connections, TLS, a source); where the last thing in a turn is a callback,
+/// the write of what that has sent is not in the turn's length. [`run`](crate::Reactor::run) adds it to the time
+/// [`awake`](Self::awake) where some deadline is set (an [idle limit](crate::Config::idle) is enough).
+///
+/// "Recently" is within the last 10 to 20 seconds.
+///
+/// # Examples
+///
+/// How busy the loop was since the last look, from 0 to 1:
+///
+/// ```
+/// use wouldblock::Load;
+///
+/// fn busy(before: &Load, now: &Load) -> f64 {
+///     let awake = (now.awake() - before.awake()).as_secs_f64();
+///     let asleep = (now.asleep() - before.asleep()).as_secs_f64();
+///     awake / (awake + asleep).max(1e-9)
+/// }
+/// # assert_eq!(busy(&Load::default(), &Load::default()), 0.0);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// When the reactor was made.
+    made: u64,
+    /// When the poll of this turn, or of the last one, returned.
+    turn_began: u64,
+    /// In turns, those that are over.
+    awake: u64,
+    /// When the present window ends.
+    window_ends: u64,
+    turn: Peak,
+    queue: Peak,
+    /// Entries that this turn serves, or the last one did.
+    run_queue: u64,
+    /// A callback that is longer is written down.
+    callback_bar: u64,
+    /// What the clock has moved on within the callback that runs, when it was last read.
+    within: u64,
+    callback: [Option<Longest>; 2],
+    longest_ever: Option<Longest>,
+    /// Turns longer than each of `LENGTHS`.
+    longer: [u64; 5],
+}
+
+/// A callback that took long, and whose it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Longest {
+    /// From the last reading of the clock before it to its end: so the read before an `on_data` is in it, and the write
+    /// of what the callback before had sent. Those are bounded by [`read_buffer`](crate::Config::read_buffer) and
+    /// [`output_high`](crate::Config::output_high).
+    pub took: Duration,
+    /// Which: `"on_data"`, `"on_timer"`, `"a posted closure"`, `"a source"`; and, in the place of a callback, `"flush"`:
+    /// what one turn wrote to connections that other callbacks had sent to.
+    pub what: &'static str,
+    /// Whose, if it was of a connection; that may be over.
+    pub conn: Option<ConnId>,
+    /// The [service](crate::Context::service); 0 also for what concerns all.
+    pub service: u8,
+    /// When it ended, on the reactor's clock ([`Context::now`](crate::Context::now)).
+    pub ended: Duration,
+}
+
+/// The longest in the present window, and in the one before.
+#[derive(Clone, Debug, Default)]
+struct Peak {
+    present: u64,
+    before: u64,
+}
+
+impl Peak {
+    #[inline]
+    fn note(&mut self, length: u64) -> bool {
+        let is_longer = length > self.present;
+        if is_longer {
+            self.present = length;
+        }
+        is_longer
+    }
+
+    fn recent(&self) -> u64 {
+        self.present.max(self.before)
+    }
+
+    fn next_window(&mut self) {
+        self.before = std::mem::take(&mut self.present);
+    }
+}
+
+impl Load {
+    /// Time in turns that are over: work for the loop's thread, whether it had the CPU or not.
+    #[must_use]
+    pub fn awake(&self) -> Duration {
+        Duration::from_nanos(self.awake)
+    }
+
+    /// Time since the reactor was made that was not in turns: in the poll, and, in a loop that is not ours, in the hands of
+    /// that.
+    #[must_use]
+    pub fn asleep(&self) -> Duration {
+        Duration::from_nanos((self.turn_began - self.made).saturating_sub(self.awake))
+    }
+
+    /// The longest turn, recently: loop lag. What comes while a turn goes on is not seen before the next poll, so no peer
+    /// and no timer waited longer than this for the loop to look, and than this once more to be served.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_nanos(self.turn.recent())
+    }
+
+    /// How many turns took longer than 1, 10 and 100 ms, 1 and 10 s, since the reactor was made. With
+    /// [`Stats::turns`](crate::Stats::turns) and [`awake`](Self::awake), which is their sum, it is a histogram.
+    #[must_use]
+    pub fn turns_longer(&self) -> [(Duration, u64); 5] {
+        std::array::from_fn(|n| (Duration::from_nanos(LENGTHS[n]), self.longer[n]))
+    }
+
+    /// Length of the run queue when this turn began to serve it, or the last one: connections, listeners and datagram
+    /// sockets with something to do.
+    #[must_use]
+    pub fn run_queue(&self) -> usize {
+        usize::try_from(self.run_queue).unwrap_or(usize::MAX)
+    }
+
+    /// The longest run queue, recently.
+    #[must_use]
+    pub fn run_queue_longest(&self) -> usize {
+        usize::try_from(self.queue.recent()).unwrap_or(usize::MAX)
+    }
+
+    /// The longest callback, recently. `None` if there was none.
+    #[must_use]
+    pub fn longest(&self) -> Option<&Longest> {
+        self.callback.iter().flatten().max_by_key(|longest| longest.took)
+    }
+
+    /// The longest callback since the reactor was made.
+    #[must_use]
+    pub fn longest_ever(&self) -> Option<&Longest> {
+        self.longest_ever.as_ref()
+    }
+
+    // --- Counting -------------------------------------------------------------------------------
+
+    pub(crate) fn begin(&mut self, now: u64) {
+        (self.made, self.turn_began) = (now, now);
+        self.window_ends = now.saturating_add(WINDOW);
+    }
+
+    /// The poll has returned.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self, now: u64) {
+        self.turn_began = now;
+        if self.within > 0 {
+            // Between two turns there is no callback.
+            self.within = 0;
+            self.set_bar();
+        }
+        if now >= self.window_ends {
+            self.next_window(now);
+        }
+    }
+
+    /// The turn begins to serve as many.
+    #[inline]
+    pub(crate) fn note_run_queue(&mut self, len: usize) {
+        self.run_queue = len as u64;
+        self.queue.note(len as u64);
+    }
+
+    #[inline]
+    pub(crate) fn end_turn(&mut self, now: u64) {
+        let length = now - self.turn_began;
+        self.awake += length;
+        if self.turn.note(length) || length > LENGTHS[0] {
+            self.note_long_turn(length);
+        }
+    }
+
+    /// Before the next poll it turned out that the turn had ended later.
+    pub(crate) fn note_later_end(&mut self, ended: u64, now: u64) {
+        self.awake += now - ended;
+    }
+
+    /// The clock was read in the midst of a callback, and had moved on: the end of that is looked at.
+    pub(crate) fn note_within(&mut self, before: u64, now: u64) {
+        if now > before {
+            self.within += now - before;
+            self.callback_bar = 0;
+        }
+    }
+
+    /// Whether a callback is written down that ends now, the clock having moved on as much since it was last read.
+    #[inline]
+    pub(crate) fn is_long(&self, length: u64) -> bool {
+        length > self.callback_bar
+    }
+
+    #[cold]
+    pub(crate) fn note_callback(
+        &mut self,
+        length: u64,
+        ended: u64,
+        what: &'static str,
+        conn: Option<ConnId>,
+        service: u8,
+    ) {
+        let took = Duration::from_nanos(length + std::mem::take(&mut self.within));
+        let ended = Duration::from_nanos(ended);
+        let longest = Longest { took, what, conn, service, ended };
+        let is_longer = |than: &Option<Longest>| than.is_none_or(|than| took > than.took);
+        if is_longer(&self.callback[0]) {
+            self.callback[0] = Some(longest);
+        }
+        if is_longer(&self.longest_ever) {
+            self.longest_ever = Some(longest);
+        }
+        self.set_bar();
+    }
+
+    fn set_bar(&mut self) {
+        let longest = self.callback[0].map_or(0, |longest| longest.took.as_nanos());
+        self.callback_bar = u64::try_from(longest).unwrap_or(u64::MAX);
+    }
+
+    #[cold]
+    fn note_long_turn(&mut self, length: u64) {
+        for (than, count) in LENGTHS.iter().zip(&mut self.longer) {
+            *count += u64::from(length > *than);
+        }
+    }
+
+    #[cold]
+    fn next_window(&mut self, now: u64) {
+        // After a longer sleep nothing of either window is recent.
+        let windows = if now - self.window_ends >= WINDOW { 2 } else { 1 };
+        for _ in 0..windows {
+            self.turn.next_window();
+            self.queue.next_window();
+            self.callback[1] = self.callback[0].take();
+        }
+        self.set_bar();
+        self.window_ends = now.saturating_add(WINDOW);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was longest is recent in its own window and in the next, and not after that, nor behind a long sleep.
+    #[test]
+    fn what_was_longest_is_told_for_a_window_after_its_own() {
+        let mut load = Load::default();
+        load.begin(0);
+        let mut turn = |began: u64, took: u64| {
+            load.begin_turn(began);
+            load.note_run_queue(3);
+            load.note_callback(took, began + took, "on_data", None, 0);
+            load.end_turn(began + took);
+            let longest = load.longest().map(|longest| longest.took.as_nanos());
+            (load.lag().as_nanos(), longest.unwrap_or_default())
+        };
+        let end = WINDOW;
+        assert_eq!(turn(end - 500, 400), (400, 400));
+        assert_eq!(turn(end, 7), (400, 400));
+        assert_eq!(turn(2 * end, 8), (8, 8));
+        assert_eq!(turn(3 * end, 5), (8, 8));
+        assert_eq!(turn(9 * end, 4), (4, 4));
+        assert_eq!(load.longest_ever().unwrap().took.as_nanos(), 400);
+        assert_eq!((load.run_queue(), load.run_queue_longest()), (3, 3));
+        assert_eq!(load.awake().as_nanos(), 424);
+    }
+
+    /// A turn is counted at each length that it is longer than.
+    #[test]
+    fn turns_are_counted_by_their_length() {
+        let mut load = Load::default();
+        for milliseconds in [2000, 1, 0, 5, 11, 500] {
+            load.begin_turn(0);
+            load.end_turn(milliseconds * 1_000_000 + 1);
+        }
+        let counts = load.turns_longer().map(|(length, count)| (length.as_millis(), count));
+        assert_eq!(counts, [(1, 5), (10, 3), (100, 2), (1000, 1), (10_000, 0)]);
+    }
+}
