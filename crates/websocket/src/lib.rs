@@ -90,7 +90,7 @@
 //! | `head_max` | 16 KiB, 64 headers | a longer request: `431` |
 //! | `handshake` | 10 s | a request that takes longer: `408` |
 //! | `ping`, `pong` | 30 s, 20 s | silent for so long: sent a ping; still silent: aborted, 1006 |
-//! | `close_wait` | 5 s | our close frame is not answered: aborted, 1006 |
+//! | `close_wait` | 5 s | our close frame is not answered: aborted, 1006; after 60 times that, where the peer is slow to take what was sent before |
 //!
 //! The echo of a long message needs [`output_max`](wouldblock::Config::output_max) as well. What a peer may make a
 //! server hold is [`Config::worst_case_bytes`](wouldblock::Config::worst_case_bytes) and `messages_max`. An idle

@@ -71,6 +71,9 @@ pub struct WebSocket<E> {
     held: usize,
 }
 
+/// How many times `close_wait` a close waits for a peer that is still taking what was sent before it.
+const CLOSE_WAITS: u8 = 60;
+
 /// What all WebSockets of a reactor share, and a callback may need.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -442,7 +445,8 @@ impl<E: Endpoint> WebSocket<E> {
         // It takes what it is sent, or `write_stall` ends it: its answer may be far behind.
         let is_behind = conn.queued() > 0;
         if out.has(Out::CLOSING) {
-            if is_behind {
+            if is_behind && out.waits < CLOSE_WAITS {
+                out.waits += 1;
                 conn.set_timeout(close_wait);
             } else {
                 conn.abort();
@@ -450,7 +454,8 @@ impl<E: Endpoint> WebSocket<E> {
             return;
         }
         let Some(silence) = ping else { return };
-        let wait = if out.has(Out::HEARD) || is_behind {
+        // While it is paused no pong is read.
+        let wait = if out.has(Out::HEARD) || is_behind || !conn.is_reading() {
             out.clear(Out::PINGED);
             silence
         } else if out.has(Out::PINGED) {

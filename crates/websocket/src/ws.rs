@@ -19,6 +19,8 @@ pub(crate) struct Out {
     flags: u8,
     /// The window that messages are compressed for; 0 if they are not.
     pub(crate) bits: u8,
+    /// How many times our close has waited for a peer that was behind.
+    pub(crate) waits: u8,
 }
 
 impl Out {
@@ -136,7 +138,7 @@ impl<'a> Ws<'a> {
     }
 
     /// Closes: sends a close frame behind what was sent, and waits for the peer's, at most
-    /// [`close_wait`](crate::WebSocket::close_wait). From here on sends are ignored, and no message is handed
+    /// [`close_wait`](crate::WebSocket::close_wait), or 60 times that if it has yet to take what was sent before. From here on sends are ignored, and no message is handed
     /// out; what comes is [`on_close`](crate::Endpoint::on_close).
     ///
     /// Of the reason the first 123 bytes are sent, in whole characters.
@@ -150,6 +152,8 @@ impl<'a> Ws<'a> {
             return;
         }
         self.send_close(code, reason);
+        // Where it was paused: the peer's close frame is to be read.
+        self.conn.resume();
         let wait = self.shared.settings.close_wait;
         self.conn.set_timeout(wait);
         if !self.out.has(Out::CLIENT) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use wouldblock::sim::{Failure, Peer, Profile, Sim, check};
 use wouldblock::{Config, ConnId, Context, Reactor};
-use wouldblock_websocket::{Closed, Deflate, Endpoint, Head, Message, WebSocket, Ws};
+use wouldblock_websocket::{Closed, Deflate, Endpoint, Head, Message, WebSocket, Ws, code};
 
 const SERVER: &str = "10.0.0.1:9001";
 const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -40,7 +40,14 @@ impl Endpoint for Echo {
 
     fn on_message(&mut self, ws: &mut Ws<'_>, (): &mut (), message: Message<'_>) -> io::Result<()> {
         *self.open.get_mut(&ws.id()).expect("open") += 1;
-        ws.send(message);
+        match message {
+            Message::Text("pause") => ws.conn().pause(),
+            Message::Text("leave") => {
+                ws.send(&vec![0; 3 << 20]);
+                ws.close(code::NORMAL, "");
+            }
+            _ => ws.send(message),
+        }
         Ok(())
     }
 
@@ -171,6 +178,41 @@ fn each_websocket_ends_once_however_its_peer_leaves() {
         })?;
         let code = if leaves == 3 { 1002 } else { 1006 };
         assert_eq!(echo.closed, vec![(code, false, 3)]);
+        Ok(())
+    });
+}
+
+/// What it sends is not read, its pongs included: so it is not asked whether it is there.
+#[test]
+fn a_peer_that_was_paused_is_not_dropped_for_its_silence() {
+    check(0..20, Profile::default(), |sim| {
+        let mut reactor = sim.reactor(WebSocket::new(Echo::default()), Config::default())?;
+        reactor.listen(SERVER).unwrap();
+        let peer = sim.connect(SERVER);
+        peer.send([REQUEST.as_bytes(), &frame(0x81, b"pause", true)].concat());
+        peer.expect(ANSWER);
+        sim.advance(&mut reactor, Duration::from_secs(600))?;
+        assert_eq!(reactor.handler().open.len(), 1, "{:?}", reactor.handler().closed);
+        Ok(())
+    });
+}
+
+/// It takes what was sent before the close, but so slowly that it would take an hour.
+#[test]
+fn a_close_is_waited_for_so_long_and_no_longer_however_slowly_a_peer_reads() {
+    check(0..2, Profile::default(), |sim| {
+        let echo = WebSocket::new(Echo::default()).close_wait(Duration::from_secs(1));
+        let mut reactor = sim.reactor(echo, Config::default())?;
+        reactor.listen(SERVER).unwrap();
+        let peer = sim.connect(SERVER);
+        peer.send(REQUEST);
+        peer.expect(ANSWER);
+        peer.read_slowly(1000, Duration::from_secs(1));
+        peer.send(frame(0x81, b"leave", true));
+        sim.advance(&mut reactor, Duration::from_secs(30))?;
+        assert_eq!(reactor.handler().open.len(), 1, "{:?}", reactor.handler().closed);
+        sim.advance(&mut reactor, Duration::from_secs(60))?;
+        assert_eq!(reactor.handler().closed, [(1006, false, 1)]);
         Ok(())
     });
 }

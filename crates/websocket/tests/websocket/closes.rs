@@ -60,6 +60,23 @@ fn our_close_waits_for_that_of_the_peer() {
     assert_eq!(server.event(), Event::Close("4000 as you like, 1 messages".into()));
 }
 
+/// No message is handed out any more, so there is nothing to be paused; the peer's close frame is to be read.
+#[test]
+fn our_close_of_a_paused_websocket_is_answered_like_any_other() {
+    let act = |ws: &mut Ws<'_>, _: Message<'_>| {
+        ws.conn().pause();
+        ws.close(4000, "");
+        Ok(())
+    };
+    let server = Server::with(act, Config::default(), |it| it, None);
+    let mut client = Client::open(&server, "/");
+    client.send(text("close"));
+    assert_eq!(server.event(), Event::Text("close".into()));
+    assert_eq!(client.closed().0, 4000);
+    client.send(frame(0x88, &close(4000, "")));
+    assert_eq!(server.closed(), "4000, 1 messages");
+}
+
 #[test]
 fn a_reason_is_cut_to_whole_characters() {
     let server = closing(|it| it);

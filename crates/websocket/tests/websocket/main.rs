@@ -12,6 +12,7 @@ mod closes;
 mod deflate;
 mod frames;
 mod handshake;
+mod hostile;
 mod served;
 mod sharing;
 mod tls;
