@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit};
-use wouldblock::{Config, Reactor};
-use wouldblock_http::{Files, Http, Links};
+use wouldblock::{Config, Handler, Reactor};
+use wouldblock_http::{Files, Http, Links, Status};
 
 /// A file server, with the limits for the open internet.
 #[derive(clap::Parser)]
@@ -36,6 +36,9 @@ struct Arguments {
     /// Follow symbolic links that lead out of the directory as well
     #[arg(long)]
     follow_links: bool,
+    /// Where a page shows the server, to peers on this machine; left out: nowhere
+    #[arg(long, value_name = "ADDR", value_parser = common::stream_address)]
+    status: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -54,7 +57,16 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(1 << 17);
     let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
     let config = Config::public().connections(half.saturating_sub(32).clamp(1, 1 << 16));
-    let mut reactor = Reactor::with_config(Http::new(files), config)?;
+    match &arguments.status {
+        None => run(arguments, Reactor::with_config(Http::new(files), config)?),
+        Some(addr) => {
+            let status = Status::at(addr).names(["files", "status"]);
+            run(arguments, Reactor::with_config((Http::new(files), status), config)?)
+        }
+    }
+}
+
+fn run<H: Handler + 'static>(arguments: &Arguments, mut reactor: Reactor<H>) -> io::Result<()> {
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
     let listener = reactor.listen(&arguments.listen)?;

@@ -17,6 +17,7 @@
 //!
 //! The files of a directory are served by [`Files`], feeds of server-sent events by [`Events`]. A body may come in
 //! [pieces](Requests::on_head), and an answer go out [bit by bit](Responder::stream), or from a [reader](Response::body_chunked).
+//! A page that shows the server, any server, is [`Status`].
 //!
 //! # Promises
 //!
@@ -52,6 +53,7 @@ mod head;
 mod requests;
 mod response;
 mod server;
+mod status;
 
 /// The crate of the methods, statuses and headers.
 pub use http;
@@ -62,3 +64,4 @@ pub use crate::files::{Files, Links};
 pub use crate::requests::{Answer, Body, Piece, Request, Requests, answer};
 pub use crate::response::Response;
 pub use crate::server::Http;
+pub use crate::status::Status;

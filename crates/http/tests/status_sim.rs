@@ -1,0 +1,178 @@
+//! The status page in simulated worlds: when the server is full, in a shutdown, and with viewers that do not read.
+//!
+//! Needs the feature: `cargo test -p wouldblock-http --features sim --test status_sim`.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
+
+use std::io;
+use std::time::Duration;
+
+use wouldblock::sim::{Peer, Profile, Sim};
+use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor};
+use wouldblock_http::Status;
+
+const ECHO: &str = "10.0.0.1:7777";
+const STATUS: &str = "10.0.0.1:9090";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Keeps each connection through a shutdown until it says something.
+struct Holds;
+
+impl Handler for Holds {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _origin: Origin) -> io::Result<()> {
+        conn.hold(true);
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        input.take_all();
+        conn.hold(false);
+        Ok(())
+    }
+}
+
+type Both = Reactor<(Holds, Status)>;
+
+fn world(sim: &Sim, config: Config, status: Status) -> Both {
+    // Simulated peers are not of this machine.
+    let services = (Holds, status.from(|_| true));
+    let mut reactor = sim.reactor(services, config).unwrap();
+    reactor.listen(ECHO).unwrap();
+    reactor.service(1).listen(STATUS).unwrap();
+    reactor
+}
+
+fn ask(peer: &Peer, path: &str) {
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n"));
+}
+
+/// What has come since it was last asked.
+fn came(peer: &Peer) -> String {
+    String::from_utf8(peer.recv()).unwrap()
+}
+
+/// Promise 4: places are kept back, so the page answers when all others are taken.
+#[test]
+fn the_page_answers_when_the_house_is_full() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed, Profile::everyday());
+        let mut reactor = world(&sim, Config::default().connections(40), Status::new());
+        let clients: Vec<_> = (0..60).map(|_| sim.connect(ECHO)).collect();
+        sim.advance(&mut reactor, SECOND).unwrap();
+        let probe = sim.connect(STATUS);
+        ask(&probe, "/healthz");
+        sim.advance(&mut reactor, SECOND * 3).unwrap();
+        let answer = came(&probe);
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("ok\n"), "{answer}");
+        assert_eq!(reactor.service(0).service_stats().open, 32);
+        drop(clients);
+    }
+}
+
+/// In a shutdown a connection that is there is told so, a new one is refused, and none of the page's keeps the server when the
+/// others have left.
+#[test]
+fn health_fails_while_the_others_leave_and_then_the_page_leaves_too() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed, Profile::calm());
+        let mut reactor = world(&sim, Config::default(), Status::new());
+        let (client, probe, viewer) = (sim.connect(ECHO), sim.connect(STATUS), sim.connect(STATUS));
+        ask(&probe, "/healthz");
+        ask(&viewer, "/events");
+        sim.advance(&mut reactor, SECOND).unwrap();
+        assert!(came(&probe).contains("200 OK"));
+        reactor.shutdown();
+        sim.advance(&mut reactor, SECOND).unwrap();
+        ask(&probe, "/healthz");
+        let late = sim.connect(STATUS);
+        sim.advance(&mut reactor, SECOND * 2).unwrap();
+        let answer = came(&probe);
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("shutting down\n"),
+            "{answer}"
+        );
+        assert!(late.is_refused());
+        assert!(came(&viewer).contains("shutting down"), "the page is told");
+        assert!(!probe.is_ended() && reactor.shutdown_report().is_none());
+        client.send("done");
+        client.finish();
+        probe.finish();
+        viewer.finish();
+        sim.advance(&mut reactor, SECOND * 3).unwrap();
+        let report = reactor.shutdown_report().expect("it is over");
+        assert_eq!((report.cut, report.done), (0, 3), "each has left in order");
+    }
+}
+
+/// Promise 4: as many pages are live as the limit says, and one that does not read is skipped: it holds a few pages, and the others go
+/// on.
+#[test]
+fn viewers_are_bounded_and_one_that_does_not_read_is_skipped() {
+    let sim = Sim::new(1, Profile::calm());
+    let config = Config::default().write_stall(SECOND * 1000);
+    let mut reactor = world(&sim, config, Status::new().viewers(2));
+    let (slow, good) = (sim.connect(STATUS), sim.connect(STATUS));
+    slow.stop_reading();
+    for peer in [&slow, &good] {
+        ask(peer, "/events");
+    }
+    sim.advance(&mut reactor, SECOND).unwrap();
+    let third = sim.connect(STATUS);
+    ask(&third, "/events");
+    sim.advance(&mut reactor, SECOND * 600).unwrap();
+    let answer = came(&third);
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"), "{answer}");
+    let news = came(&good).matches("data: <p id=\"state\"").count();
+    assert!(news > 590, "{news}");
+    assert!(reactor.service(1).buffered() < 200 << 10, "{}", reactor.service(1).buffered());
+}
+
+/// A list of more connections than fit into one answer's room is sent as it is taken, in parts, whole.
+#[test]
+fn a_long_list_is_sent_as_it_is_taken() {
+    let sim = Sim::new(1, Profile::calm().descriptors(5000));
+    let mut reactor = world(&sim, Config::default().connections(4000), Status::new());
+    let clients: Vec<_> = (0..3000).map(|_| sim.connect(ECHO)).collect();
+    sim.advance(&mut reactor, SECOND * 5).unwrap();
+    let peer = sim.connect(STATUS);
+    ask(&peer, "/connections");
+    peer.wait(SECOND);
+    ask(&peer, "/healthz");
+    let before = reactor.stats().turns;
+    sim.advance(&mut reactor, SECOND * 5).unwrap();
+    let list = came(&peer);
+    assert_eq!(list.matches("; reads: waits for the peer").count(), 3001, "it and all of them");
+    assert!(list.contains("3001 connections\n\r\n0\r\n\r\n"), "it ends");
+    assert!(list.ends_with("ok\n"), "and the connection stays");
+    assert!(reactor.stats().turns - before > 10);
+    drop(clients);
+}
+
+/// What a program or a peer is called is text, in the page, in JSON and in labels.
+#[test]
+fn names_are_text_wherever_they_stand() {
+    let sim = Sim::new(1, Profile::calm());
+    let evil = "<img src=x onerror=alert(1)>\"\\\n";
+    let status = Status::new().title(evil).names([evil, evil]);
+    let mut reactor = world(&sim, Config::default(), status);
+    let peer = sim.connect(STATUS);
+    for path in ["/", "/connections", "/connections.json", "/metrics"] {
+        ask(&peer, path);
+        sim.advance(&mut reactor, SECOND).unwrap();
+        let answer = came(&peer);
+        match path {
+            "/metrics" => {
+                assert!(answer.contains("service=\"<img src=x onerror=alert(1)>\\\"\\\\\\n\""));
+            }
+            "/connections" => assert!(answer.contains("text/plain") && answer.contains("nosniff")),
+            _ => assert!(!answer.contains("<img"), "{path}: {answer}"),
+        }
+    }
+}
