@@ -5,16 +5,18 @@
 //! cargo run --release -p wouldblock-websocket --example ws_client -- --ca /etc/ssl/certs/ca-certificates.crt wss://...
 //! ```
 //!
-//! At the end of stdin it closes, once what the server has answered is there, and ends when the server has closed as well.
+//! At the end of stdin it closes, once the server has been silent for a second, and ends when the server has closed as well.
 
 mod common;
 
 use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
-use wouldblock::{Address, Config, Conn, ConnId, Connect, Context, Handle, Origin, Reactor};
+use wouldblock::{Address, Config, Conn, ConnId, Connect, Context, Handle, Origin, Reactor, Timer};
 use wouldblock_rustls::Client as Tls;
 use wouldblock_websocket::{
     Client, Closed, Endpoint, Head, Message, Protocol, WebSocket, Ws, code,
@@ -37,12 +39,14 @@ struct Arguments {
     pin: Vec<String>,
 }
 
-/// The last ping.
-const LAST: &[u8] = b"last";
+/// A server that is silent for so long has answered all.
+const QUIET: Duration = Duration::from_secs(1);
 
 struct Lines {
     client: Client,
     handle: Handle<WebSocket<Lines>>,
+    /// A message came since the last look.
+    has_heard: bool,
     ended: Option<io::Result<Closed>>,
 }
 
@@ -59,15 +63,21 @@ impl Endpoint for Lines {
         // Stdin waits, so it is read on a thread.
         thread::Builder::new().name("stdin".into()).spawn(move || {
             for line in io::stdin().lock().lines().map_while(Result::ok) {
-                post(&handle, id, move |ws| ws.send(&line));
+                // One after the other, and none while the server does not read.
+                let line = Arc::new(line);
+                while let Some(0) = post(&handle, id, send(&line)) {
+                    thread::sleep(Duration::from_millis(10));
+                }
             }
-            // Its answer comes behind those to the lines. After a close no message would be handed out.
-            post(&handle, id, |ws| ws.ping(LAST));
+            // After a close no message would be handed out, and the answers to the last lines are to come.
+            let quiet = move |ws: &mut Ws<'_>| ws.cx().set_periodic_timer(QUIET, id.to_u64());
+            post(&handle, id, quiet);
         })?;
         Ok(())
     }
 
     fn on_message(&mut self, _: &mut Ws<'_>, (): &mut (), message: Message<'_>) -> io::Result<()> {
+        self.has_heard = true;
         match message {
             Message::Text(text) => common::say(text),
             Message::Binary(bytes) => common::say(format_args!("{}", common::quote(bytes))),
@@ -75,11 +85,14 @@ impl Endpoint for Lines {
         Ok(())
     }
 
-    fn on_pong(&mut self, ws: &mut Ws<'_>, (): &mut (), payload: &[u8]) -> io::Result<()> {
-        if payload == LAST {
-            ws.close(code::NORMAL, "");
+    fn on_timer(&mut self, _: &mut Context, timer: Timer) {
+        if !std::mem::take(&mut self.has_heard) {
+            let id = ConnId::from_u64(timer.tag);
+            let _ = self.handle.post_to(id, |websocket, conn, session| {
+                websocket.with(conn, session, |_, ws, ()| ws.close(code::NORMAL, ""));
+                Ok(())
+            });
         }
-        Ok(())
     }
 
     fn on_close(&mut self, cx: &mut Context, _: ConnId, (): (), closed: Closed) {
@@ -93,16 +106,31 @@ impl Endpoint for Lines {
     }
 }
 
-/// Does something with the WebSocket, on the reactor's thread; where it is gone already, nothing.
-fn post(
+/// Does something with the WebSocket, on the reactor's thread, and waits for what comes of it; `None` if it is gone.
+fn post<T: Send + 'static>(
     handle: &Handle<WebSocket<Lines>>,
     id: ConnId,
-    act: impl FnOnce(&mut Ws<'_>) + Send + 'static,
-) {
-    let _ = handle.post_to(id, move |websocket, conn, session| {
-        websocket.with(conn, session, |_, ws, ()| act(ws));
+    act: impl FnOnce(&mut Ws<'_>) -> T + Send + 'static,
+) -> Option<T> {
+    let (tells, told) = mpsc::channel();
+    let posted = handle.post_to(id, move |websocket, conn, session| {
+        websocket.with(conn, session, |_, ws, ()| tells.send(act(ws)));
         Ok(())
     });
+    posted.ok()?;
+    told.recv().ok()
+}
+
+/// Sends a line, if there is room. Returns how much there was.
+fn send(line: &Arc<String>) -> impl FnOnce(&mut Ws<'_>) -> usize + Send + use<> {
+    let line = Arc::clone(line);
+    move |ws| {
+        let room = ws.conn().room();
+        if room > 0 {
+            ws.send(&*line);
+        }
+        room
+    }
 }
 
 fn main() -> ExitCode {
@@ -123,7 +151,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         }
         connect = connect.layer(tls.build()?.connect(client.server_name())?);
     }
-    let lines = |handle| WebSocket::new(Lines { client, handle, ended: None });
+    let lines = |handle| WebSocket::new(Lines { client, handle, has_heard: false, ended: None });
     let mut reactor = Reactor::build(Config::default(), lines)?;
     reactor.connect(connect, 0)?;
     reactor.run()?;
