@@ -203,6 +203,7 @@ impl Chat {
                 member.name = rest;
                 self.say(cx, &room, told);
             }
+            "/join" if member.room == rest => {} // it is there
             "/join" => self.join(cx, id, &rest),
             _ => {
                 let (told, room) = (format!("{}: {line}", member.name), member.room.clone());

@@ -10,8 +10,18 @@ use crate::served::*;
 /// Ended when the test is.
 pub(crate) struct Chat {
     pub(crate) process: Child,
-    browsers: String,
+    pub(crate) browsers: String,
     lines: String,
+}
+
+/// A member that comes to this address.
+pub(crate) fn member_at(address: &str) -> Client {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut member = Client { stream };
+    member.send(request("/", "Origin: http://example.com\r\n"));
+    assert!(member.head().starts_with("HTTP/1.1 101 "));
+    member
 }
 
 impl Drop for Chat {
@@ -46,10 +56,7 @@ impl Chat {
     }
 
     pub(crate) fn member(&self) -> Client {
-        let mut member = self.browser();
-        member.send(request("/", "Origin: http://example.com\r\n"));
-        assert!(member.head().starts_with("HTTP/1.1 101 "));
-        member
+        member_at(&self.browsers)
     }
 
     pub(crate) fn plain(&self) -> Plain {

@@ -1,13 +1,15 @@
-//! The rooms of two processes of `ws_chat`, joined by a real Redis that is killed and started again.
+//! The rooms of two processes of `ws_chat`, joined by a real Redis that is killed and started again; and HAProxy in front
+//! of them.
 //!
 //! Skipped, with a line, where `redis-server` is missing; an error instead when `WOULDBLOCK_CI=1`.
 
 use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::chat::{Chat, Plain};
+use crate::chat::{Chat, Plain, member_at};
 use crate::served::*;
 
 /// A Redis on a Unix socket, in a directory of its own.
@@ -74,6 +76,16 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Killed when the test is over.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -151,4 +163,51 @@ fn rooms_joined_by_redis_talk_on_while_it_is_away_and_are_joined_again() {
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     until(|| bob.text(), "* ann leaves");
     redis.wait_for_subscribers("tea", 1);
+}
+
+/// What the guide says to write in `haproxy.cfg` works. Skipped where HAProxy is missing.
+#[test]
+fn haproxy_in_front_of_two_processes_goes_on_with_one() {
+    if Command::new("haproxy").arg("-v").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: haproxy is not here");
+        return;
+    }
+    let Some(redis) = Redis::start("haproxy") else { return };
+    let address = format!("unix:{}", redis.socket().display());
+    let arguments = ["--redis", &address];
+    let (Some(one), Some(two)) = (Chat::start(&arguments), Chat::start(&arguments)) else {
+        println!("skipped: the example ws_chat was not built");
+        return;
+    };
+    let guide = include_str!("../../../../docs/guide/websocket.md");
+    let config = guide.split("\n```haproxy\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let public = format!("127.0.0.1:{port}");
+    let config = config.replace("PUBLIC", &public).replace("ONE", &one.browsers);
+    let path = redis.directory.join("haproxy.cfg");
+    let global = "global\n    maxconn 200\n";
+    std::fs::write(&path, format!("{global}{}\n", config.replace("TWO", &two.browsers))).unwrap();
+    let mut proxy =
+        Running(Command::new("haproxy").arg("-db").arg("-f").arg(path).spawn().unwrap());
+    let began = std::time::Instant::now();
+    while TcpStream::connect(&public).is_err() {
+        assert!(proxy.0.try_wait().unwrap().is_none() && began.elapsed() < DEADLINE);
+        std::thread::yield_now();
+    }
+
+    // Each process gets one of them, and they talk.
+    let (mut ann, mut bob) = (member_at(&public), member_at(&public));
+    redis.wait_for_subscribers("lobby", 2);
+    ann.send(text("/name ann"));
+    until(|| bob.text(), "is now ann");
+    bob.send(text("/name bob"));
+    until(|| ann.text(), "is now bob");
+    // The process of the first is killed; it comes again, to the other.
+    drop(one);
+    drop(ann.stream.read_to_end(&mut Vec::new()));
+    let mut comes = member_at(&public);
+    comes.send(text("hello again"));
+    until(|| bob.text(), ": hello again");
+    bob.send(text("and you"));
+    until(|| comes.text(), "bob: and you");
 }
