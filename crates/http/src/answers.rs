@@ -217,6 +217,8 @@ impl fmt::Debug for Cx<'_> {
 pub(crate) struct Answers {
     pub(crate) states: ConnMap<State>,
     pub(crate) date: Date,
+    /// Where the heads of answers are made.
+    pub(crate) head: Vec<u8>,
 }
 
 /// One connection.
@@ -325,8 +327,8 @@ impl Answers {
     /// Sends the answers whose turn it is.
     pub(crate) fn flush(&mut self, cx: &mut Context, id: ConnId) {
         let Some(state) = self.states.get_mut(id) else { return };
+        self.date.update(cx.now());
         let Some(mut conn) = cx.conn(id) else { return };
-        self.date.update();
         while let Some(asked) = state.asked.front_mut() {
             let (response, streams) = match std::mem::replace(&mut asked.given, Given::Nothing) {
                 Given::Nothing => break,
@@ -343,7 +345,7 @@ impl Answers {
                 is_1_1: asked.is_1_1,
                 keeps_alive: asked.keeps_alive,
             };
-            if response.send(&mut conn, &self.date, fate) && streams {
+            if response.send(&mut conn, &self.date, fate, &mut self.head) && streams {
                 asked.given = Given::Streaming;
                 // `on_writable` comes in a later turn.
                 conn.want_drain();

@@ -5,6 +5,7 @@
 
 use http::{Method, StatusCode};
 use httparse::{EMPTY_HEADER, Header, Status};
+use memchr::{memchr_iter, memchr2_iter};
 
 /// The most headers that a request may have.
 pub(crate) const HEADERS_MAX: usize = 100;
@@ -35,6 +36,7 @@ pub(crate) enum Framing {
 
 /// The head of a request.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub(crate) struct Head<'a> {
     pub(crate) method: Method,
     /// As it came, in origin form (`/path?query`), or `*`.
@@ -48,21 +50,22 @@ pub(crate) struct Head<'a> {
     pub(crate) keeps_alive: bool,
     /// Whether the client waits for our word before it sends the body.
     pub(crate) expects: bool,
+    /// Whether the client asks for another protocol.
+    pub(crate) upgrades: bool,
 }
 
 /// Where a head ends: behind its empty line. The first `seen` bytes were looked at before, in vain.
 pub(crate) fn end(bytes: &[u8], seen: usize) -> Option<usize> {
     let from = seen.min(bytes.len()).saturating_sub(3);
-    let at = bytes[from..].windows(4).position(|four| four == b"\r\n\r\n")?;
-    Some(from + at + 4)
+    let mut breaks = memchr_iter(b'\n', &bytes[from..]).map(|at| from + at + 1);
+    breaks.find(|end| bytes[..*end].ends_with(b"\r\n\r\n"))
 }
 
 /// Line breaks that are no `\r\n`: some take one for the end of a line, and some do not (RFC 9112, section 2.2).
 pub(crate) fn has_bare_break(bytes: &[u8]) -> bool {
-    bytes.iter().enumerate().any(|(at, byte)| match byte {
+    memchr2_iter(b'\r', b'\n', bytes).any(|at| match bytes[at] {
         b'\n' => at == 0 || bytes[at - 1] != b'\r',
-        b'\r' => bytes.get(at + 1).is_some_and(|next| *next != b'\n'),
-        _ => false,
+        _ => bytes.get(at + 1).is_some_and(|next| *next != b'\n'),
     })
 }
 
@@ -106,7 +109,8 @@ fn check<'a>(
     if method == Method::CONNECT {
         return Err(refusal(StatusCode::NOT_IMPLEMENTED, "CONNECT is not served here"));
     }
-    let mut host = only(headers, "host").map_err(|()| bad("more than one Host"))?;
+    let fields = Fields::of(headers);
+    let mut host = fields.host.only().map_err(|()| bad("more than one Host"))?;
     if host.is_none() && is_1_1 {
         return Err(bad("no Host"));
     }
@@ -131,24 +135,23 @@ fn check<'a>(
         Some(Ok(host)) if host.bytes().all(is_of_a_host) => Some(host),
         Some(_) => return Err(bad("the Host is none")),
     };
-    let framing = framing(is_1_1, headers)?;
-    let expects = match only(headers, "expect") {
+    let framing = framing(is_1_1, &fields)?;
+    let expects = match fields.expect.only() {
         Ok(None) => false,
         Ok(Some(value)) if value.eq_ignore_ascii_case(b"100-continue") => {
             is_1_1 && framing != Framing::Length(0)
         }
         _ => return Err(refusal(StatusCode::EXPECTATION_FAILED, "an expectation unknown here")),
     };
-    let closes = lists(headers, "connection", "close");
-    let keeps_alive = !closes && (is_1_1 || lists(headers, "connection", "keep-alive"));
-    Ok(Head { method, target, host, headers, is_1_1, framing, keeps_alive, expects })
+    let keeps_alive = !fields.closes && (is_1_1 || fields.keeps_alive);
+    let upgrades = fields.upgrades;
+    Ok(Head { method, target, host, headers, is_1_1, framing, keeps_alive, expects, upgrades })
 }
 
 /// The length of the body, if no two readers could differ about it (RFC 9112, section 6.3).
-fn framing(is_1_1: bool, headers: &[Header<'_>]) -> Result<Framing, Refusal> {
-    let length =
-        only(headers, "content-length").map_err(|()| bad("more than one Content-Length"))?;
-    let coding = only(headers, "transfer-encoding");
+fn framing(is_1_1: bool, fields: &Fields<'_>) -> Result<Framing, Refusal> {
+    let length = fields.length.only().map_err(|()| bad("more than one Content-Length"))?;
+    let coding = fields.coding.only();
     match (length, coding) {
         (None, Ok(None)) => Ok(Framing::Length(0)),
         (Some(length), Ok(None)) => {
@@ -167,6 +170,9 @@ fn framing(is_1_1: bool, headers: &[Header<'_>]) -> Result<Framing, Refusal> {
 }
 
 fn strip_scheme(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return None;
+    }
     let (scheme, rest) = target.split_once("://")?;
     (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")).then_some(rest)
 }
@@ -176,22 +182,67 @@ fn is_of_a_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
-fn values<'a>(headers: &'a [Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let is_it = move |header: &&Header<'a>| header.name.eq_ignore_ascii_case(name);
-    headers.iter().filter(is_it).map(|header| header.value.trim_ascii())
+/// The headers that matter here, found in one pass.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    host: Field<'a>,
+    length: Field<'a>,
+    coding: Field<'a>,
+    expect: Field<'a>,
+    closes: bool,
+    keeps_alive: bool,
+    upgrades: bool,
 }
 
-/// The one value of a header, or none.
-fn only<'a>(headers: &'a [Header<'a>], name: &str) -> Result<Option<&'a [u8]>, ()> {
-    let mut values = values(headers, name);
-    let value = values.next();
-    if values.next().is_some() { Err(()) } else { Ok(value) }
+/// A header that there may be one of.
+#[derive(Clone, Copy, Debug, Default)]
+enum Field<'a> {
+    #[default]
+    None,
+    One(&'a [u8]),
+    Several,
 }
 
-/// Whether a header that is a list has this element.
-fn lists(headers: &[Header<'_>], name: &str, element: &str) -> bool {
-    let mut elements = values(headers, name).flat_map(|value| value.split(|byte| *byte == b','));
-    elements.any(|it| it.trim_ascii().eq_ignore_ascii_case(element.as_bytes()))
+impl<'a> Fields<'a> {
+    fn of(headers: &'a [Header<'a>]) -> Fields<'a> {
+        let mut fields = Fields::default();
+        for Header { name, value } in headers {
+            let is = |it: &str| name.eq_ignore_ascii_case(it);
+            match name.len() {
+                4 if is("host") => fields.host.add(value),
+                6 if is("expect") => fields.expect.add(value),
+                7 if is("upgrade") => fields.upgrades = true,
+                10 if is("connection") => {
+                    for element in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                        fields.closes |= element.eq_ignore_ascii_case(b"close");
+                        fields.keeps_alive |= element.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+                14 if is("content-length") => fields.length.add(value),
+                17 if is("transfer-encoding") => fields.coding.add(value),
+                _ => {}
+            }
+        }
+        fields
+    }
+}
+
+impl<'a> Field<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Field::None => Field::One(value.trim_ascii()),
+            Field::One(_) | Field::Several => Field::Several,
+        };
+    }
+
+    /// The one value, or none.
+    fn only(self) -> Result<Option<&'a [u8]>, ()> {
+        match self {
+            Field::None => Ok(None),
+            Field::One(value) => Ok(Some(value)),
+            Field::Several => Err(()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! Names and values of headers are types that hold no line break, so what a program passes on of a request cannot
 //! become a header of an answer. Read next: `server.rs`.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, Read};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use wouldblock::bytes::Bytes;
 use wouldblock::{Conn, exactly};
 
@@ -28,7 +28,8 @@ use wouldblock::{Conn, exactly};
 #[must_use = "it is sent by a Responder"]
 pub struct Response {
     status: StatusCode,
-    headers: HeaderMap,
+    /// In the order in which they go out. A vector: an answer has few, and none is looked up more than once.
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: Body,
 }
 
@@ -55,7 +56,7 @@ pub(crate) struct Fate {
 impl Response {
     /// One without a body.
     pub fn new(status: StatusCode) -> Self {
-        Response { status, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
+        Response { status, headers: Vec::new(), body: Body::Bytes(Bytes::new()) }
     }
 
     /// 200, with plain text.
@@ -71,9 +72,13 @@ impl Response {
     }
 
     /// Adds a header. `Content-Length`, `Transfer-Encoding` and `Connection` follow from the body and the request, and
-    /// are replaced; `Date` is added where there is none.
+    /// are replaced; `Date` is added where there is none. A second `Content-Type` replaces the first; of all others there may be
+    /// several.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.append(name, value);
+        if name == CONTENT_TYPE {
+            self.headers.retain(|(it, _)| *it != CONTENT_TYPE);
+        }
+        self.headers.push((name, value));
         self
     }
 
@@ -120,48 +125,64 @@ impl Response {
         self
     }
 
-    /// Sends it. Returns whether a body follows.
-    pub(crate) fn send(mut self, conn: &mut Conn<'_>, date: &Date, fate: Fate) -> bool {
+    /// Sends it. Returns whether a body follows. `head` is where its head is made: what is in it does not matter.
+    pub(crate) fn send(
+        self,
+        conn: &mut Conn<'_>,
+        date: &Date,
+        fate: Fate,
+        head: &mut Vec<u8>,
+    ) -> bool {
         let Fate { is_head, is_1_1, keeps_alive } = fate;
-        for ours in [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
-            self.headers.remove(ours);
+        let has_body = has_body(self.status);
+        head.clear();
+        head.extend_from_slice(b"HTTP/1.1 ");
+        head.extend_from_slice(self.status.as_str().as_bytes());
+        head.push(b' ');
+        head.extend_from_slice(self.status.canonical_reason().unwrap_or("-").as_bytes());
+        head.extend_from_slice(b"\r\n");
+        if !self.headers.iter().any(|(name, _)| *name == DATE) {
+            head.extend_from_slice(&date.line);
         }
-        let mut head = String::with_capacity(256);
-        let reason = self.status.canonical_reason().unwrap_or("-");
-        // Writing to a string does not fail.
-        let _ = write!(head, "HTTP/1.1 {} {reason}\r\n", self.status.as_u16());
-        if !self.headers.contains_key(DATE) {
-            let _ = write!(head, "date: {}\r\n", date.text);
-        }
-        if has_body(self.status) {
+        if has_body {
             match &self.body {
-                Body::Bytes(bytes) => drop(write!(head, "content-length: {}\r\n", bytes.len())),
-                Body::Sized(len, _) => drop(write!(head, "content-length: {len}\r\n")),
+                Body::Bytes(bytes) => push_length(head, bytes.len() as u64),
+                Body::Sized(len, _) => push_length(head, *len),
                 Body::Unsized(_) | Body::Streamed if is_1_1 => {
-                    head.push_str("transfer-encoding: chunked\r\n");
+                    head.extend_from_slice(b"transfer-encoding: chunked\r\n");
                 }
                 Body::Unsized(_) | Body::Streamed => {}
             }
         }
         match (keeps_alive, is_1_1) {
-            (false, _) => head.push_str("connection: close\r\n"),
-            (true, false) => head.push_str("connection: keep-alive\r\n"),
+            (false, _) => head.extend_from_slice(b"connection: close\r\n"),
+            (true, false) => head.extend_from_slice(b"connection: keep-alive\r\n"),
             (true, true) => {}
         }
-        let mut head = head.into_bytes();
         for (name, value) in &self.headers {
+            if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name) {
+                continue;
+            }
             head.extend_from_slice(name.as_str().as_bytes());
             head.extend_from_slice(b": ");
             head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
-        conn.send(&head);
-        if is_head || !has_body(self.status) {
+        let follows = has_body && !is_head;
+        if let Body::Bytes(bytes) = &self.body
+            && follows
+            && bytes.len() < 4096
+        {
+            head.extend_from_slice(bytes);
+            conn.send(head);
+            return true;
+        }
+        conn.send(head);
+        if !follows {
             return false;
         }
         match self.body {
-            Body::Bytes(bytes) if bytes.len() < 4096 => conn.send(&bytes),
             Body::Bytes(bytes) => conn.send_shared(bytes),
             Body::Sized(len, reader) => conn.send_from(exactly(len, reader)),
             Body::Unsized(reader) if is_1_1 => conn.send_from(Chunked::new(reader)),
@@ -170,6 +191,18 @@ impl Response {
         }
         true
     }
+}
+
+fn push_length(head: &mut Vec<u8>, mut len: u64) {
+    let (mut digits, mut at) = ([b'0'; 20], 20);
+    while len > 0 || at == 20 {
+        at -= 1;
+        digits[at] = b"0123456789"[(len % 10) as usize];
+        len /= 10;
+    }
+    head.extend_from_slice(b"content-length: ");
+    head.extend_from_slice(&digits[at..]);
+    head.extend_from_slice(b"\r\n");
 }
 
 /// Whether an answer of this status may have a body (RFC 9110, section 6.4.1).
@@ -239,20 +272,27 @@ impl Read for Chunked {
     }
 }
 
-/// The date of answers, made once a second.
+/// The date of answers, as a header, made once a second.
 #[derive(Debug, Default)]
 pub(crate) struct Date {
+    /// The reactor's time when the clock was read last: it is, at most ten times a second.
+    read_at: Duration,
     second: u64,
-    text: String,
+    line: Vec<u8>,
 }
 
 impl Date {
-    pub(crate) fn update(&mut self) {
+    /// `now`: the reactor's time.
+    pub(crate) fn update(&mut self, now: Duration) {
+        if now.abs_diff(self.read_at) < Duration::from_millis(100) && !self.line.is_empty() {
+            return;
+        }
+        self.read_at = now;
         let now = SystemTime::now();
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        if second != self.second || self.text.is_empty() {
+        if second != self.second || self.line.is_empty() {
             self.second = second;
-            self.text = httpdate::fmt_http_date(now);
+            self.line = format!("date: {}\r\n", httpdate::fmt_http_date(now)).into_bytes();
         }
     }
 }
@@ -260,6 +300,15 @@ impl Date {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_written_as_digits() {
+        for len in [0, 7, 10, 65_536, u64::MAX] {
+            let mut head = Vec::new();
+            push_length(&mut head, len);
+            assert_eq!(head, format!("content-length: {len}\r\n").into_bytes());
+        }
+    }
 
     /// Promise 2: what is read in whatever pieces, and chunked, is what is told by the chunks.
     #[test]

@@ -325,8 +325,7 @@ impl<R: Requests> Http<R> {
     ) -> bool {
         let id = conn.id();
         let state = self.answers.states.get_mut(id).expect("it is open");
-        let upgrades = head.headers.iter().any(|it| it.name.eq_ignore_ascii_case("upgrade"));
-        if upgrades && !state.asked.is_empty() {
+        if head.upgrades && !state.asked.is_empty() {
             // What is to be another protocol comes when all before it is answered.
             state.is_paused = true;
             conn.pause();
@@ -343,7 +342,6 @@ impl<R: Requests> Http<R> {
         (state.body, state.said_continue) = (None, false);
         let has_more = upload.is_some();
         state.upload = upload;
-        conn.hold(true);
         let Ok(peer) = conn.peer_addr() else { return false };
         let request = Request { head, body, peer, conn: id, has_more };
         let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
@@ -359,6 +357,9 @@ impl<R: Requests> Http<R> {
                 return false;
             }
             log::warn!("{}: not handed over, requests before it are not answered", request.peer);
+        }
+        if self.answers.states.get(id).is_some_and(|state| !state.asked.is_empty()) {
+            conn.hold(true);
         }
         input.consume(len);
         true
@@ -490,10 +491,11 @@ impl<R: Requests> Handler for Http<R> {
             }
             _ => return Ok(()),
         };
-        self.answers.date.update();
+        self.answers.date.update(conn.cx().now());
         let response = Response::text(format!("{why}\n")).with(status);
         let fate = Fate { is_head: false, is_1_1: true, keeps_alive: false };
-        response.send(conn, &self.answers.date, fate);
+        let Answers { date, head, .. } = &mut self.answers;
+        response.send(conn, date, fate, head);
         Ok(())
     }
 
