@@ -123,7 +123,12 @@ fn measure(case: &Case, servers: &mut [Server], rounds: usize, is_test: bool) ->
             let n = (n + round) % servers.len();
             let Some(connected) = &mut clients[n] else { continue };
             let before = servers[n].cpu()?;
-            connected.ask(requests)?;
+            if let Err(error) = connected.ask(requests) {
+                println!("  {:<18} left out: {error}", servers[n].name);
+                clients[n] = None;
+                rates[n].clear();
+                continue;
+            }
             let used = servers[n].cpu()?.saturating_sub(before);
             rates[n].push((case.clients * requests) as f64 / used.as_secs_f64());
         }

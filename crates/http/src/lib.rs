@@ -49,6 +49,8 @@ mod answers;
 mod body;
 mod events;
 mod files;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod head;
 mod requests;
 mod response;
@@ -65,3 +67,10 @@ pub use crate::requests::{Answer, Body, Piece, Request, Requests, answer};
 pub use crate::response::Response;
 pub use crate::server::Http;
 pub use crate::status::Status;
+
+/// What a fuzzer calls with any bytes (`fuzz/` at the root of the repository).
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    fuzz::any(bytes);
+}
