@@ -539,7 +539,7 @@ impl<H: Handler> Reactor<H> {
             }
             Some((id, Ended::Connect { tag, error, service })) => {
                 self.cx.core.callback.enter(service);
-                self.call_aside(&"on_connect_failed", |handler, cx| {
+                self.call_aside(&"on_connect_failed", Some(id), |handler, cx| {
                     handler.on_connect_failed(cx, id, tag, error);
                 });
             }
@@ -551,7 +551,9 @@ impl<H: Handler> Reactor<H> {
         let session = self.sessions.get_mut(id.slot() as usize).and_then(Option::take);
         if let Some(session) = session {
             self.cx.core.callback.enter(closed.service);
-            self.call_aside(&"on_close", |handler, cx| handler.on_close(cx, id, session, closed));
+            self.call_aside(&"on_close", Some(id), |handler, cx| {
+                handler.on_close(cx, id, session, closed);
+            });
         }
     }
 

@@ -23,17 +23,18 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Se
 }
 
 impl<H: Handler> Reactor<H> {
-    /// Calls the handler for no connection, in the service that was entered before; `name`: in the log, if it
-    /// panics.
+    /// Calls the handler for no connection that is there, in the service that was entered before; `name`: in the log, if it
+    /// panics; `of`: the connection that it is about.
     #[inline]
     pub(super) fn call_aside(
         &mut self,
         name: &'static &'static str,
+        of: Option<ConnId>,
         callback: impl FnOnce(&mut H, &mut Context),
     ) {
         let (handler, cx) = (&mut self.handler, &mut self.cx);
         let called = guarded(|| callback(handler, cx));
-        self.cx.core.end_work(name, None);
+        self.cx.core.end_work(name, of);
         self.cx.core.callback.enter(0);
         if let Err(panic) = called {
             self.note_panic(name, panic);

@@ -41,7 +41,7 @@ impl<H: Handler> Reactor<H> {
             match post {
                 Post::Any(closure) => {
                     self.cx.core.stats.posts += 1;
-                    self.call_aside(&"a posted closure", closure);
+                    self.call_aside(&"a posted closure", None, closure);
                 }
                 Post::To(id, closure) => {
                     // A connection that was just adopted may be posted to already.
@@ -94,7 +94,7 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..TIMERS_PER_TURN {
             let Some((timer, service)) = self.cx.core.next_timer(now) else { return };
             self.cx.core.callback.enter(service);
-            self.call_aside(&"on_timer", |handler, cx| handler.on_timer(cx, timer));
+            self.call_aside(&"on_timer", None, |handler, cx| handler.on_timer(cx, timer));
         }
     }
 }

@@ -52,7 +52,7 @@ impl<H: Handler> Reactor<H> {
             self.cx.core.advance_shutdown(Shutdown::Begun);
         }
         self.cx.core.begin_leaving();
-        self.call_aside(&"on_shutdown", H::on_shutdown);
+        self.call_aside(&"on_shutdown", None, H::on_shutdown);
         // What that has sent has its whole time, too.
         self.cx.core.bound_leaving();
     }

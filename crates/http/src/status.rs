@@ -87,6 +87,7 @@ const HEADERS: [(&str, &str); 5] = [
 /// Peers on this machine: loopback addresses and Unix sockets, unless [`from`](Self::from) says otherwise; others have 403. And of a
 /// browser only what names the machine by `localhost`, an address, or one of the [`hosts`](Self::host): a page of a
 /// stranger whose name resolves to 127.0.0.1 has 403 (DNS rebinding). There is nothing that a request could change.
+/// Behind a proxy on this machine every client is of this machine: who may look is then for the proxy to say.
 ///
 /// # When the server is full
 ///

@@ -61,13 +61,15 @@ impl Display for Live<'_> {
 }
 
 fn state(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
-    let (class, word) =
-        if view.sample.leaving { ("leaving", "shutting down") } else { ("running", "running") };
-    write!(
-        f,
-        "<p id=\"state\" class=\"state {class}\"><b>{word}</b> for {}</p>",
-        Long(view.sample.at)
-    )
+    let up = Long(view.sample.at);
+    if view.sample.leaving {
+        let begin = "<p id=\"state\" class=\"state leaving\"><b>shutting down</b> after";
+        return write!(
+            f,
+            "{begin} {up}: what is under way is finished, and nothing new is accepted</p>"
+        );
+    }
+    write!(f, "<p id=\"state\" class=\"state\"><b>running</b> for {up}</p>")
 }
 
 fn tile(
