@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::base::id::ConnId;
 
-/// "Recently" is the present window of this length and the one before: 10 to 20 seconds.
-const WINDOW: u64 = 10_000_000_000;
+/// "Recently" is the present window of a second and the ten before.
+const WINDOW: u64 = 1_000_000_000;
+const WINDOWS: usize = 11;
 /// Lengths of turns that are counted apart: 1, 10 and 100 ms, 1 and 10 s.
 const LENGTHS: [u64; 5] = [1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000];
 
@@ -23,7 +24,7 @@ const LENGTHS: [u64; 5] = [1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10
 /// the write of what that has sent is not in the turn's length. [`run`](crate::Reactor::run) adds it to the time
 /// [`awake`](Self::awake) where some deadline is set (an [idle limit](crate::Config::idle) is enough).
 ///
-/// "Recently" is within the last 10 to 20 seconds.
+/// "Recently" is in the present second of the reactor's clock and in the ten before.
 ///
 /// # Examples
 ///
@@ -57,7 +58,8 @@ pub struct Load {
     callback_bar: u64,
     /// What the clock has moved on within the callback that runs, when it was last read.
     within: u64,
-    callback: [Option<Longest>; 2],
+    /// In each window, the present one first.
+    callback: [Option<Longest>; WINDOWS],
     longest_ever: Option<Longest>,
     /// Turns longer than each of `LENGTHS`.
     longer: [u64; 5],
@@ -82,29 +84,27 @@ pub struct Longest {
     pub ended: Duration,
 }
 
-/// The longest in the present window, and in the one before.
+/// The longest in each window, the present one first.
 #[derive(Clone, Debug, Default)]
-struct Peak {
-    present: u64,
-    before: u64,
-}
+struct Peak([u64; WINDOWS]);
 
 impl Peak {
     #[inline]
     fn note(&mut self, length: u64) -> bool {
-        let is_longer = length > self.present;
+        let is_longer = length > self.0[0];
         if is_longer {
-            self.present = length;
+            self.0[0] = length;
         }
         is_longer
     }
 
     fn recent(&self) -> u64 {
-        self.present.max(self.before)
+        self.0.into_iter().max().unwrap_or_default()
     }
 
     fn next_window(&mut self) {
-        self.before = std::mem::take(&mut self.present);
+        self.0.rotate_right(1);
+        self.0[0] = 0;
     }
 }
 
@@ -127,6 +127,13 @@ impl Load {
     #[must_use]
     pub fn lag(&self) -> Duration {
         Duration::from_nanos(self.turn.recent())
+    }
+
+    /// The longest turn in the present second of the reactor's clock and in the one before: loop lag, to be drawn as it
+    /// comes and goes.
+    #[must_use]
+    pub fn lag_now(&self) -> Duration {
+        Duration::from_nanos(self.turn.0[0].max(self.turn.0[1]))
     }
 
     /// How many turns took longer than 1, 10 and 100 ms, 1 and 10 s, since the reactor was made. With
@@ -253,15 +260,16 @@ impl Load {
 
     #[cold]
     fn next_window(&mut self, now: u64) {
-        // After a longer sleep nothing of either window is recent.
-        let windows = if now - self.window_ends >= WINDOW { 2 } else { 1 };
-        for _ in 0..windows {
+        let passed = (now - self.window_ends) / WINDOW + 1;
+        // After a long sleep nothing is recent.
+        for _ in 0..passed.min(WINDOWS as u64) {
             self.turn.next_window();
             self.queue.next_window();
-            self.callback[1] = self.callback[0].take();
+            self.callback.rotate_right(1);
+            self.callback[0] = None;
         }
         self.set_bar();
-        self.window_ends = now.saturating_add(WINDOW);
+        self.window_ends = self.window_ends.saturating_add(passed.saturating_mul(WINDOW));
     }
 }
 
@@ -269,9 +277,9 @@ impl Load {
 mod tests {
     use super::*;
 
-    /// What was longest is recent in its own window and in the next, and not after that, nor behind a long sleep.
+    /// What was longest is recent in its own second and in the ten after it, and not after that, nor behind a long sleep.
     #[test]
-    fn what_was_longest_is_told_for_a_window_after_its_own() {
+    fn what_was_longest_is_told_for_ten_seconds_after_its_own() {
         let mut load = Load::default();
         load.begin(0);
         let mut turn = |began: u64, took: u64| {
@@ -279,18 +287,21 @@ mod tests {
             load.note_run_queue(3);
             load.note_callback(took, began + took, "on_data", None, 0);
             load.end_turn(began + took);
-            let longest = load.longest().map(|longest| longest.took.as_nanos());
-            (load.lag().as_nanos(), longest.unwrap_or_default())
+            let longest = load.longest().map_or(0, |longest| longest.took.as_nanos());
+            assert_eq!(longest, load.lag().as_nanos());
+            (longest, load.lag_now().as_nanos())
         };
-        let end = WINDOW;
-        assert_eq!(turn(end - 500, 400), (400, 400));
-        assert_eq!(turn(end, 7), (400, 400));
-        assert_eq!(turn(2 * end, 8), (8, 8));
-        assert_eq!(turn(3 * end, 5), (8, 8));
-        assert_eq!(turn(9 * end, 4), (4, 4));
+        let second = WINDOW;
+        assert_eq!(turn(second - 500, 400), (400, 400));
+        assert_eq!(turn(second, 7), (400, 400));
+        assert_eq!(turn(2 * second, 8), (400, 8));
+        assert_eq!(turn(11 * second - 1, 9), (400, 9));
+        assert_eq!(turn(11 * second, 5), (9, 9));
+        assert_eq!(turn(12 * second, 5), (9, 5));
+        assert_eq!(turn(99 * second, 4), (4, 4));
         assert_eq!(load.longest_ever().unwrap().took.as_nanos(), 400);
         assert_eq!((load.run_queue(), load.run_queue_longest()), (3, 3));
-        assert_eq!(load.awake().as_nanos(), 424);
+        assert_eq!(load.awake().as_nanos(), 438);
     }
 
     /// A turn is counted at each length that it is longer than.

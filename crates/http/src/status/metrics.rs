@@ -141,14 +141,14 @@ fn of_the_loop(all: &mut Families, sample: &Sample, names: &[String]) {
     all.sample(&format!("{turn}_bucket"), &[("le", &"+Inf")], stats.turns);
     all.sample(&format!("{turn}_sum"), &[], awake);
     all.sample(&format!("{turn}_count"), &[], stats.turns);
-    let (help, lag) = ("The longest turn in the last 10 to 20 s.", load.lag().as_secs_f64());
+    let (help, lag) = ("The longest turn in the last 10 s.", load.lag().as_secs_f64());
     all.gauge("wouldblock_loop_lag_seconds", "seconds", help, lag);
     let help = "What the last turn had to serve.";
     all.gauge("wouldblock_run_queue", "", help, load.run_queue());
-    let help = "The longest run queue in the last 10 to 20 s.";
+    let help = "The longest run queue in the last 10 s.";
     all.gauge("wouldblock_run_queue_longest", "", help, load.run_queue_longest());
     let longest = "wouldblock_longest_callback_seconds";
-    let help = "The longest callback in the last 10 to 20 s, and whose.";
+    let help = "The longest callback in the last 10 s, and whose.";
     all.family(longest, "gauge", "seconds", help);
     if let Some(callback) = load.longest() {
         let service = name_of(names, callback.service.into());

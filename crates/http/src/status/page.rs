@@ -117,7 +117,7 @@ fn tiles(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
         format_args!("{} turns a second", Grouped(whole_number(point.turns))),
         Some(point.busy),
     )?;
-    tile(f, "t-lag", "Loop lag", Short(load.lag()), "longest turn of the last 10 to 20 s", None)?;
+    tile(f, "t-lag", "Loop lag", Short(load.lag()), "longest turn of the last 10 s", None)?;
     tile(
         f,
         "t-queue",

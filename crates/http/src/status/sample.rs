@@ -89,7 +89,7 @@ pub(crate) struct Point {
     pub(crate) bytes_out: f64,
     /// 0 to 1.
     pub(crate) busy: f64,
-    /// Seconds: the longest turn, recently, and the mean.
+    /// Seconds: the longest turn, and the mean.
     pub(crate) lag: f64,
     pub(crate) turn: f64,
     pub(crate) turns: f64,
@@ -131,7 +131,7 @@ fn between(before: &Sample, now: &Sample) -> Point {
         bytes_in: rate(now.stats.bytes_in, before.stats.bytes_in),
         bytes_out: rate(now.stats.bytes_out, before.stats.bytes_out),
         busy: awake / (awake + asleep).max(1e-9),
-        lag: b.lag().as_secs_f64(),
+        lag: b.lag_now().as_secs_f64(),
         turn: awake / (turns.max(1)) as f64,
         turns: rate(now.stats.turns, before.stats.turns),
     }
