@@ -43,6 +43,9 @@ const LISTS_MAX: usize = 4;
 const CONNECTIONS_MAX: usize = 64;
 /// Places kept back for it.
 const RESERVE: usize = 8;
+/// Whatever the other services allow: clients that say nothing are not to fill those.
+const FIRST_BYTE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(60);
 
 /// What every answer bears. The page runs its own script and no other, and is in no frame.
 const HEADERS: [(&str, &str); 5] = [
@@ -91,8 +94,9 @@ const HEADERS: [(&str, &str); 5] = [
 ///
 /// # When the server is full
 ///
-/// When it starts, the service sets its [caps](Self::caps): 64 connections, and 8 places kept back, so that it answers when
-/// the others are at their [limit](wouldblock::Config::connections).
+/// When it starts, the service sets its [caps](Self::caps): 64 connections, which end when they are silent for 10 s at first
+/// or idle for 60 s, and 8 places kept back (a quarter of all, where that is less), so that it answers when the others are at their
+/// [limit](wouldblock::Config::connections).
 ///
 /// # In a shutdown
 ///
@@ -226,7 +230,7 @@ impl Status {
         self
     }
 
-    /// The caps that the service sets itself when it starts, in the place of 64 connections and 8 places kept back.
+    /// The caps that the service sets itself when it starts, in the place of its own.
     #[must_use]
     pub fn caps(mut self, caps: Caps) -> Self {
         self.caps = Some(caps);
@@ -353,6 +357,14 @@ impl Pages {
         View { sample, history: &self.history, title: &self.title, names: &self.names }
     }
 
+    /// Draws the page for all viewers, if there is one.
+    fn publish(&mut self, cx: &mut Cx<'_>, sample: &Sample) {
+        if self.events.clients() > 0 {
+            let news = Live(&self.view(sample)).to_string();
+            self.events.publish(cx, Event::new(&news));
+        }
+    }
+
     /// In a shutdown: leaves when the others have.
     fn leave(&mut self, cx: &mut Cx<'_>) {
         if self.others_are_left(cx) {
@@ -414,10 +426,21 @@ impl Requests for Pages {
         }
         let sample = self.sample(cx);
         self.history.add(sample.clone());
-        if self.events.clients() > 0 {
-            let news = Live(&self.view(&sample)).to_string();
-            self.events.publish(cx, Event::new(&news));
+        self.publish(cx, &sample);
+    }
+
+    /// Lets pages tell it at once, and stays while others are left.
+    fn on_shutdown(&mut self, cx: &mut Cx<'_>) {
+        self.leaving = true;
+        for id in cx.connections() {
+            if let Some(mut conn) = cx.conn(id) {
+                self.service = conn.service();
+                conn.hold(true);
+            }
         }
+        let sample = self.sample(cx);
+        self.publish(cx, &sample);
+        cx.set_periodic_timer(LEAVING_PERIOD, LEAVING);
     }
 }
 
@@ -427,7 +450,10 @@ impl Handler for Status {
     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
         let most = cx.connections_max();
         let reserve = RESERVE.min(most / 4);
-        let own = || Caps::default().connections(CONNECTIONS_MAX.min(most)).reserve(reserve);
+        let own = || {
+            let caps = Caps::default().connections(CONNECTIONS_MAX.min(most)).reserve(reserve);
+            caps.first_byte(Some(FIRST_BYTE)).idle(Some(IDLE))
+        };
         cx.set_caps(self.caps.clone().unwrap_or_else(own))?;
         for listen in self.listen.drain(..) {
             let id = cx.listen(listen)?;
@@ -499,15 +525,7 @@ impl Handler for Status {
     }
 
     fn on_shutdown(&mut self, cx: &mut Context) {
-        let pages = self.http.requests_mut();
-        pages.leaving = true;
-        for id in cx.connections() {
-            if let Some(mut conn) = cx.conn(id) {
-                pages.service = conn.service();
-                conn.hold(true);
-            }
-        }
-        cx.set_periodic_timer(LEAVING_PERIOD, LEAVING);
+        self.http.on_shutdown(cx);
     }
 }
 

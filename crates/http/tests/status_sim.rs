@@ -176,3 +176,21 @@ fn names_are_text_wherever_they_stand() {
         }
     }
 }
+
+/// Promise 4: clients that connect and say nothing fill the page's places for some seconds, whatever the program's own limits are.
+#[test]
+fn silent_clients_do_not_keep_the_page_from_others() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut reactor = world(&sim, Config::default(), Status::new());
+    let silent: Vec<_> = (0..64).map(|_| sim.connect(STATUS)).collect();
+    sim.advance(&mut reactor, SECOND).unwrap();
+    let probe = sim.connect(STATUS);
+    ask(&probe, "/healthz");
+    sim.advance(&mut reactor, SECOND).unwrap();
+    assert_eq!(came(&probe), "", "it waits in the kernel");
+    // And five to linger.
+    sim.advance(&mut reactor, SECOND * 15).unwrap();
+    assert!(came(&probe).contains("200 OK"));
+    assert_eq!(reactor.service(1).service_stats().closed.first_byte, 64);
+    drop(silent);
+}

@@ -49,7 +49,8 @@ impl List {
             let _ = if self.as_json {
                 writeln!(text, "\n],\"count\":{}}}", self.written)
             } else {
-                writeln!(text, "{} connections", self.written)
+                let s = if self.written == 1 { "" } else { "s" };
+                writeln!(text, "{} connection{s}", self.written)
             };
         }
         stream.send(cx, text);
