@@ -1,8 +1,8 @@
 //! What a request costs an HTTP server: `wouldblock-http` beside hyper, nginx, `tiny_http` and Node.
 //!
 //! ```text
-//! cargo bench --bench http                 # all; nginx and Node where they are installed
-//! cargo bench --bench http -- pipelined    # the cases whose name has this
+//! cargo bench -p wouldblock-benches --features http --bench http                 # all; nginx and Node where they are installed
+//! cargo bench -p wouldblock-benches --features http --bench http -- pipelined    # the cases whose name has this
 //! ```
 //!
 //! Requests per second of the server's CPU time, as the scheduler counts it over all its threads: so it does not matter what
@@ -354,7 +354,7 @@ fn serve_hyper(root: &Path) -> io::Result<()> {
                 let answer = |request: hyper::Request<Incoming>| {
                     let body = match request.uri().path() {
                         "/hello" => Bytes::from_static(HELLO.as_bytes()),
-                        path => Bytes::from(fs::read(root.join(&path[1..])).unwrap_or_default()),
+                        path => Bytes::from(fs::read(root.join(path.trim_start_matches('/'))).unwrap_or_default()),
                     };
                     let mut response = hyper::Response::new(Full::new(body));
                     let plain =
