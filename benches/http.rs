@@ -354,7 +354,9 @@ fn serve_hyper(root: &Path) -> io::Result<()> {
                 let answer = |request: hyper::Request<Incoming>| {
                     let body = match request.uri().path() {
                         "/hello" => Bytes::from_static(HELLO.as_bytes()),
-                        path => Bytes::from(fs::read(root.join(path.trim_start_matches('/'))).unwrap_or_default()),
+                        path => Bytes::from(
+                            fs::read(root.join(path.trim_start_matches('/'))).unwrap_or_default(),
+                        ),
                     };
                     let mut response = hyper::Response::new(Full::new(body));
                     let plain =

@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in twelve pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in thirteen pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -24,7 +24,9 @@
 //!    timeouts that fit, leaving without lost connections. By the crate `wouldblock-proxy-protocol`.
 //! 11. [WebSocket](websocket): from ws-rs, or tungstenite on mio, to here. By the crate
 //!    `wouldblock-websocket`.
-//! 12. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
+//! 12. [From `tiny_http` to here](tiny_http): HTTP servers, call by call; work on threads, uploads, files, feeds. By the crate
+//!    `wouldblock-http`.
+//! 13. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
 //!    would see; why it does not happen here, and which test shows it.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
@@ -58,6 +60,11 @@ pub mod in_front {}
 #[cfg_attr(not(doctest), doc = include_str!("../docs/guide/websocket.md"))]
 #[cfg_attr(doctest, doc = "A page.")]
 pub mod websocket {}
+
+// Its examples need `wouldblock-http`: they are run there.
+#[cfg_attr(not(doctest), doc = include_str!("../docs/guide/tiny_http.md"))]
+#[cfg_attr(doctest, doc = "A page.")]
+pub mod tiny_http {}
 
 #[doc = include_str!("../docs/guide/what_happens_when.md")]
 pub mod what_happens_when {}

@@ -74,3 +74,8 @@ pub use crate::status::Status;
 pub fn fuzz(bytes: &[u8]) {
     fuzz::any(bytes);
 }
+
+/// The guide's page on HTTP, whose programs are run here.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/tiny_http.md")]
+mod guide {}
