@@ -330,6 +330,11 @@ impl Answers {
         self.date.update(cx.now());
         let Some(mut conn) = cx.conn(id) else { return };
         while let Some(asked) = state.asked.front_mut() {
+            if conn.room() == 0 && matches!(asked.given, Given::Whole(_) | Given::Stream(_)) {
+                // Many that have waited may be more than output can hold: `on_drain` goes on.
+                conn.want_drain();
+                break;
+            }
             let (response, streams) = match std::mem::replace(&mut asked.given, Given::Nothing) {
                 Given::Nothing => break,
                 Given::Streaming => {

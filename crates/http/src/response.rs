@@ -4,13 +4,17 @@
 //! become a header of an answer. Read next: `server.rs`.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 use wouldblock::bytes::Bytes;
 use wouldblock::{Conn, exactly};
+
+/// A body up to this size waits in the connection's output, without a copy. A larger one is a source: it could be more than
+/// `output_max` lets wait, and a client that takes its time would be cut off.
+const AT_ONCE: usize = 256 << 10;
 
 /// An answer to a request.
 ///
@@ -82,7 +86,8 @@ impl Response {
         self
     }
 
-    /// Sets the body: bytes that are there, shared and not copied where they have to wait.
+    /// Sets the body: bytes that are there, shared and not copied where they have to wait. Of any size: more than 256 KiB are sent a
+    /// piece at a time, as [`body_from`](Self::body_from) does.
     pub fn body(mut self, bytes: impl Into<Bytes>) -> Self {
         self.body = Body::Bytes(bytes.into());
         self
@@ -183,7 +188,8 @@ impl Response {
             return false;
         }
         match self.body {
-            Body::Bytes(bytes) => conn.send_shared(bytes),
+            Body::Bytes(bytes) if bytes.len() <= AT_ONCE => conn.send_shared(bytes),
+            Body::Bytes(bytes) => conn.send_from(Cursor::new(bytes)),
             Body::Sized(len, reader) => conn.send_from(exactly(len, reader)),
             Body::Unsized(reader) if is_1_1 => conn.send_from(Chunked::new(reader)),
             Body::Unsized(reader) => conn.send_from(reader),

@@ -419,13 +419,16 @@ impl<R: Requests> Handler for Http<R> {
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
         let id = conn.id();
-        if let Some(state) = self.answers.states.get(id)
-            && state.is_streaming()
-            && conn.is_open()
-        {
+        let Some(state) = self.answers.states.get(id) else { return Ok(()) };
+        if !conn.is_open() {
+            return Ok(());
+        }
+        if state.is_streaming() {
             let stream = Stream { conn: id, number: state.answered };
             let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
             self.requests.on_writable(&mut cx, stream);
+        } else {
+            self.answers.flush(conn.cx(), id);
         }
         Ok(())
     }

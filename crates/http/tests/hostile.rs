@@ -31,6 +31,7 @@ impl Requests for Site {
     fn on_request(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder) {
         let response = match request.path() {
             "/large" => Response::new(StatusCode::OK).body_from(LARGE, std::io::repeat(b'x')),
+            "/bytes" => Response::new(StatusCode::OK).body(vec![b'x'; 16 << 20]),
             "/later" | "/pieces" => return self.later.push(responder),
             "/go" => {
                 for responder in self.later.drain(..) {
@@ -192,6 +193,22 @@ fn a_client_that_never_reads_ends_at_its_time() {
         assert!(server.get("/page").ends_with("page"));
     }
     drop(deaf);
+}
+
+/// A body that is in memory may be larger than the output of a connection, and arrives at a client that takes its time.
+#[test]
+fn a_body_larger_than_the_output_limit_arrives() {
+    let server = Server::start(Config::public());
+    let mut client = server.connect();
+    client.write_all(ask("/bytes", "Connection: close\r\n").as_bytes()).unwrap();
+    // By then all that the kernel takes is written.
+    for _ in 0..50 {
+        assert!(server.get("/page").ends_with("page"));
+    }
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).unwrap();
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(bytes.len() - head, 16 << 20);
 }
 
 /// A client that is told to go on and does not: told so, whether its body was to come whole or in pieces.

@@ -270,6 +270,23 @@ fn a_client_that_asks_on_waits_for_its_answers() {
     });
 }
 
+/// Promise 3: answers that waited for an earlier one may be more in all than the output of a connection; they go out as there is room.
+#[test]
+fn answers_that_waited_go_out_as_there_is_room() {
+    check(0..10, Profile::calm().buffer(1024..=65536), |sim| {
+        let mut reactor = site(sim, Config::public())?;
+        let peer = sim.connect(SERVER);
+        let ask = |path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        peer.send(format!("{}{}", ask("/later?1"), ask("/large").repeat(60)));
+        peer.send(ask("/a"));
+        sim.advance(&mut reactor, 20 * SECOND)?;
+        let text = String::from_utf8(peer.recv()).unwrap();
+        assert!(text.starts_with(&ok("GET /later 1")) && text.ends_with(&ok("GET /a ")));
+        assert_eq!(text.matches('L').count(), 60 * 50_000);
+        Ok(())
+    });
+}
+
 /// Promise 1: who goes before its answer is told to the program, once for each request.
 #[test]
 fn a_client_that_goes_before_its_answer_is_told() {
