@@ -213,7 +213,7 @@ impl Context {
     ///
     /// If the stream is not connected, or where it is [refused](crate::Refused):
     /// [`connections`](crate::Config::connections) are there, or the reactor is shutting down. The stream is
-    /// closed then.
+    /// closed then, and reset if something is unsent.
     pub fn adopt(&mut self, stream: impl Into<Detached>, tag: u64) -> io::Result<ConnId> {
         self.core.adopt(stream.into(), tag)
     }

@@ -220,6 +220,7 @@ mod kernel;
 mod kernel;
 mod net;
 mod reactor;
+mod server;
 mod services;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -256,6 +257,8 @@ pub use crate::net::listen::Listen;
 pub use crate::net::options::Keepalive;
 pub use crate::net::socket::Stream;
 pub use crate::reactor::Reactor;
+pub use crate::server::Server;
+pub use crate::server::handle::ServerHandle;
 pub use crate::services::{SessionOf2, SessionOf3, SessionOf4, SessionOf5, SessionOf6};
 pub use crate::time::timers::{Timer, TimerId};
 

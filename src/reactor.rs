@@ -26,7 +26,7 @@ use crate::net::bind::Bind;
 use crate::net::connect::Connect;
 use crate::net::detached::Detached;
 use crate::net::driver::{Driver, where_the_poll_has_a_descriptor};
-use crate::net::listen::Listen;
+use crate::net::listen::{Listen, Opened};
 use crate::time::deadlines::Stamp;
 use callbacks::guarded;
 use due::{Inbox, POSTS_PER_TURN};
@@ -102,6 +102,43 @@ enum State {
     Over,
 }
 
+/// A reactor that has no handler yet. If making that panics, its handles are refused from then on.
+pub(crate) struct Prepared<H: Handler> {
+    inbox: Inbox<H>,
+    core: Core,
+    read_buffer: usize,
+}
+
+impl<H: Handler> Prepared<H> {
+    pub(crate) fn new(config: &Config, driver: Driver) -> io::Result<Self> {
+        let core = Core::new(config, driver)?;
+        let inbox = Inbox(Arc::new(Orders::new(core.driver.wake(), config.posts_queued)));
+        Ok(Prepared { inbox, core, read_buffer: config.read_buffer })
+    }
+
+    pub(crate) fn handle(&self) -> Handle<H> {
+        Handle::new(Arc::clone(&self.inbox.0))
+    }
+
+    /// As the ids of its connections name it.
+    pub(crate) fn number(&self) -> u8 {
+        self.core.conns.number()
+    }
+
+    pub(crate) fn with(self, handler: H) -> Reactor<H> {
+        let Prepared { inbox, core, read_buffer } = self;
+        Reactor {
+            inbox,
+            handler,
+            sessions: Vec::new(),
+            rest: core.callback.rest(),
+            cx: Context { core },
+            buffer: ReadBuffer::new(read_buffer),
+            state: State::New,
+        }
+    }
+}
+
 impl<H: Handler> Reactor<H> {
     /// A reactor with the default [`Config`].
     ///
@@ -167,18 +204,9 @@ impl<H: Handler> Reactor<H> {
         driver: Driver,
         make: impl FnOnce(Handle<H>) -> H,
     ) -> io::Result<Self> {
-        let core = Core::new(config, driver)?;
-        // Before the handler: if making that panics, its handles are refused from then on.
-        let inbox = Inbox(Arc::new(Orders::new(core.driver.wake(), config.posts_queued)));
-        Ok(Reactor {
-            handler: make(Handle::new(Arc::clone(&inbox.0))),
-            sessions: Vec::new(),
-            inbox,
-            rest: core.callback.rest(),
-            cx: Context { core },
-            buffer: ReadBuffer::new(config.read_buffer),
-            state: State::New,
-        })
+        let prepared = Prepared::new(config, driver)?;
+        let handle = prepared.handle();
+        Ok(prepared.with(make(handle)))
     }
 
     /// The reactor as the service with this number sees it: as [`Context::service`].
@@ -196,6 +224,11 @@ impl<H: Handler> Reactor<H> {
     /// reactor is shutting down.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
         self.cx.listen(listen)
+    }
+
+    /// Listens on a socket that is open already.
+    pub(crate) fn listen_opened(&mut self, opened: Opened) -> io::Result<ListenerId> {
+        self.cx.core.listen(opened)
     }
 
     /// Closes a listener: as [`Context::close_listener`].

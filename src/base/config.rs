@@ -547,6 +547,17 @@ impl Config {
         Ok(())
     }
 
+    /// The same for one of several reactors of a process, for a soft descriptor limit (`None`: unlimited), which is
+    /// for all of them.
+    pub(crate) fn share(&self, descriptors: Option<u64>, reactors: usize) -> Config {
+        let reactors = u64::try_from(reactors).unwrap_or(u64::MAX);
+        let each = descriptors.map(|limit| {
+            let room = limit.saturating_sub(RESERVED_DESCRIPTORS) / reactors;
+            room.saturating_add(RESERVED_DESCRIPTORS)
+        });
+        self.clone().connections(self.limits(each).connections)
+    }
+
     /// The limits as the loop uses them, for a soft descriptor limit (`None`: unlimited).
     pub(crate) fn limits(&self, descriptors: Option<u64>) -> Limits {
         let room =
@@ -652,5 +663,22 @@ mod tests {
         assert_eq!(limits(Config::default(), Some(10)), 1);
         assert_eq!(limits(Config::default(), None), 65_536);
         assert_eq!(limits(Config::default(), Some(1 << 40)), 65_536);
+    }
+
+    /// Promise 4: the descriptors of a process are divided among the reactors of a server, whether the number of
+    /// connections is set or not.
+    #[test]
+    fn reactors_share_the_descriptors() {
+        let places = |config: &Config, descriptors, reactors| {
+            config.share(descriptors, reactors).connections.unwrap()
+        };
+        let config = Config::default();
+        assert_eq!(places(&config, Some(1032), 4), 250);
+        assert_eq!(places(&config, Some(1032), 1), 1000);
+        assert_eq!(places(&config, Some(4), 128), 1, "none would serve nothing");
+        assert_eq!(places(&config, None, 4), DEFAULT_CONNECTIONS);
+        let config = config.connections(600);
+        assert_eq!(places(&config, Some(1032), 1), 600);
+        assert_eq!(places(&config, Some(1032), 4), 250, "more than there are for each");
     }
 }

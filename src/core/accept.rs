@@ -292,7 +292,13 @@ impl Core {
         let Detached { stream, unread, unsent } = detached;
         // First, so that one that is refused is closed without waiting, too.
         let socket = stream.into_socket()?;
-        self.check_room()?;
+        if let Err(refused) = self.check_room() {
+            if !unsent.is_empty() {
+                // Half an answer is not to look whole.
+                socket.reset_on_close();
+            }
+            return Err(refused);
+        }
         // Between two turns the clock was last read long ago.
         self.read_clock();
         // A stream that is not connected has no peer: the error says so.

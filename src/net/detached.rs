@@ -41,6 +41,18 @@ pub struct Detached {
     pub unsent: Bytes,
 }
 
+impl Detached {
+    /// Closes it, with a reset where the peer is owed output: half an answer is not to look whole.
+    pub(crate) fn refuse(self) {
+        // On failure there is no descriptor to reset.
+        if let Ok(socket) = self.stream.into_socket()
+            && !self.unsent.is_empty()
+        {
+            socket.reset_on_close();
+        }
+    }
+}
+
 impl From<Stream> for Detached {
     fn from(stream: Stream) -> Self {
         Detached { stream, unread: Bytes::new(), unsent: Bytes::new() }

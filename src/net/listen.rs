@@ -176,6 +176,37 @@ impl Listen {
         Ok(Opened { layer, ..self.open_socket()? })
     }
 
+    /// Opens it for so many reactors: a port of TCP with a socket for each, among which the kernel shares connections out
+    /// (`SO_REUSEPORT`, socket(7)); anything else with one socket, in so many duplicates.
+    pub(crate) fn open_for(self, reactors: usize) -> io::Result<Vec<Opened>> {
+        let is_ours = matches!(self.target, Target::Name(_) | Target::At(_));
+        let mut options = self.options.clone();
+        let first = self.open()?;
+        let mut opened = Vec::with_capacity(reactors);
+        match first.local_addr()? {
+            at @ Address::Ip(_) if is_ours && reactors > 1 => {
+                if !options.socket.reuse_port {
+                    // It has shown that no other server listens there: to share a port with that was not asked for.
+                    drop(first);
+                    options.socket.reuse_port = true;
+                } else {
+                    opened.push(first);
+                }
+                while opened.len() < reactors {
+                    let (target, options) = (Target::At(at.clone()), options.clone());
+                    opened.push(Listen { target, options }.open()?);
+                }
+            }
+            _ => {
+                opened.push(first);
+                while opened.len() < reactors {
+                    opened.push(opened[0].duplicate()?);
+                }
+            }
+        }
+        Ok(opened)
+    }
+
     fn open_socket(self) -> io::Result<Opened> {
         let Listen { target, options } = self;
         let (at, opened) = match target {
@@ -235,7 +266,7 @@ pub(crate) struct Opened {
 }
 
 /// What accepted sockets do not inherit, or inherit and must not keep.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Given {
     /// On Unix sockets: nothing is inherited there.
     buffers: Option<SocketOptions>,
@@ -251,6 +282,13 @@ impl Opened {
             self.given.give(&accepted);
         }
         Ok((accepted, peer))
+    }
+
+    /// The same socket once more, for another reactor. Its path is the first one's to remove.
+    fn duplicate(&self) -> io::Result<Opened> {
+        let acceptor = self.acceptor.duplicate()?;
+        let Opened { backlog, ref given, ref layer, .. } = *self;
+        Ok(Opened { path: None, acceptor, backlog, given: given.clone(), layer: layer.clone() })
     }
 
     pub(crate) fn acceptor_mut(&mut self) -> &mut Acceptor {

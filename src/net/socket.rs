@@ -450,6 +450,20 @@ impl Acceptor {
         }
     }
 
+    /// The same socket by another descriptor, which is closed on exec as well.
+    pub(crate) fn duplicate(&self) -> io::Result<Acceptor> {
+        Ok(match self {
+            Acceptor::Tcp { listener, nodelay, keepalive } => {
+                let listener = listener.as_fd().try_clone_to_owned()?;
+                Acceptor::tcp(listener.into(), *nodelay, *keepalive)
+            }
+            Acceptor::Unix(listener) => {
+                Acceptor::unix(listener.as_fd().try_clone_to_owned()?.into())
+            }
+            Acceptor::Sim(_) => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+
     pub(crate) fn local_addr(&self) -> io::Result<Address> {
         match self {
             Acceptor::Tcp { listener, .. } => name::own(listener),

@@ -42,6 +42,7 @@ mod proxy;
 mod python_page;
 mod regressions;
 mod report;
+mod server;
 mod services;
 mod shutdown;
 mod slow_readers;

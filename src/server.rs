@@ -1,0 +1,216 @@
+//! Several reactors, each on a thread, behind one face.
+//!
+//! Nothing is shared on the way of a message: each reactor has its own poll, slab, limits and handler. What they have in
+//! common is how they are reached (`ServerHandle`), and their end. Read next: `reactor.rs`.
+
+use std::fmt;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::thread;
+
+use crate::base::address::Address;
+use crate::base::config::Config;
+use crate::handler::Handler;
+use crate::net::driver::Driver;
+use crate::net::listen::Listen;
+use crate::reactor::{Prepared, Reactor};
+use crate::server::handle::ServerHandle;
+
+pub(crate) mod handle;
+
+/// The most reactors of one server: the number of a reactor in a [`ConnId`] repeats after 256.
+const REACTORS_MAX: usize = 128;
+
+/// How a reactor's thread has ended: its result, or its panic.
+type End = thread::Result<io::Result<()>>;
+
+/// The same handler on several reactors, each on a thread of its own: for a program that needs more than one core.
+///
+/// Each reactor has a handler, which is called with `&mut self` by its thread alone, and connections, which stay with it
+/// unless they are [moved](ServerHandle::move_to). What one reactor wants of another it posts: [`ServerHandle`]. There is no
+/// lock in the way of a message.
+///
+/// # Limits
+///
+/// What the [`Config`] says holds for each reactor: with four of them `buffered_max` is there four times, and an address
+/// may have four times `connections_per_address`. Where [`connections`](Config::connections) is not set, the descriptors of the process are divided:
+/// soft `RLIMIT_NOFILE` − 32 by the number of reactors, at most 65,536 each.
+///
+/// # Who gets a connection
+///
+/// A TCP port has a listening socket in each reactor (`SO_REUSEPORT`, socket(7)), and the kernel chooses one by a hash
+/// of both addresses. So a few connections may share one reactor while another has none; many are spread evenly, whatever
+/// they have to do. A Unix socket, or an existing listener, is one socket for all, and the reactor that accepts
+/// first has it: all are woken for each.
+///
+/// # Not guaranteed
+///
+/// That two connections are served by different reactors. That a connection which reaches the kernel while
+/// a shutdown closes the listeners is accepted: Linux resets what is in the middle of its handshake there.
+///
+/// The [simulator](crate::sim) runs a handler on one reactor, not a server.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::thread;
+/// use wouldblock::{Server, handler_fn};
+///
+/// fn main() -> std::io::Result<()> {
+///     let cores = thread::available_parallelism()?.get();
+///     let mut server = Server::new(cores, |_number, _server| {
+///         Ok(handler_fn(|conn, input| {
+///             conn.send(input.take_all());
+///             Ok(())
+///         }))
+///     })?;
+///     server.listen("127.0.0.1:6666")?;
+///     server.run() // returns when all reactors have ended
+/// }
+/// ```
+pub struct Server<H: Handler> {
+    reactors: Vec<Reactor<H>>,
+    handle: ServerHandle<H>,
+}
+
+impl<H: Handler> Server<H> {
+    /// So many reactors with the default [`Config`]. `make` is called for each of them, from 0 on, with its number and a
+    /// handle of the server, which the handler may [clone](Clone::clone) and keep.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `make`; otherwise as [`with_config`](Self::with_config).
+    pub fn new(
+        reactors: usize,
+        make: impl FnMut(usize, &ServerHandle<H>) -> io::Result<H>,
+    ) -> io::Result<Self> {
+        Self::with_config(reactors, Config::default(), make)
+    }
+
+    /// So many reactors with limits of your own, each with these.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if `reactors` is not 1 to 128, or for a contradiction in `config`; the first error of `make`;
+    /// otherwise as [`Reactor::new`].
+    pub fn with_config(
+        reactors: usize,
+        config: Config,
+        mut make: impl FnMut(usize, &ServerHandle<H>) -> io::Result<H>,
+    ) -> io::Result<Self> {
+        if !(1..=REACTORS_MAX).contains(&reactors) {
+            let what = format!("{reactors} reactors: a server has 1 to {REACTORS_MAX}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let mut prepared = Vec::with_capacity(reactors);
+        for _ in 0..reactors {
+            let driver = Driver::new()?;
+            let config = config.share(driver.descriptors(), reactors);
+            prepared.push(Prepared::new(&config, driver)?);
+        }
+        let handle = ServerHandle::new(prepared.iter().map(|it| (it.handle(), it.number())));
+        let mut all = Vec::with_capacity(reactors);
+        for (number, prepared) in prepared.into_iter().enumerate() {
+            all.push(prepared.with(make(number, &handle)?));
+        }
+        Ok(Server { reactors: all, handle })
+    }
+
+    /// Listens in every reactor; see [above](#who-gets-a-connection) for which of them gets a connection. Returns the
+    /// address, with the port that was given for port 0.
+    ///
+    /// To listen in one of them alone, [`Reactor::listen`] on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::listen`]; no reactor listens there then. A TCP port is refused (`AddrInUse`) while another server listens
+    /// on it, a second one of this program too, unless [`reuse_port`](Listen::reuse_port) is set: then the kernel
+    /// shares connections out among the reactors of both.
+    pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<Address> {
+        let opened = listen.into().open_for(self.reactors.len())?;
+        let mut listeners = Vec::with_capacity(opened.len());
+        for (reactor, opened) in self.reactors.iter_mut().zip(opened) {
+            match reactor.listen_opened(opened) {
+                Ok(id) => listeners.push(id),
+                Err(error) => {
+                    for (reactor, id) in self.reactors.iter_mut().zip(listeners) {
+                        reactor.close_listener(id);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.reactors[0].listener_addr(listeners[0])
+    }
+
+    /// A way to the reactors from other threads, and from each other.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle<H> {
+        self.handle.clone()
+    }
+
+    /// The reactors by number, for their statistics, their handlers and the report of a shutdown.
+    #[must_use]
+    pub fn reactors(&self) -> &[Reactor<H>] {
+        &self.reactors
+    }
+
+    /// The same, to bind datagram sockets, connect or adopt in one of them before they [run](Self::run).
+    pub fn reactors_mut(&mut self) -> &mut [Reactor<H>] {
+        &mut self.reactors
+    }
+
+    /// Serves with each reactor on a thread of its own, until all of them have ended. Afterwards they are here
+    /// again: [`reactors`](Self::reactors).
+    ///
+    /// All end together: when one has ended, after a [shutdown](crate::Context::shutdown) of its own, by an error or by a panic, the others are
+    /// told to [shut down](crate::Context::shutdown) in order.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic of a handler that passed through [`Reactor::run`], once the others have ended.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a reactor, as [`Reactor::run`], or that a thread cannot be had; once the others have ended.
+    pub fn run(&mut self) -> io::Result<()>
+    where
+        H: Send,
+        H::Session: Send,
+    {
+        let handle = &self.handle;
+        let ends: Vec<io::Result<End>> = thread::scope(|scope| {
+            let mut threads = Vec::with_capacity(self.reactors.len());
+            for (number, reactor) in self.reactors.iter_mut().enumerate() {
+                let thread = thread::Builder::new().name(format!("reactor {number}"));
+                let started = thread.spawn_scoped(scope, move || {
+                    // What a panic leaves behind is seen by the caller, which it is passed on to.
+                    let end = panic::catch_unwind(AssertUnwindSafe(|| reactor.run()));
+                    handle.shutdown();
+                    end
+                });
+                threads.push(started.inspect_err(|_| handle.shutdown()));
+            }
+            threads.into_iter().map(|thread| Ok(thread?.join().unwrap_or_else(Err))).collect()
+        });
+        let mut result = Ok(());
+        let mut panicked = None;
+        for end in ends {
+            match end {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) | Err(error) => result = result.and(Err(error)),
+                Ok(Err(payload)) => panicked = panicked.or(Some(payload)),
+            }
+        }
+        if let Some(payload) = panicked {
+            panic::resume_unwind(payload);
+        }
+        result
+    }
+}
+
+impl<H: Handler> fmt::Debug for Server<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("reactors", &self.reactors.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,339 @@
+//! Promises 1, 2, 3, 4 and 6 for a server of several reactors: they share nothing but their ends.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use wouldblock::{
+    Address, CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin,
+    PostError, Server, ServerHandle,
+};
+
+use crate::support::*;
+
+/// Does what a line says, as one of several.
+struct Node {
+    number: usize,
+    server: ServerHandle<Node>,
+    closed: Vec<Closed>,
+    shutdowns: Arc<AtomicUsize>,
+}
+
+impl Handler for Node {
+    type Session = ();
+
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
+        if self.number == 9 {
+            cx.listen("unix:")?;
+        }
+        Ok(())
+    }
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
+        if let Origin::Adopted(tag) = origin {
+            conn.send(format!("moved to {} by {tag}\n", self.number));
+        }
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        while let Some(line) = input.line() {
+            let line = String::from_utf8(line.to_vec()).unwrap();
+            let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            match verb {
+                "who" => conn.send(format!("{}\n", self.number)),
+                "id" => conn.send(format!("{}\n", conn.id().to_u64())),
+                "all" => {
+                    assert_eq!(self.server.broadcast(format!("{rest}\n")), self.server.reactors())
+                }
+                "to" => {
+                    let (id, text) = rest.split_once(' ').unwrap();
+                    let (id, text) = (ConnId::from_u64(id.parse().unwrap()), format!("{text}\n"));
+                    let posted = self.server.post_to(id, move |_, conn, ()| {
+                        conn.send(text);
+                        Ok(())
+                    });
+                    assert!(posted.is_ok());
+                }
+                "move" => self.server.move_to(conn, rest.parse().unwrap(), 7),
+                "panic" => panic!("as it was told to"),
+                "shutdown" => conn.cx().shutdown(),
+                _ => conn.send([line.as_bytes(), b"\n"].concat()),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), closed: Closed) {
+        self.closed.push(closed);
+    }
+
+    fn on_shutdown(&mut self, _: &mut Context) {
+        self.shutdowns.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Running {
+    handle: ServerHandle<Node>,
+    thread: thread::JoinHandle<(thread::Result<io::Result<()>>, Server<Node>)>,
+    shutdowns: Arc<AtomicUsize>,
+    at: Address,
+}
+
+impl Running {
+    fn with_config(reactors: usize, config: Config, listen: impl Into<Listen>) -> Self {
+        let shutdowns = Arc::<AtomicUsize>::default();
+        let told = Arc::clone(&shutdowns);
+        let make = move |number, server: &ServerHandle<Node>| {
+            let (server, shutdowns) = (server.clone(), Arc::clone(&told));
+            Ok(Node { number, server, closed: Vec::new(), shutdowns })
+        };
+        let mut server = Server::with_config(reactors, config, make).unwrap();
+        let at = server.listen(listen).unwrap();
+        let handle = server.handle();
+        let thread = thread::spawn(move || {
+            let end = panic::catch_unwind(AssertUnwindSafe(|| server.run()));
+            (end, server)
+        });
+        Running { handle, thread, shutdowns, at }
+    }
+
+    fn start(reactors: usize) -> Self {
+        Self::with_config(reactors, Config::default().linger(Duration::from_millis(100)), "127.0.0.1:0")
+    }
+
+    fn connect(&self) -> Client {
+        Client(BufReader::new(TcpStream::connect(self.at.socket_addr().unwrap()).unwrap()))
+    }
+
+    /// A client of this reactor.
+    fn connect_to(&self, number: usize) -> Client {
+        for _ in 0..1000 {
+            let mut client = self.connect();
+            if client.ask("who") == number.to_string() {
+                return client;
+            }
+        }
+        panic!("no connection in a thousand came to reactor {number}");
+    }
+
+    fn end(self) -> Server<Node> {
+        self.handle.shutdown();
+        let (end, server) = self.thread.join().unwrap();
+        end.unwrap().unwrap();
+        server
+    }
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn say(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, question: &str) -> String {
+        self.say(&format!("{question}\n"));
+        self.hear()
+    }
+}
+
+/// Promise 1: a port has a socket in each reactor, and the kernel shares connections out among them.
+#[test]
+fn connections_to_a_port_are_spread_over_the_reactors() {
+    let running = Running::start(3);
+    let clients: Vec<_> = (0..3).map(|number| running.connect_to(number)).collect();
+    drop(clients);
+    let server = running.end();
+    assert!(server.reactors().iter().all(|reactor| reactor.stats().accepted > 0));
+}
+
+/// Promise 7: a port on which another server listens is refused, though each of the two would share it
+/// among its own; unless that was asked for.
+#[test]
+fn two_servers_share_a_port_only_if_both_say_so() {
+    let make = |_, _: &ServerHandle<_>| Ok(wouldblock::handler_fn(|_, _| Ok(())));
+    let shared = || Listen::from("127.0.0.1:0").reuse_port(true);
+    for (first, second) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut servers = [(); 2].map(|()| Server::new(2, make).unwrap());
+        let listen = if first { shared() } else { "127.0.0.1:0".into() };
+        let at = servers[0].listen(listen).unwrap();
+        let again = Listen::from(at).reuse_port(second);
+        match servers[1].listen(again) {
+            Ok(_) => assert!(second, "{first}"),
+            Err(error) => {
+                assert!(
+                    !second && error.kind() == ErrorKind::AddrInUse,
+                    "{first} {second} {error}"
+                );
+            }
+        }
+    }
+}
+
+/// Promise 1: a Unix socket, and an existing listener, are one for all reactors; the path goes with the last.
+#[test]
+fn a_unix_path_and_an_existing_listener_serve_all_reactors() {
+    let dir = std::env::temp_dir().join(format!("wouldblock-server-{}", std::process::id()));
+    let path = dir.with_extension("sock");
+    let running = Running::with_config(2, Config::default(), Listen::from(Address::unix(&path)));
+    let clients: Vec<_> = (0..20).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    for mut client in &clients {
+        client.write_all(b"here\n").unwrap();
+    }
+    let server = running.end();
+    assert!(!path.exists());
+    let accepted: u64 = server.reactors().iter().map(|reactor| reactor.stats().accepted).sum();
+    assert_eq!(accepted, 20, "those that waited at the shutdown, too");
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let running = Running::with_config(2, Config::default(), listener);
+    assert_eq!(running.connect().ask("hello"), "hello");
+    running.end();
+}
+
+/// Promise 3: what is posted to a connection runs in the reactor that has it, whichever posts; a broadcast
+/// comes to all of all.
+#[test]
+fn what_is_said_to_one_or_to_all_arrives_whichever_reactor_has_them() {
+    let running = Running::start(2);
+    let mut clients = [0, 1].map(|number| running.connect_to(number));
+    let id = clients[1].ask("id");
+    clients[0].say(&format!("to {id} from 0\n"));
+    assert_eq!(clients[1].hear(), "from 0");
+    let id = ConnId::from_u64(id.parse().unwrap());
+    assert_eq!(running.handle.owner(id), Some(1));
+    clients[1].say("all news\n");
+    for client in &mut clients {
+        assert_eq!(client.hear(), "news");
+    }
+    let stranger = Running::start(1);
+    let posted = stranger.handle.post_to(id, |_, _, ()| Ok(()));
+    assert!(matches!(posted, Err(PostError::Ended(_))), "it is of another server");
+    assert_eq!(stranger.handle.owner(id), None);
+    stranger.end();
+    let server = running.end();
+    assert_eq!(server.handle().broadcast("too late"), 0);
+}
+
+/// Promise 2: a connection that moves takes along what was not consumed and what was sent, in order.
+#[test]
+fn a_connection_moves_to_another_reactor_with_all_its_bytes() {
+    let running = Running::start(2);
+    let mut client = running.connect_to(0);
+    client.say("before\nmove 1\nwho\nmove 0\nwho\nmove 0\nwho\nha");
+    let heard: Vec<_> = (0..7).map(|_| client.hear()).collect();
+    let wanted = ["before", "moved to 1 by 7", "1", "moved to 0 by 7", "0", "moved to 0 by 7", "0"];
+    assert_eq!(heard, wanted);
+    assert_eq!(client.ask("lf"), "half");
+    client.0.get_mut().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.hear(), "", "its end is told");
+    let server = running.end();
+    let counts =
+        server.reactors().iter().map(|it| (it.stats().adopted, it.stats().closed.detached));
+    assert_eq!(counts.collect::<Vec<_>>(), [(2, 2), (1, 1)]);
+}
+
+/// Promise 2: one that finds no reactor any more is reset if it is owed output: half an answer is not to
+/// look whole.
+#[test]
+fn a_connection_that_is_refused_where_it_moves_is_reset_if_output_is_unsent() {
+    for ended in [true, false] {
+        let config = Config::default().connections(3);
+        let running = Running::with_config(2, config, "127.0.0.1:0");
+        let mut client = running.connect_to(0);
+        let mut others = Vec::new();
+        if !ended {
+            // The other reactor takes no more.
+            others.extend((0..3).map(|_| running.connect_to(1)));
+        }
+        let id = ConnId::from_u64(client.ask("id").parse().unwrap());
+        let posted = running.handle.post_to(id, move |node: &mut Node, conn, ()| {
+            narrow_sending(conn);
+            conn.send(vec![b'x'; MIB]);
+            if ended {
+                // Ended for good, when the connection comes to be moved.
+                node.server.reactor(1).unwrap().shutdown_now();
+                wait_until("it has ended", || {
+                    node.server.reactor(1).unwrap().post(|_, _| ()).is_err()
+                });
+            }
+            node.server.move_to(conn, 1, 0);
+            Ok(())
+        });
+        posted.unwrap();
+        let mut all = Vec::new();
+        let error = io::Read::read_to_end(&mut client.0, &mut all).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        drop(others);
+        running.end();
+    }
+}
+
+/// Promise 6: a shutdown is for all, and each delivers what it owes.
+#[test]
+fn all_reactors_shut_down_in_order_when_one_does() {
+    let running = Running::start(3);
+    let mut clients = [0, 1, 2].map(|number| running.connect_to(number));
+    clients[1].say("last words\nshutdown\n");
+    let (end, server) = running.thread.join().unwrap();
+    end.unwrap().unwrap();
+    assert_eq!(clients[1].hear(), "last words");
+    for (client, reactor) in clients.iter_mut().zip(server.reactors()) {
+        assert_eq!(client.hear(), "", "in order");
+        assert_eq!(reactor.shutdown_report().unwrap().cut, 0);
+    }
+    assert_eq!(running.shutdowns.load(Ordering::Relaxed), 3);
+}
+
+/// Promise 6: a panic ends its reactor, the others in order, and comes to the caller of `run`.
+#[test]
+fn a_panic_in_one_reactor_ends_the_others_in_order() {
+    let running = Running::start(2);
+    let mut clients = [0, 1].map(|number| running.connect_to(number));
+    clients[0].say("panic\n");
+    assert_eq!(clients[1].hear(), "");
+    let (end, server) = running.thread.join().unwrap();
+    let payload = end.unwrap_err();
+    assert_eq!(payload.downcast_ref::<&str>(), Some(&"as it was told to"));
+    let closed = &server.reactors()[1].handler().closed;
+    assert!(closed.iter().all(|it| !matches!(it.reason, CloseReason::Aborted)), "{closed:?}");
+}
+
+/// Promise 7: what cannot be is refused before a client comes, with a reason.
+#[test]
+fn a_server_that_cannot_be_says_why() {
+    let node = |number, server: &ServerHandle<Node>| {
+        let server = server.clone();
+        Ok(Node { number, server, closed: Vec::new(), shutdowns: Arc::default() })
+    };
+    for reactors in [0, 129] {
+        let error = Server::new(reactors, node).unwrap_err();
+        assert_eq!(error.to_string(), format!("{reactors} reactors: a server has 1 to 128"));
+    }
+    let error = Server::<Node>::new(2, |number, _| {
+        Err(io::Error::other(format!("no database for {number}")))
+    });
+    assert_eq!(error.unwrap_err().to_string(), "no database for 0");
+    // An error of one's `on_start` ends all.
+    let mut server = Server::new(10, node).unwrap();
+    let error = server.run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(server.reactors().iter().take(9).all(|it| it.shutdown_report().is_some()));
+}
