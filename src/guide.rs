@@ -1,4 +1,4 @@
-//! The guide, from the first blocking server to a protocol of your own, in thirteen pages. Every piece
+//! The guide, from the first blocking server to a protocol of your own, in fourteen pages. Every piece
 //! of code in it is compiled and run by the tests.
 //!
 //! 1. [How a poll loop works](poll_loop): why a blocking server keeps its second client waiting,
@@ -26,7 +26,9 @@
 //!    `wouldblock-websocket`.
 //! 12. [From `tiny_http` to here](tiny_http): HTTP servers, call by call; work on threads, uploads, files, feeds. By the crate
 //!    `wouldblock-http`.
-//! 13. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
+//! 13. [Many cores](many_cores): the same handler on several reactors; which of them has a connection, and what one
+//!    says to another.
+//! 14. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
 //!    would see; why it does not happen here, and which test shows it.
 //!
 //! There is no code here: the pages lie in `docs/guide/`. This module exists in the documentation
@@ -77,6 +79,9 @@ pub mod layers {}
 
 #[doc = include_str!("../docs/guide/services.md")]
 pub mod services {}
+
+#[doc = include_str!("../docs/guide/many_cores.md")]
+pub mod many_cores {}
 
 #[doc = include_str!("../docs/guide/failure_modes.md")]
 pub mod failure_modes {}

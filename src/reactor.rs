@@ -17,10 +17,10 @@ use crate::base::report::ShutdownReport;
 use crate::base::stats::Stats;
 use crate::conn::input::{Input, ReadBuffer, Rest, Wait};
 use crate::context::{Conn, Context, Service};
+use crate::core::Ended;
 use crate::core::accept::Accepted;
 use crate::core::offer::{Offer, Work};
-use crate::core::{Core, Ended};
-use crate::handle::{Handle, Orders};
+use crate::handle::Handle;
 use crate::handler::Handler;
 use crate::net::bind::Bind;
 use crate::net::connect::Connect;
@@ -30,11 +30,13 @@ use crate::net::listen::{Listen, Opened};
 use crate::time::deadlines::Stamp;
 use callbacks::guarded;
 use due::{Inbox, POSTS_PER_TURN};
+use prepared::Prepared;
 
 mod callbacks;
 mod datagram;
 mod due;
 mod opening;
+pub(crate) mod prepared;
 mod pull;
 mod shutdown;
 
@@ -100,43 +102,6 @@ enum State {
     Leaving,
     /// Shutdown is complete.
     Over,
-}
-
-/// A reactor that has no handler yet. If making that panics, its handles are refused from then on.
-pub(crate) struct Prepared<H: Handler> {
-    inbox: Inbox<H>,
-    core: Core,
-    read_buffer: usize,
-}
-
-impl<H: Handler> Prepared<H> {
-    pub(crate) fn new(config: &Config, driver: Driver) -> io::Result<Self> {
-        let core = Core::new(config, driver)?;
-        let inbox = Inbox(Arc::new(Orders::new(core.driver.wake(), config.posts_queued)));
-        Ok(Prepared { inbox, core, read_buffer: config.read_buffer })
-    }
-
-    pub(crate) fn handle(&self) -> Handle<H> {
-        Handle::new(Arc::clone(&self.inbox.0))
-    }
-
-    /// As the ids of its connections name it.
-    pub(crate) fn number(&self) -> u8 {
-        self.core.conns.number()
-    }
-
-    pub(crate) fn with(self, handler: H) -> Reactor<H> {
-        let Prepared { inbox, core, read_buffer } = self;
-        Reactor {
-            inbox,
-            handler,
-            sessions: Vec::new(),
-            rest: core.callback.rest(),
-            cx: Context { core },
-            buffer: ReadBuffer::new(read_buffer),
-            state: State::New,
-        }
-    }
 }
 
 impl<H: Handler> Reactor<H> {

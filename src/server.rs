@@ -13,7 +13,8 @@ use crate::base::config::Config;
 use crate::handler::Handler;
 use crate::net::driver::Driver;
 use crate::net::listen::Listen;
-use crate::reactor::{Prepared, Reactor};
+use crate::reactor::Reactor;
+use crate::reactor::prepared::Prepared;
 use crate::server::handle::ServerHandle;
 
 pub(crate) mod handle;

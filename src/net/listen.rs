@@ -185,12 +185,12 @@ impl Listen {
         let mut opened = Vec::with_capacity(reactors);
         match first.local_addr()? {
             at @ Address::Ip(_) if is_ours && reactors > 1 => {
-                if !options.socket.reuse_port {
+                if options.socket.reuse_port {
+                    opened.push(first);
+                } else {
                     // It has shown that no other server listens there: to share a port with that was not asked for.
                     drop(first);
                     options.socket.reuse_port = true;
-                } else {
-                    opened.push(first);
                 }
                 while opened.len() < reactors {
                     let (target, options) = (Target::At(at.clone()), options.clone());

@@ -109,11 +109,15 @@ impl Running {
     }
 
     fn start(reactors: usize) -> Self {
-        Self::with_config(reactors, Config::default().linger(Duration::from_millis(100)), "127.0.0.1:0")
+        Self::with_config(
+            reactors,
+            Config::default().linger(Duration::from_millis(100)),
+            "127.0.0.1:0",
+        )
     }
 
     fn connect(&self) -> Client {
-        Client(BufReader::new(TcpStream::connect(self.at.socket_addr().unwrap()).unwrap()))
+        Client(BufReader::new(connect(self.at.socket_addr().unwrap())))
     }
 
     /// A client of this reactor.
@@ -129,9 +133,15 @@ impl Running {
 
     fn end(self) -> Server<Node> {
         self.handle.shutdown();
-        let (end, server) = self.thread.join().unwrap();
+        let (end, server) = self.wait_end();
         end.unwrap().unwrap();
         server
+    }
+
+    /// How it has ended by itself.
+    fn wait_end(self) -> (thread::Result<io::Result<()>>, Server<Node>) {
+        wait_until("all reactors have ended", || self.thread.is_finished());
+        self.thread.join().unwrap()
     }
 }
 
@@ -192,7 +202,8 @@ fn two_servers_share_a_port_only_if_both_say_so() {
 fn a_unix_path_and_an_existing_listener_serve_all_reactors() {
     let dir = std::env::temp_dir().join(format!("wouldblock-server-{}", std::process::id()));
     let path = dir.with_extension("sock");
-    let running = Running::with_config(2, Config::default(), Listen::from(Address::unix(&path)));
+    let config = Config::default().linger(Duration::from_millis(100));
+    let running = Running::with_config(2, config, Listen::from(Address::unix(&path)));
     let clients: Vec<_> = (0..20).map(|_| UnixStream::connect(&path).unwrap()).collect();
     for mut client in &clients {
         client.write_all(b"here\n").unwrap();
@@ -250,6 +261,47 @@ fn a_connection_moves_to_another_reactor_with_all_its_bytes() {
     assert_eq!(counts.collect::<Vec<_>>(), [(2, 2), (1, 1)]);
 }
 
+/// One of two services; it moves each connection to the other reactor at its first byte.
+struct Mover(ServerHandle<(Mover, Mover)>);
+
+impl Handler for Mover {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
+        if let Origin::Adopted(_) = origin {
+            conn.send(format!("of service {}\n", conn.service()));
+        }
+        Ok(())
+    }
+
+    fn on_data(&mut self, conn: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        let there = 1 - self.0.owner(conn.id()).unwrap();
+        self.0.move_to(conn, there, 0);
+        Ok(())
+    }
+}
+
+/// Promise 3: it is of the same service there.
+#[test]
+fn a_connection_moves_to_the_same_service() {
+    let make = |_, server: &ServerHandle<_>| Ok((Mover(server.clone()), Mover(server.clone())));
+    let mut server = Server::new(2, make).unwrap();
+    let at = {
+        let mut second = server.reactors_mut()[0].service(1);
+        let listener = second.listen("127.0.0.1:0").unwrap();
+        second.listener_addr(listener).unwrap().socket_addr().unwrap()
+    };
+    let handle = server.handle();
+    let thread = thread::spawn(move || server.run());
+    let mut client = Client(BufReader::new(connect(at)));
+    client.say("x");
+    assert_eq!(client.hear(), "of service 1");
+    drop(client);
+    handle.shutdown();
+    wait_until("it has ended", || thread.is_finished());
+    thread.join().unwrap().unwrap();
+}
+
 /// Promise 2: one that finds no reactor any more is reset if it is owed output: half an answer is not to
 /// look whole.
 #[test]
@@ -292,14 +344,15 @@ fn all_reactors_shut_down_in_order_when_one_does() {
     let running = Running::start(3);
     let mut clients = [0, 1, 2].map(|number| running.connect_to(number));
     clients[1].say("last words\nshutdown\n");
-    let (end, server) = running.thread.join().unwrap();
+    let shutdowns = Arc::clone(&running.shutdowns);
+    let (end, server) = running.wait_end();
     end.unwrap().unwrap();
     assert_eq!(clients[1].hear(), "last words");
     for (client, reactor) in clients.iter_mut().zip(server.reactors()) {
         assert_eq!(client.hear(), "", "in order");
         assert_eq!(reactor.shutdown_report().unwrap().cut, 0);
     }
-    assert_eq!(running.shutdowns.load(Ordering::Relaxed), 3);
+    assert_eq!(shutdowns.load(Ordering::Relaxed), 3);
 }
 
 /// Promise 6: a panic ends its reactor, the others in order, and comes to the caller of `run`.
@@ -309,7 +362,7 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     let mut clients = [0, 1].map(|number| running.connect_to(number));
     clients[0].say("panic\n");
     assert_eq!(clients[1].hear(), "");
-    let (end, server) = running.thread.join().unwrap();
+    let (end, server) = running.wait_end();
     let payload = end.unwrap_err();
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"as it was told to"));
     let closed = &server.reactors()[1].handler().closed;
@@ -336,4 +389,20 @@ fn a_server_that_cannot_be_says_why() {
     let error = server.run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(server.reactors().iter().take(9).all(|it| it.shutdown_report().is_some()));
+}
+
+/// The example, as a reader of it would try it.
+#[test]
+#[cfg(not(mio_unsupported_force_poll_poll))] // No examples are built in that lane.
+fn the_example_answers_its_own_and_tells_all() {
+    let server = child::Child::example("cores", &["--reactors", "3"]);
+    let mut clients: Vec<_> =
+        (0..12).map(|_| Client(BufReader::new(connect(server.addr)))).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.ask(&format!("I am {number}")), format!("I am {number}"));
+    }
+    clients[5].say("!a word to all\n");
+    for client in &mut clients {
+        assert_eq!(client.hear(), "a word to all");
+    }
 }
