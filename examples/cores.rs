@@ -86,9 +86,9 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     server.run()?;
     for (number, reactor) in server.reactors().iter().enumerate() {
         let stats = reactor.stats();
-        let (served, bytes) = (stats.closed.total(), stats.bytes_in);
+        let (connections, bytes) = (stats.closed.total(), stats.bytes_in);
         common::say(format_args!(
-            "reactor {number}: served {served} connections, {bytes} bytes in"
+            "reactor {number}: served {connections} connections, {bytes} bytes in"
         ));
     }
     Ok(())

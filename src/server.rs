@@ -49,7 +49,7 @@ type End = thread::Result<io::Result<()>>;
 /// That two connections are served by different reactors. That a connection which reaches the kernel while
 /// a shutdown closes the listeners is accepted: Linux resets what is in the middle of its handshake there.
 ///
-/// The [simulator](crate::sim) runs a handler on one reactor, not a server.
+/// The simulator (feature `sim`) runs a handler on one reactor, not a server.
 ///
 /// # Examples
 ///

@@ -54,7 +54,7 @@ impl Handler for Node {
                 "who" => conn.send(format!("{}\n", self.number)),
                 "id" => conn.send(format!("{}\n", conn.id().to_u64())),
                 "all" => {
-                    assert_eq!(self.server.broadcast(format!("{rest}\n")), self.server.reactors())
+                    assert_eq!(self.server.broadcast(format!("{rest}\n")), self.server.reactors());
                 }
                 "to" => {
                     let (id, text) = rest.split_once(' ').unwrap();
