@@ -12,7 +12,7 @@ use wouldblock::{Caps, Conn, Context, Framed, Handler, Messages, Origin, chunks,
 
 const HELP: &str = "\
 stats      counters of each service
-list       every connection: id, service, peer, bytes queued
+list       every connection: id, service, peer, what it waits for
 close ID   closes one
 limit N    the most connections of service 0
 shutdown   ends the server once all is answered
@@ -108,10 +108,10 @@ impl Messages<Lines> for Admin {
 
 fn list(cx: &mut Context) -> io::Result<Vec<Bytes>> {
     let mut lines = Vec::new();
-    for id in cx.all_connections() {
+    for id in cx.present_connections() {
         let Some(conn) = cx.conn(id) else { continue };
-        let (service, peer, queued) = (conn.service(), conn.peer_addr()?, conn.queued());
-        lines.push(format!("{id} service {service} {peer} queued {queued}\n").into());
+        let (service, peer, explained) = (conn.service(), conn.peer_addr()?, conn.explain());
+        lines.push(format!("{id} service {service} {peer}: {explained}\n").into());
     }
     Ok(lines)
 }
@@ -135,5 +135,8 @@ fn stats(cx: &mut Context) -> String {
     lines.push(format!(
         "all: {bytes_in} bytes in, {bytes_out} bytes out, {buffered} bytes buffered, {turns} turns\n"
     ));
+    let load = &all.load;
+    let (awake, asleep, lag) = (load.awake(), load.asleep(), load.lag());
+    lines.push(format!("loop: awake {awake:.1?}, asleep {asleep:.1?}, longest turn {lag:.1?}\n"));
     lines.concat()
 }
