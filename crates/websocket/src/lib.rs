@@ -56,7 +56,7 @@
 //! can bound: it asks how much is [queued](wouldblock::Conn::queued) for a member, and drops the message or the
 //! member.
 //!
-//! One message to many is encoded once, and kept once: [`Prepared`]. Who they are is kept by [`Topics`].
+//! One message to many is encoded once, and kept once: [`Prepared`]. Which connections those are is kept by [`Topics`].
 //!
 //! # Compression
 //!

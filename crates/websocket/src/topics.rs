@@ -1,4 +1,4 @@
-//! Topics: who is to be told what, and a message to all of them, encoded once.
+//! Topics: which connections have subscribed to what, and a message to all of a topic, encoded once.
 //!
 //! An endpoint keeps a [`Topics`] as a field. It knows ids and names, and no connection: what is sent waits in the
 //! connections, as all output does. Read next: `message.rs`, for the forms that a message has.
@@ -63,7 +63,7 @@ impl Subscriber {
     }
 }
 
-/// Who has subscribed to what: for [`publish`](Self::publish), a message to all of a topic, encoded once.
+/// Which connections have subscribed to what: for [`publish`](Self::publish), a message to all of a topic, encoded once.
 ///
 /// Names of topics are whatever can be ordered: `String`, a number, an enum of yours. A connection that is gone is
 /// sent nothing; it is forgotten by [`unsubscribe_all`](Self::unsubscribe_all), which belongs into
