@@ -488,6 +488,30 @@ fn a_caught_panic_in_the_turn_of_a_listener_leaves_it_listening() {
     assert_eq!((stats.accepted, stats.refused), (4, 1));
 }
 
+/// Promise 2: of a source that has panicked there is no rest, so its connection ends with it, where the program goes on.
+#[test]
+fn a_caught_panic_of_a_source_ends_its_connection() {
+    struct Panics;
+    impl std::io::Read for Panics {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("as planned")
+        }
+    }
+    let script = echo().on_data(|conn, input| {
+        input.take_all();
+        conn.send_from(Panics);
+        Ok(())
+    });
+    let server = serve_and_catch(script, Config::default());
+    let mut client = connect(server.addr);
+    client.write_all(b"?").unwrap();
+    assert_eq!(read_until_gone(&mut client).1.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let closed = server.record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::Panic(_)), "{closed}");
+    server.handle.shutdown();
+    assert_eq!(server.join().0.len(), 1);
+}
+
 /// Promise 2: whoever is owed output when a panic takes the reactor down sees a reset, and so does the
 /// peer whose callback it was: half an answer must not look like a whole one. Who is owed nothing sees
 /// the end.
