@@ -488,6 +488,39 @@ fn a_caught_panic_in_the_turn_of_a_listener_leaves_it_listening() {
     assert_eq!((stats.accepted, stats.refused), (4, 1));
 }
 
+/// Promise 3: what had come after the datagram over which a callback panicked is told all the same, without an edge.
+#[test]
+fn a_caught_panic_over_a_datagram_leaves_its_socket_receiving() {
+    struct Hears(Vec<Vec<u8>>);
+    impl Handler for Hears {
+        type Session = ();
+        fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            Ok(())
+        }
+        fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+            Ok(())
+        }
+        fn on_datagram(&mut self, _: &mut Context, datagram: &Datagram<'_>) {
+            self.0.push(datagram.payload.to_vec());
+            assert_ne!(datagram.payload, b"first", "as planned");
+        }
+    }
+    let mut reactor = Reactor::new(Hears(Vec::new())).unwrap();
+    let socket = reactor.bind_datagram("127.0.0.1:0").unwrap();
+    let at = reactor.datagram_addr(socket).unwrap().socket_addr().unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for word in ["first", "second", "third"] {
+        sender.send_to(word.as_bytes(), at).unwrap();
+    }
+    let mut panics = 0;
+    wait_until("all are told", || {
+        let turn = || reactor.turn(Some(Duration::from_millis(10)));
+        panics += usize::from(catch_unwind(AssertUnwindSafe(turn)).is_err());
+        reactor.handler().0.len() == 3
+    });
+    assert_eq!(panics, 1);
+}
+
 /// Promise 2: of a source that has panicked there is no rest, so its connection ends with it, where the program goes on.
 #[test]
 fn a_caught_panic_of_a_source_ends_its_connection() {
