@@ -202,7 +202,8 @@ impl Account<'_> {
             CloseReason::WriteStall => {
                 let due = ledger.taken(self.place).saturating_add(nanos(limits.write_stall));
                 // It was offered once more: where the kernel had room again, it took some, but for signals.
-                let moved = self.moved();
+                // Its layer's last words, which are no other output's, are what may have stalled.
+                let moved = self.ledger.moved_then.unwrap_or(self.place.moved);
                 let had_room = moved.delivered > moved.written && moved.delivered < left;
                 let denies = self.oracle.denies || self.net.profile.interrupted > 0;
                 let cut = had_room && !denies && !self.failed;
@@ -229,7 +230,9 @@ impl Account<'_> {
             || matches!(self.closed.reason, CloseReason::Source(_));
         unless(ledger.is_broken() && !otherwise, "a source failed first")?;
         let caused = ledger.cause.is_some();
-        let failed_first = self.failed && self.place.failed_after < ledger.cause_after;
+        // What a layer says when it has failed is written later, whether that succeeds or not.
+        let by_layer = matches!(self.closed.reason, CloseReason::Layer(_)) && ledger.layer_failed();
+        let failed_first = self.failed && self.place.failed_after < ledger.cause_after && !by_layer;
         unless(caused && failed_first && !self.by_io(), "a failure came first")?;
         let deadline = matches!(
             self.closed.reason,
