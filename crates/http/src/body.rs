@@ -3,9 +3,7 @@
 //! Nothing is copied before it is whole: the chunks stay in the connection's input, which the reactor bounds and counts, and
 //! how far they were looked through is remembered, so that tiny chunks cost linear time. Read next: `server.rs`.
 
-use http::StatusCode;
-
-use crate::head::{Framing, Refusal, has_bare_break};
+use crate::head::{BARE_BREAK, Framing, Refusal, TOO_LARGE, bad, has_bare_break};
 
 /// The most bytes of a chunk's first line, its extensions included; and of all trailers.
 const LINE_MAX: usize = 256;
@@ -25,12 +23,6 @@ pub(crate) struct Chunks {
 const LONG_LINE: &str = "a chunk's first line is too long";
 const LONG_TRAILERS: &str = "the trailers are too long";
 const LONG_CHUNK: Refusal = bad("a chunk is longer than it says");
-const TOO_LARGE: Refusal =
-    Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, why: "the body is too large" };
-
-const fn bad(why: &'static str) -> Refusal {
-    Refusal { status: StatusCode::BAD_REQUEST, why }
-}
 
 impl Chunks {
     /// Looks on. `Ok(Some(n))`: the body is whole, and takes the first `n` bytes; `Ok(None)`: it is not yet. At most
@@ -198,7 +190,7 @@ fn prefix(bytes: &[u8], most: u64) -> &[u8] {
 fn line_end(bytes: &[u8], most: usize, why: &'static str) -> Result<Option<usize>, Refusal> {
     let end = bytes.iter().take(most + 2).position(|byte| *byte == b'\n');
     match end {
-        Some(end) if has_bare_break(&bytes[..=end]) => Err(bad("a line break that is not CR LF")),
+        Some(end) if has_bare_break(&bytes[..=end]) => Err(BARE_BREAK),
         Some(end) => Ok(Some(end - 1)),
         None if bytes.len() > most => Err(bad(why)),
         None => Ok(None),

@@ -17,13 +17,20 @@ pub(crate) struct Refusal {
     pub(crate) why: &'static str,
 }
 
-const fn refusal(status: StatusCode, why: &'static str) -> Refusal {
+pub(crate) const fn refusal(status: StatusCode, why: &'static str) -> Refusal {
     Refusal { status, why }
 }
 
-const fn bad(why: &'static str) -> Refusal {
+pub(crate) const fn bad(why: &'static str) -> Refusal {
     refusal(StatusCode::BAD_REQUEST, why)
 }
+
+/// A body, of whatever framing, that has more bytes than it may.
+pub(crate) const TOO_LARGE: Refusal =
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+
+/// A line break that some would take for the end of a line, in a head or in chunks.
+pub(crate) const BARE_BREAK: Refusal = bad("a line break that is not CR LF");
 
 /// How long the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +82,7 @@ pub(crate) fn parse<T>(
     then: impl FnOnce(Head<'_>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     if has_bare_break(bytes) {
-        return Err(bad("a line break that is not CR LF"));
+        return Err(BARE_BREAK);
     }
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);

@@ -14,7 +14,7 @@ use wouldblock::{
 
 use crate::answers::{Answers, Asked, Cx, Given, Responder, Stream, Upload};
 use crate::body::{Arriving, Chunks, Next};
-use crate::head::{self, Framing, Head, Refusal};
+use crate::head::{self, Framing, Head, Refusal, TOO_LARGE, bad, refusal};
 use crate::requests::{Body, Piece, Request, Requests};
 use crate::response::{Fate, Response};
 
@@ -276,9 +276,9 @@ impl<R: Requests> Http<R> {
     fn too_long(&self, head: &[u8]) -> Refusal {
         if head.iter().take(self.head_max).any(|byte| *byte == b'\n') {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Refusal { status, why: "the head of the request is too large" };
+            return refusal(status, "the head of the request is too large");
         }
-        Refusal { status: StatusCode::URI_TOO_LONG, why: "the target of the request is too long" }
+        refusal(StatusCode::URI_TOO_LONG, "the target of the request is too long")
     }
 
     /// The body behind a head, if it is whole; and how many bytes the request takes in all.
@@ -294,10 +294,7 @@ impl<R: Requests> Http<R> {
         let whole = match head.framing {
             Framing::Length(len) => {
                 let fits = usize::try_from(len).ok().filter(|len| *len <= self.body_max);
-                let Some(len) = fits else {
-                    let status = StatusCode::PAYLOAD_TOO_LARGE;
-                    return Err(Refusal { status, why: "the body is too large" });
-                };
+                let Some(len) = fits else { return Err(TOO_LARGE) };
                 let body = rest.get(..len).map(|body| (Cow::Borrowed(body), end + len));
                 if body.is_none() {
                     input.wait_for(end + len);
@@ -439,7 +436,7 @@ impl<R: Requests> Handler for Http<R> {
         let Some(upload) = state.and_then(|state| state.upload.as_mut()) else { return Ok(()) };
         if upload.moved < least && !upload.stood && conn.is_reading() {
             let why = "the body comes too slowly";
-            self.fail_upload(conn, Refusal { status: StatusCode::REQUEST_TIMEOUT, why });
+            self.fail_upload(conn, refusal(StatusCode::REQUEST_TIMEOUT, why));
             return Ok(());
         }
         (upload.moved, upload.stood) = (0, !conn.is_reading());
@@ -456,8 +453,7 @@ impl<R: Requests> Handler for Http<R> {
         // Half a request will not become a whole one. What was asked is answered.
         match self.answers.states.get_mut(conn.id()) {
             Some(state) if state.upload.is_some() => {
-                let why = "the body breaks off";
-                self.fail_upload(conn, Refusal { status: StatusCode::BAD_REQUEST, why });
+                self.fail_upload(conn, bad("the body breaks off"));
             }
             Some(state) if !state.asked.is_empty() => {
                 state.is_over = true;
