@@ -258,9 +258,7 @@ pub(crate) struct Upload {
 /// A request that was handed out.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) is_head: bool,
-    pub(crate) is_1_1: bool,
-    pub(crate) keeps_alive: bool,
+    pub(crate) fate: Fate,
     pub(crate) given: Given,
 }
 
@@ -278,9 +276,22 @@ pub(crate) enum Given {
 
 impl State {
     /// Returns the number of the request.
-    pub(crate) fn ask(&mut self, asked: Asked) -> u64 {
-        self.asked.push_back(asked);
+    pub(crate) fn ask(&mut self, fate: Fate) -> u64 {
+        self.asked.push_back(Asked { fate, given: Given::Nothing });
         self.answered + self.asked.len() as u64 - 1
+    }
+
+    /// The number of the last request.
+    pub(crate) fn last(&self) -> Option<u64> {
+        (self.answered + self.asked.len() as u64).checked_sub(1)
+    }
+
+    /// No further request is read, and the connection ends behind the answer to the last one.
+    pub(crate) fn end_behind_last(&mut self) {
+        self.is_over = true;
+        if let Some(last) = self.asked.back_mut() {
+            last.fate.keeps_alive = false;
+        }
     }
 
     fn at(&mut self, number: u64) -> Option<&mut Asked> {
@@ -302,13 +313,13 @@ impl Answers {
     /// Whether this stream goes out in chunks; `None`: it does not go out.
     fn streaming(&mut self, stream: Stream) -> Option<bool> {
         let asked = self.asked(stream.conn, stream.number)?;
-        matches!(asked.given, Given::Streaming).then_some(asked.is_1_1)
+        matches!(asked.given, Given::Streaming).then_some(asked.fate.is_1_1)
     }
 
     /// Takes an answer, and sends those whose turn it is.
     pub(crate) fn give(&mut self, cx: &mut Context, id: ConnId, number: u64, given: Given) {
         let Some(state) = self.states.get_mut(id) else { return };
-        let is_last = number + 1 == state.answered + state.asked.len() as u64;
+        let is_last = state.last() == Some(number);
         let Some(asked) = state.at(number) else { return };
         if !matches!(asked.given, Given::Nothing) {
             return;
@@ -316,10 +327,7 @@ impl Answers {
         asked.given = given;
         if is_last && state.upload.take().is_some() {
             // Answered before its end: what still comes of the body is read over (RFC 9112, section 9.3).
-            state.is_over = true;
-            if let Some(last) = state.asked.back_mut() {
-                last.keeps_alive = false;
-            }
+            state.end_behind_last();
         }
         self.flush(cx, id);
     }
@@ -344,13 +352,8 @@ impl Answers {
                 Given::Whole(response) => (response, false),
                 Given::Stream(response) => (response.streamed(), true),
             };
-            asked.keeps_alive &= !response.ends_by_close(asked.is_1_1);
-            let fate = Fate {
-                is_head: asked.is_head,
-                is_1_1: asked.is_1_1,
-                keeps_alive: asked.keeps_alive,
-            };
-            if response.send(&mut conn, &self.date, fate, &mut self.head) && streams {
+            asked.fate.keeps_alive &= !response.ends_by_close(asked.fate.is_1_1);
+            if response.send(&mut conn, &self.date, asked.fate, &mut self.head) && streams {
                 asked.given = Given::Streaming;
                 // `on_writable` comes in a later turn.
                 conn.want_drain();
@@ -370,7 +373,7 @@ impl Answers {
         match std::mem::replace(&mut asked.given, Given::Nothing) {
             Given::Streaming => {
                 let Some(mut conn) = cx.conn(stream.conn) else { return };
-                if asked.is_1_1 {
+                if asked.fate.is_1_1 {
                     conn.send("0\r\n\r\n");
                 }
                 if state.leave(&mut conn) {
@@ -389,14 +392,14 @@ impl Answers {
 impl State {
     /// The first answer is out. Returns whether the connection stays.
     fn leave(&mut self, conn: &mut Conn<'_>) -> bool {
-        let asked = self.asked.pop_front().expect("it is there");
+        let Asked { fate, .. } = self.asked.pop_front().expect("it is there");
         self.answered += 1;
-        if !asked.keeps_alive {
+        if !fate.keeps_alive {
             self.is_over = true;
             conn.hold(false);
             conn.close();
         }
-        asked.keeps_alive
+        fate.keeps_alive
     }
 
     fn go_on(&mut self, conn: &mut Conn<'_>) {

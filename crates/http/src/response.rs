@@ -57,6 +57,11 @@ pub(crate) struct Fate {
     pub(crate) keeps_alive: bool,
 }
 
+impl Fate {
+    /// What is said where there was no request, or none any more: the connection ends behind it.
+    pub(crate) const LAST: Fate = Fate { is_head: false, is_1_1: true, keeps_alive: false };
+}
+
 impl Response {
     /// One without a body.
     pub fn new(status: StatusCode) -> Self {

@@ -12,7 +12,7 @@ use wouldblock::{
     CloseReason, Closed, Conn, ConnId, Context, Datagram, Handler, Input, Origin, Timer,
 };
 
-use crate::answers::{Answers, Asked, Cx, Given, Responder, Stream, Upload};
+use crate::answers::{Answers, Cx, Given, Responder, Stream, Upload};
 use crate::body::{Arriving, Chunks, Next};
 use crate::head::{self, Framing, Head, Refusal, TOO_LARGE, bad, refusal};
 use crate::requests::{Body, Piece, Request, Requests};
@@ -252,9 +252,7 @@ impl<R: Requests> Http<R> {
     fn fail_upload(&mut self, conn: &mut Conn<'_>, refusal: Refusal) {
         let id = conn.id();
         let Some(state) = self.answers.states.get_mut(id) else { return };
-        let Some(number) = (state.answered + state.asked.len() as u64).checked_sub(1) else {
-            return;
-        };
+        let Some(number) = state.last() else { return };
         self.tell(conn, number, refusal);
         let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
         self.requests.on_abandoned(&mut cx, Responder { conn: id, number });
@@ -329,12 +327,8 @@ impl<R: Requests> Http<R> {
             return false;
         }
         let (is_1_1, keeps_alive) = (head.is_1_1, head.keeps_alive);
-        let number = state.ask(Asked {
-            is_head: head.method == Method::HEAD,
-            is_1_1,
-            keeps_alive,
-            given: Given::Nothing,
-        });
+        let is_head = head.method == Method::HEAD;
+        let number = state.ask(Fate { is_head, is_1_1, keeps_alive });
         state.is_over = !keeps_alive;
         (state.body, state.said_continue) = (None, false);
         let has_more = upload.is_some();
@@ -368,12 +362,7 @@ impl<R: Requests> Http<R> {
             log::debug!("{peer}: {}: {}", refusal.status, refusal.why);
         }
         let Some(state) = self.answers.states.get_mut(conn.id()) else { return };
-        let number = state.ask(Asked {
-            is_head: false,
-            is_1_1: true,
-            keeps_alive: false,
-            given: Given::Nothing,
-        });
+        let number = state.ask(Fate::LAST);
         self.tell(conn, number, refusal);
     }
 
@@ -381,10 +370,8 @@ impl<R: Requests> Http<R> {
     fn tell(&mut self, conn: &mut Conn<'_>, number: u64, Refusal { status, why }: Refusal) {
         let id = conn.id();
         let Some(state) = self.answers.states.get_mut(id) else { return };
-        (state.is_over, state.upload) = (true, None);
-        if let Some(last) = state.asked.back_mut() {
-            last.keeps_alive = false;
-        }
+        state.upload = None;
+        state.end_behind_last();
         let response = Response::text(format!("{why}\n")).with(status);
         self.answers.give(conn.cx(), id, number, Given::Whole(response));
     }
@@ -455,12 +442,7 @@ impl<R: Requests> Handler for Http<R> {
             Some(state) if state.upload.is_some() => {
                 self.fail_upload(conn, bad("the body breaks off"));
             }
-            Some(state) if !state.asked.is_empty() => {
-                state.is_over = true;
-                if let Some(last) = state.asked.back_mut() {
-                    last.keeps_alive = false;
-                }
-            }
+            Some(state) if !state.asked.is_empty() => state.end_behind_last(),
             _ => conn.close(),
         }
         Ok(())
@@ -492,9 +474,8 @@ impl<R: Requests> Handler for Http<R> {
         };
         self.answers.date.update(conn.cx().now());
         let response = Response::text(format!("{why}\n")).with(status);
-        let fate = Fate { is_head: false, is_1_1: true, keeps_alive: false };
         let Answers { date, head, .. } = &mut self.answers;
-        response.send(conn, date, fate, head);
+        response.send(conn, date, Fate::LAST, head);
         Ok(())
     }
 
