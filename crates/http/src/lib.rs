@@ -47,6 +47,7 @@
 
 mod answers;
 mod body;
+mod escape;
 mod events;
 mod files;
 #[cfg(any(test, fuzzing))]

@@ -24,7 +24,6 @@ use list::List;
 use page::{Live, View};
 use sample::{History, Sample};
 
-mod escape;
 mod list;
 mod metrics;
 mod page;

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 
+use crate::escape::Html;
 use crate::response::Response;
 
 /// The most names that a list has.
@@ -44,7 +45,7 @@ pub(super) fn page(directory: File, path: &str, hidden: bool) -> io::Result<Resp
         names.push((name.to_bytes().to_vec(), end));
     }
     names.sort();
-    let title = format!("Index of {}", escape(path));
+    let title = format!("Index of {}", Html(path));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -52,7 +53,7 @@ pub(super) fn page(directory: File, path: &str, hidden: bool) -> io::Result<Resp
          <title>{title}</title>\n<h1>{title}</h1>\n<ul>\n"
     );
     for (name, end) in names {
-        let text = escape(&String::from_utf8_lossy(&name));
+        let text = Html(String::from_utf8_lossy(&name));
         // `./`: a name with a colon is no scheme. Writing to a string does not fail.
         let _ = writeln!(page, "<li><a href=\"./{}{end}\">{text}{end}</a></li>", encode(&name));
     }
@@ -79,22 +80,6 @@ fn encode(name: &[u8]) -> String {
     text
 }
 
-/// A text in a page.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +88,6 @@ mod tests {
     #[test]
     fn a_name_is_neither_markup_nor_another_reference() {
         assert_eq!(encode(b"a b\"<>/?#%&'\xff"), "a%20b%22%3C%3E%2F%3F%23%25%26%27%FF");
-        assert_eq!(escape("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+        assert_eq!(Html("<a href=\"x\">'&").to_string(), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
     }
 }

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use wouldblock::ConnId;
 
-use super::escape::Json;
 use super::metrics::name_of;
 use crate::answers::{Cx, Stream};
+use crate::escape::{Json, Plain};
 
 /// A list on its way.
 pub(crate) struct List {
@@ -68,7 +68,6 @@ impl List {
         let service = name_of(&self.names, service.into());
         self.written += 1;
         if !self.as_json {
-            // Control characters of a name would be the terminal's.
             let _ = writeln!(text, "{id} {} {peer}: {explained}", Plain(&service));
             return;
         }
@@ -95,14 +94,5 @@ impl List {
             ),
             None => write!(text, "\"deadline\":null}}"),
         };
-    }
-}
-
-/// Without control characters.
-struct Plain<'a>(&'a str);
-
-impl std::fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.chars().try_for_each(|c| f.write_char(if c.is_control() { '\u{FFFD}' } else { c }))
     }
 }

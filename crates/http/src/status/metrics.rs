@@ -7,8 +7,8 @@ use std::fmt::{Display, Write as _};
 
 use wouldblock::ServiceStats;
 
-use super::escape::Label;
 use super::sample::{Sample, reasons};
+use crate::escape::Label;
 
 pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -6,9 +6,9 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
-use super::escape::Html;
 use super::metrics::name_of;
 use super::sample::{History, KEPT, Point, Sample, reasons};
+use crate::escape::{Html, Plain};
 
 pub(crate) const STYLE: &str = include_str!("page.css");
 pub(crate) const SCRIPT: &str = include_str!("page.js");
@@ -27,7 +27,7 @@ pub(crate) struct View<'a> {
 
 /// The whole page.
 pub(crate) fn whole(view: &View<'_>) -> String {
-    let title = Html(view.title);
+    let title = Html(Plain(view.title));
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -236,7 +236,7 @@ fn services(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
          <th scope=\"col\" class=\"n\">refused<th scope=\"col\" class=\"n\">closed</tr></thead><tbody>",
     )?;
     for (n, service) in view.sample.services.iter().enumerate() {
-        write!(f, "<tr><th scope=\"row\">{}", Html(name_of(view.names, n)))?;
+        write!(f, "<tr><th scope=\"row\">{}", Html(Plain(name_of(view.names, n))))?;
         let refused = service.refused + service.refused_address;
         let (accepted, closed) = (service.accepted, service.closed.total());
         for count in [service.open as u64, accepted, service.connected, refused, closed] {
@@ -263,7 +263,7 @@ fn longest(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
             "<tr><th scope=\"row\">{when} <small>{ago} ago</small><td class=\"n\">{}<td>{}<td>{}<td>{conn}</tr>",
             Short(longest.took),
             Html(longest.what),
-            Html(service)
+            Html(Plain(service))
         )?;
     }
     f.write_str("</tbody></table></div></section>")

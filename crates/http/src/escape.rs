@@ -8,6 +8,9 @@ pub(crate) struct Html<T>(pub(crate) T);
 /// In a JSON string, without its quotes. `<` and `>` are escaped too, so that it may stand in a page.
 pub(crate) struct Json<T>(pub(crate) T);
 
+/// Without control characters, which would be the terminal's: each is U+FFFD.
+pub(crate) struct Plain<T>(pub(crate) T);
+
 /// In the value of a label (`escaped-string` of the specification), without its quotes.
 pub(crate) struct Label<T>(pub(crate) T);
 
@@ -27,7 +30,6 @@ impl<T: Display> Display for Html<T> {
             '>' => f.write_str("&gt;"),
             '"' => f.write_str("&quot;"),
             '\'' => f.write_str("&#39;"),
-            c if c.is_control() => f.write_char('\u{FFFD}'),
             c => f.write_char(c),
         };
         write!(Escaping(f, escape), "{}", self.0)
@@ -42,6 +44,15 @@ impl<T: Display> Display for Json<T> {
                 write!(f, "\\u{:04x}", u32::from(c))
             }
             c => f.write_char(c),
+        };
+        write!(Escaping(f, escape), "{}", self.0)
+    }
+}
+
+impl<T: Display> Display for Plain<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escape = |f: &mut fmt::Formatter<'_>, c: char| {
+            f.write_char(if c.is_control() { '\u{FFFD}' } else { c })
         };
         write!(Escaping(f, escape), "{}", self.0)
     }
@@ -67,7 +78,7 @@ mod tests {
     fn text_of_others_stays_text() {
         let evil = "unix:/tmp/<script>alert(\"1\")</script>&'\\\n";
         assert_eq!(
-            Html(evil).to_string(),
+            Html(Plain(evil)).to_string(),
             "unix:/tmp/&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;\\\u{FFFD}"
         );
         assert_eq!(
