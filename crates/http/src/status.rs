@@ -137,8 +137,6 @@ struct Pages {
     events: Events,
     /// Lists of connections on their way.
     lists: Vec<(Stream, List)>,
-    /// The number of this service, known from its first connection on.
-    service: u8,
     leaving: bool,
 }
 
@@ -157,7 +155,6 @@ impl Status {
             // One that was behind needs the newest, and no other.
             events: Events::new().history(1, 1 << 20).retry(PERIOD * 2),
             lists: Vec::new(),
-            service: 0,
             leaving: false,
         };
         Status { http: Http::new(pages).body_max(1 << 10), listen: Vec::new(), caps: None }
@@ -366,7 +363,8 @@ impl Pages {
 
     /// In a shutdown: leaves when the others have.
     fn leave(&mut self, cx: &mut Cx<'_>) {
-        if self.others_are_left(cx) {
+        let all: usize = sample::of_services(cx).map(|service| service.open).sum();
+        if all > cx.service_stats().open {
             return;
         }
         self.events.end(cx);
@@ -375,13 +373,6 @@ impl Pages {
                 conn.hold(false);
             }
         }
-    }
-
-    /// Whether connections of other services are left.
-    fn others_are_left(&self, cx: &mut Context) -> bool {
-        let numbers = (0..cx.services()).filter_map(|number| u8::try_from(number).ok());
-        let mut others = numbers.filter(|number| *number != self.service);
-        others.any(|number| cx.service(number).service_stats().open > 0)
     }
 }
 
@@ -433,7 +424,6 @@ impl Requests for Pages {
         self.leaving = true;
         for id in cx.connections() {
             if let Some(mut conn) = cx.conn(id) {
-                self.service = conn.service();
                 conn.hold(true);
             }
         }
@@ -468,9 +458,7 @@ impl Handler for Status {
     }
 
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
-        let pages = self.http.requests_mut();
-        pages.service = conn.service();
-        if pages.leaving {
+        if self.http.requests_mut().leaving {
             conn.hold(true);
         }
         self.http.on_open(conn, origin)

@@ -26,10 +26,9 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn take(cx: &mut Context, leaving: bool) -> Sample {
-        let services = (0..cx.services()).filter_map(|number| u8::try_from(number).ok());
         Sample {
             at: cx.now(),
-            services: services.map(|number| cx.service(number).service_stats()).collect(),
+            services: of_services(cx).collect(),
             stats: cx.stats().clone(),
             buffered: cx.buffered(),
             worst_case: cx.worst_case_bytes(),
@@ -43,6 +42,12 @@ impl Sample {
     pub(crate) fn open(&self) -> usize {
         self.services.iter().map(|service| service.open).sum()
     }
+}
+
+/// What is counted of each service, in the order of their numbers.
+pub(crate) fn of_services(cx: &mut Context) -> impl Iterator<Item = ServiceStats> {
+    let numbers = (0..cx.services()).filter_map(|number| u8::try_from(number).ok());
+    numbers.map(|number| cx.service(number).service_stats())
 }
 
 /// Memory of this process that is in use, in bytes (proc(5), `VmRSS`).
