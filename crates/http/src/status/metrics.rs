@@ -7,7 +7,7 @@ use std::fmt::{Display, Write as _};
 
 use wouldblock::ServiceStats;
 
-use super::sample::{Sample, reasons};
+use super::sample::{Sample, reasons, resident};
 use crate::escape::Label;
 
 pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,7 +71,7 @@ pub(crate) fn render(sample: &Sample, names: &[String], open_metrics: bool) -> S
     let help = "The most memory that peers can make the reactor use.";
     all.gauge("wouldblock_worst_case_bytes", "bytes", help, sample.worst_case);
     all.gauge("wouldblock_shutting_down", "", "1 in a shutdown.", u8::from(sample.leaving));
-    if let Some(resident) = sample.resident {
+    if let Some(resident) = resident() {
         let help = "Memory of the process that is in use.";
         all.gauge("process_resident_memory_bytes", "bytes", help, resident);
     }

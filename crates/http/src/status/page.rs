@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use super::metrics::name_of;
-use super::sample::{History, KEPT, Point, Sample, reasons};
+use super::sample::{History, KEPT, Point, Sample, reasons, resident};
 use crate::escape::{Html, Plain};
 
 pub(crate) const STYLE: &str = include_str!("page.css");
@@ -127,9 +127,8 @@ fn tiles(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
         None,
     )?;
     let (buffered, worst) = (view.sample.buffered as f64, view.sample.worst_case as f64);
-    let resident = view.sample.resident.map(|bytes| bytes as f64);
     let note = Memory { worst, buffered };
-    let used = resident.unwrap_or(buffered);
+    let used = resident().map_or(buffered, |bytes| bytes as f64);
     tile(f, "t-memory", "Memory", Bytes(used), note, Some(used / worst.max(1.0)))?;
     f.write_str("</section>")
 }

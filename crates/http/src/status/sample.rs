@@ -19,8 +19,6 @@ pub(crate) struct Sample {
     pub(crate) buffered: usize,
     pub(crate) worst_case: usize,
     pub(crate) connections_max: usize,
-    /// Memory of the process, if the system tells.
-    pub(crate) resident: Option<u64>,
     pub(crate) leaving: bool,
 }
 
@@ -33,7 +31,6 @@ impl Sample {
             buffered: cx.buffered(),
             worst_case: cx.worst_case_bytes(),
             connections_max: cx.connections_max(),
-            resident: resident(),
             leaving,
         }
     }
@@ -50,8 +47,8 @@ pub(crate) fn of_services(cx: &mut Context) -> impl Iterator<Item = ServiceStats
     numbers.map(|number| cx.service(number).service_stats())
 }
 
-/// Memory of this process that is in use, in bytes (proc(5), `VmRSS`).
-fn resident() -> Option<u64> {
+/// Memory of this process that is in use, in bytes (proc(5), `VmRSS`), if the system tells. A file is read for it.
+pub(crate) fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
