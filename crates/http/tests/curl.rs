@@ -2,58 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
+#[path = "common/example.rs"]
+mod example;
+
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-/// An example, killed when dropped.
-struct Example {
-    process: Child,
-    url: String,
-}
+use example::{Example, curl};
 
-impl Example {
-    fn start(name: &str, arguments: &[&str]) -> Example {
-        let mut path = std::env::current_exe().unwrap();
-        path.pop();
-        path.pop();
-        let path = path.join("examples").join(name);
-        assert!(path.exists(), "cargo build --examples makes {}", path.display());
-        let mut command = Command::new(path);
-        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim().strip_prefix("listening on ").expect("it says where");
-        Example { process, url: format!("http://{addr}") }
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// What curl prints, in at most 20 s. `None`: there is no curl, and the test says so.
-fn curl(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output();
-    let Ok(output) = output else {
-        assert!(std::env::var_os("WOULDBLOCK_CI").is_none(), "CI installs curl");
-        eprintln!("skipped: no curl is installed");
-        return None;
-    };
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+/// Starts an example, and returns where it listens, too.
+fn start(name: &str, arguments: &[&str]) -> (Example, String) {
+    let mut example = Example::start(name, arguments);
+    let url = format!("http://{}", example.said("listening on "));
+    (example, url)
 }
 
 /// Promise 1, for a client that is not ours: bodies both ways, HEAD, several requests on one connection, an answer from a
 /// thread.
 #[test]
 fn curl_is_served() {
-    let hello = Example::start("http_hello", &[]);
-    let url = |path: &str| format!("{}{path}", hello.url);
+    let (_hello, at) = start("http_hello", &[]);
+    let url = |path: &str| format!("{at}{path}");
     let Some(page) = curl(&[&url("/"), &url("/"), &url("/slow")]) else { return };
     assert_eq!(page, "hello, visitor 1\nhello, visitor 2\nworked out; 2 visits meanwhile\n");
     let large = "x".repeat(20_000);
@@ -83,8 +52,8 @@ fn curl_takes_up_a_download() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     std::fs::write(&path, &bytes).unwrap();
     std::fs::write(&part, &bytes[..1_000_000]).unwrap();
-    let files = Example::start("http_files", &["--root", directory, "--list"]);
-    let url = format!("{}/curl-large", files.url);
+    let (_files, at) = start("http_files", &["--root", directory, "--list"]);
+    let url = format!("{at}/curl-large");
     let Some(code) = curl(&["-C", "-", "-o", &part, "-w", "%{http_code} %{size_download}", &url])
     else {
         return;
@@ -98,7 +67,7 @@ fn curl_takes_up_a_download() {
         curl(&[&keep[..], &["-w", "%{http_code}", &url]].concat()).unwrap()
     };
     assert_eq!([status(), status()], ["200", "304"]);
-    let list = curl(&[&format!("{}/", files.url)]).unwrap();
+    let list = curl(&[&format!("{at}/")]).unwrap();
     assert!(list.contains("<li><a href=\"./curl-large\">curl-large</a></li>"), "{list}");
     for path in [path, part, etags] {
         std::fs::remove_file(path).unwrap();
@@ -108,8 +77,8 @@ fn curl_takes_up_a_download() {
 /// A feed is told to a client as it comes to be, and again to one that was away.
 #[test]
 fn curl_listens_to_events() {
-    let wall = Example::start("http_events", &[]);
-    let url = |path: &str| format!("{}{path}", wall.url);
+    let (_wall, at) = start("http_events", &[]);
+    let url = |path: &str| format!("{at}{path}");
     let mut command = Command::new("curl");
     let listen = command.args(["-sSN", "--max-time", "20", &url("/events")]).stdout(Stdio::piped());
     let Ok(mut listen) = listen.spawn() else { return };

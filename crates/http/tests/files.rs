@@ -2,16 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
+#[path = "common/server.rs"]
+mod server;
+
 use std::fs::{self, File, FileTimes};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use wouldblock::{Config, Handle, Reactor};
+use wouldblock::Config;
 use wouldblock_http::{Files, Http, Links};
+
+use server::Server;
 
 /// A directory of a test's own, removed when it is over.
 struct Root(PathBuf);
@@ -52,27 +55,9 @@ impl Drop for Root {
     }
 }
 
-/// A server of files on a thread, which ends with it.
-struct Server {
-    addr: SocketAddr,
-    handle: Handle<Http<Files>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(files: Files) -> Server {
-        let mut reactor = Reactor::with_config(Http::new(files), Config::public()).unwrap();
-        let listener = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.listener_addr(listener).unwrap().socket_addr().unwrap();
-        let handle = reactor.handle();
-        let thread = Some(thread::spawn(move || reactor.run().unwrap()));
-        Server { addr, handle, thread }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.addr).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        client
+impl Server<Files> {
+    fn of(files: Files) -> Server<Files> {
+        Server::start(Http::new(files), Config::public())
     }
 
     fn ask(&self, request: &str, headers: &[&str]) -> Answer {
@@ -89,15 +74,6 @@ impl Server {
 
     fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path}"), &[])
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.handle.shutdown_now();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -134,7 +110,7 @@ fn files_are_served_with_their_types_and_directories_by_their_index() {
     root.write("a b.css", "css");
     root.write("data.xyz", "what");
     root.write("empty", "");
-    let server = Server::start(root.files().content_type("XYZ", "text/x".parse().unwrap()));
+    let server = Server::of(root.files().content_type("XYZ", "text/x".parse().unwrap()));
     for (path, status, content_type, body) in [
         ("/", 200, "text/html; charset=utf-8", "the front"),
         ("/index.html?q", 200, "text/html; charset=utf-8", "the front"),
@@ -178,9 +154,9 @@ fn nothing_outside_the_root_and_nothing_but_files_is_served() {
     let fifo = std::process::Command::new("mkfifo").arg(root.path("fifo")).status().unwrap();
     assert!(fifo.success());
     let _socket = std::os::unix::net::UnixListener::bind(root.path("socket"));
-    let by_default = Server::start(root.files());
-    let refusing = Server::start(root.files().links(Links::Refuse));
-    let following = Server::start(root.files().links(Links::Follow).hidden(true));
+    let by_default = Server::of(root.files());
+    let refusing = Server::of(root.files().links(Links::Refuse));
+    let following = Server::of(root.files().links(Links::Follow).hidden(true));
     for (path, statuses) in [
         ("/..%2fsecret", [404, 404, 404]),
         ("/../secret", [404, 404, 404]),
@@ -216,7 +192,7 @@ fn ranges_are_the_bytes_that_they_name() {
     let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
     root.write("file.bin", &bytes);
     root.write("empty", "");
-    let server = Server::start(root.files());
+    let server = Server::of(root.files());
     let whole = server.get("/file.bin");
     assert_eq!((whole.status, whole.header("accept-ranges")), (200, Some("bytes")));
     assert!(whole.body == bytes);
@@ -270,7 +246,7 @@ fn a_client_that_has_a_file_is_not_sent_it_again() {
     let root = Root::new("conditions");
     root.write("old.txt", "old");
     root.write_aged("fresh.txt", "fresh", 0);
-    let server = Server::start(root.files());
+    let server = Server::of(root.files());
     let old = server.get("/old.txt");
     let (etag, modified) = (old.header("etag").unwrap(), old.header("last-modified").unwrap());
     assert!(etag.starts_with('"'), "{etag}");
@@ -299,7 +275,7 @@ fn what_is_compressed_already_is_sent_to_who_takes_it() {
     root.write("a.js.br", "brotli");
     root.write("b.js", "plain");
     root.write_aged("b.js.gz", "stale", 7200);
-    let server = Server::start(root.files().precompressed(true));
+    let server = Server::of(root.files().precompressed(true));
     for (path, accepts, body, encoding) in [
         ("/a.js", "gzip, br", "brotli", Some("br")),
         ("/a.js", "gzip", "gzip", Some("gzip")),
@@ -320,7 +296,7 @@ fn what_is_compressed_already_is_sent_to_who_takes_it() {
         let other = server.ask(&format!("GET {path}"), &[&etag, "Accept-Encoding: identity"]);
         assert_eq!(other.status, if encoding.is_some() { 200 } else { 304 });
     }
-    let plain = Server::start(root.files());
+    let plain = Server::of(root.files());
     let answer = plain.ask("GET /a.js", &["Accept-Encoding: br"]);
     assert_eq!((answer.text(), answer.header("vary")), ("plain", None));
 }
@@ -335,7 +311,7 @@ fn a_list_has_what_can_be_asked_for_and_no_markup_of_names() {
     fs::create_dir(root.path("sub/deep")).unwrap();
     symlink("deep", root.path("sub/link")).unwrap();
     symlink("nowhere", root.path("sub/dangling")).unwrap();
-    let server = Server::start(root.files().listing(true));
+    let server = Server::of(root.files().listing(true));
     let page = server.get("/sub/");
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert!(page.header("content-security-policy").is_some());
@@ -355,7 +331,7 @@ fn a_list_has_what_can_be_asked_for_and_no_markup_of_names() {
     assert_eq!(server.get("/sub/%23%3F%25").text(), "#?%");
     assert_eq!(server.get("/").status, 200);
     assert_eq!(server.get("/nowhere/").status, 404);
-    assert_eq!(Server::start(root.files()).get("/sub/").status, 404);
+    assert_eq!(Server::of(root.files()).get("/sub/").status, 404);
 }
 
 /// Promise 4: a file that shrinks while it is sent does not look whole.
@@ -363,7 +339,7 @@ fn a_list_has_what_can_be_asked_for_and_no_markup_of_names() {
 fn a_file_that_shrinks_while_it_is_sent_ends_in_a_reset() {
     let root = Root::new("shrinks");
     root.write("large", vec![b'x'; 64 << 20]);
-    let server = Server::start(root.files());
+    let server = Server::of(root.files());
     for headers in ["", "Range: bytes=0-9,10-60000000\r\n"] {
         root.write("large", vec![b'x'; 64 << 20]);
         let mut client = server.connect();

@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
+#[path = "common/server.rs"]
+mod server;
+
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use wouldblock::{Config, Context, Handle, Reactor};
+use wouldblock::{Config, Context};
 use wouldblock_http::http::StatusCode;
 use wouldblock_http::{Body, Cx, Http, Request, Requests, Responder, Response};
+
+use server::Server;
 
 /// A body of 32 MiB, which is nowhere in memory.
 const LARGE: u64 = 32 << 20;
@@ -55,28 +60,10 @@ impl Requests for Site {
     }
 }
 
-/// A server on a thread, which ends with it.
-struct Server {
-    addr: SocketAddr,
-    handle: Handle<Http<Site>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(config: Config) -> Server {
+impl Server<Site> {
+    fn with(config: Config) -> Server<Site> {
         let http = Http::new(Site::default()).upload_rate(1, Duration::from_millis(300));
-        let mut reactor = Reactor::with_config(http, config).unwrap();
-        let listener = reactor.listen("127.0.0.1:0").unwrap();
-        let addr = reactor.listener_addr(listener).unwrap().socket_addr().unwrap();
-        let handle = reactor.handle();
-        let thread = Some(thread::spawn(move || reactor.run().unwrap()));
-        Server { addr, handle, thread }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.addr).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        client
+        Server::start(http, config)
     }
 
     /// The answer to one request, with the end of the connection.
@@ -99,15 +86,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.handle.shutdown_now();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn ask(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")
 }
@@ -121,7 +99,7 @@ fn rest(client: &mut TcpStream) -> String {
 /// Promise 1: a client that ends its side behind its request is answered, however long the answer is, and however late.
 #[test]
 fn a_client_that_half_closes_behind_its_request_is_answered() {
-    let server = Server::start(Config::public());
+    let server = Server::with(Config::public());
     let mut large = server.connect();
     large.write_all(ask("/large", "").as_bytes()).unwrap();
     large.shutdown(Shutdown::Write).unwrap();
@@ -145,7 +123,7 @@ fn a_client_that_half_closes_behind_its_request_is_answered() {
 /// answered when the client reads.
 #[test]
 fn ten_megabytes_of_requests_without_a_reader_wait_in_the_kernel() {
-    let server = Server::start(Config::public());
+    let server = Server::with(Config::public());
     let mut deaf = server.connect();
     deaf.set_nonblocking(true).unwrap();
     let request = ask("/page", &format!("Padding: {}\r\n", "x".repeat(400)));
@@ -179,7 +157,7 @@ fn ten_megabytes_of_requests_without_a_reader_wait_in_the_kernel() {
 /// Promise 3: a client that never reads costs a bounded piece of its answer, and ends at `write_stall`.
 #[test]
 fn a_client_that_never_reads_ends_at_its_time() {
-    let server = Server::start(Config::public().write_stall(Duration::from_millis(300)));
+    let server = Server::with(Config::public().write_stall(Duration::from_millis(300)));
     let deaf: Vec<_> = (0..20)
         .map(|_| {
             let mut client = server.connect();
@@ -198,7 +176,7 @@ fn a_client_that_never_reads_ends_at_its_time() {
 /// A body that is in memory may be larger than the output of a connection, and arrives at a client that takes its time.
 #[test]
 fn a_body_larger_than_the_output_limit_arrives() {
-    let server = Server::start(Config::public());
+    let server = Server::with(Config::public());
     let mut client = server.connect();
     client.write_all(ask("/bytes", "Connection: close\r\n").as_bytes()).unwrap();
     // By then all that the kernel takes is written.
@@ -214,7 +192,7 @@ fn a_body_larger_than_the_output_limit_arrives() {
 /// A client that is told to go on and does not: told so, whether its body was to come whole or in pieces.
 #[test]
 fn a_body_that_never_comes_is_told_in_time() {
-    let server = Server::start(Config::public().min_rate(1, Duration::from_millis(300)));
+    let server = Server::with(Config::public().min_rate(1, Duration::from_millis(300)));
     for path in ["/whole", "/pieces"] {
         let mut client = server.connect();
         let expects = "Content-Length: 100\r\nExpect: 100-continue\r\n";
@@ -230,7 +208,7 @@ fn a_body_that_never_comes_is_told_in_time() {
 /// The end reaches the client, though a duplicate of our socket lives on; and the client's own duplicates are one client.
 #[test]
 fn duplicates_of_a_socket_change_nothing() {
-    let server = Server::start(Config::public());
+    let server = Server::with(Config::public());
     assert!(server.get("/duplicate").ends_with("kept"));
     let mut client = server.connect();
     let mut other = client.try_clone().unwrap();

@@ -2,34 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+#[path = "common/example.rs"]
+mod example;
 
-/// The example `status_echo`, killed when dropped.
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use example::{Example, curl};
+
+/// The example `status_echo`.
 struct Server {
-    process: Child,
+    _process: Example,
     echo: String,
     status: String,
 }
 
 impl Server {
     fn start(more: &[&str]) -> Server {
-        let mut path = std::env::current_exe().unwrap();
-        path.pop();
-        path.pop();
-        let path = path.join("examples/status_echo");
-        assert!(path.exists(), "cargo build --examples makes {}", path.display());
-        let mut command = Command::new(path);
-        command.args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]).args(more);
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut said = |what: &str| {
-            let line = lines.next().unwrap().unwrap();
-            line.strip_prefix(what).expect("it says where").to_owned()
-        };
-        let (echo, status) = (said("listening on "), said("status on "));
-        Server { process, echo, status }
+        let arguments = [&["--status", "127.0.0.1:0"], more].concat();
+        let mut process = Example::start("status_echo", &arguments);
+        let (echo, status) = (process.said("listening on "), process.said("status on "));
+        Server { _process: process, echo, status }
     }
 
     fn url(&self, path: &str) -> String {
@@ -48,25 +41,6 @@ impl Server {
     fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// What curl prints, in at most 20 s. `None`: there is no curl, and the test says so.
-fn curl(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments).output();
-    let Ok(output) = output else {
-        assert!(std::env::var_os("WOULDBLOCK_CI").is_none(), "CI installs curl");
-        eprintln!("skipped: no curl is installed");
-        return None;
-    };
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The page is whole without scripts, and names no source but itself.
