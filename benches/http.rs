@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p wouldblock-benches --features http --bench http                 # all; nginx and Node where they are installed
-//! cargo bench -p wouldblock-benches --features http --bench http -- pipelined    # the cases whose name has this
+//! cargo bench -p wouldblock-benches --features http --bench http -- pipelined    # the cases with this in their names
 //! ```
 //!
 //! Requests per second of the server's CPU time, as the scheduler counts it over all its threads: so it does not matter what
@@ -312,7 +312,7 @@ fn serve(name: &str, root: &Path) -> io::Result<()> {
     }
 }
 
-/// Answers, and says where.
+/// Tells the process that started this one where it listens.
 fn say(addr: SocketAddr) {
     let mut stdout = io::stdout();
     let _ = writeln!(stdout, "{addr}");

@@ -24,7 +24,7 @@ struct Arguments {
     /// Where to listen, HOST:PORT or unix:PATH; port 0 is any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = common::stream_address)]
     listen: String,
-    /// The directory whose files are served
+    /// The directory to serve
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
     /// List directories that have no index.html

@@ -22,13 +22,13 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Answers. Ignored if the client has gone.
+    /// Sends the answer, when its turn has come. Ignored if the client has gone.
     pub fn send(self, cx: &mut Cx<'_>, response: Response) {
         let Cx { cx, answers } = cx;
         answers.give(cx, self.conn, self.number, Given::Whole(response));
     }
 
-    /// Answers with a body that is sent bit by bit as it comes to be: a feed, a log. What `response` has for a body is left out. It goes out in chunks;
+    /// Begins an answer with a body that is sent bit by bit as it comes to be: a feed, a log. What `response` has for a body is left out. It goes out in chunks;
     /// to a client of HTTP/1.0 it ends with the connection.
     ///
     /// It is written to when its [turn](Stream::room) has come. Until it is [ended](Stream::end), requests behind it wait. A stream that sends
@@ -50,7 +50,7 @@ impl Responder {
     ///             self.0.push(responder.stream(cx, Response::new(StatusCode::OK)));
     ///             return;
     ///         }
-    ///         // Who does not keep up misses something; who has gone is forgotten.
+    ///         // A client that does not keep up misses something.
     ///         for stream in &self.0 {
     ///             if stream.room(cx) > 0 {
     ///                 stream.send(cx, request.body());

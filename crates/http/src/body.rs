@@ -197,7 +197,7 @@ fn line_end(bytes: &[u8], most: usize, why: &'static str) -> Result<Option<usize
     }
 }
 
-/// The size of a chunk: hexadecimal digits, and extensions that nobody here knows.
+/// The size of a chunk: hexadecimal digits. Extensions behind them are ignored.
 fn size(line: &[u8]) -> Result<usize, Refusal> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
     // Spaces before the semicolon are bad form that is read (RFC 9112, section 7.1.1); before the digits none are.

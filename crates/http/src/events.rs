@@ -204,7 +204,7 @@ impl Events {
         self
     }
 
-    /// Answers a request with the feed.
+    /// Sends the feed as the answer to a request.
     pub fn subscribe(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder) {
         self.subscribe_with(cx, request, responder, Response::new(StatusCode::OK));
     }

@@ -175,7 +175,7 @@ impl Files {
     }
 
     /// Sets the `Content-Type` of files with this extension, which is told without its dot; before the type that this crate
-    /// knows. What nobody knows is `application/octet-stream`.
+    /// knows. An extension without a type is `application/octet-stream`.
     #[must_use]
     pub fn content_type(mut self, extension: &str, content_type: HeaderValue) -> Files {
         self.types.insert(0, (extension.to_ascii_lowercase(), content_type));

@@ -10,7 +10,7 @@ use memchr::{memchr_iter, memchr2_iter};
 /// The most headers that a request may have.
 pub(crate) const HEADERS_MAX: usize = 100;
 
-/// Why a request is not served: the status, and what it says to who reads the answer.
+/// Why a request is not served: the status, and the text of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,

@@ -356,7 +356,7 @@ impl<R: Requests> Http<R> {
         true
     }
 
-    /// Answers what is no request, behind the answers before it, and ends the connection.
+    /// Refuses what is no request, behind the answers before it, and ends the connection.
     fn refuse(&mut self, conn: &mut Conn<'_>, refusal: Refusal) {
         if let Ok(peer) = conn.peer_addr() {
             log::debug!("{peer}: {}: {}", refusal.status, refusal.why);
@@ -366,7 +366,7 @@ impl<R: Requests> Http<R> {
         self.tell(conn, number, refusal);
     }
 
-    /// Answers a request by its refusal, and ends the connection behind that.
+    /// Sends a refusal as the answer to a request, and ends the connection behind that.
     fn tell(&mut self, conn: &mut Conn<'_>, number: u64, Refusal { status, why }: Refusal) {
         let id = conn.id();
         let Some(state) = self.answers.states.get_mut(id) else { return };

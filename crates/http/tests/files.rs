@@ -268,7 +268,7 @@ fn a_client_that_has_a_file_is_not_sent_it_again() {
 }
 
 #[test]
-fn what_is_compressed_already_is_sent_to_who_takes_it() {
+fn what_is_compressed_already_is_sent_to_clients_that_take_it() {
     let root = Root::new("compressed");
     root.write("a.js", "plain");
     root.write("a.js.gz", "gzip");

@@ -149,7 +149,7 @@ fn only_names_of_this_machine_and_harmless_methods_are_served() {
 
 /// When the echo has all the connections there are, the page answers.
 #[test]
-fn the_page_answers_when_the_house_is_full() {
+fn the_page_answers_when_the_server_is_full() {
     let server = Server::start(&["--connections", "20"]);
     let clients: Vec<_> = (0..40).map(|_| TcpStream::connect(&server.echo).unwrap()).collect();
     // Four at least are kept back: a quarter of so few.

@@ -60,7 +60,7 @@ fn came(peer: &Peer) -> String {
 
 /// Promise 4: places are kept back, so the page answers when all others are taken.
 #[test]
-fn the_page_answers_when_the_house_is_full() {
+fn the_page_answers_when_the_server_is_full() {
     for seed in 0..20 {
         let sim = Sim::new(seed, Profile::everyday());
         let mut reactor = world(&sim, Config::default().connections(40), Status::new());

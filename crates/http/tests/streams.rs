@@ -30,7 +30,7 @@ fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {len}\r\ndate: today\r\n\r\n{body}")
 }
 
-/// Answers an upload with what came.
+/// Sends back what was uploaded.
 #[derive(Default)]
 struct Uploads {
     coming: ConnMap<(Responder, Vec<u8>, usize)>,
@@ -383,7 +383,7 @@ fn got(peer: &Peer) -> (String, bool) {
     dechunk(&String::from_utf8(peer.recv()).unwrap())
 }
 
-/// Each event once and in order, to whoever comes when; who comes back goes on where it was.
+/// Each event once and in order, whenever a client comes; one that comes back goes on where it was.
 #[test]
 fn a_client_that_comes_back_misses_nothing() {
     check(0..50, Profile::everyday(), |sim| {
