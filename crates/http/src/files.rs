@@ -325,10 +325,8 @@ impl Found {
         response = response
             .header(ACCEPT_RANGES, HeaderValue::from_static("bytes"))
             .header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let content_range = |of: String| {
-            let value = HeaderValue::try_from(of).expect("digits and a slash make a value");
-            (CONTENT_RANGE, value)
-        };
+        let content_range =
+            |of: String| HeaderValue::try_from(of).expect("digits and a slash make a value");
         match ranges {
             Ranges::Whole => {
                 let response = response.header(CONTENT_TYPE, content_type.clone());
@@ -341,12 +339,11 @@ impl Found {
                 response.body_from(len, range::Pieces::one(file, 0..len))
             }
             Ranges::One(range) => {
-                let (name, value) =
-                    content_range(format!("bytes {}-{}/{len}", range.start, range.end - 1));
+                let told = format!("bytes {}-{}/{len}", range.start, range.end - 1);
                 response
                     .with(StatusCode::PARTIAL_CONTENT)
                     .header(CONTENT_TYPE, content_type.clone())
-                    .header(name, value)
+                    .header(CONTENT_RANGE, content_range(told))
                     .body_from(range.end - range.start, range::Pieces::one(file, range))
             }
             Ranges::Several(ranges) => {
@@ -357,12 +354,9 @@ impl Found {
                     .header(CONTENT_TYPE, multipart)
                     .body_from(len, pieces)
             }
-            Ranges::None => {
-                let (name, value) = content_range(format!("bytes */{len}"));
-                Response::text("the file has no such bytes\n")
-                    .with(StatusCode::RANGE_NOT_SATISFIABLE)
-                    .header(name, value)
-            }
+            Ranges::None => Response::text("the file has no such bytes\n")
+                .with(StatusCode::RANGE_NOT_SATISFIABLE)
+                .header(CONTENT_RANGE, content_range(format!("bytes */{len}"))),
         }
     }
 }
