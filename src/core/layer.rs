@@ -20,6 +20,7 @@ use crate::conn::input::{Leftover, ReadBuffer, Wait};
 use crate::conn::layer::{Layered, STEP};
 use crate::conn::{News, Phase};
 use crate::core::offer::{Offer, Work};
+use crate::core::poll::read_clock;
 use crate::core::send::Piece;
 
 /// What a layer may append in one go, before others have their turn.
@@ -598,10 +599,8 @@ impl Core {
             return conn.cut(CloseReason::OutputLimit);
         }
         if conn.output.is_empty() {
-            let now = self.driver.now();
-            self.stats.load.note_within(self.now.nanoseconds(), now.nanoseconds());
-            self.now = now;
-            conn.handle_owed(now);
+            read_clock(&mut self.now, &self.driver, &mut self.stats.load);
+            conn.handle_owed(self.now);
             if self.limits.paces {
                 conn.owe_output(self.now);
             }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::schedule::Due;
 use super::{Core, Shutdown};
 use crate::base::id::{ConnId, Target};
+use crate::base::load::Load;
+use crate::net::driver::Driver;
 use crate::time::deadlines::Stamp;
 
 impl Core {
@@ -86,8 +88,7 @@ impl Core {
 
     /// Reads the clock: in the midst of a callback, or where little time has passed.
     pub(crate) fn read_clock(&mut self) {
-        let before = std::mem::replace(&mut self.now, self.driver.now());
-        self.stats.load.note_within(before.nanoseconds(), self.now.nanoseconds());
+        read_clock(&mut self.now, &self.driver, &mut self.stats.load);
     }
 
     /// Reads the clock behind a callback, or other work that may take long; `what`: for
@@ -119,6 +120,12 @@ impl Core {
         self.stats.load.end_turn(self.now.nanoseconds());
         self.stats.turns += 1;
     }
+}
+
+/// The same by its parts, for where a connection is lent out.
+pub(super) fn read_clock(now: &mut Stamp, driver: &Driver, load: &mut Load) {
+    let before = std::mem::replace(now, driver.now());
+    load.note_within(before.nanoseconds(), now.nanoseconds());
 }
 
 /// How long it is until a deadline.

@@ -14,6 +14,7 @@ use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::conn::Phase;
 use crate::core::cork::DIRECT;
+use crate::core::poll::read_clock;
 use crate::core::{Core, Entry};
 
 mod source;
@@ -198,12 +199,10 @@ impl Core {
         }
         if before == 0 {
             // Within a callback that may have run for long already.
-            let now = self.driver.now();
-            self.stats.load.note_within(self.now.nanoseconds(), now.nanoseconds());
-            self.now = now;
-            conn.handle_owed(now);
+            read_clock(&mut self.now, &self.driver, &mut self.stats.load);
+            conn.handle_owed(self.now);
             if limits.paces {
-                conn.owe_output(now);
+                conn.owe_output(self.now);
             }
         }
         match piece {
