@@ -289,16 +289,12 @@ impl Core {
 
     /// Takes a connected stream over; it is opened when no callback runs.
     pub(crate) fn adopt(&mut self, detached: Detached, tag: u64) -> io::Result<ConnId> {
-        let Detached { stream, unread, unsent } = detached;
-        // First, so that one that is refused is closed without waiting, too.
-        let socket = stream.into_socket()?;
         if let Err(refused) = self.check_room() {
-            if !unsent.is_empty() {
-                // Half an answer is not to look whole.
-                socket.reset_on_close();
-            }
+            detached.refuse();
             return Err(refused);
         }
+        let Detached { stream, unread, unsent } = detached;
+        let socket = stream.into_socket()?;
         // Between two turns the clock was last read long ago.
         self.read_clock();
         // A stream that is not connected has no peer: the error says so.

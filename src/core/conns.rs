@@ -37,14 +37,14 @@ pub(crate) struct Conns {
 }
 
 impl Conns {
-    /// The number of the reactor.
-    pub(crate) fn number(&self) -> u8 {
-        self.number
-    }
-
     /// `limit`: the most connections at a time.
     pub(super) fn new(limit: usize, number: u8) -> Self {
         Conns { entries: Slots::new(limit, CONNECTIONS_CEILING), number }
+    }
+
+    /// The number of the reactor.
+    pub(crate) fn number(&self) -> u8 {
+        self.number
     }
 
     pub(super) fn insert(&mut self, entry: Entry) -> ConnId {
