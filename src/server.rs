@@ -10,6 +10,7 @@ use std::thread;
 
 use crate::base::address::Address;
 use crate::base::config::Config;
+use crate::base::id::CONNECTIONS_CEILING;
 use crate::handler::Handler;
 use crate::net::driver::Driver;
 use crate::net::listen::Listen;
@@ -103,18 +104,16 @@ impl<H: Handler> Server<H> {
             let what = format!("{reactors} reactors: a server has 1 to {REACTORS_MAX}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let mut prepared = Vec::with_capacity(reactors);
-        for _ in 0..reactors {
-            let driver = Driver::new()?;
-            let config = config.share(driver.descriptors(), reactors);
-            prepared.push(Prepared::new(&config, driver)?);
-        }
+        // As it is: a share of a number that is too large may not be.
+        config.check(CONNECTIONS_CEILING)?;
+        let drivers: Vec<_> = (0..reactors).map(|_| Driver::new()).collect::<io::Result<_>>()?;
+        let config = config.share(drivers[0].descriptors(), reactors);
+        let prepared = drivers.into_iter().map(|driver| Prepared::new(&config, driver));
+        let prepared: Vec<_> = prepared.collect::<io::Result<_>>()?;
         let handle = ServerHandle::new(prepared.iter().map(|it| (it.handle(), it.number())));
-        let mut all = Vec::with_capacity(reactors);
-        for (number, prepared) in prepared.into_iter().enumerate() {
-            all.push(prepared.with(make(number, &handle)?));
-        }
-        Ok(Server { reactors: all, handle })
+        let numbered = prepared.into_iter().enumerate();
+        let reactors = numbered.map(|(number, it)| Ok(it.with(make(number, &handle)?)));
+        Ok(Server { reactors: reactors.collect::<io::Result<_>>()?, handle })
     }
 
     /// Listens in every reactor; see [above](#who-gets-a-connection) for which of them gets a connection. Returns the

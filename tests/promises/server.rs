@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use wouldblock::{
     Address, CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin,
-    PostError, Server, ServerHandle,
+    PostError, Reactor, Server, ServerHandle, handler_fn,
 };
 
 use crate::support::*;
@@ -178,7 +178,7 @@ fn connections_to_a_port_are_spread_over_the_reactors() {
 /// among its own; unless that was asked for.
 #[test]
 fn two_servers_share_a_port_only_if_both_say_so() {
-    let make = |_, _: &ServerHandle<_>| Ok(wouldblock::handler_fn(|_, _| Ok(())));
+    let make = |_, _: &ServerHandle<_>| Ok(handler_fn(|_, _| Ok(())));
     let shared = || Listen::from("127.0.0.1:0").reuse_port(true);
     for (first, second) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut servers = [(); 2].map(|()| Server::new(2, make).unwrap());
@@ -197,7 +197,7 @@ fn two_servers_share_a_port_only_if_both_say_so() {
     }
 }
 
-/// Promise 1: a Unix socket, and an existing listener, are one for all reactors; the path goes with the last.
+/// Promise 1: a Unix socket, and an existing listener, are one for all reactors; the path goes with the server.
 #[test]
 fn a_unix_path_and_an_existing_listener_serve_all_reactors() {
     let dir = std::env::temp_dir().join(format!("wouldblock-server-{}", std::process::id()));
@@ -380,6 +380,10 @@ fn a_server_that_cannot_be_says_why() {
         let error = Server::new(reactors, node).unwrap_err();
         assert_eq!(error.to_string(), format!("{reactors} reactors: a server has 1 to 128"));
     }
+    let config = Config::default().connections(usize::MAX);
+    let alone = Reactor::with_config(handler_fn(|_, _| Ok(())), config.clone()).unwrap_err();
+    let error = Server::with_config(2, config, node).unwrap_err();
+    assert_eq!(error.to_string(), alone.to_string(), "and not brought down to a share");
     let error = Server::<Node>::new(2, |number, _| {
         Err(io::Error::other(format!("no database for {number}")))
     });
