@@ -591,26 +591,6 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn closing(&mut self, cx: &Context, id: ConnId, link: u32, reason: &CloseReason) {
-        self.enter(cx, id, link, "on_closing", 0);
-        let kernel = self.kernel.clone();
-        let net = kernel.state();
-        let place = &net.links[link as usize];
-        let ledger = self.ledger(link);
-        let (moved, failed) = (place.moved, place.failed_at.is_some());
-        ledger.left_pending = ledger.pending(place) > 0;
-        drop(net);
-        let late = failed || ledger.cause.is_some() || ledger.finishing;
-        ledger.moved_then.get_or_insert(moved);
-        ledger.closing = reason.of_retiring();
-        if late || !Self::takes_sends(cx, id) {
-            self.complain(format!("on_closing of #{link}, and nothing can be said any more"));
-        }
-        if reason.of_retiring().is_none() {
-            self.complain(format!("on_closing of #{link}: {reason}, which is no order"));
-        }
-    }
-
     pub(crate) fn timeout(&mut self, cx: &Context, id: ConnId, link: u32) {
         self.enter(cx, id, link, "on_timeout", 0);
         let now = self.kernel.now();

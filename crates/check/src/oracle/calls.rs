@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{Cause, Handed, Ledger, Oracle};
+use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::conn::Phase;
 use crate::conn::flags::Flags;
@@ -323,6 +324,26 @@ impl Oracle {
 
     pub(crate) fn is_leaving(&self) -> bool {
         self.shutdown.is_some()
+    }
+
+    pub(crate) fn closing(&mut self, cx: &Context, id: ConnId, link: u32, reason: &CloseReason) {
+        self.enter(cx, id, link, "on_closing", 0);
+        let kernel = self.kernel.clone();
+        let net = kernel.state();
+        let place = &net.links[link as usize];
+        let ledger = self.ledger(link);
+        let (moved, failed) = (place.moved, place.failed_at.is_some());
+        ledger.left_pending = ledger.pending(place) > 0;
+        drop(net);
+        let late = failed || ledger.cause.is_some() || ledger.finishing;
+        ledger.moved_then.get_or_insert(moved);
+        ledger.closing = reason.of_retiring();
+        if late || !Self::takes_sends(cx, id) {
+            self.complain(format!("on_closing of #{link}, and nothing can be said any more"));
+        }
+        if reason.of_retiring().is_none() {
+            self.complain(format!("on_closing of #{link}: {reason}, which is no order"));
+        }
     }
 
     pub(crate) fn has_told_shutdown(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::core::Entry;
 use crate::kernel::link::{HERE, THERE};
 use crate::kernel::{Place, Stage, State, nanos};
 use crate::late::{SLACK, is_late};
+use crate::time::deadlines::Stamp;
 
 /// The most that a connection keeps allocated for no bytes: a small buffer of its input.
 const LEFT: usize = 16 << 10;
@@ -235,6 +236,12 @@ impl Oracle {
             return Some("promise 3: it is gone, and on_close was not told".into());
         };
         let phase = entry.conn.phase();
+        let (now, due) = (cx.core.now, entry.conn.deadline(&cx.core.limits));
+        let told = entry.conn.explain(0, false, now, &cx.core.limits).deadline.map(|it| it.1);
+        // While it closes, one of its deadlines only asks the kernel, and ends nothing.
+        if phase != Phase::Draining && told != (due != Stamp::NEVER).then(|| now.until(due)) {
+            return Some(format!("explain() says {told:?}, and its deadline is {due:?}"));
+        }
         if let Some((begun, timeout, _)) = ledger.connecting {
             if ledger.is_shaking() && place.stage == Stage::Established {
                 let from = place.moved.written.max(begun);
