@@ -35,8 +35,9 @@ type End = thread::Result<io::Result<()>>;
 /// # Limits
 ///
 /// What the [`Config`] says holds for each reactor: with four of them `buffered_max` is there four times, and an address
-/// may have four times `connections_per_address`. Where [`connections`](Config::connections) is not set, the descriptors of the process are divided:
-/// soft `RLIMIT_NOFILE` − 32 by the number of reactors, at most 65,536 each.
+/// may have four times `connections_per_address`. Descriptors are the process's, so a reactor has at most its share of
+/// them, whatever [`connections`](Config::connections) says (a warning tells): soft `RLIMIT_NOFILE` − 32 by the number of
+/// reactors. Where it is not set, that share, at most 65,536.
 ///
 /// # Who gets a connection
 ///
@@ -123,9 +124,9 @@ impl<H: Handler> Server<H> {
     ///
     /// # Errors
     ///
-    /// As [`Reactor::listen`]; no reactor listens there then. A TCP port is refused (`AddrInUse`) while another server listens
-    /// on it, a second one of this program too, unless [`reuse_port`](Listen::reuse_port) is set: then the kernel
-    /// shares connections out among the reactors of both.
+    /// As [`Reactor::listen`]; no reactor listens there then. A TCP port is refused (`AddrInUse`) while another server
+    /// listens on it, a second one of this program too, unless both set [`reuse_port`](Listen::reuse_port): then the
+    /// kernel shares connections out among the reactors of both.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<Address> {
         let opened = listen.into().open_for(self.reactors.len())?;
         let mut listeners = Vec::with_capacity(opened.len());
@@ -163,8 +164,8 @@ impl<H: Handler> Server<H> {
     /// Serves with each reactor on a thread of its own, until all of them have ended. Afterwards they are here
     /// again: [`reactors`](Self::reactors).
     ///
-    /// All end together: when one has ended, after a [shutdown](crate::Context::shutdown) of its own, by an error or by a panic, the others are
-    /// told to [shut down](crate::Context::shutdown) in order.
+    /// All end together: when one has ended, after a [shutdown](crate::Context::shutdown) of its own, by an error or by a
+    /// panic, the others are told to [shut down](crate::Context::shutdown) in order.
     ///
     /// # Panics
     ///

@@ -69,8 +69,8 @@ pub struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Longest {
-    /// From the last reading of the clock before it to its end, whether the thread had the CPU or not: so the read before an `on_data` is in it, and the write
-    /// of what the callback before had sent. Those are bounded by [`read_buffer`](crate::Config::read_buffer) and
+    /// From the last reading of the clock before it to its end, whether the thread had the CPU or not: so the read before
+    /// an `on_data` is in it, and the write of what the callback before had sent. Those are bounded by [`read_buffer`](crate::Config::read_buffer) and
     /// [`output_high`](crate::Config::output_high).
     pub took: Duration,
     /// Which: `"on_data"`, `"on_timer"`, `"a posted closure"`, `"a source"`; and, in the place of a callback, `"flush"`:

@@ -98,8 +98,9 @@ impl<H: Handler> ServerHandle<H> {
         }
     }
 
-    /// Has a clone of `closure` called in each reactor, as [`Handle::post`], in that of the caller too. Returns how many took it: fewer
-    /// than [`reactors`](Self::reactors) where [`posts_queued`](crate::Config::posts_queued) wait, or one has ended.
+    /// Has a clone of `closure` called in each reactor, as [`Handle::post`], in that of the caller too. Returns how many
+    /// took it: fewer than [`reactors`](Self::reactors) where [`posts_queued`](crate::Config::posts_queued) wait, or one
+    /// has ended.
     pub fn post_each<F>(&self, closure: F) -> usize
     where
         F: FnOnce(&mut H, &mut Context) + Clone + Send + 'static,
@@ -119,14 +120,15 @@ impl<H: Handler> ServerHandle<H> {
     /// Moves an open connection to a reactor: it is [detached](Conn::detach) here, where its
     /// `on_close` follows, and [adopted](Context::adopt) there, where `on_open` comes with
     /// [`Origin::Adopted`](crate::Origin::Adopted) and `tag`, as of the same [service](Context::service). Input
-    /// that the running callback has not consumed is offered there, and output that the kernel has not taken leaves from there.
+    /// that the running callback has not consumed is offered there, and output that the kernel has not taken leaves
+    /// from there.
     ///
-    /// Its timeout and what was set on it ([`pause`](Conn::pause), [`hold`](Conn::hold), its times) stay behind. Ignored where
-    /// [`detach`](Conn::detach) is: a connection with a [source](Conn::send_from) or a [layer](crate::Layer) stays
+    /// Its timeout and what was set on it ([`pause`](Conn::pause), [`hold`](Conn::hold), its times) stay behind. Ignored
+    /// where [`detach`](Conn::detach) is: a connection with a [source](Conn::send_from) or a [layer](crate::Layer) stays
     /// where it is, for one.
     ///
-    /// If that reactor does not take it, because it has ended, is full or has too many posts, the connection is over: closed,
-    /// and reset where output is unsent.
+    /// If that reactor does not take it, because it has ended, is full or has too many posts, the connection is over:
+    /// closed, and reset where output is unsent.
     ///
     /// # Panics
     ///
