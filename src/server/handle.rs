@@ -17,7 +17,8 @@ use crate::net::detached::Detached;
 ///
 /// # Examples
 ///
-/// A line of one client goes to all, whichever reactor serves them:
+/// A line of one client goes to all, whichever reactor serves them (the example `cores` also slows down a client that floods,
+/// or those who read too slowly would be ended for it):
 ///
 /// ```
 /// use std::io;

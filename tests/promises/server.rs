@@ -395,6 +395,28 @@ fn a_server_that_cannot_be_says_why() {
     assert!(server.reactors().iter().take(9).all(|it| it.shutdown_report().is_some()));
 }
 
+/// Promise 4: a client whose every word goes to all is slowed down, and a member that does not read meanwhile is not
+/// ended for what it is sent.
+#[test]
+#[cfg(not(mio_unsupported_force_poll_poll))] // No examples are built in that lane.
+fn a_client_that_floods_all_others_gets_none_of_them_ended() {
+    let server = child::Child::example("cores", &["--reactors", "2"]);
+    let [mut flooder, mut member] = [(); 2].map(|()| Client(BufReader::new(connect(server.addr))));
+    assert_eq!(member.ask("I am here"), "I am here");
+    let line = format!("!{}\n", "x".repeat(1000)).repeat(64);
+    let stream = flooder.0.get_mut();
+    // It reads what it says itself, or it would be kept waiting for that.
+    let mut reads = stream.try_clone().unwrap();
+    let reader = thread::spawn(move || io::copy(&mut reads, &mut io::sink()));
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let full = (0..1000).find_map(|_| stream.write_all(line.as_bytes()).err());
+    assert_eq!(full.map(|error| error.kind()), Some(ErrorKind::WouldBlock), "64 MB were taken");
+    member.say("still here\n");
+    while member.hear() != "still here" {}
+    flooder.0.get_mut().shutdown(Shutdown::Both).unwrap();
+    drop(reader.join());
+}
+
 /// The example, as a reader of it would try it.
 #[test]
 #[cfg(not(mio_unsupported_force_poll_poll))] // No examples are built in that lane.
