@@ -137,7 +137,7 @@ impl Event {
         let data = data.as_ref();
         let mut lines = String::with_capacity(data.len() + 16);
         // A line break of any kind would end the field (and what follows could be another): it makes a line of data.
-        for line in data.replace("\r\n", "\n").split(['\r', '\n']) {
+        for line in data.split("\r\n").flat_map(|it| it.split(['\r', '\n'])) {
             lines.push_str("data: ");
             lines.push_str(line);
             lines.push('\n');
