@@ -68,7 +68,7 @@ pub enum Links {
 ///
 /// Reading waits for the disk: see [`Conn::send_from`](wouldblock::Conn::send_from). Each answer that is being sent has its file open, so a
 /// server needs up to two descriptors for each of its [`connections`](wouldblock::Config::connections). Where there is none left, the answer
-/// is 503.
+/// is 503. In a program that gives other answers later, larger files asked for behind one of those wait open: up to 63 for a connection.
 ///
 /// # Examples
 ///
