@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench -p wouldblock-benches --features http --bench http                 # all; nginx and Node where they are installed
 //! cargo bench -p wouldblock-benches --features http --bench http -- pipelined    # the cases with this in their names
+//! cargo bench -p wouldblock-benches --features http --bench http -- idle         # memory of a connection that has been served
 //! ```
 //!
 //! Requests per second of the server's CPU time, as the scheduler counts it over all its threads: so it does not matter what
@@ -34,6 +35,7 @@ use wouldblock_http::{Cx, Files, Http, Request, Requests, Responder, Response};
 
 const HELLO: &str = "hello, world\n";
 const ROUNDS: usize = 15;
+const IDLE: usize = 3900;
 
 /// What is asked of each server.
 struct Case {
@@ -95,6 +97,14 @@ fn main() -> io::Result<()> {
             Err(error) => println!("{name}: left out: {error}"),
         }
     }
+    if arguments.iter().any(|it| it == "idle") {
+        for server in &servers {
+            match idle(server) {
+                Ok(each) => println!("{:<18} {each:.0} bytes a connection of {IDLE}", server.name),
+                Err(error) => println!("{:<18} left out: {error}", server.name),
+            }
+        }
+    }
     for case in CASES.iter().filter(|case| named(case)) {
         let rounds = if is_test { 1 } else { ROUNDS };
         measure(case, &mut servers, rounds, is_test)?;
@@ -144,6 +154,16 @@ fn measure(case: &Case, servers: &mut [Server], rounds: usize, is_test: bool) ->
         );
     }
     Ok(())
+}
+
+/// Resident memory of the server for each connection that has asked once, was answered, and stays.
+fn idle(server: &Server) -> io::Result<f64> {
+    let case = |clients| Case { name: "idle", path: "/hello", clients, pipelined: 1, requests: 1 };
+    let _warm = Clients::connect(server.addr, &case(1))?;
+    let before = server.resident()?;
+    let mut clients = Clients::connect(server.addr, &case(IDLE))?;
+    clients.ask(1)?;
+    Ok((server.resident()? - before) / IDLE as f64)
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -258,6 +278,14 @@ impl Server {
             nanoseconds += used.unwrap_or_default();
         }
         Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Resident memory, in bytes.
+    fn resident(&self) -> io::Result<f64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = kib.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        Ok(kib.ok_or_else(|| io::Error::other("the system does not tell"))? * 1024.0)
     }
 }
 
