@@ -74,6 +74,17 @@ pub struct Chunk<'a> {
     pub last: bool,
 }
 
+/// The form in which a connection takes a message that is encoded once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A frame.
+    Frame,
+    /// A frame, compressed by itself.
+    Packed,
+    /// What [`Prepared::plain`] was given.
+    Plain,
+}
+
 /// A message that a server encodes once, and sends to as many as it likes.
 ///
 /// It is kept once, however many connections have to wait for their peers to read.
@@ -97,7 +108,7 @@ pub struct Prepared {
     /// The same compressed by itself, once it was needed; the frame above if it is short.
     packed: OnceLock<Bytes>,
     /// What connections are sent that are no WebSockets.
-    pub(crate) plain: Bytes,
+    plain: Bytes,
 }
 
 impl Prepared {
@@ -107,6 +118,23 @@ impl Prepared {
         let message = message.into();
         let (frame, header) = frame(codec::first_byte(message.opcode()), message.bytes());
         Prepared { frame, header, packed: OnceLock::new(), plain: Bytes::new() }
+    }
+
+    /// Sets what [plain](crate::Subscriber::plain) subscribers are sent of it; nothing unless it is set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wouldblock_websocket::Prepared;
+    ///
+    /// fn line(text: &str) -> Prepared {
+    ///     Prepared::new(text).plain(format!("{text}\n"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn plain(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.plain = bytes.into();
+        self
     }
 
     /// Sends it to each of these WebSockets, which are those of a server's clients. One that closes, or is
@@ -121,8 +149,17 @@ impl Prepared {
         self.frame.clone()
     }
 
+    /// What a connection is sent that takes it in this form.
+    pub(crate) fn bytes(&self, form: Form) -> Bytes {
+        match form {
+            Form::Frame => self.frame(),
+            Form::Packed => self.packed(),
+            Form::Plain => self.plain.clone(),
+        }
+    }
+
     /// The frame for clients that take messages compressed.
-    pub(crate) fn packed(&self) -> Bytes {
+    fn packed(&self) -> Bytes {
         let packed = self.packed.get_or_init(|| {
             if self.payload().len() < PACKED_MIN {
                 return self.frame.clone();
@@ -131,10 +168,6 @@ impl Prepared {
             frame(self.first_byte() | PACKED, &packed).0
         });
         packed.clone()
-    }
-
-    pub(crate) fn as_plain(&self) -> Bytes {
-        self.plain.clone()
     }
 
     pub(crate) fn first_byte(&self) -> u8 {

@@ -6,22 +6,10 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use wouldblock::bytes::Bytes;
 use wouldblock::{ConnId, Context};
 
-use crate::message::Prepared;
+use crate::message::{Form, Prepared};
 use crate::ws::Ws;
-
-/// What a connection is sent of a message that is encoded once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// A frame.
-    Frame,
-    /// A frame, compressed.
-    Packed,
-    /// What [`Prepared::plain`] says.
-    Plain,
-}
 
 /// A connection to which prepared messages are sent: its id, and the form in which it takes them.
 ///
@@ -41,8 +29,7 @@ impl Subscriber {
 
     pub(crate) fn of(ws: &Ws<'_>) -> Self {
         assert!(!ws.is_client(), "a server masks nothing, so what is encoded once is for clients");
-        let form = if ws.takes_packed() { Form::Packed } else { Form::Frame };
-        Subscriber { id: ws.id(), form }
+        Subscriber { id: ws.id(), form: ws.form() }
     }
 
     /// Which connection it is.
@@ -54,11 +41,7 @@ impl Subscriber {
     /// Sends it a message. Returns whether the connection is still there.
     pub fn send(self, cx: &mut Context, message: &Prepared) -> bool {
         let Some(mut conn) = cx.conn(self.id) else { return false };
-        conn.send_shared(match self.form {
-            Form::Frame => message.frame(),
-            Form::Packed => message.packed(),
-            Form::Plain => message.as_plain(),
-        });
+        conn.send_shared(message.bytes(self.form));
         true
     }
 }
@@ -291,24 +274,5 @@ impl<K: Ord + Clone> Topics<K> {
 impl<K: Ord + Clone> Default for Topics<K> {
     fn default() -> Self {
         Topics::new()
-    }
-}
-
-impl Prepared {
-    /// What [plain](Subscriber::plain) subscribers are sent of it; nothing unless it is said.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use wouldblock_websocket::Prepared;
-    ///
-    /// fn line(text: &str) -> Prepared {
-    ///     Prepared::new(text).plain(format!("{text}\n"))
-    /// }
-    /// ```
-    #[must_use]
-    pub fn plain(mut self, bytes: impl Into<Bytes>) -> Self {
-        self.plain = bytes.into();
-        self
     }
 }

@@ -9,7 +9,7 @@ use crate::close::{self, code};
 use crate::codec::{self, CONTROL_MAX, HEADER_MAX, Opcode, PACKED};
 use crate::deflate::{BITS_MAX, Contexts};
 use crate::mask;
-use crate::message::{Message, Prepared};
+use crate::message::{Form, Message, Prepared};
 use crate::topics::Subscriber;
 use crate::websocket::Shared;
 
@@ -98,11 +98,11 @@ impl<'a> Ws<'a> {
         true
     }
 
-    /// Whether it takes messages that were compressed by themselves, for all: nothing that is sent refers to
-    /// messages before.
-    pub(crate) fn takes_packed(&self) -> bool {
+    /// In which form a client takes a message that is encoded once: compressed, if nothing that it is sent refers
+    /// to messages before.
+    pub(crate) fn form(&self) -> Form {
         let refers = self.contexts.as_ref().is_some_and(|contexts| contexts.agreed.sends_takeover);
-        self.out.bits == BITS_MAX && !refers
+        if self.out.bits == BITS_MAX && !refers { Form::Packed } else { Form::Frame }
     }
 
     /// Sends a message that is encoded already. To send it to many, [`Prepared::send_to`].
@@ -110,8 +110,7 @@ impl<'a> Ws<'a> {
         if self.out.has(Out::CLIENT) {
             self.frame(prepared.first_byte(), prepared.payload());
         } else if !self.out.has(Out::CLOSING) {
-            let frame = if self.takes_packed() { prepared.packed() } else { prepared.frame() };
-            self.conn.send_shared(frame);
+            self.conn.send_shared(prepared.bytes(self.form()));
         }
     }
 
