@@ -152,16 +152,16 @@ impl<K: Ord + Clone> Topics<K> {
             self.sweep(cx);
         }
         let own = self.connections.entry(id).or_default();
-        let is_new = !own.contains(&topic);
-        if is_new && own.len() >= self.each_max {
+        if own.contains(&topic) {
+            return true;
+        }
+        if own.len() >= self.each_max {
             if own.is_empty() {
                 self.connections.remove(&id);
             }
             return false;
         }
-        if is_new {
-            own.push(topic.clone());
-        }
+        own.push(topic.clone());
         self.subscribers.entry(topic).or_default().insert(id, form);
         true
     }
