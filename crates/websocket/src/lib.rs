@@ -52,9 +52,10 @@
 //!
 //! [`Ws::send`] takes text or bytes and cannot fail. A peer that does not read what it is sent is handed no more
 //! messages until it does ([`output_high`](wouldblock::Config::output_high)): an endpoint that answers each
-//! message, with whatever it has, is bounded by itself. What one client has *others* be sent, only the endpoint
-//! can bound: it asks how much is [queued](wouldblock::Conn::queued) for a member, and drops the message or the
-//! member.
+//! message, with whatever it has, is bounded by itself. What one client has *others* be sent
+//! waits for each of them, up to [`output_max`](wouldblock::Config::output_max): above that the connection ends. A
+//! chat or a feed sets that to what a member may be behind, or leaves out those that are behind
+//! ([`Topics::publish_if`]).
 //!
 //! One message to many is encoded once, and kept once: [`Prepared`]. Which connections those are is kept by [`Topics`].
 //!

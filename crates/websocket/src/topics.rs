@@ -49,7 +49,7 @@ impl Subscriber {
 /// Which connections have subscribed to what: for [`publish`](Self::publish), a message to all of a topic, encoded once.
 ///
 /// Names of topics are whatever can be ordered: `String`, a number, an enum of yours. A connection that is gone is
-/// sent nothing; it is forgotten by [`unsubscribe_all`](Self::unsubscribe_all), which belongs into
+/// sent nothing; it is forgotten by [`unsubscribe_all`](Self::unsubscribe_all), which belongs in
 /// [`on_close`](crate::Endpoint::on_close), or else by itself, after a while.
 ///
 /// What waits for a subscriber that does not read is bounded by [`output_max`](wouldblock::Config::output_max), above
@@ -60,7 +60,7 @@ impl Subscriber {
 ///
 /// # Examples
 ///
-/// Each client says what it wants to hear of, and all hear what is said of it:
+/// `/goals` subscribes a client to that topic; `/goals 1:0` is sent to all that have subscribed to it:
 ///
 /// ```
 /// use std::io;
@@ -81,15 +81,14 @@ impl Subscriber {
 ///     }
 ///
 ///     fn on_message(&mut self, ws: &mut Ws<'_>, _: &mut (), message: Message<'_>) -> io::Result<()> {
-///         match message {
-///             Message::Text(text) if text.starts_with('/') => {
-///                 if !self.topics.subscribe(ws, text.to_owned()) {
-///                     ws.close(code::POLICY, "too many topics");
-///                 }
-///             }
-///             other => {
-///                 self.topics.publish(ws.cx(), "/all", &Prepared::new(other));
-///             }
+///         let Message::Text(text) = message else {
+///             ws.close(code::UNSUPPORTED, "text, please");
+///             return Ok(());
+///         };
+///         if let Some((topic, _)) = text.split_once(' ') {
+///             self.topics.publish(ws.cx(), topic, &Prepared::new(text));
+///         } else if !self.topics.subscribe(ws, text.to_owned()) {
+///             ws.close(code::POLICY, "too many topics");
 ///         }
 ///         Ok(())
 ///     }
@@ -107,7 +106,7 @@ pub struct Topics<K = String> {
     connections: BTreeMap<ConnId, Vec<K>>,
     /// How many topics a connection may have.
     each_max: usize,
-    /// At this number of connections those are looked for that are gone.
+    /// The number of connections at which those that are gone are searched for.
     sweep_at: usize,
 }
 
@@ -115,7 +114,7 @@ pub struct Topics<K = String> {
 const SWEEP_MIN: usize = 64;
 
 impl<K: Ord + Clone> Topics<K> {
-    /// Without any; a connection may subscribe to 100.
+    /// Creates one without subscriptions; a connection may subscribe to 100 topics.
     #[must_use]
     pub fn new() -> Self {
         Topics {
@@ -134,8 +133,8 @@ impl<K: Ord + Clone> Topics<K> {
         self
     }
 
-    /// Subscribes a client to a topic. Returns whether it has: not if it has
-    /// [as many](Self::each_max) as it may. To have subscribed already is no change.
+    /// Subscribes a client to a topic. Returns whether it is subscribed: not if it has
+    /// [as many topics](Self::each_max) as it may. A subscription that is there stays as it is.
     ///
     /// # Panics
     ///
@@ -145,7 +144,7 @@ impl<K: Ord + Clone> Topics<K> {
         self.subscribe_as(ws.cx(), subscriber, topic)
     }
 
-    /// The same for one that is not served at present, or is [plain](Subscriber::plain).
+    /// The same for a connection that is not served at present, or is [plain](Subscriber::plain).
     pub fn subscribe_as(&mut self, cx: &mut Context, subscriber: Subscriber, topic: K) -> bool {
         let Subscriber { id, form } = subscriber;
         if self.connections.len() >= self.sweep_at {
@@ -166,7 +165,8 @@ impl<K: Ord + Clone> Topics<K> {
         true
     }
 
-    /// Forgets connections that are gone. What it costs is shared by as many that have come since the last time.
+    /// Forgets connections that are gone. At least half of those that it looks at have come since the last time, and
+    /// share its cost.
     fn sweep(&mut self, cx: &mut Context) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
         for id in ids {
@@ -211,7 +211,7 @@ impl<K: Ord + Clone> Topics<K> {
         }
     }
 
-    /// Sends a message to all that have subscribed to a topic. Returns how many they are.
+    /// Sends a message to all that have subscribed to a topic. Returns the number of those that are still there.
     pub fn publish<Q: Ord + ?Sized>(&self, cx: &mut Context, topic: &Q, message: &Prepared) -> usize
     where
         K: Borrow<Q>,
@@ -219,12 +219,12 @@ impl<K: Ord + Clone> Topics<K> {
         self.publish_if(cx, topic, message, |_, _| true)
     }
 
-    /// The same to those of them of which `wants` says so.
+    /// The same, but only to those of them for which `wants` returns true.
     ///
     /// # Examples
     ///
-    /// Positions, of which the next will tell more: not to one that has read none of the last, nor to the one that they
-    /// come from.
+    /// Positions, which the next one makes stale: not to a connection that is behind, nor to the one that they come
+    /// from.
     ///
     /// ```
     /// use wouldblock::{ConnId, Context};

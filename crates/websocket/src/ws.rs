@@ -137,8 +137,9 @@ impl<'a> Ws<'a> {
     }
 
     /// Closes: sends a close frame behind what was sent, and waits for the peer's, at most
-    /// [`close_wait`](crate::WebSocket::close_wait), or 60 times that if it has yet to take what was sent before. From here on sends are ignored, and no message is handed
-    /// out; what comes is [`on_close`](crate::Endpoint::on_close).
+    /// [`close_wait`](crate::WebSocket::close_wait), or 60 times that if the peer has yet to take what was sent
+    /// before. From here on sends are ignored, and no message is handed out; what comes is
+    /// [`on_close`](crate::Endpoint::on_close).
     ///
     /// Of the reason the first 123 bytes are sent, in whole characters.
     ///

@@ -116,8 +116,8 @@ impl<E: Endpoint> WebSocket<E> {
         self
     }
 
-    /// How long a peer has to answer our close frame; 5 seconds unless said otherwise. One that is slow to take what
-    /// was sent before it has 60 times that.
+    /// How long a peer has to answer our close frame; 5 seconds unless said otherwise. A peer that is slow to
+    /// take what was sent before it has 60 times that.
     #[must_use]
     pub fn close_wait(mut self, wait: Duration) -> Self {
         self.shared.settings.close_wait = wait;
