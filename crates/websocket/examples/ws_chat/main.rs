@@ -37,7 +37,7 @@ use crate::redis::{News, Redis};
 
 /// Lines that a newcomer is told.
 const HISTORY: usize = 20;
-/// Bytes that may wait for a member before it is dropped: more than the history.
+/// Bytes that may wait for a member before it is dropped, and for Redis before it is given up: more than the history.
 const BEHIND: usize = 512 << 10;
 /// Bytes of a line, and of a name.
 const LINE: usize = 1000;

@@ -22,8 +22,6 @@ const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether Redis is there; one that is silent for so long is given up.
 const LOOK: Duration = Duration::from_secs(5);
-/// Bytes that may wait for Redis before it is given up.
-const BEHIND: usize = 4 << 20;
 /// Bytes of a line of the protocol, and of a string in it.
 const LINE_MAX: usize = 1000;
 const STRING_MAX: usize = 16 << 10;
@@ -105,12 +103,9 @@ impl Redis {
     }
 
     fn command(&mut self, cx: &mut Context, words: &[&[u8]]) {
-        let Some(mut conn) = self.conn.and_then(|id| cx.conn(id)) else { return };
-        if conn.queued() > BEHIND {
-            log::warn!("redis does not read, and is given up");
-            return conn.abort();
+        if let Some(mut conn) = self.conn.and_then(|id| cx.conn(id)) {
+            command(&mut conn, words);
         }
-        command(&mut conn, words);
     }
 
     /// Reads what Redis has sent, and hands out what the chat is to know.
