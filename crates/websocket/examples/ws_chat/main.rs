@@ -72,7 +72,7 @@ struct Chat {
     /// Its connections are plain.
     lines: Option<ListenerId>,
     members: HashMap<ConnId, Member>,
-    /// The last lines of each room. One that nobody is in is gone.
+    /// The last lines of each room in which there are members.
     rooms: BTreeMap<String, VecDeque<String>>,
     topics: Topics,
     /// How many came so far: for names.
@@ -212,9 +212,7 @@ impl Chat {
         }
         true
     }
-}
 
-impl Chat {
     fn read_redis(&mut self, cx: &mut Context, input: &mut Input<'_>) -> io::Result<()> {
         let Some(mut redis) = self.redis.take() else { return Ok(()) };
         let read = redis.read(input, |news| match news {
@@ -226,7 +224,7 @@ impl Chat {
     }
 }
 
-/// A line, for browsers and for those that have but lines.
+/// A line, for browsers and for members that have but lines.
 fn prepared(line: &str) -> Prepared {
     Prepared::new(line).plain(format!("{line}\n"))
 }
