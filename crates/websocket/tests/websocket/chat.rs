@@ -2,57 +2,31 @@
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
+use crate::process::Running;
 use crate::served::*;
 
-/// Ended when the test is.
 pub(crate) struct Chat {
-    pub(crate) process: Child,
+    pub(crate) process: Running,
     pub(crate) browsers: String,
     lines: String,
 }
 
 /// A member that comes to this address.
 pub(crate) fn member_at(address: &str) -> Client {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut member = Client { stream };
+    let mut member = Client::at(address);
     member.send(request("/", "Origin: http://example.com\r\n"));
     assert!(member.head().starts_with("HTTP/1.1 101 "));
     member
 }
 
-impl Drop for Chat {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 impl Chat {
-    /// `None` where the example was not built: `cargo build --examples` does.
+    /// `None` where the example was not built.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
-        let exe = std::env::current_exe().unwrap();
-        let path: PathBuf = exe.parent()?.parent()?.join("examples/ws_chat");
-        let mut command = Command::new(path);
-        command.args(["--listen", "127.0.0.1:0", "--lines", "127.0.0.1:0", "--quiet"]);
-        command.args(arguments).env("RUST_LOG", "off");
-        let mut process = command.stdout(Stdio::piped()).spawn().ok()?;
-        let mut told = BufReader::new(process.stdout.take()?).lines();
-        let mut address = || {
-            let line = told.next().expect("it says where it listens").unwrap();
-            line.strip_prefix("listening on ").unwrap().to_owned()
-        };
-        let (browsers, lines) = (address(), address());
+        let listen = ["--listen", "127.0.0.1:0", "--lines", "127.0.0.1:0", "--quiet"];
+        let arguments = [&listen, arguments].concat();
+        let (process, [browsers, lines]) = Running::example("ws_chat", &arguments)?;
         Some(Chat { process, browsers, lines })
-    }
-
-    fn browser(&self) -> Client {
-        let stream = TcpStream::connect(&self.browsers).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        Client { stream }
     }
 
     pub(crate) fn member(&self) -> Client {
@@ -60,8 +34,7 @@ impl Chat {
     }
 
     pub(crate) fn plain(&self) -> Plain {
-        let stream = TcpStream::connect(&self.lines).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let stream = Client::at(&self.lines).stream;
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         Plain { stream, lines }
     }
@@ -85,12 +58,9 @@ impl Plain {
 
 #[test]
 fn browsers_and_plain_lines_talk_in_one_room_and_one_that_does_not_read_is_dropped() {
-    let Some(chat) = Chat::start(&[]) else {
-        println!("skipped: the example ws_chat was not built");
-        return;
-    };
+    let Some(chat) = Chat::start(&[]) else { return };
     // The page, from the same port.
-    let mut page = chat.browser();
+    let mut page = Client::at(&chat.browsers);
     page.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n");
     assert!(page.head().starts_with("HTTP/1.1 200 "));
     assert!(String::from_utf8(page.rest()).unwrap().contains("new WebSocket"));

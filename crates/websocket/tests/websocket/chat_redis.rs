@@ -7,15 +7,16 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::chat::{Chat, Plain, member_at};
+use crate::process::Running;
 use crate::served::*;
 
 /// A Redis on a Unix socket, in a directory of its own.
 struct Redis {
     directory: PathBuf,
-    process: Option<Child>,
+    process: Option<Running>,
 }
 
 impl Redis {
@@ -42,15 +43,13 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(&self.directory).arg("--unixsocket").arg(self.socket());
-        self.process = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        self.process = Some(Running(process));
         Ok(())
     }
 
     fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
+        self.process = None;
     }
 
     /// Waits until this number of clients have subscribed to a room.
@@ -79,16 +78,6 @@ impl Drop for Redis {
     }
 }
 
-/// Killed when the test is over.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Reads lines until one ends so. Returns those before it.
 fn until(mut next: impl FnMut() -> String, end: &str) -> Vec<String> {
     let mut before = Vec::new();
@@ -111,7 +100,6 @@ fn rooms_joined_by_redis_talk_on_while_it_is_away_and_are_joined_again() {
     let address = format!("unix:{}", redis.socket().display());
     let arguments = ["--redis", &address];
     let (Some(here), Some(there)) = (Chat::start(&arguments), Chat::start(&arguments)) else {
-        println!("skipped: the example ws_chat was not built");
         return;
     };
     let (mut ann, mut bob) = (here.member(), there.member());
@@ -159,7 +147,7 @@ fn rooms_joined_by_redis_talk_on_while_it_is_away_and_are_joined_again() {
     until(|| ann.text(), ": five");
 
     // Those of a process that ends are seen to leave.
-    let id = rustix::process::Pid::from_child(&here.process);
+    let id = rustix::process::Pid::from_child(&here.process.0);
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     until(|| bob.text(), "* ann leaves");
     redis.wait_for_subscribers("tea", 1);
@@ -176,7 +164,6 @@ fn haproxy_in_front_of_two_processes_goes_on_with_one() {
     let address = format!("unix:{}", redis.socket().display());
     let arguments = ["--redis", &address];
     let (Some(one), Some(two)) = (Chat::start(&arguments), Chat::start(&arguments)) else {
-        println!("skipped: the example ws_chat was not built");
         return;
     };
     let guide = include_str!("../../../../docs/guide/websocket.md");

@@ -4,62 +4,37 @@
 //! `--nocapture` it prints the figures that README has; nothing asserts that something was fast.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 
 use flate2::{Compress, Compression, FlushCompress};
 
 use crate::chat::Chat;
+use crate::process::Running;
 use crate::served::*;
 
 /// A million, or as many as an unoptimised server takes in a second or two.
 const MANY: usize = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
 
-/// `ws_echo`, ended when the test is.
+/// `ws_echo`.
 struct Echo {
-    process: Child,
+    process: Running,
     addr: String,
     /// Resident, when it had served one client.
     before: u64,
 }
 
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 impl Echo {
-    /// `None` where the example was not built: `cargo build --examples` does.
+    /// `None` where the example was not built.
     fn start() -> Option<Self> {
-        let exe = std::env::current_exe().unwrap();
-        let path = exe.parent()?.parent()?.join("examples/ws_echo");
-        let mut command = Command::new(path);
-        command.args(["--listen", "127.0.0.1:0", "--message-max", "1048576", "--deflate", "0"]);
-        let Ok(mut process) = command.stdout(Stdio::piped()).env("RUST_LOG", "off").spawn() else {
-            println!("skipped: the example ws_echo was not built");
-            return None;
-        };
-        let mut line = [0; 64];
-        let n = process.stdout.take()?.read(&mut line).unwrap();
-        let line = str::from_utf8(&line[..n]).unwrap();
-        let addr = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        let arguments = ["--listen", "127.0.0.1:0", "--message-max", "1048576", "--deflate", "0"];
+        let (process, [addr]) = Running::example("ws_echo", &arguments)?;
         let mut echo = Echo { process, addr, before: 0 };
         echo.serves();
         echo.before = status(&echo.process, "VmRSS:");
         Some(echo)
     }
 
-    fn connect(&self) -> Client {
-        let stream = TcpStream::connect(&self.addr).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream }
-    }
-
     fn open(&self) -> Client {
-        let mut client = self.connect();
+        let mut client = Client::at(&self.addr);
         client.send(request("/", "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
         assert!(client.head().starts_with("HTTP/1.1 101 "));
         client
@@ -81,16 +56,16 @@ impl Echo {
 }
 
 /// KiB, of proc(5).
-fn status(process: &Child, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+fn status(process: &Running, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// Prints what a case has cost, and holds that memory has not grown by more than this, KiB.
-fn has_cost(case: &str, process: &Child, before: u64, max: u64) {
+fn has_cost(case: &str, process: &Running, before: u64, max: u64) {
     let grown = status(process, "VmHWM:").saturating_sub(before);
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
     let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
     // In hundredths of a second.
     let cpu: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
@@ -98,7 +73,7 @@ fn has_cost(case: &str, process: &Child, before: u64, max: u64) {
     assert!(grown <= max, "{case}: {grown} KiB");
 }
 
-/// A compressed message that inflates to a gigabyte, on each of 50 connections.
+/// A compressed message that inflates to a gigabyte, on each of 10 connections.
 #[test]
 fn hostile_bomb() {
     let Some(echo) = Echo::start() else { return };
@@ -189,9 +164,9 @@ fn hostile_tiny_messages() {
 }
 
 /// Sends what the kernels take, and never reads.
-fn never_reads(echo: &Echo, piece: &[u8]) -> usize {
+fn never_reads(echo: &Echo, piece: &[u8]) {
     // Not compressed, which would cost more than all else.
-    let mut client = echo.connect();
+    let mut client = Client::at(&echo.addr);
     client.send(request("/", ""));
     client.head();
     client.stream.set_nonblocking(true).unwrap();
@@ -205,7 +180,6 @@ fn never_reads(echo: &Echo, piece: &[u8]) -> usize {
             refused += 1;
         }
     }
-    sent
 }
 
 #[test]
@@ -227,7 +201,7 @@ fn hostile_messages_and_never_reads_the_echo() {
 #[test]
 fn hostile_one_byte_at_a_time() {
     let Some(echo) = Echo::start() else { return };
-    let mut client = echo.connect();
+    let mut client = Client::at(&echo.addr);
     let line = format!("X-Long: {}\r\n", "x".repeat(15_000));
     let mut bytes = request("/", &line).into_bytes();
     bytes.extend(text(&"x".repeat(70_000)));

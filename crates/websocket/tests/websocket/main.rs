@@ -13,6 +13,7 @@ mod deflate;
 mod frames;
 mod handshake;
 mod hostile;
+mod process;
 mod served;
 mod sharing;
 mod tls;

@@ -1,7 +1,7 @@
 //! A server on a thread of its own, and a client that is none of ours.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -269,7 +269,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.addr).unwrap();
+        Client::at(server.addr)
+    }
+
+    pub(crate) fn at(address: impl ToSocketAddrs) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream }
