@@ -7,10 +7,9 @@ use wouldblock_websocket::{Deflate, Message, Prepared, Topics, Ws};
 
 use crate::served::*;
 
-/// `+NAME` subscribes, `-NAME` ends that, all else is published to `news`. Each is answered: with whether it has
-/// subscribed, or how many have been told.
-fn serve(topics: Topics, config: Config, deflate: bool) -> Server {
-    let mut topics = topics;
+/// `+NAME` subscribes, `-NAME` ends that, `?NAME` counts the subscribers, all else is published to `news`. Each is
+/// answered: with whether it is subscribed, whether it was, or the number of connections.
+fn serve(mut topics: Topics, deflate: bool) -> Server {
     let act = move |ws: &mut Ws<'_>, message: Message<'_>| {
         let Message::Text(text) = message else { return Ok(()) };
         let (verb, name) = text.split_at(1);
@@ -24,12 +23,17 @@ fn serve(topics: Topics, config: Config, deflate: bool) -> Server {
         ws.send(&did.to_string());
         Ok(())
     };
-    Server::with(act, config, |it| if deflate { it.deflate(Deflate::new()) } else { it }, None)
+    Server::with(
+        act,
+        Config::default(),
+        |it| if deflate { it.deflate(Deflate::new()) } else { it },
+        None,
+    )
 }
 
 #[test]
 fn a_message_comes_to_those_that_have_subscribed_and_compressed_to_those_that_take_it_so() {
-    let server = serve(Topics::new(), Config::default(), true);
+    let server = serve(Topics::new(), true);
     let mut clients: Vec<_> = (0..4).map(|_| Client::open(&server, "/")).collect();
     let mut packs = Client::connect(&server);
     packs.send(request("/", "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
@@ -62,7 +66,7 @@ fn a_message_comes_to_those_that_have_subscribed_and_compressed_to_those_that_ta
 
 #[test]
 fn a_client_has_as_many_topics_as_it_may() {
-    let server = serve(Topics::new().each_max(2), Config::default(), false);
+    let server = serve(Topics::new().each_max(2), false);
     let mut client = Client::open(&server, "/");
     for (name, expected) in
         [("+a", "1"), ("+b", "1"), ("+c", "0"), ("+a", "1"), ("-a", "1"), ("+c", "1")]
@@ -75,7 +79,7 @@ fn a_client_has_as_many_topics_as_it_may() {
 /// The endpoint here never says that one is gone.
 #[test]
 fn connections_that_are_gone_are_forgotten_by_themselves() {
-    let server = serve(Topics::new(), Config::default(), false);
+    let server = serve(Topics::new(), false);
     let mut stays = Client::open_after(&server);
     stays.send(text("+news"));
     assert_eq!(stays.text(), "1");
