@@ -75,7 +75,7 @@ fn has_cost(case: &str, process: &Running, before: u64, max: u64) {
 
 /// A compressed message that inflates to a gigabyte, on each of 10 connections.
 #[test]
-fn hostile_bomb() {
+fn a_bomb_is_refused_at_message_max() {
     let Some(echo) = Echo::start() else { return };
     let mut compress = Compress::new(Compression::best(), false);
     let mut packed = Vec::with_capacity(1 << 20);
@@ -93,7 +93,7 @@ fn hostile_bomb() {
 
 /// A compressed message of nothing but last blocks.
 #[test]
-fn hostile_last_blocks() {
+fn a_message_of_nothing_but_last_blocks_is_an_empty_one() {
     let Some(echo) = Echo::start() else { return };
     let blocks = [0x03, 0x00].repeat(MANY / 2);
     let mut client = echo.open();
@@ -105,7 +105,7 @@ fn hostile_last_blocks() {
 
 /// Fragments without an end.
 #[test]
-fn hostile_fragments_without_an_end() {
+fn fragments_without_an_end_are_refused_at_message_max() {
     let Some(echo) = Echo::start() else { return };
     let mut client = echo.open();
     client.send(frame(0x02, &[]));
@@ -119,7 +119,7 @@ fn hostile_fragments_without_an_end() {
 }
 
 #[test]
-fn hostile_empty_fragments_without_an_end() {
+fn empty_fragments_cost_no_memory() {
     let Some(echo) = Echo::start() else { return };
     let mut client = echo.open();
     client.send(frame(0x01, &[]));
@@ -133,7 +133,7 @@ fn hostile_empty_fragments_without_an_end() {
 }
 
 #[test]
-fn hostile_fragments_of_one_byte() {
+fn fragments_of_one_byte_cost_their_bytes() {
     let Some(echo) = Echo::start() else { return };
     let mut client = echo.open();
     client.send(frame(0x01, b"x"));
@@ -147,7 +147,7 @@ fn hostile_fragments_of_one_byte() {
 }
 
 #[test]
-fn hostile_tiny_messages() {
+fn empty_messages_cost_no_memory() {
     let Some(echo) = Echo::start() else { return };
     let mut client = echo.open();
     let mut reads = client.stream.try_clone().unwrap();
@@ -183,14 +183,14 @@ fn never_reads(echo: &Echo, piece: &[u8]) {
 }
 
 #[test]
-fn hostile_pings_and_never_reads_the_pongs() {
+fn a_peer_that_sends_pings_and_never_reads_is_read_from_no_more() {
     let Some(echo) = Echo::start() else { return };
     never_reads(&echo, &frame(0x89, &[0; 125]).repeat(1000));
     echo.stands("pings of 125 bytes, and never reads", 2 << 10);
 }
 
 #[test]
-fn hostile_messages_and_never_reads_the_echo() {
+fn a_peer_that_sends_messages_and_never_reads_is_read_from_no_more() {
     let Some(echo) = Echo::start() else { return };
     let noise: Vec<u8> =
         (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
@@ -199,7 +199,7 @@ fn hostile_messages_and_never_reads_the_echo() {
 }
 
 #[test]
-fn hostile_one_byte_at_a_time() {
+fn a_peer_that_sends_one_byte_at_a_time_is_served() {
     let Some(echo) = Echo::start() else { return };
     let mut client = Client::at(&echo.addr);
     let line = format!("X-Long: {}\r\n", "x".repeat(15_000));
@@ -215,7 +215,7 @@ fn hostile_one_byte_at_a_time() {
 
 /// Its peer sends a close, and stays; another sends nothing behind half a frame.
 #[test]
-fn hostile_peers_that_stay() {
+fn peers_that_stay_cost_little() {
     let Some(echo) = Echo::start() else { return };
     let stay: Vec<_> = (0..300)
         .map(|n| {
@@ -233,7 +233,7 @@ fn hostile_peers_that_stay() {
 }
 
 #[test]
-fn hostile_members_that_do_not_read() {
+fn members_of_a_chat_that_do_not_read_are_dropped() {
     let Some(chat) = Chat::start(&[]) else { return };
     let mut talks = chat.member();
     let before = status(&chat.process, "VmRSS:");
