@@ -12,7 +12,7 @@ mod common;
 use std::io::{self, BufRead};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ const QUIET: Duration = Duration::from_secs(1);
 struct Lines {
     client: Client,
     handle: Handle<WebSocket<Lines>>,
+    /// Tells the thread that reads stdin that the server has taken its line, or, when dropped, that it takes no more.
+    taken: Option<SyncSender<()>>,
     /// A message came since the last look.
     has_heard: bool,
     ended: Option<io::Result<Closed>>,
@@ -60,19 +62,33 @@ impl Endpoint for Lines {
     fn on_open(&mut self, ws: &mut Ws<'_>, answer: &Head<'_>) -> io::Result<()> {
         log::info!("open, subprotocol {}", answer.protocol().unwrap_or("-"));
         let (id, handle) = (ws.id(), self.handle.clone());
+        let (tells, taken) = mpsc::sync_channel(1);
+        self.taken = Some(tells);
         // Stdin waits, so it is read on a thread.
         thread::Builder::new().name("stdin".into()).spawn(move || {
             for line in io::stdin().lock().lines().map_while(Result::ok) {
                 // One after the other, and none while the server does not read.
-                let line = Arc::new(line);
-                while let Some(0) = post(&handle, id, send(&line)) {
-                    thread::sleep(Duration::from_millis(10));
+                post(&handle, id, move |ws| {
+                    ws.send(&line);
+                    ws.conn().want_drain();
+                });
+                if taken.recv().is_err() {
+                    return;
                 }
             }
             // After a close no message would be handed out, and the answers to the last lines are to come.
-            let quiet = move |ws: &mut Ws<'_>| ws.cx().set_periodic_timer(QUIET, id.to_u64());
-            post(&handle, id, quiet);
+            post(&handle, id, move |ws| {
+                ws.cx().set_periodic_timer(QUIET, id.to_u64());
+            });
         })?;
+        Ok(())
+    }
+
+    fn on_drain(&mut self, _: &mut Ws<'_>, (): &mut ()) -> io::Result<()> {
+        if let Some(taken) = &self.taken {
+            // It may have been told already: a long line drains once more.
+            let _ = taken.try_send(());
+        }
         Ok(())
     }
 
@@ -88,14 +104,12 @@ impl Endpoint for Lines {
     fn on_timer(&mut self, _: &mut Context, timer: Timer) {
         if !std::mem::take(&mut self.has_heard) {
             let id = ConnId::from_u64(timer.tag);
-            let _ = self.handle.post_to(id, |websocket, conn, session| {
-                websocket.with(conn, session, |_, ws, ()| ws.close(code::NORMAL, ""));
-                Ok(())
-            });
+            post(&self.handle, id, |ws| ws.close(code::NORMAL, ""));
         }
     }
 
     fn on_close(&mut self, cx: &mut Context, _: ConnId, (): (), closed: Closed) {
+        self.taken = None;
         self.ended = Some(Ok(closed));
         cx.shutdown();
     }
@@ -106,31 +120,16 @@ impl Endpoint for Lines {
     }
 }
 
-/// Does something with the WebSocket, on the reactor's thread, and waits for what comes of it; `None` if it is gone.
-fn post<T: Send + 'static>(
+/// Does something with the WebSocket, on the reactor's thread; if it is gone already, nothing.
+fn post(
     handle: &Handle<WebSocket<Lines>>,
     id: ConnId,
-    act: impl FnOnce(&mut Ws<'_>) -> T + Send + 'static,
-) -> Option<T> {
-    let (tells, told) = mpsc::channel();
-    let posted = handle.post_to(id, move |websocket, conn, session| {
-        websocket.with(conn, session, |_, ws, ()| tells.send(act(ws)));
+    act: impl FnOnce(&mut Ws<'_>) + Send + 'static,
+) {
+    let _ = handle.post_to(id, move |websocket, conn, session| {
+        websocket.with(conn, session, |_, ws, ()| act(ws));
         Ok(())
     });
-    posted.ok()?;
-    told.recv().ok()
-}
-
-/// Sends a line, if there is room. Returns how much there was.
-fn send(line: &Arc<String>) -> impl FnOnce(&mut Ws<'_>) -> usize + Send + use<> {
-    let line = Arc::clone(line);
-    move |ws| {
-        let room = ws.conn().room();
-        if room > 0 {
-            ws.send(&*line);
-        }
-        room
-    }
 }
 
 fn main() -> ExitCode {
@@ -151,7 +150,10 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         }
         connect = connect.layer(tls.build()?.connect(client.server_name())?);
     }
-    let lines = |handle| WebSocket::new(Lines { client, handle, has_heard: false, ended: None });
+    let lines = |handle| {
+        let lines = Lines { client, handle, taken: None, has_heard: false, ended: None };
+        WebSocket::new(lines)
+    };
     let mut reactor = Reactor::build(Config::default(), lines)?;
     reactor.connect(connect, 0)?;
     reactor.run()?;
