@@ -62,6 +62,8 @@ impl Endpoint for Lines {
     fn on_open(&mut self, ws: &mut Ws<'_>, answer: &Head<'_>) -> io::Result<()> {
         log::info!("open, subprotocol {}", answer.protocol().unwrap_or("-"));
         let (id, handle) = (ws.id(), self.handle.clone());
+        // No message that comes causes a line. If both ends read only once they have sent, neither would go on.
+        ws.conn().auto_pause(false);
         let (tells, taken) = mpsc::sync_channel(1);
         self.taken = Some(tells);
         // Stdin waits, so it is read on a thread.

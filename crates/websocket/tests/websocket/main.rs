@@ -13,6 +13,7 @@ mod deflate;
 mod frames;
 mod handshake;
 mod hostile;
+mod lines;
 mod process;
 mod served;
 mod sharing;

@@ -1,7 +1,14 @@
 //! The examples, and what stands beside them, as processes.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+/// Where cargo puts an example that it builds with the tests.
+pub(crate) fn path(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
+}
 
 /// A process, killed when the test is over.
 pub(crate) struct Running(pub(crate) Child);
@@ -20,9 +27,7 @@ impl Running {
         name: &str,
         arguments: &[&str],
     ) -> Option<(Self, [String; N])> {
-        let exe = std::env::current_exe().unwrap();
-        let path = exe.parent()?.parent()?.join("examples").join(name);
-        let mut command = Command::new(path);
+        let mut command = Command::new(path(name));
         command.args(arguments).env("RUST_LOG", "off").stdout(Stdio::piped());
         let Ok(mut process) = command.spawn().map(Running) else {
             println!("skipped: the example {name} was not built");
