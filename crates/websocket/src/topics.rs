@@ -87,8 +87,8 @@ impl Subscriber {
 ///         };
 ///         if let Some((topic, _)) = text.split_once(' ') {
 ///             self.topics.publish(ws.cx(), topic, &Prepared::new(text));
-///         } else if !self.topics.subscribe(ws, text.to_owned()) {
-///             ws.close(code::POLICY, "too many topics");
+///         } else if text.len() > 100 || !self.topics.subscribe(ws, text.to_owned()) {
+///             ws.close(code::POLICY, "a long name, or too many topics");
 ///         }
 ///         Ok(())
 ///     }
@@ -126,7 +126,7 @@ impl<K: Ord + Clone> Topics<K> {
     }
 
     /// How many topics one connection may subscribe to; 100 unless said otherwise. It bounds what a client can make the
-    /// server keep, if it may name topics.
+    /// server keep, if it may name topics: how long a name may be is for the endpoint to check.
     #[must_use]
     pub fn each_max(mut self, topics: usize) -> Self {
         self.each_max = topics;
