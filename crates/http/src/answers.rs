@@ -230,6 +230,8 @@ pub(crate) struct State {
     pub(crate) answered: u64,
     /// Bytes of the input in which no head ends.
     pub(crate) searched: usize,
+    /// Empty lines that were read over since the last request.
+    pub(crate) blank: u8,
     /// How far the body of the request that is coming was looked through: it is to be whole.
     pub(crate) body: Option<Chunks>,
     /// The body that comes in pieces, of the request handed out last.

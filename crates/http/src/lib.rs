@@ -35,6 +35,7 @@
 //! |---|---|
 //! | head of a request, 8 KiB | 431; 414 if it is its first line |
 //! | 100 headers | 431 |
+//! | 8 empty lines before a request | 400 |
 //! | first line of a chunk, 256 bytes; trailers, 8 KiB | 400 |
 //! | body, 32 KiB; in pieces: as the program says | 413 |
 //! | no request in time ([`first_byte`](wouldblock::Config::first_byte), [`idle`](wouldblock::Config::idle)) | the connection ends |

@@ -21,6 +21,10 @@ use crate::response::{Fate, Response};
 /// The most requests of one client that wait for their answers; then it is not read from.
 const PIPELINED_MAX: usize = 64;
 
+/// The most empty lines before a request. One is what is known of old clients; without a bound, a client that sends
+/// one now and then would have asked for nothing, and stay for ever.
+const BLANK_MAX: u8 = 8;
+
 /// The body of a request that is whole, and how many bytes the request takes in all.
 type Whole<'a> = (Cow<'a, [u8]>, usize);
 
@@ -103,13 +107,18 @@ impl<R: Requests> Http<R> {
         if state.upload.is_some() {
             return self.take_piece(conn, input);
         }
-        // Between two requests, an empty line is one too many of the last (RFC 9112, section 2.2).
-        while state.body.is_none() && input.bytes().starts_with(b"\r\n") {
-            input.consume(2);
-        }
         if state.is_over {
             input.take_all();
             return false;
+        }
+        // Between two requests, an empty line is one too many of the last (RFC 9112, section 2.2).
+        while state.body.is_none() && input.bytes().starts_with(b"\r\n") {
+            if state.blank == BLANK_MAX {
+                self.refuse(conn, bad("too many empty lines before a request"));
+                return false;
+            }
+            state.blank += 1;
+            input.consume(2);
         }
         if state.asked.len() >= PIPELINED_MAX {
             state.is_paused = true;
@@ -135,7 +144,7 @@ impl<R: Requests> Http<R> {
             return false;
         }
         // It may be offered again with what follows it.
-        state.searched = 0;
+        (state.searched, state.blank) = (0, 0);
         let looked = head::parse(&bytes[..end], |head| self.look(conn, input, head, end));
         looked.unwrap_or_else(|refusal| {
             self.refuse(conn, refusal);

@@ -433,6 +433,15 @@ impl Requests for Pages {
     }
 }
 
+impl Status {
+    /// In a shutdown its connections stay while others are left, whatever of theirs has been answered.
+    fn stay(&mut self, conn: &mut Conn<'_>) {
+        if self.http.requests_mut().leaving {
+            conn.hold(true);
+        }
+    }
+}
+
 impl Handler for Status {
     type Session = ();
 
@@ -458,9 +467,7 @@ impl Handler for Status {
     }
 
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
-        if self.http.requests_mut().leaving {
-            conn.hold(true);
-        }
+        self.stay(conn);
         self.http.on_open(conn, origin)
     }
 
@@ -471,9 +478,7 @@ impl Handler for Status {
         input: &mut Input<'_>,
     ) -> io::Result<()> {
         let done = self.http.on_data(conn, session, input);
-        if self.http.requests_mut().leaving {
-            conn.hold(true);
-        }
+        self.stay(conn);
         done
     }
 
@@ -487,7 +492,9 @@ impl Handler for Status {
     }
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, session: &mut ()) -> io::Result<()> {
-        self.http.on_drain(conn, session)
+        let done = self.http.on_drain(conn, session);
+        self.stay(conn);
+        done
     }
 
     fn on_timeout(&mut self, conn: &mut Conn<'_>, session: &mut ()) -> io::Result<()> {

@@ -396,3 +396,38 @@ fn a_method_of_ones_own_is_passed_on() {
         refused(&Sim::new(0, Profile::calm()), b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!((told.as_str(), Method::from_bytes(b"BREW").is_ok()), ("200", true));
 }
+
+/// Promise 3: empty lines are no request, and no way to keep a place.
+#[test]
+fn a_client_that_sends_empty_lines_for_ever_is_refused() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut reactor = site(&sim, Config::public()).unwrap();
+    let peer = sim.connect(SERVER);
+    for _ in 0..60 {
+        peer.send(b"\r\n");
+        peer.wait(Duration::from_secs(9));
+    }
+    for _ in 0..60 {
+        sim.advance(&mut reactor, Duration::from_secs(9)).unwrap();
+    }
+    let answer = String::from_utf8(peer.recv()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("empty lines"), "{answer}");
+    assert!(peer.is_ended());
+}
+
+/// And before a request they are read over, wherever they are cut.
+#[test]
+fn empty_lines_before_a_request_are_read_over() {
+    for cut in 0..8 {
+        let sim = Sim::new(1, Profile::calm());
+        let mut reactor = site(&sim, Config::public()).unwrap();
+        let peer = sim.connect(SERVER);
+        let all = b"\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        peer.send(&all[..cut]);
+        peer.wait(Duration::from_secs(1));
+        peer.send(&all[cut..]);
+        sim.advance(&mut reactor, Duration::from_secs(3)).unwrap();
+        let answer = String::from_utf8(peer.recv()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && !peer.is_ended(), "{cut}: {answer}");
+    }
+}

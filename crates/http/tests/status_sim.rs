@@ -155,6 +155,27 @@ fn a_long_list_is_sent_as_it_is_taken() {
     drop(clients);
 }
 
+/// In a shutdown, too: while others are left, a list that has ended does not end its connection.
+#[test]
+fn a_long_list_in_a_shutdown_leaves_its_connection_there() {
+    let sim = Sim::new(1, Profile::calm().descriptors(5000));
+    let mut reactor = world(&sim, Config::default().connections(4000), Status::new());
+    let clients: Vec<_> = (0..3000).map(|_| sim.connect(ECHO)).collect();
+    let peer = sim.connect(STATUS);
+    ask(&peer, "/healthz");
+    sim.advance(&mut reactor, SECOND).unwrap();
+    assert!(came(&peer).contains("200 OK"));
+    reactor.shutdown();
+    sim.advance(&mut reactor, SECOND).unwrap();
+    ask(&peer, "/connections");
+    sim.advance(&mut reactor, SECOND * 3).unwrap();
+    assert!(came(&peer).contains("3001 connections\n\r\n0\r\n\r\n"), "the list ends");
+    ask(&peer, "/healthz");
+    sim.advance(&mut reactor, SECOND).unwrap();
+    assert!(came(&peer).starts_with("HTTP/1.1 503 "), "and the connection stays");
+    drop(clients);
+}
+
 /// What a program or a peer is called is text, in the page, in JSON and in labels.
 #[test]
 fn names_are_text_wherever_they_stand() {
