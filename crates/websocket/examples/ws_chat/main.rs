@@ -8,6 +8,8 @@
 //!
 //! `/name NAME`, `/join ROOM`, `/quit`; all else is said to the room, whose last lines a newcomer is told. A member
 //! that does not read is dropped, and hinders no other: what waits for it is bounded by `BEHIND`. Each room is a topic.
+//! Not here: a member that floods is not slowed down, and may have others dropped for what it says; the example `chat` does
+//! that, by `PACE`.
 //!
 //! With `--redis ADDR` the rooms of all processes that are given the same Redis are one. While it is away, the
 //! members of each process talk on, and are told; it is joined again by itself.
