@@ -1,0 +1,3 @@
+//! A key-value server that speaks RESP, on several reactors.
+
+fn main() {}
