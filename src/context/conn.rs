@@ -353,7 +353,7 @@ impl<'a> Conn<'a> {
     ///
     /// None: it is known even if the peer has left. A `Result` as all addresses are one.
     pub fn peer_addr(&self) -> io::Result<Address> {
-        Ok(self.entry().peer.clone())
+        Ok(self.entry().peer.address())
     }
 
     /// Puts a [`Layer`](crate::Layer) between the connection and its handler, in mid-stream: STARTTLS, or a proxy

@@ -264,7 +264,8 @@ impl Core {
         service: u8,
     ) -> io::Result<ConnId> {
         self.services.enter(&mut conn, service);
-        let id = self.conns.insert(Entry { socket, peer, conn, ticket: Ticket::new() });
+        let id =
+            self.conns.insert(Entry { socket, peer: peer.into(), conn, ticket: Ticket::new() });
         let entry = self.conns.get_mut(id).expect("just inserted");
         if let Err(error) = self.driver.register(&mut entry.socket, id.token()) {
             // To its peer this was no orderly end.

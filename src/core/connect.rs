@@ -113,20 +113,20 @@ impl Core {
         let Some(attempt) = connects.find_next(id) else {
             return conn.fail(error);
         };
-        log_other(peer.clone(), error);
+        log_other(peer.address(), error);
         let opened = attempt.next(driver.kernel());
         driver.deregister(socket.watched());
         if conn.is_shared() {
             socket.end_for_all(false);
         }
         let begun = opened.and_then(|(next, address)| {
-            (*socket, *peer) = (next, address.clone());
+            (*socket, *peer) = (next, address.clone().into());
             driver.register(socket, id.token()).map_err(|error| (error, address))
         });
         match begun {
             Ok(()) => conn.handle_next_address(attempt.until(self.now, limits)),
             Err((error, address)) => {
-                *peer = address;
+                *peer = address.into();
                 conn.fail(error);
             }
         }

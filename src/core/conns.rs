@@ -5,8 +5,8 @@
 //! by [`Conns::find`]. What a connection does is not known here. Read next: `effects.rs`.
 
 use super::schedule::Ticket;
-use crate::base::address::Address;
 use crate::base::id::{CONNECTIONS_CEILING, ConnId, Token};
+use crate::base::packed::Packed;
 use crate::base::slots::Slots;
 use crate::conn::Connection;
 use crate::net::socket::Socket;
@@ -16,7 +16,7 @@ use crate::time::deadlines::Stamp;
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) socket: Socket,
-    pub(crate) peer: Address,
+    pub(crate) peer: Packed,
     pub(crate) conn: Connection,
     pub(crate) ticket: Ticket,
 }
@@ -128,13 +128,14 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::base::address::Address;
     use crate::net::socket::Stream;
 
     fn entry() -> Entry {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let socket = Stream::from(ours).into_socket().unwrap();
         let conn = Connection::new(Stamp::default());
-        Entry { socket, peer: Address::Unnamed, conn, ticket: Ticket::new() }
+        Entry { socket, peer: Address::Unnamed.into(), conn, ticket: Ticket::new() }
     }
 
     /// Invariant 5: a name finds its own connection, and never the next one in its slot, nor that of

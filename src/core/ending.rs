@@ -157,7 +157,7 @@ impl Core {
             conn.cut(CloseReason::Shutdown);
             let (unsent, unfinished) = (conn.unsent(), conn.is_unfinished());
             let service = conn.service;
-            let cut = || Cut { id, peer: peer.clone(), unsent, unfinished, stage, service };
+            let cut = || Cut { id, peer: peer.address(), unsent, unfinished, stage, service };
             self.ending.report.add(cut, service, unsent);
             self.mark_dirty(id);
         }

@@ -91,7 +91,7 @@ impl Core {
         };
         let service = entry.conn.service;
         drop(entry.socket);
-        let error = cannot_connect(entry.peer, cause);
+        let error = cannot_connect(entry.peer.address(), cause);
         log::debug!(target: TARGET, "{error} ({id})");
         self.wake_listeners();
         Ended::Connect { tag, error, service }

@@ -406,11 +406,11 @@ impl Core {
         let origin = conn.handle_ready();
         if let Some(told) = conn.layer().and_then(Layer::peer) {
             let service = conn.service;
-            let before = std::mem::replace(peer, told.clone());
+            let before = std::mem::replace(peer, told.clone().into());
             let was_counted = conn.flags.has(Flags::COUNTED);
             conn.flags.clear(Flags::COUNTED);
             if was_counted {
-                self.uncount_address(service, &before);
+                self.uncount_address(service, &before.address());
             }
             if matches!(origin, Some(Origin::Accepted(_))) {
                 let is_full = self.is_full_for(service, &told);

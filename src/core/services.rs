@@ -196,7 +196,7 @@ impl Core {
         let service = entry.conn.service;
         self.services.leave(service);
         if entry.conn.flags.has(Flags::COUNTED) {
-            self.uncount_address(service, &entry.peer);
+            self.uncount_address(service, &entry.peer.address());
         }
     }
 
@@ -222,8 +222,9 @@ impl Core {
             return;
         }
         entry.conn.flags.set(Flags::COUNTED);
-        self.per_address.enter(&entry.peer);
-        self.services.part_mut(service).per_address.enter(&entry.peer);
+        let peer = entry.peer.address();
+        self.per_address.enter(&peer);
+        self.services.part_mut(service).per_address.enter(&peer);
     }
 
     // --- From one service to another ------------------------------------------------------------
@@ -254,8 +255,9 @@ impl Core {
         services.enter(&mut entry.conn, service);
         memory.move_between(before, service, entry.conn.output.counted);
         if entry.conn.flags.has(Flags::COUNTED) {
-            services.part_mut(before).per_address.leave(&entry.peer);
-            services.part_mut(service).per_address.enter(&entry.peer);
+            let peer = entry.peer.address();
+            services.part_mut(before).per_address.leave(&peer);
+            services.part_mut(service).per_address.enter(&peer);
         }
         services.stats_mut(before).closed.count(&CloseReason::HandedOver);
         services.stats_mut(service).taken_over += 1;

@@ -555,7 +555,7 @@ impl Oracle {
         {
             self.complain(format!("promise 4: #{link} is one more of {from} than the limit"));
         }
-        let told = cx.core.entry(id).map(|entry| entry.peer.clone());
+        let told = cx.core.entry(id).map(|entry| entry.peer.address());
         if matches!(origin, Origin::Accepted(_))
             && told.as_ref() != Some(&from)
             && !self.is_told(cx, id)

@@ -144,12 +144,12 @@ impl Oracle {
     /// Whether a header has told the peer's address.
     pub(super) fn is_told(&self, cx: &Context, id: ConnId) -> bool {
         self.tells_peers
-            && cx.core.entry(id).is_some_and(|entry| entry.peer.ip().is_some_and(is_told))
+            && cx.core.entry(id).is_some_and(|entry| entry.peer.address().ip().is_some_and(is_told))
     }
 
     /// The told peer is the connection's, and no more of that address are open than may be.
     pub(super) fn check_told(&mut self, cx: &Context, id: ConnId, link: u32) {
-        let peer = |id| cx.core.entry(id).map(|entry| entry.peer.clone());
+        let peer = |id| cx.core.entry(id).map(|entry| entry.peer.address());
         let layer = cx.core.entry(id).and_then(|entry| entry.conn.layer());
         let told = layer.and_then(Layer::peer);
         if layer.is_some() && told != peer(id) {
