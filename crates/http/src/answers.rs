@@ -6,12 +6,19 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use wouldblock::bytes::Bytes;
 use wouldblock::{Conn, ConnId, ConnMap, Context};
 
 use crate::body::{Arriving, Chunks};
 use crate::response::{Date, Fate, Response};
+
+/// How long a client may take nothing and say nothing behind the last answer, when its kernel has all of it.
+const LAST_IDLE: Duration = Duration::from_secs(5);
+
+/// How long a client has for what the kernel holds of the last answer, if it sends on meanwhile, which never lets it be idle.
+const LAST_MAX: Duration = Duration::from_secs(600);
 
 /// What answers one request: a number that may be kept, copied into a closure, sent to a thread. Used once.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -71,8 +78,9 @@ impl Responder {
     }
 
     /// Hands the connection over to another [service](Context::service) of the reactor, with the request unread: it
-    /// is the other's first input, as for one that speaks WebSocket. In [`on_request`](crate::Requests::on_request) only.
-    /// Where that is called for a request with the header `Upgrade`, all before it are answered.
+    /// is the other's first input, as for one that speaks WebSocket. In [`on_request`](crate::Requests::on_request) only. It goes
+    /// when all requests before it are answered; until then nothing more is read. (For a request with the header `Upgrade`,
+    /// `on_request` is called when they are.)
     pub fn hand_to(self, cx: &mut Cx<'_>, service: u8, tag: u64) {
         if let Some(state) = cx.answers.states.get_mut(self.conn) {
             state.hands_to = Some((service, tag));
@@ -397,11 +405,28 @@ impl State {
         let Asked { fate, .. } = self.asked.pop_front().expect("it is there");
         self.answered += 1;
         if !fate.keeps_alive {
-            self.is_over = true;
             conn.hold(false);
-            conn.close();
+            self.end(conn);
         }
         fate.keeps_alive
+    }
+
+    /// Ends the connection behind what it owes. Not by a close, which has [`close_max`](wouldblock::Config::close_max) for all
+    /// of that: it stays, reads over what comes, and is closed when its client has taken all and ends, or is silent, or
+    /// sends on for too long.
+    pub(crate) fn end(&mut self, conn: &mut Conn<'_>) {
+        self.is_over = true;
+        conn.auto_pause(false);
+        conn.resume();
+        if conn.room() == 0 {
+            // How long it takes is its client's affair: the times below begin at `on_drain`.
+            conn.cancel_timeout();
+            conn.want_drain();
+            return;
+        }
+        conn.finish();
+        conn.set_idle_timeout(Some(LAST_IDLE));
+        conn.set_timeout(LAST_MAX);
     }
 
     fn go_on(&mut self, conn: &mut Conn<'_>) {

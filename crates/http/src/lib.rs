@@ -41,7 +41,8 @@
 //! | no request in time ([`first_byte`](wouldblock::Config::first_byte), [`idle`](wouldblock::Config::idle)) | the connection ends |
 //! | a request that comes too slowly ([`min_rate`](wouldblock::Config::min_rate); its body in pieces: [`upload_rate`](Http::upload_rate)) | 408 |
 //! | not answered for [`idle`](wouldblock::Config::idle) | 503; at the end of a [shutdown](wouldblock::Config::shutdown_max) a reset |
-//! | the last answer of a connection, not taken within [`close_max`](wouldblock::Config::close_max) | a reset |
+//! | the last answer of a connection, as any: none of it taken for [`write_stall`](wouldblock::Config::write_stall), or less than `min_rate` | a reset |
+//! | the client's end behind the last answer: silent for 5 s, or sending on for 10 min | the connection ends |
 //! | `CONNECT`, a `Transfer-Encoding` other than `chunked` | 501 |
 //!
 //! Not here: HTTP/2; trailers, which are read over; compression (but of [files](Files::precompressed) that are compressed already); a client.

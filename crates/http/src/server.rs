@@ -120,7 +120,11 @@ impl<R: Requests> Http<R> {
             state.blank += 1;
             input.consume(2);
         }
-        if state.asked.len() >= PIPELINED_MAX {
+        if let Some((service, tag)) = state.hands_to.take_if(|_| state.asked.is_empty()) {
+            conn.hand_to(service, tag);
+            return false;
+        }
+        if state.asked.len() >= PIPELINED_MAX || state.hands_to.is_some() {
             state.is_paused = true;
             conn.pause();
             return false;
@@ -347,16 +351,12 @@ impl<R: Requests> Http<R> {
         let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
         self.requests.on_request(&mut cx, &request, Responder { conn: id, number });
         if let Some(state) = self.answers.states.get_mut(id)
-            && let Some((service, tag)) = state.hands_to.take()
+            && state.hands_to.is_some()
         {
-            if state.asked.len() == 1 {
-                state.asked.clear();
-                state.upload = None;
-                // The request stays where it is: it is the other's.
-                conn.hand_to(service, tag);
-                return false;
-            }
-            log::warn!("{}: not handed over, requests before it are not answered", request.peer);
+            // The request stays where it is: it is the other's, once all before it are answered.
+            state.asked.pop_back();
+            (state.upload, state.is_over) = (None, false);
+            return true;
         }
         if self.answers.states.get(id).is_some_and(|state| !state.asked.is_empty()) {
             conn.hold(true);
@@ -412,11 +412,13 @@ impl<R: Requests> Handler for Http<R> {
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
         let id = conn.id();
-        let Some(state) = self.answers.states.get(id) else { return Ok(()) };
+        let Some(state) = self.answers.states.get_mut(id) else { return Ok(()) };
         if !conn.is_open() {
             return Ok(());
         }
-        if state.is_streaming() {
+        if state.is_over && state.asked.is_empty() {
+            state.end(conn);
+        } else if state.is_streaming() {
             let stream = Stream { conn: id, number: state.answered };
             let mut cx = Cx { cx: conn.cx(), answers: &mut self.answers };
             self.requests.on_writable(&mut cx, stream);
@@ -428,8 +430,12 @@ impl<R: Requests> Handler for Http<R> {
 
     fn on_timeout(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
         let (least, window) = self.upload_rate;
-        let state = self.answers.states.get_mut(conn.id());
-        let Some(upload) = state.and_then(|state| state.upload.as_mut()) else { return Ok(()) };
+        let Some(state) = self.answers.states.get_mut(conn.id()) else { return Ok(()) };
+        if state.is_over && state.asked.is_empty() {
+            conn.close();
+            return Ok(());
+        }
+        let Some(upload) = &mut state.upload else { return Ok(()) };
         if upload.moved < least && !upload.stood && conn.is_reading() {
             let why = "the body comes too slowly";
             self.fail_upload(conn, refusal(StatusCode::REQUEST_TIMEOUT, why));
@@ -452,7 +458,8 @@ impl<R: Requests> Handler for Http<R> {
                 self.fail_upload(conn, bad("the body breaks off"));
             }
             Some(state) if !state.asked.is_empty() => state.end_behind_last(),
-            _ => conn.close(),
+            Some(state) => state.end(conn),
+            None => conn.close(),
         }
         Ok(())
     }

@@ -48,6 +48,8 @@ impl Requests for Site {
                 Response::new(StatusCode::OK).body_from(5, io::Cursor::new("sized and more"))
             }
             "/broken" => Response::new(StatusCode::OK).body_chunked(Broken(false)),
+            "/huge" => Response::new(StatusCode::OK).body(vec![b'#'; 400_000]),
+            "/other" => return responder.hand_to(cx, 1, 7),
             "/large" => Response::new(StatusCode::OK).body(vec![b'L'; 50_000]),
             "/none" => Response::new(StatusCode::NO_CONTENT),
             "/socket" if request.asks_for("other") => return responder.hand_to(cx, 1, 7),
@@ -95,6 +97,12 @@ fn site(sim: &Sim, config: Config) -> Result<Reactor<Http<Site>>, Failure> {
 fn run(sim: &Sim, reactor: &mut Reactor<impl Handler>) -> Result<(), Failure> {
     sim.advance(reactor, SECOND)?;
     sim.run_until_idle(reactor)
+}
+
+/// Connections now.
+fn open(reactor: &Reactor<impl Handler>) -> u64 {
+    let stats = reactor.stats();
+    stats.accepted - stats.closed.total()
 }
 
 fn ok(body: &str) -> String {
@@ -388,6 +396,71 @@ fn an_upgrade_is_handed_over_behind_the_answers_before_it() {
         peer.expect_end();
         run(sim, &mut reactor)
     });
+}
+
+/// And so is a request that does not ask for another protocol: what the program says of it is done when its turn has come.
+#[test]
+fn a_request_is_handed_over_behind_the_answers_before_it() {
+    check(0..100, Profile::everyday(), |sim| {
+        let mut reactor = sim.reactor((Http::new(Site::default()), Other), Config::public())?;
+        reactor.listen(SERVER)?;
+        let peer = sim.connect(SERVER);
+        let ask = |path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let other = "POST /other HTTP/1.0\r\nContent-Length: 3\r\n\r\nabcraw";
+        peer.send([ask("/later?1"), ask("/a"), ask("/later?2"), other.into()].concat());
+        let answers = [ok("GET /later 1"), ok("GET /a "), ok("GET /later 2")].concat();
+        peer.expect(format!("{answers}other: {other}"));
+        peer.finish();
+        peer.expect_end();
+        run(sim, &mut reactor)?;
+        let site = reactor.handler_mut().0.requests_mut();
+        assert_eq!((site.served, site.abandoned), (4, 0));
+        Ok(())
+    });
+}
+
+/// Promise 3: the last answer of a connection has no other time than any: whoever reads, however slowly, has all of it.
+#[test]
+fn the_last_answer_is_served_as_long_as_its_client_reads() {
+    check(0..5, Profile::calm().buffer(1024..=65536), |sim| {
+        let mut reactor = site(sim, Config::public())?;
+        let [says, half, posts] = [(); 3].map(|()| sim.connect(SERVER));
+        says.send("GET /huge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        half.send("GET /huge HTTP/1.1\r\nHost: x\r\n\r\n");
+        half.finish();
+        posts.send("GET /huge HTTP/1.0\r\n\r\n");
+        posts.send(vec![b'x'; 300_000]);
+        let peers = [says, half, posts];
+        for peer in &peers {
+            peer.read_slowly(1000, SECOND);
+        }
+        sim.advance(&mut reactor, 450 * SECOND)?;
+        for (n, peer) in peers.iter().enumerate() {
+            let huge = String::from_utf8(peer.recv()).unwrap().matches('#').count();
+            assert_eq!((huge, peer.is_ended(), peer.is_reset()), (400_000, true, false), "{n}");
+        }
+        assert_eq!(open(&reactor), 0);
+        Ok(())
+    });
+}
+
+/// Promise 3: behind the last answer nobody keeps a place, neither by silence nor by sending on.
+#[test]
+fn a_client_that_never_ends_its_side_is_gone_in_time() {
+    let sim = Sim::new(1, Profile::calm().buffer(1024..=65536));
+    let mut reactor = site(&sim, Config::default()).unwrap();
+    let [silent, talks] = [(); 2].map(|()| sim.connect(SERVER));
+    silent.send("GET /huge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    talks.send("GET /huge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    for _ in 0..2000 {
+        talks.wait(SECOND);
+        talks.send("x");
+    }
+    sim.advance(&mut reactor, 15 * SECOND).unwrap();
+    assert!(silent.is_ended() && talks.is_ended());
+    assert_eq!(open(&reactor), 1);
+    sim.advance(&mut reactor, 1205 * SECOND).unwrap();
+    assert_eq!(open(&reactor), 0);
 }
 
 #[test]
