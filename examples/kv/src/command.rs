@@ -38,6 +38,14 @@ pub struct Command {
     pub run: fn(&mut Call<'_>) -> Outcome,
 }
 
+impl Command {
+    /// Returns whether it takes so many words, its name among them.
+    pub fn takes(&self, words: usize) -> bool {
+        let number = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { words >= number } else { words == number }
+    }
+}
+
 /// Which words of a command are keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {

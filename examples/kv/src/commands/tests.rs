@@ -1,0 +1,47 @@
+//! How tests of commands are written: words in, the answer as text out, on a keyspace without a network.
+
+mod strings;
+
+use crate::command::Command;
+use crate::keyspace::Keyspace;
+use crate::reply::Reply;
+
+/// Runs one command, its words separated by spaces (`""` is an empty word, `\xNN` a byte), and returns the answer's
+/// bytes with `\r\n` as one space.
+pub(crate) fn run(keys: &mut Keyspace, line: &str) -> String {
+    let words: Vec<Vec<u8>> = line.split(' ').map(word).collect();
+    let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
+    let mut reply = Reply::default();
+    super::execute(command(words[0]), &words, keys, &mut reply);
+    let text = String::from_utf8_lossy(&reply.bytes).replace("\r\n", " ");
+    text.trim_end().to_string()
+}
+
+/// Runs lines `command => answer` in order, on one new keyspace at the time 1,000,000.
+pub(crate) fn check(table: &str) {
+    let mut keys = Keyspace::default();
+    keys.set_now(1_000_000);
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (command, answer) = line.split_once(" => ").expect("a line has an answer");
+        assert_eq!(run(&mut keys, command), answer, "to {command}");
+    }
+}
+
+fn command(name: &[u8]) -> &'static Command {
+    let name = String::from_utf8(name.to_ascii_lowercase()).expect("a name is text");
+    let mut all = super::ALL.iter().copied().flatten();
+    all.find(|command| command.name == name).unwrap_or_else(|| panic!("no command {name}"))
+}
+
+fn word(text: &str) -> Vec<u8> {
+    if text == "\"\"" {
+        return Vec::new();
+    }
+    let mut parts = text.split("\\x");
+    let mut word = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        word.push(u8::from_str_radix(&part[..2], 16).expect("two hexadecimal digits"));
+        word.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    word
+}
