@@ -192,7 +192,8 @@ fn line_end(bytes: &[u8], most: usize, why: &'static str) -> Result<Option<usize
     match end {
         Some(end) if has_bare_break(&bytes[..=end]) => Err(BARE_BREAK),
         Some(end) => Ok(Some(end - 1)),
-        None if bytes.len() > most => Err(bad(why)),
+        // One more, which may be the first half of its break: a line is as long wherever it is cut.
+        None if bytes.len() > most + 1 => Err(bad(why)),
         None => Ok(None),
     }
 }
@@ -295,5 +296,31 @@ mod tests {
         assert_eq!(read(b"64\r\n"), Ok(None));
         assert_eq!(read(b"65\r\n"), Err(413));
         assert_eq!(read(b"ffffffffffffffff\r\n"), Err(413));
+    }
+    /// Promise 2: extensions are read over, quoted ones too, and what they may be does not depend on where they are cut.
+    #[test]
+    fn extensions_are_read_over_wherever_they_are_cut() {
+        let refused = |refusal: Refusal| refusal.status.as_u16();
+        let long = |n| {
+            let extension = "x".repeat(n - 2);
+            format!("5;{extension}\r\nhello\r\n0;{extension}\r\n\r\n")
+        };
+        for (body, outcome) in [
+            ("5;a;b=c;d=\"e;f \\\"5\"\r\nhello\r\n0;g=\"\"\r\n\r\n".to_owned(), Ok(())),
+            (long(LINE_MAX), Ok(())),
+            (long(LINE_MAX + 1), Err(400)),
+            ("5;a\rb\r\nhello\r\n0\r\n\r\n".to_owned(), Err(400)),
+            ("5;a=\"\n\"\r\nhello\r\n0\r\n\r\n".to_owned(), Err(400)),
+        ] {
+            let bytes = body.as_bytes();
+            for cut in 0..bytes.len() {
+                let mut chunks = Chunks::default();
+                let whole = chunks.look(&bytes[..cut], 100).and_then(|_| chunks.look(bytes, 100));
+                let whole = whole.map_err(refused);
+                assert_eq!(whole, outcome.map(|()| Some(bytes.len())), "{body:?} at {cut}");
+            }
+            let read = outcome.map(|()| Some((b"hello".to_vec(), bytes.len())));
+            assert_eq!(arrive(bytes, 100), read, "{body:?}");
+        }
     }
 }

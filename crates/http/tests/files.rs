@@ -334,6 +334,23 @@ fn a_list_has_what_can_be_asked_for_and_no_markup_of_names() {
     assert_eq!(Server::of(root.files()).get("/sub/").status, 404);
 }
 
+/// A list has an end, and says so.
+#[test]
+fn a_list_is_cut_at_ten_thousand_names() {
+    let root = Root::new("many");
+    for n in 0..10_000 {
+        fs::write(root.path(&format!("sub/{n}")), "").unwrap();
+    }
+    let server = Server::of(root.files().listing(true));
+    let count = || {
+        let page = server.get("/sub/");
+        (page.text().matches("<li>").count(), page.text().contains("more than 10000 names"))
+    };
+    assert_eq!(count(), (10_000, false));
+    fs::write(root.path("sub/one-more"), "").unwrap();
+    assert_eq!(count(), (10_000, true));
+}
+
 /// Promise 4: a file that shrinks while it is sent does not look whole.
 #[test]
 fn a_file_that_shrinks_while_it_is_sent_ends_in_a_reset() {

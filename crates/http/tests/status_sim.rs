@@ -155,6 +155,38 @@ fn a_long_list_is_sent_as_it_is_taken() {
     drop(clients);
 }
 
+/// Promise 4: four lists at a time, one more is told to come later; a client that stops reading holds what output may, and is gone at
+/// `write_stall`, and its list with it.
+#[test]
+fn lists_are_bounded_and_a_client_that_stops_reading_loses_its_own() {
+    let sim = Sim::new(1, Profile::calm().descriptors(5000).buffer(1024..=8192));
+    let config = Config::default().connections(4000).write_stall(SECOND * 30);
+    let mut reactor = world(&sim, config, Status::new());
+    let clients: Vec<_> = (0..3000).map(|_| sim.connect(ECHO)).collect();
+    sim.advance(&mut reactor, SECOND * 5).unwrap();
+    let deaf: Vec<_> = (0..4).map(|_| sim.connect(STATUS)).collect();
+    for peer in &deaf {
+        peer.stop_reading();
+        ask(peer, "/connections");
+    }
+    sim.advance(&mut reactor, SECOND * 5).unwrap();
+    let more = sim.connect(STATUS);
+    ask(&more, "/connections.json");
+    sim.advance(&mut reactor, SECOND).unwrap();
+    let answer = came(&more);
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"), "{answer}");
+    let buffered = reactor.service(1).buffered();
+    assert!(buffered < (4 * (64 + 32)) << 10, "{buffered}");
+    sim.advance(&mut reactor, SECOND * 65).unwrap();
+    assert_eq!(reactor.service(1).service_stats().closed.write_stall, 4);
+    let late = sim.connect(STATUS);
+    ask(&late, "/connections.json");
+    sim.advance(&mut reactor, SECOND * 5).unwrap();
+    let list = came(&late);
+    assert!(list.contains("\n],\"count\":3001}") && list.ends_with("\r\n0\r\n\r\n"), "it is whole");
+    drop(clients);
+}
+
 /// In a shutdown, too: while others are left, a list that has ended does not end its connection.
 #[test]
 fn a_long_list_in_a_shutdown_leaves_its_connection_there() {

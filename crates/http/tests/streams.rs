@@ -511,3 +511,39 @@ fn a_stream_that_is_not_ended_ends_in_a_reset() {
         Ok(())
     });
 }
+
+/// Promise 3: a client that has gone without a word is no client any more when `write_stall` or `min_rate` has noticed, nor is one whose reset came while
+/// it did not read, nor one that went before its turn; the others have each event.
+#[test]
+fn clients_of_a_feed_that_vanish_are_forgotten() {
+    let profile = Profile::everyday().buffer(1024..=8192);
+    check(0..20, profile, |sim| {
+        let events = Events::new().history(10, 1 << 20);
+        let mut reactor = news(sim, News { padding: 20_000, ..News::new(events) })?;
+        let [vanished, resets, leaves, early, reads] = [(); 5].map(|()| sim.connect(SERVER));
+        let ask = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
+        for peer in [&vanished, &resets, &leaves, &reads] {
+            peer.send(ask);
+        }
+        early.send(format!("{ask}{ask}"));
+        early.wait(Duration::from_millis(500));
+        early.reset();
+        for peer in [&vanished, &resets] {
+            peer.stop_reading();
+        }
+        resets.wait(SECOND);
+        resets.reset();
+        leaves.wait(SECOND);
+        leaves.close();
+        sim.advance(&mut reactor, 3 * SECOND)?;
+        assert_eq!(reactor.handler_mut().requests_mut().events.clients(), 2, "at once");
+        sim.advance(&mut reactor, 90 * SECOND)?;
+        let requests = reactor.handler_mut().requests_mut();
+        assert_eq!((requests.events.clients(), requests.closed), (1, 5));
+        let closed = &reactor.stats().closed;
+        assert_eq!(closed.write_stall + closed.too_slow, 1);
+        let (all, _) = read(&got(&reads).0);
+        assert_eq!(all.last().unwrap(), "99");
+        Ok(())
+    });
+}
