@@ -12,10 +12,26 @@
 // A library only so that its tests and its binary share it. Scores are compared as they are: equal is equal.
 #![allow(clippy::must_use_candidate, clippy::missing_errors_doc, clippy::float_cmp)]
 
+pub mod answers;
+pub mod batch;
+pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod commands;
+pub mod facts;
+pub mod gather;
+pub mod info;
 pub mod keyspace;
 pub mod number;
+pub mod parcel;
+pub mod pubsub;
 pub mod random;
 pub mod reply;
+pub mod resp;
+pub mod server;
+pub mod shard;
+pub mod slots;
+pub mod table;
+pub mod transaction;
+pub mod turn;
 pub mod value;

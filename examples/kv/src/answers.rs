@@ -1,0 +1,153 @@
+//! A client's answers, in the order of its commands, while some of them come from other shards.
+//!
+//! Empty for a client whose commands all ran where it is connected: then answers go out as they are written. Read next:
+//! `gather.rs`, for answers that are put together; `parcel.rs`, for how they travel.
+
+use std::collections::VecDeque;
+
+use crate::gather::Gather;
+use crate::reply::Reply;
+
+/// How many commands of one client may be with other shards, or behind one that is.
+const COMMANDS_MAX: usize = 1024;
+/// How many bytes of such commands and of answers that wait for their turn there may be.
+const BYTES_MAX: usize = 1 << 20;
+
+/// The answers that are not sent yet.
+#[derive(Debug, Default)]
+pub struct Answers {
+    slots: VecDeque<Slot>,
+    /// The number of the first slot, counted since the client came.
+    first: u64,
+    /// Of answers that are here.
+    ready: usize,
+    /// Of commands that are away.
+    asked: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    state: State,
+    /// The client does not want to have it.
+    silent: bool,
+    /// The bytes of its command.
+    asked: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Ready(Vec<u8>),
+    /// Another shard has the command.
+    Waiting,
+    /// Several have a part of it.
+    Gathering(Box<Gather>),
+}
+
+impl Answers {
+    /// Whether none waits.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether the client is to send no more for now.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.slots.len() >= COMMANDS_MAX || self.ready + self.asked >= BYTES_MAX
+    }
+
+    /// Whether it may send again.
+    #[must_use]
+    pub fn is_low(&self) -> bool {
+        self.slots.len() <= COMMANDS_MAX / 2 && self.ready + self.asked <= BYTES_MAX / 2
+    }
+
+    /// An answer that is here and has to wait for others.
+    pub fn push_ready(&mut self, bytes: &[u8]) {
+        self.ready += bytes.len();
+        if let Some(Slot { state: State::Ready(last), silent: false, .. }) = self.slots.back_mut() {
+            last.extend_from_slice(bytes);
+            return;
+        }
+        self.slots.push_back(Slot { state: State::Ready(bytes.to_vec()), silent: false, asked: 0 });
+    }
+
+    /// An answer that another shard will send. Returns its number.
+    pub fn push_waiting(&mut self, silent: bool, asked: usize) -> u64 {
+        self.push(State::Waiting, silent, asked)
+    }
+
+    /// An answer of which several shards will send a part. Returns its number.
+    pub fn push_gathering(&mut self, gather: Gather, silent: bool, asked: usize) -> u64 {
+        self.push(State::Gathering(Box::new(gather)), silent, asked)
+    }
+
+    fn push(&mut self, state: State, silent: bool, asked: usize) -> u64 {
+        self.asked += asked;
+        self.slots.push_back(Slot { state, silent, asked });
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// An answer has come, or a part of it.
+    pub fn fill(&mut self, number: u64, part: usize, bytes: &[u8]) {
+        let place =
+            usize::try_from(number - self.first).expect("a slot is kept until it is filled");
+        let slot = &mut self.slots[place];
+        let whole = match &mut slot.state {
+            State::Ready(_) => unreachable!("an answer comes once"),
+            State::Waiting if slot.silent => Vec::new(),
+            State::Waiting => bytes.to_vec(),
+            State::Gathering(gather) => {
+                gather.fill(part, bytes);
+                if !gather.is_whole() {
+                    return;
+                }
+                let mut reply = Reply::default();
+                if !slot.silent {
+                    gather.write(&mut reply);
+                }
+                reply.bytes
+            }
+        };
+        self.asked -= slot.asked;
+        self.ready += whole.len();
+        slot.asked = 0;
+        slot.state = State::Ready(whole);
+    }
+
+    /// Takes the first answer, if it is here.
+    pub fn pop(&mut self) -> Option<Vec<u8>> {
+        if !matches!(self.slots.front()?.state, State::Ready(_)) {
+            return None;
+        }
+        let State::Ready(bytes) = self.slots.pop_front()?.state else { return None };
+        self.first += 1;
+        self.ready -= bytes.len();
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_leave_in_the_order_of_the_commands() {
+        let mut answers = Answers::default();
+        let first = answers.push_waiting(false, 10);
+        answers.push_ready(b"2");
+        answers.push_ready(b"3");
+        let fourth = answers.push_waiting(false, 10);
+        let silent = answers.push_waiting(true, 10);
+        assert_eq!(answers.pop(), None);
+        answers.fill(fourth, 0, b"4");
+        answers.fill(silent, 0, b"5");
+        assert_eq!(answers.pop(), None);
+        answers.fill(first, 0, b"1");
+        let all: Vec<_> = std::iter::from_fn(|| answers.pop()).collect();
+        assert_eq!(all.concat(), b"1234");
+        assert!(answers.is_empty());
+        assert_eq!((answers.ready, answers.asked), (0, 0));
+    }
+}

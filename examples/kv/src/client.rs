@@ -1,0 +1,191 @@
+//! What a shard keeps of each client that is connected to it.
+//!
+//! It lives in the shard, not in the connection's session, so that answers from other shards and messages of channels reach it
+//! between the callbacks of its connection. Read next: `turn.rs`, which serves one.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use indexmap::IndexSet;
+use wouldblock::{Address, ConnId};
+
+use crate::answers::Answers;
+use crate::batch::Batch;
+use crate::reply::Protocol;
+use crate::resp::Requests;
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its connection.
+    pub id: ConnId,
+    /// What `CLIENT ID` says: no other client of the server has it, nor had.
+    pub number: u64,
+    /// Where it is.
+    pub address: Address,
+    /// Its decoder.
+    pub requests: Requests,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Answers that wait for other shards.
+    pub answers: Answers,
+    /// Whether reading is paused until they are fewer.
+    pub is_paused: bool,
+    /// Commands between `MULTI` and `EXEC`.
+    pub transaction: Option<Box<Transaction>>,
+    /// Which shard watches keys for it.
+    pub watching: Option<usize>,
+    /// What it listens to.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// Which answers it does not want.
+    pub silence: Silence,
+    /// It is closed when its answers are sent.
+    pub is_leaving: bool,
+    /// It was told to go by another client, or by itself.
+    pub is_killed: bool,
+    /// What `CLIENT SETNAME` said.
+    pub name: Vec<u8>,
+    /// When it came, in milliseconds since 1970.
+    pub since: i64,
+    /// When it sent something last.
+    pub seen: i64,
+    /// The name of its last command.
+    pub command: &'static str,
+    /// Whether cluster reads of a replica are wanted: remembered, and without consequence.
+    pub is_readonly: bool,
+}
+
+/// Which answers a client does not want: `CLIENT REPLY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// It wants all.
+    None,
+    /// Not that to the next command.
+    Next,
+    /// Not that to this command.
+    This,
+    /// None.
+    All,
+}
+
+/// Commands between `MULTI` and `EXEC`.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// As they came.
+    pub batch: Batch,
+    /// One of them was refused: so will `EXEC` be.
+    pub is_broken: bool,
+}
+
+/// What a client listens to.
+#[derive(Debug, Default)]
+pub struct Subscriptions {
+    /// Channels.
+    pub channels: IndexSet<Bytes>,
+    /// Patterns of channels.
+    pub patterns: IndexSet<Bytes>,
+}
+
+impl Subscriptions {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.channels.len() + self.patterns.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Client {
+    /// One that has just come.
+    #[must_use]
+    pub fn new(id: ConnId, number: u64, address: Address, now: i64) -> Self {
+        Client {
+            id,
+            number,
+            address,
+            requests: Requests::default(),
+            protocol: Protocol::default(),
+            answers: Answers::default(),
+            is_paused: false,
+            transaction: None,
+            watching: None,
+            subscriptions: None,
+            silence: Silence::None,
+            is_leaving: false,
+            is_killed: false,
+            name: Vec::new(),
+            since: now,
+            seen: now,
+            command: "NULL",
+            is_readonly: false,
+        }
+    }
+
+    /// Whether commands may be run as they come.
+    #[inline]
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        self.transaction.is_none() && self.subscriptions.is_none()
+    }
+
+    /// Whether answers may be sent as they are written.
+    #[inline]
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.answers.is_empty() && self.silence == Silence::None
+    }
+
+    /// Whether the client has a subscription, and speaks the version in which answers and messages look alike.
+    #[must_use]
+    pub fn is_listening_only(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.subscriptions.is_some()
+    }
+
+    /// How many subscriptions it has.
+    #[must_use]
+    pub fn subscribed(&self) -> usize {
+        self.subscriptions.as_ref().map_or(0, |it| it.len())
+    }
+
+    /// A line of `CLIENT LIST`. `queued`: what its connection owes it.
+    #[must_use]
+    pub fn describe(&self, shard: usize, queued: usize, now: i64) -> String {
+        let (channels, patterns) =
+            self.subscriptions.as_ref().map_or((0, 0), |it| (it.channels.len(), it.patterns.len()));
+        let multi = self.transaction.as_ref().map(|it| it.batch.len());
+        let mut flags = String::new();
+        for (is_set, flag) in [
+            (self.transaction.is_some(), 'x'),
+            (self.subscriptions.is_some(), 'P'),
+            (self.is_leaving, 'c'),
+            (self.is_readonly, 'r'),
+        ] {
+            if is_set {
+                flags.push(flag);
+            }
+        }
+        if flags.is_empty() {
+            flags.push('N');
+        }
+        let mut line = String::new();
+        let _ = write!(
+            line,
+            "id={} addr={} fd=-1 name={} age={} idle={} flags={flags} db=0 sub={channels} psub={patterns} ssub=0 multi={} \
+             obl={queued} omem={queued} events=r cmd={} user=default redir=-1 resp={} shard={shard}",
+            self.number,
+            self.address,
+            String::from_utf8_lossy(&self.name),
+            (now - self.since) / 1000,
+            (now - self.seen) / 1000,
+            multi.map_or(-1, |it| i64::try_from(it).unwrap_or(i64::MAX)),
+            self.command,
+            if self.protocol == Protocol::Resp3 { 3 } else { 2 },
+        );
+        line
+    }
+}
