@@ -61,7 +61,9 @@ mod tests {
     fn what_is_put_in_comes_out() {
         let commands: [&[&[u8]]; 4] = [&[b"set", b"key", b""], &[], &[b""], &[b"get", b"key"]];
         let mut batch = Batch::default();
-        commands.iter().for_each(|words| batch.push(words));
+        for words in commands {
+            batch.push(words);
+        }
         let mut words = vec![&b"old"[..]];
         for (number, command) in commands.iter().enumerate() {
             batch.get(number, &mut words);

@@ -82,7 +82,9 @@ impl Gather {
             },
             Combine::Concat => {
                 reply.array(parts.iter().map(|part| elements(part).0).sum());
-                parts.iter().for_each(|part| reply.bytes.extend_from_slice(elements(part).1));
+                for part in &parts {
+                    reply.bytes.extend_from_slice(elements(part).1);
+                }
             }
             Combine::Elements(order) => {
                 let mut rests: Vec<_> = parts.iter().map(|part| elements(part).1).collect();
@@ -96,7 +98,9 @@ impl Gather {
                 all.sort_unstable();
                 all.dedup();
                 reply.array(all.len());
-                all.iter().for_each(|it| reply.bytes.extend_from_slice(it));
+                for element in all {
+                    reply.bytes.extend_from_slice(element);
+                }
             }
             Combine::SumByName => sum_by_name(&parts, reply),
             Combine::Any(first) => {

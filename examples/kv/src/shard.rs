@@ -31,6 +31,9 @@ const SEND: usize = 16 << 10;
 /// A longer answer is sent piece by piece, as the peer reads: it never meets a limit of output.
 const LONG: usize = 256 << 10;
 
+/// A watched key, and its version when it was.
+pub type Watched = (Box<[u8]>, u64);
+
 /// A reactor's handler.
 #[derive(Debug)]
 pub struct Shard {
@@ -55,7 +58,7 @@ pub struct Shard {
     /// The ways to the other shards, by number; the own is never gone.
     pub ways: Vec<Way>,
     /// What is watched for clients, and the versions at that time: keys of this shard, clients of any.
-    pub watched: HashMap<ConnId, Vec<(Box<[u8]>, u64)>>,
+    pub watched: HashMap<ConnId, Vec<Watched>>,
     /// The longest word of a command.
     pub word_max: usize,
 }
@@ -213,9 +216,9 @@ impl Shard {
         while conn.room() > bytes.len() {
             let Some(answer) = client.answers.pop() else { break };
             if bytes.is_empty() {
-                bytes = answer
+                bytes = answer;
             } else {
-                bytes.extend_from_slice(&answer)
+                bytes.extend_from_slice(&answer);
             }
             if bytes.len() >= SEND {
                 send(conn, &mut bytes);
@@ -283,7 +286,7 @@ impl Shard {
         Ok(())
     }
 
-    fn read(&mut self, conn: &mut Conn<'_>, place: usize, input: &mut Input<'_>) -> io::Result<()> {
+    fn read(&mut self, conn: &mut Conn<'_>, place: usize, input: &mut Input<'_>) {
         let now = wall();
         self.keys.set_now(now);
         let client = &mut self.clients[place];
@@ -302,7 +305,6 @@ impl Shard {
             client.is_leaving = true;
         }
         self.end_turn(conn, place);
-        Ok(())
     }
 }
 
@@ -326,7 +328,8 @@ impl Handler for Shard {
         place: &mut usize,
         input: &mut Input<'_>,
     ) -> io::Result<()> {
-        self.read(conn, *place, input)
+        self.read(conn, *place, input);
+        Ok(())
     }
 
     fn on_eof(

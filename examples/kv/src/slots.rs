@@ -31,6 +31,7 @@ const TABLE: [u16; 256] = {
     let mut table = [0; 256];
     let mut i = 0;
     while i < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
         let mut crc = (i as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
@@ -59,7 +60,7 @@ pub fn places(keys: Keys, words: &[&[u8]]) -> Result<KeyPlaces, Fault> {
     let counted = |at: usize| -> Result<(usize, usize), Fault> {
         let count = words.get(at).and_then(|word| str::from_utf8(word).ok()?.parse::<usize>().ok());
         match count {
-            Some(count) if count <= words.len() - at - 1 => Ok((at + 1, at + 1 + count)),
+            Some(count) if count < words.len() - at => Ok((at + 1, at + 1 + count)),
             // The command itself says what is wrong with its number; any shard does.
             _ => Ok((0, 0)),
         }

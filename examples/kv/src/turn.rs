@@ -147,7 +147,7 @@ impl<'t, 'c> Turn<'t, 'c> {
             if rest.len() >= 128 {
                 break;
             }
-            rest += &format!("'{}' ", shown(word));
+            rest.extend(["'", &shown(word), "' "]);
         }
         let name = shown(words[0]);
         self.reply()
@@ -187,7 +187,7 @@ impl<'t, 'c> Turn<'t, 'c> {
         let Keys::Range { first, step, .. } = command.keys else {
             unreachable!("a command that is split has a range of keys")
         };
-        if (words.len() - first) % step != 0 {
+        if !(words.len() - first).is_multiple_of(step) {
             return Err(Fault::Arity(command.name));
         }
         // By shard: its words. And in which order the shards are named.
