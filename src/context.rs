@@ -138,10 +138,7 @@ impl Context {
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<ListenerId> {
         self.core.check_running()?;
         let listen = listen.into();
-        let opened = match self.core.driver.kernel() {
-            None => listen.open()?,
-            Some(kernel) => listen.open_simulated(kernel)?,
-        };
+        let opened = listen.open_on(self.core.driver.kernel())?;
         self.core.listen(opened)
     }
 

@@ -66,18 +66,31 @@ impl Actor for Nobody {
     fn act(&mut self, _net: &mut State, _link: u32) {}
 }
 
-/// A simulated kernel, shared by the sockets on it.
+/// A simulated kernel, shared by the sockets on it, and one of the polls there.
 #[derive(Clone)]
-pub(crate) struct Kernel(Arc<Mutex<State>>);
+pub(crate) struct Kernel {
+    state: Arc<Mutex<State>>,
+    /// Which poll this name of the kernel waits in, registers with and wakes.
+    poll: usize,
+}
 
 impl Kernel {
     pub(crate) fn new(seed: u64, profile: Profile) -> Self {
-        Kernel(Arc::new(Mutex::new(State::new(seed, profile))))
+        Kernel { state: Arc::new(Mutex::new(State::new(seed, profile))), poll: 0 }
+    }
+
+    /// The same kernel with a new poll: for one more reactor.
+    pub(crate) fn with_poll(&self) -> Self {
+        let mut state = self.state();
+        state.watches.push(Watch::default());
+        let poll = state.watches.len() - 1;
+        drop(state);
+        Kernel { state: Arc::clone(&self.state), poll }
     }
 
     /// A panic of a handler in a test does not spoil what is to be read of the world afterwards.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -96,7 +109,12 @@ impl Kernel {
     }
 
     pub(crate) fn wake(&self) {
-        self.state().woken = true;
+        self.state().watches[self.poll].woken = true;
+    }
+
+    /// Whether its poll would return with an event.
+    pub(crate) fn has_news(&self) -> bool {
+        self.state().has_news(self.poll)
     }
 
     pub(crate) fn poll(
@@ -106,7 +124,7 @@ impl Kernel {
     ) -> io::Result<()> {
         let mut state = self.state();
         let began = state.now;
-        let polled = state.poll(timeout.map(nanos), events);
+        let polled = state.poll(self.poll, timeout.map(nanos), events);
         state.polls = [state.polls[1], (began, state.now)];
         polled
     }
@@ -137,8 +155,14 @@ impl Kernel {
         Ok(Stream { descriptor, transport, flags })
     }
 
-    pub(crate) fn listen(&self, address: Address, backlog: usize) -> io::Result<Listener> {
-        let file = self.state().listen(address, backlog)?;
+    /// `shared`: others that say so may listen there, too (`SO_REUSEPORT`).
+    pub(crate) fn listen(
+        &self,
+        address: Address,
+        backlog: usize,
+        shared: bool,
+    ) -> io::Result<Listener> {
+        let file = self.state().listen(address, backlog, shared)?;
         Ok(Listener(Descriptor { kernel: self.clone(), file }))
     }
 
@@ -195,9 +219,10 @@ struct File {
     what: Kind,
     /// Its number is used again, this is not.
     serial: u64,
-    /// By what name the poll knows it.
+    /// By what name its poll knows it, and which poll that is.
     token: Option<Token>,
-    /// It is among the `edges`.
+    poll: usize,
+    /// It is among the edges of its poll.
     pending: bool,
     /// Without flags: what the next report may hold.
     armed: Readiness,
@@ -297,6 +322,18 @@ struct Door {
     backlog: VecDeque<u32>,
     backlog_max: usize,
     open: bool,
+    /// Other doors may be at its address, if they are shared, too.
+    shared: bool,
+}
+
+/// What a poll of the process has to tell.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Files with something new to tell.
+    edges: VecDeque<u32>,
+    /// Names of the gone, for events that come too late.
+    ghosts: VecDeque<Token>,
+    woken: bool,
 }
 
 /// What answers a connect of ours.
@@ -357,13 +394,10 @@ pub(crate) struct State {
     agenda: BinaryHeap<Reverse<(u64, u64, Event)>>,
     /// Orders what happens at one moment.
     tickets: u64,
-    /// Files with something new to tell.
-    edges: VecDeque<u32>,
+    /// The polls: one for each reactor.
+    watches: Vec<Watch>,
     /// Peers to be called.
     stirred: VecDeque<u32>,
-    /// Names of the gone, for events that come too late.
-    ghosts: VecDeque<Token>,
-    woken: bool,
     /// A signal came while the poll waited.
     signalled: bool,
     reactors: u32,
@@ -397,10 +431,8 @@ impl State {
             servers: Vec::new(),
             agenda: BinaryHeap::new(),
             tickets: 0,
-            edges: VecDeque::new(),
+            watches: vec![Watch::default()],
             stirred: VecDeque::new(),
-            ghosts: VecDeque::new(),
-            woken: false,
             signalled: false,
             reactors: 0,
             storm: 0,
@@ -437,6 +469,7 @@ impl State {
             what,
             serial,
             token: None,
+            poll: 0,
             pending: false,
             armed: both,
             urgent: false,

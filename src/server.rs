@@ -24,7 +24,7 @@ pub(crate) mod handle;
 const REACTORS_MAX: usize = 128;
 
 /// How a reactor's thread has ended: its result, or its panic.
-type End = thread::Result<io::Result<()>>;
+pub(crate) type End = thread::Result<io::Result<()>>;
 
 /// The same handler on several reactors, each on a thread of its own: for a program that needs more than one core.
 ///
@@ -50,8 +50,6 @@ type End = thread::Result<io::Result<()>>;
 ///
 /// That two connections are served by different reactors. That a connection which reaches the kernel while
 /// a shutdown closes the listeners is accepted: Linux resets what is in the middle of its handshake there.
-///
-/// The simulator (feature `sim`) runs a handler on one reactor, not a server.
 ///
 /// # Examples
 ///
@@ -99,6 +97,15 @@ impl<H: Handler> Server<H> {
     pub fn with_config(
         reactors: usize,
         config: Config,
+        make: impl FnMut(usize, &ServerHandle<H>) -> io::Result<H>,
+    ) -> io::Result<Self> {
+        Self::with_drivers(reactors, &config, Driver::new, make)
+    }
+
+    pub(crate) fn with_drivers(
+        reactors: usize,
+        config: &Config,
+        driver: impl Fn() -> io::Result<Driver>,
         mut make: impl FnMut(usize, &ServerHandle<H>) -> io::Result<H>,
     ) -> io::Result<Self> {
         if !(1..=REACTORS_MAX).contains(&reactors) {
@@ -107,7 +114,7 @@ impl<H: Handler> Server<H> {
         }
         // As it is: a share of a number that is too large may not be.
         config.check(CONNECTIONS_CEILING)?;
-        let drivers: Vec<_> = (0..reactors).map(|_| Driver::new()).collect::<io::Result<_>>()?;
+        let drivers: Vec<_> = (0..reactors).map(|_| driver()).collect::<io::Result<_>>()?;
         let config = config.share(drivers[0].descriptors(), reactors);
         let prepared = drivers.into_iter().map(|driver| Prepared::new(&config, driver));
         let prepared: Vec<_> = prepared.collect::<io::Result<_>>()?;
@@ -128,7 +135,8 @@ impl<H: Handler> Server<H> {
     /// listens on it, a second one of this program too, unless both set [`reuse_port`](Listen::reuse_port): then the
     /// kernel shares connections out among the reactors of both.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<Address> {
-        let opened = listen.into().open_for(self.reactors.len())?;
+        let kernel = self.reactors[0].cx.core.driver.kernel();
+        let opened = listen.into().open_for(kernel, self.reactors.len())?;
         let mut listeners = Vec::with_capacity(opened.len());
         for (reactor, opened) in self.reactors.iter_mut().zip(opened) {
             match reactor.listen_opened(opened) {
@@ -161,6 +169,16 @@ impl<H: Handler> Server<H> {
         &mut self.reactors
     }
 
+    /// For the simulator: has one of them turn, as its thread would.
+    #[allow(dead_code, reason = "called by `sim/server.rs` alone")]
+    pub(crate) fn turn_in(
+        &mut self,
+        number: usize,
+        by: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>,
+    ) -> Option<End> {
+        turn(&mut self.reactors[number], &self.handle, by)
+    }
+
     /// Serves with each reactor on a thread of its own, until all of them have ended. Afterwards they are here
     /// again: [`reactors`](Self::reactors).
     ///
@@ -179,16 +197,18 @@ impl<H: Handler> Server<H> {
         H: Send,
         H::Session: Send,
     {
+        if self.reactors[0].cx.core.driver.kernel().is_some() {
+            let what = "a server in a simulated world is driven by `Sim::run_until_idle` and `Sim::advance`";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         let handle = &self.handle;
         let ends: Vec<io::Result<End>> = thread::scope(|scope| {
             let mut threads = Vec::with_capacity(self.reactors.len());
             for (number, reactor) in self.reactors.iter_mut().enumerate() {
                 let thread = thread::Builder::new().name(format!("reactor {number}"));
                 let started = thread.spawn_scoped(scope, move || {
-                    // What a panic leaves behind is seen by the caller, which it is passed on to.
-                    let end = panic::catch_unwind(AssertUnwindSafe(|| reactor.run()));
-                    handle.shutdown();
-                    end
+                    let run = |reactor: &mut Reactor<H>| reactor.run().map(|()| false);
+                    turn(reactor, handle, run).expect("a reactor that has run has ended")
                 });
                 threads.push(started.inspect_err(|_| handle.shutdown()));
             }
@@ -208,6 +228,22 @@ impl<H: Handler> Server<H> {
         }
         result
     }
+}
+
+/// Has a reactor turn. Returns its end, if that was it: the others are told to shut down then.
+fn turn<H: Handler>(
+    reactor: &mut Reactor<H>,
+    all: &ServerHandle<H>,
+    turn: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>,
+) -> Option<End> {
+    // What a panic leaves behind is seen by the caller, which it is passed on to.
+    let end = match panic::catch_unwind(AssertUnwindSafe(|| turn(reactor))) {
+        Ok(Ok(true)) => return None,
+        Ok(end) => Ok(end.map(|_| ())),
+        Err(payload) => Err(payload),
+    };
+    all.shutdown();
+    Some(end)
 }
 
 impl<H: Handler> fmt::Debug for Server<H> {

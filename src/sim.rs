@@ -177,6 +177,11 @@
 //! });
 //! ```
 //!
+//! # Several reactors
+//!
+//! A [`Server`](crate::Server) is made by [`Sim::server`], and driven as a reactor is: its reactors have their turns as the
+//! seed draws them, and posts between them come late.
+//!
 //! # What is simulated
 //!
 //! TCP and Unix streams: listeners with a backlog, buffers that fill, half-close, resets that
@@ -215,6 +220,7 @@ use crate::reactor::Reactor;
 
 mod datagram;
 mod peer;
+mod server;
 
 pub use crate::kernel::profile::Profile;
 pub use datagram::DatagramPeer;
@@ -267,7 +273,7 @@ impl Sim {
     ///
     /// `InvalidInput` for a contradiction in `config`, which it names.
     pub fn reactor<H: Handler>(&self, handler: H, config: Config) -> Result<Reactor<H>, Failure> {
-        let driver = Driver::simulated(self.kernel.clone());
+        let driver = Driver::simulated(&self.kernel);
         Ok(Reactor::with_driver(handler, &config, driver)?)
     }
 
@@ -282,7 +288,7 @@ impl Sim {
         config: Config,
         make: impl FnOnce(Handle<H>) -> H,
     ) -> Result<Reactor<H>, Failure> {
-        let driver = Driver::simulated(self.kernel.clone());
+        let driver = Driver::simulated(&self.kernel);
         Ok(Reactor::build_with_driver(&config, driver, make)?)
     }
 
@@ -403,7 +409,7 @@ impl Sim {
         self.kernel.interrupt_after(wait);
     }
 
-    /// Runs the reactor until nothing more happens: nothing is under way, no peer has anything to
+    /// Runs a reactor, or a [server](Self::server), until nothing more happens: nothing is under way, no peer has anything to
     /// do, and only a deadline could wake it. Time passes as the network and the peers need it; a
     /// deadline that comes meanwhile is met.
     ///
@@ -411,29 +417,25 @@ impl Sim {
     ///
     /// A peer expects what did not come, or met something else; the reactor failed, or spins; it
     /// does not come to rest within ten million turns.
-    pub fn run_until_idle<H: Handler>(&self, reactor: &mut Reactor<H>) -> Result<(), Failure> {
-        self.run(reactor, Horizon::Idle)?;
+    pub fn run_until_idle(&self, what: &mut impl Driven) -> Result<(), Failure> {
+        self.run(what, Horizon::Idle)?;
         self.unmet(true)
     }
 
-    /// Runs the reactor for so long, whatever happens or does not: to see what a timeout does.
+    /// Runs a reactor, or a server, for so long, whatever happens or does not: to see what a timeout does.
     ///
     /// # Errors
     ///
     /// As [`run_until_idle`](Self::run_until_idle), but what a peer expects may still come.
-    pub fn advance<H: Handler>(
-        &self,
-        reactor: &mut Reactor<H>,
-        time: Duration,
-    ) -> Result<(), Failure> {
+    pub fn advance(&self, what: &mut impl Driven, time: Duration) -> Result<(), Failure> {
         let end = self.kernel.now().saturating_add(nanos(time));
-        self.run(reactor, Horizon::Until(end))?;
+        self.run(what, Horizon::Until(end))?;
         self.unmet(false)
     }
 
-    fn run<H: Handler>(&self, reactor: &mut Reactor<H>, horizon: Horizon) -> Result<(), Failure> {
+    fn run(&self, what: &mut impl Driven, horizon: Horizon) -> Result<(), Failure> {
         self.kernel.state().horizon = horizon;
-        let result = self.turns(reactor);
+        let result = what.drive(self);
         self.kernel.state().horizon = Horizon::Never;
         result
     }
@@ -507,6 +509,24 @@ impl Sim {
     #[must_use]
     pub fn trace_hash(&self) -> u64 {
         self.kernel.state().trace.hash()
+    }
+}
+
+/// What a [`Sim`] drives: a [`Reactor`], or a [`Server`](crate::Server).
+#[allow(private_bounds, reason = "nothing else can be driven")]
+pub trait Driven: Sealed {
+    /// Gives it turns up to the horizon.
+    #[doc(hidden)]
+    fn drive(&mut self, sim: &Sim) -> Result<(), Failure>;
+}
+
+trait Sealed {}
+
+impl<H: Handler> Sealed for Reactor<H> {}
+
+impl<H: Handler> Driven for Reactor<H> {
+    fn drive(&mut self, sim: &Sim) -> Result<(), Failure> {
+        sim.turns(self)
     }
 }
 

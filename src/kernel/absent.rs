@@ -36,6 +36,10 @@ impl Kernel {
         match *self {}
     }
 
+    pub(crate) fn with_poll(&self) -> Self {
+        match *self {}
+    }
+
     pub(crate) fn wake(&self) {
         match *self {}
     }
@@ -60,7 +64,12 @@ impl Kernel {
         match *self {}
     }
 
-    pub(crate) fn listen(&self, _address: Address, _backlog: usize) -> io::Result<Listener> {
+    pub(crate) fn listen(
+        &self,
+        _address: Address,
+        _backlog: usize,
+        _shared: bool,
+    ) -> io::Result<Listener> {
         match *self {}
     }
 
@@ -90,7 +99,7 @@ impl Datagrams {
         match *self {}
     }
 
-    pub(crate) fn register(&self, _token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, _with: &Kernel, _token: Token) -> io::Result<()> {
         match *self {}
     }
 }
@@ -164,7 +173,7 @@ impl Stream {
         match *self {}
     }
 
-    pub(crate) fn register(&self, _token: Token, _urgent: bool) -> io::Result<()> {
+    pub(crate) fn register(&self, _with: &Kernel, _token: Token, _urgent: bool) -> io::Result<()> {
         match *self {}
     }
 }
@@ -178,7 +187,11 @@ impl Listener {
         match *self {}
     }
 
-    pub(crate) fn register(&self, _token: Token) {
+    pub(crate) fn duplicate(&self) -> io::Result<Listener> {
+        match *self {}
+    }
+
+    pub(crate) fn register(&self, _with: &Kernel, _token: Token) {
         match *self {}
     }
 }

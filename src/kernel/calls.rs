@@ -17,7 +17,12 @@ use crate::base::id::Token;
 use crate::base::readiness::Readiness;
 
 impl State {
-    pub(super) fn listen(&mut self, mut address: Address, backlog: usize) -> Result<u32, Errno> {
+    pub(super) fn listen(
+        &mut self,
+        mut address: Address,
+        backlog: usize,
+        shared: bool,
+    ) -> Result<u32, Errno> {
         let door = u32::try_from(self.doors.len()).expect("few listeners");
         if let Address::Ip(addr) = &mut address
             && addr.port() == 0
@@ -25,12 +30,14 @@ impl State {
             // A free port.
             addr.set_port(u16::try_from(50_000 + door % 10_000).unwrap_or(50_000));
         }
-        if self.doors.iter().any(|door| door.open && door.address == address) {
+        let mut there = self.doors.iter().filter(|door| door.open && door.address == address);
+        if there.any(|door| !(shared && door.shared)) {
             return Err(Errno::ADDRINUSE);
         }
         let file = self.open_file(Kind::Listener(door))?;
         let backlog_max = backlog.min(self.profile.backlog_max).max(1);
-        self.doors.push(Door { address, backlog: VecDeque::new(), backlog_max, open: true });
+        let backlog = VecDeque::new();
+        self.doors.push(Door { address, backlog, backlog_max, open: true, shared });
         self.trace.add(self.now, NOBODY, What::Listen, Answer::Count(door as usize));
         Ok(file)
     }
@@ -294,11 +301,12 @@ impl State {
         let Some(closed) = self.files[file as usize].take() else { return };
         self.open -= 1;
         // What it had to tell dies with it, and is not told to the next with its number.
-        self.edges.retain(|pending| *pending != file);
+        let watch = &mut self.watches[closed.poll];
+        watch.edges.retain(|pending| *pending != file);
         if let Some(token) = closed.token {
-            self.ghosts.push_back(token);
-            if self.ghosts.len() > 8 {
-                self.ghosts.pop_front();
+            watch.ghosts.push_back(token);
+            if watch.ghosts.len() > 8 {
+                watch.ghosts.pop_front();
             }
         }
         match closed.what {
@@ -310,8 +318,13 @@ impl State {
                 }
             }
             Kind::Datagrams(port) => self.close_port(port),
-            Kind::Listener(door) => {
-                let door = &mut self.doors[door as usize];
+            Kind::Listener(number) => {
+                let is_it = |file: &File| matches!(file.what, Kind::Listener(n) if n == number);
+                if self.files.iter().flatten().any(is_it) {
+                    // Another reactor has a duplicate.
+                    return;
+                }
+                let door = &mut self.doors[number as usize];
                 door.open = false;
                 // What waits in the backlog is reset (trap 25): `inet_csk_listen_stop`, and on a Unix
                 // socket as if bytes had been left unread (`unix_release_sock`).
@@ -321,6 +334,12 @@ impl State {
                 }
             }
         }
+    }
+
+    /// One more descriptor of a listener.
+    pub(super) fn duplicate(&mut self, file: u32) -> Result<u32, Errno> {
+        let (_, what) = self.file_of(file);
+        self.open_file(what)
     }
 
     /// The handler is lent a descriptor: a duplicate of it may stay behind.
@@ -345,8 +364,8 @@ impl State {
         if let Some(entry) = &mut self.files[file as usize] {
             entry.token = None;
             entry.pending = false;
+            self.watches[entry.poll].edges.retain(|pending| *pending != file);
         }
-        self.edges.retain(|pending| *pending != file);
     }
 
     /// Whether the kernel will watch another file (`epoll_ctl(2)`).
@@ -363,9 +382,10 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn register(&mut self, file: u32, token: Token, urgent: bool) {
+    pub(super) fn register(&mut self, poll: usize, file: u32, token: Token, urgent: bool) {
         if let Some(entry) = &mut self.files[file as usize] {
-            entry.token = Some(token);
+            (entry.token, entry.poll) = (Some(token), poll);
+            entry.armed = Readiness::READABLE | Readiness::WRITABLE;
             entry.urgent = urgent;
         }
         // What is so already is told with the first poll.

@@ -128,11 +128,11 @@ impl Stream {
         self.state().addresses(self.descriptor.file).1
     }
 
-    /// `urgent`: whether it is to be told of urgent data (`EPOLLPRI`).
-    pub(crate) fn register(&self, token: Token, urgent: bool) -> io::Result<()> {
+    /// With the poll of `with`. `urgent`: whether it is to be told of urgent data (`EPOLLPRI`).
+    pub(crate) fn register(&self, with: &Kernel, token: Token, urgent: bool) -> io::Result<()> {
         let mut state = self.state();
         state.watch(self.descriptor.file)?;
-        state.register(self.descriptor.file, token, urgent);
+        state.register(with.poll, self.descriptor.file, token, urgent);
         Ok(())
     }
 
@@ -167,10 +167,10 @@ impl Datagrams {
         self.state().mail.ports[port as usize].address.clone()
     }
 
-    pub(crate) fn register(&self, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, with: &Kernel, token: Token) -> io::Result<()> {
         let mut state = self.state();
         state.watch(self.0.file)?;
-        state.register(self.0.file, token, false);
+        state.register(with.poll, self.0.file, token, false);
         Ok(())
     }
 
@@ -256,7 +256,14 @@ impl Listener {
         self.0.kernel.state().addresses(self.0.file).0
     }
 
-    pub(crate) fn register(&self, token: Token) {
-        self.0.kernel.state().register(self.0.file, token, false);
+    pub(crate) fn register(&self, with: &Kernel, token: Token) {
+        self.0.kernel.state().register(with.poll, self.0.file, token, false);
+    }
+
+    /// Another descriptor of it, as `dup(2)` makes one; but each may be watched by a poll of its own, since
+    /// the simulated kernel knows descriptors, not the files behind them.
+    pub(crate) fn duplicate(&self) -> io::Result<Listener> {
+        let file = self.0.kernel.state().duplicate(self.0.file)?;
+        Ok(Listener(Descriptor { kernel: self.0.kernel.clone(), file }))
     }
 }

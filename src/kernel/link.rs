@@ -478,7 +478,7 @@ impl Link {
     }
 
     /// What a poll would say of `side` now.
-    pub(crate) fn mask(&mut self, side: usize) -> Readiness {
+    pub(crate) fn mask(&self, side: usize) -> Readiness {
         let end = &self.ends[side];
         let incoming = &self.halves[1 - side];
         let mut mask = Readiness::EMPTY;
@@ -498,15 +498,19 @@ impl Link {
             mask = mask | Readiness::URGENT | Readiness::READABLE;
         }
         let dead = end.dead;
-        let outgoing = &mut self.halves[side];
+        let outgoing = &self.halves[side];
         let shut = outgoing.fin && self.transport == Transport::Tcp;
         if dead || shut || outgoing.is_writable(self.transport) {
             mask = mask | Readiness::WRITABLE;
-        } else {
-            // A poll that asks and hears no is told when that changes (`tcp_poll`).
-            outgoing.starved = true;
         }
         mask
+    }
+
+    /// A poll has asked: if it heard that `side` is not writable, it is told when that changes (`tcp_poll`).
+    pub(crate) fn note_asked(&mut self, side: usize) {
+        if !self.mask(side).has(Readiness::WRITABLE) {
+            self.halves[side].starved = true;
+        }
     }
 
     /// Bytes that `side` has written and that its kernel still keeps.

@@ -7,7 +7,9 @@ use rustix::io::Errno;
 
 use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
-use super::{Answers, Event, File, Horizon, Kind, Place, SYN_RETRIES, SYN_RETRY, Stage, State};
+use super::{
+    Answers, Door, Event, File, Horizon, Kind, Place, SYN_RETRIES, SYN_RETRY, Stage, State, Watch,
+};
 use crate::base::id::Token;
 use crate::base::readiness::Readiness;
 
@@ -15,8 +17,10 @@ use crate::base::readiness::Readiness;
 const BLIND: u64 = 20_000_000;
 
 impl State {
+    /// `which`: of the polls.
     pub(super) fn poll(
         &mut self,
+        which: usize,
         timeout: Option<u64>,
         events: &mut Vec<(Token, Readiness)>,
     ) -> io::Result<()> {
@@ -37,7 +41,7 @@ impl State {
             return Err(error.into());
         }
         loop {
-            self.collect(events);
+            self.collect(which, events);
             if !events.is_empty() {
                 self.eventful += 1;
                 return Ok(());
@@ -81,6 +85,23 @@ impl State {
                 return Err(Errno::INTR.into());
             }
         }
+    }
+
+    /// When the next thing on the agenda happens.
+    pub(crate) fn next_event(&self) -> Option<u64> {
+        self.agenda.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// Whether a signal has come; the next call is interrupted by it.
+    pub(crate) fn take_signal(&mut self) -> bool {
+        let came = std::mem::take(&mut self.signalled);
+        self.storm += u32::from(came);
+        came
+    }
+
+    /// A reactor of several has its turn.
+    pub(crate) fn note_reactor(&mut self, number: usize) {
+        self.trace.add(self.now, NOBODY, What::Note("reactor", number as u64), Answer::None);
     }
 
     /// Lets time pass, and happen what is on the agenda.
@@ -221,7 +242,16 @@ impl State {
     /// A connection attempt comes to a door.
     pub(super) fn arrive(&mut self, link: u32) {
         let place = &mut self.links[link as usize];
-        let door = self.doors.iter_mut().position(|door| door.open && door.address == place.to);
+        let here = |door: &Door| door.open && door.address == place.to;
+        let mut doors = (0..self.doors.len()).filter(|n| here(&self.doors[*n]));
+        let mut door = doors.next();
+        let others: Vec<_> = doors.collect();
+        if !others.is_empty() {
+            // `SO_REUSEPORT`: by a hash, which here is the seed's.
+            let n = self.rng.size(0, others.len());
+            door = others.get(n).copied().or(door);
+        }
+        let place = &mut self.links[link as usize];
         let full = door.is_some_and(|door| self.doors[door].is_full());
         if full && place.retries < SYN_RETRIES {
             place.retries += 1;
@@ -243,8 +273,11 @@ impl State {
             file.as_ref()
                 .is_some_and(|file| matches!(file.what, Kind::Listener(n) if n as usize == number))
         };
-        if let Some(file) = self.files.iter().position(is_it) {
-            self.edge(u32::try_from(file).expect("files are few"));
+        // All who watch it are told.
+        for file in 0..self.files.len() {
+            if is_it(&self.files[file]) {
+                self.edge(u32::try_from(file).expect("files are few"));
+            }
         }
     }
 
@@ -280,7 +313,7 @@ impl State {
             && !entry.pending
         {
             entry.pending = true;
-            self.edges.push_back(file);
+            self.watches[entry.poll].edges.push_back(file);
         }
     }
 
@@ -304,49 +337,60 @@ impl State {
         self.edge_now(file);
     }
 
-    pub(super) fn collect(&mut self, events: &mut Vec<(Token, Readiness)>) {
-        if self.woken {
-            self.woken = false;
+    /// What a file shows to its poll now, if that watches it.
+    fn shown(&self, file: u32) -> Option<(Token, Readiness)> {
+        let entry = self.files[file as usize].as_ref()?;
+        let token = entry.token?;
+        let mut bits = match entry.what {
+            Kind::Stream(link) => {
+                let place = &self.links[link as usize];
+                let connecting = place.stage == Stage::Connecting && !place.link.ends[HERE].dead;
+                if connecting { Readiness::EMPTY } else { place.link.mask(HERE) }
+            }
+            Kind::Listener(door) if self.doors[door as usize].backlog.is_empty() => {
+                Readiness::EMPTY
+            }
+            Kind::Listener(_) => Readiness::READABLE,
+            Kind::Datagrams(port) => self.news_of_port(port),
+        };
+        if bits.has(Readiness::URGENT)
+            && !(entry.urgent && self.profile.flags)
+            && let Kind::Stream(link) = entry.what
+        {
+            // It was not asked for.
+            bits = bits.without(Readiness::URGENT);
+            if !self.links[link as usize].link.has_input(HERE) {
+                bits = bits.without(Readiness::READABLE);
+            }
+        }
+        if !self.profile.flags {
+            bits = bits.common(Readiness::READABLE | Readiness::WRITABLE).common(entry.armed);
+        }
+        (bits != Readiness::EMPTY).then_some((token, bits))
+    }
+
+    /// Whether a poll would return at once with an event.
+    pub(super) fn has_news(&self, which: usize) -> bool {
+        let Watch { edges, woken, .. } = &self.watches[which];
+        *woken || edges.iter().any(|file| self.shown(*file).is_some())
+    }
+
+    pub(super) fn collect(&mut self, which: usize, events: &mut Vec<(Token, Readiness)>) {
+        if std::mem::take(&mut self.watches[which].woken) {
             events.push((Token::WAKER, Readiness::READABLE));
         }
         let most = self.profile.events_max;
         while events.len() < most {
-            let Some(file) = self.edges.pop_front() else { break };
+            let Some(file) = self.watches[which].edges.pop_front() else { break };
+            let shown = self.shown(file);
             let Some(entry) = &mut self.files[file as usize] else { continue };
             entry.pending = false;
-            let Some(token) = entry.token else { continue };
-            let (what, armed, urgent) = (entry.what, entry.armed, entry.urgent);
-            let mut bits = match what {
-                Kind::Stream(link) => {
-                    let place = &mut self.links[link as usize];
-                    let connecting =
-                        place.stage == Stage::Connecting && !place.link.ends[HERE].dead;
-                    if connecting { Readiness::EMPTY } else { place.link.mask(HERE) }
-                }
-                Kind::Listener(door) if self.doors[door as usize].backlog.is_empty() => {
-                    Readiness::EMPTY
-                }
-                Kind::Listener(_) => Readiness::READABLE,
-                Kind::Datagrams(port) => self.news_of_port(port),
-            };
-            if bits.has(Readiness::URGENT)
-                && !(urgent && self.profile.flags)
-                && let Kind::Stream(link) = what
-            {
-                // It was not asked for.
-                bits = bits.without(Readiness::URGENT);
-                if !self.links[link as usize].link.has_input(HERE) {
-                    bits = bits.without(Readiness::READABLE);
-                }
+            if let (Kind::Stream(link), Some(_)) = (entry.what, entry.token) {
+                self.links[link as usize].link.note_asked(HERE);
             }
+            let Some((token, bits)) = shown else { continue };
             if !self.profile.flags {
-                bits = bits.common(Readiness::READABLE | Readiness::WRITABLE).common(armed);
-                if let Some(entry) = &mut self.files[file as usize] {
-                    entry.armed = armed.without(bits);
-                }
-            }
-            if bits == Readiness::EMPTY {
-                continue;
+                entry.armed = entry.armed.without(bits);
             }
             let halves = [bits.common(Readiness::WRITABLE), bits.without(Readiness::WRITABLE)];
             let both = !halves.contains(&Readiness::EMPTY) && events.len() + 2 <= most;
@@ -357,7 +401,7 @@ impl State {
             }
         }
         if self.rng.chance(self.profile.spurious) && events.len() < most {
-            self.imagine(events);
+            self.imagine(which, events);
         }
         if events.len() > 1 && self.rng.chance(self.profile.events_shuffled) {
             let (one, other) =
@@ -371,7 +415,7 @@ impl State {
     }
 
     /// An event for nothing: of a file, or of one that is gone.
-    pub(super) fn imagine(&mut self, events: &mut Vec<(Token, Readiness)>) {
+    pub(super) fn imagine(&mut self, which: usize, events: &mut Vec<(Token, Readiness)>) {
         let all = [
             Readiness::READABLE,
             Readiness::WRITABLE,
@@ -382,15 +426,17 @@ impl State {
         let kinds = if self.profile.flags { &all[..] } else { &all[..3] };
         let bits = *self.rng.pick(kinds);
         let token = if self.rng.chance(500) {
-            if self.ghosts.is_empty() {
+            let ghosts = &self.watches[which].ghosts;
+            if ghosts.is_empty() {
                 return;
             }
-            Some(self.ghosts[self.rng.size(0, self.ghosts.len() - 1)])
+            Some(ghosts[self.rng.size(0, ghosts.len() - 1)])
         } else if self.files.is_empty() {
             None
         } else {
             let file = self.rng.size(0, self.files.len() - 1);
-            self.files[file].as_ref().and_then(|file| file.token)
+            let file = self.files[file].as_ref().filter(|file| file.poll == which);
+            file.and_then(|file| file.token)
         };
         if let Some(token) = token {
             events.push((token, bits));

@@ -43,6 +43,7 @@ pub struct Profile {
     pub(crate) late: u32,
     pub(crate) blind: u32,
     pub(crate) stopped: u32,
+    pub(crate) preempted: u32,
     pub(crate) mailbox: RangeInclusive<usize>,
     pub(crate) lost: u32,
     pub(crate) duplicated: u32,
@@ -86,6 +87,7 @@ impl Profile {
             late: 0,
             blind: 0,
             stopped: 0,
+            preempted: 0,
             mailbox: 256..=256,
             lost: 0,
             duplicated: 0,
@@ -106,6 +108,7 @@ impl Profile {
             .short_read(100)
             .short_write(100)
             .interrupted(10)
+            .preempted(100)
             .mailbox(8..=64)
             .lost(20)
             .duplicated(10)
@@ -125,6 +128,7 @@ impl Profile {
             .late(50)
             .blind(100)
             .stopped(2)
+            .preempted(300)
             .mailbox(1..=64)
             .lost(100)
             .duplicated(50)
@@ -304,6 +308,14 @@ impl Profile {
     #[must_use]
     pub fn stopped(mut self, per_mille: u32) -> Self {
         self.stopped = per_mille;
+        self
+    }
+
+    /// How often the thread of a reactor of a server ([`Sim::server`](crate::sim::Sim::server)) loses the processor
+    /// behind a turn, for up to 10 ms: what the others post to it waits for so long, and they go on.
+    #[must_use]
+    pub fn preempted(mut self, per_mille: u32) -> Self {
+        self.preempted = per_mille;
         self
     }
 

@@ -28,9 +28,9 @@ impl World {
     fn new(seed: u64, profile: Profile, to: &str, backlog: usize) -> Self {
         let kernel = Kernel::new(seed, profile);
         kernel.state().horizon = Horizon::Idle;
-        let driver = Driver::simulated(kernel.clone());
+        let driver = Driver::simulated(&kernel);
         let to: Address = to.parse().unwrap();
-        let mut door = Acceptor::Sim(kernel.listen(to.clone(), backlog).unwrap());
+        let mut door = Acceptor::Sim(kernel.listen(to.clone(), backlog, false).unwrap());
         driver.register_acceptor(&mut door, DOOR).unwrap();
         World { kernel, driver, door, to }
     }

@@ -72,10 +72,11 @@ impl Driver {
         })))
     }
 
-    /// On a simulated kernel.
+    /// On a simulated kernel, with a poll of its own there.
     #[allow(dead_code, reason = "made by `sim.rs` alone")]
-    pub(crate) fn simulated(kernel: Kernel) -> Self {
-        Driver(World::Sim { kernel, events: Vec::new() })
+    #[allow(unreachable_code, reason = "where no simulated kernel is built")]
+    pub(crate) fn simulated(kernel: &Kernel) -> Self {
+        Driver(World::Sim { kernel: kernel.with_poll(), events: Vec::new() })
     }
 
     /// The simulated kernel, if it is one.
@@ -213,14 +214,16 @@ impl Driver {
             (World::Real(real), Watched::Source(source)) => {
                 real.poll.registry().register(source, mio::Token(token.0), interest)
             }
-            (World::Sim { .. }, Watched::SimStream(stream)) => {
-                stream.register(token, interest.is_priority())
+            (World::Sim { kernel, .. }, Watched::SimStream(stream)) => {
+                stream.register(kernel, token, interest.is_priority())
             }
-            (World::Sim { .. }, Watched::SimListener(listener)) => {
-                listener.register(token);
+            (World::Sim { kernel, .. }, Watched::SimListener(listener)) => {
+                listener.register(kernel, token);
                 Ok(())
             }
-            (World::Sim { .. }, Watched::SimDatagrams(socket)) => socket.register(token),
+            (World::Sim { kernel, .. }, Watched::SimDatagrams(socket)) => {
+                socket.register(kernel, token)
+            }
             (World::Real(_), _) | (World::Sim { .. }, Watched::Source(_)) => {
                 let what = "a simulated socket in a real poll, or the reverse";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, what))

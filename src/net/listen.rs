@@ -170,18 +170,29 @@ for_streams!(Listen, options.socket);
 for_bound_sockets!(Listen, options.socket);
 
 impl Listen {
-    /// Opens the listening socket.
-    pub(crate) fn open(self) -> io::Result<Opened> {
+    /// Opens the listening socket, on this kernel if it is a simulated one.
+    pub(crate) fn open_on(self, kernel: Option<&Kernel>) -> io::Result<Opened> {
+        match kernel {
+            None => self.open(),
+            Some(kernel) => self.open_simulated(kernel),
+        }
+    }
+
+    fn open(self) -> io::Result<Opened> {
         let layer = self.options.layer.clone();
         Ok(Opened { layer, ..self.open_socket()? })
     }
 
     /// Opens it for so many reactors: a port of TCP with a socket for each, among which the kernel shares connections out
     /// (`SO_REUSEPORT`, socket(7)); anything else with one socket, in so many duplicates.
-    pub(crate) fn open_for(self, reactors: usize) -> io::Result<Vec<Opened>> {
+    pub(crate) fn open_for(
+        self,
+        kernel: Option<&Kernel>,
+        reactors: usize,
+    ) -> io::Result<Vec<Opened>> {
         let is_ours = matches!(self.target, Target::Name(_) | Target::At(_));
         let mut options = self.options.clone();
-        let first = self.open()?;
+        let first = self.open_on(kernel)?;
         let mut opened = Vec::with_capacity(reactors);
         match first.local_addr()? {
             at @ Address::Ip(_) if is_ours && reactors > 1 => {
@@ -194,7 +205,7 @@ impl Listen {
                 }
                 while opened.len() < reactors {
                     let (target, options) = (Target::At(at.clone()), options.clone());
-                    opened.push(Listen { target, options }.open()?);
+                    opened.push(Listen { target, options }.open_on(kernel)?);
                 }
             }
             _ => {
@@ -224,7 +235,7 @@ impl Listen {
     }
 
     /// Opens it on a simulated kernel. Nothing is looked up there: a name is an address or a path.
-    pub(crate) fn open_simulated(self, kernel: &Kernel) -> io::Result<Opened> {
+    fn open_simulated(self, kernel: &Kernel) -> io::Result<Opened> {
         let address = match self.target {
             Target::Name(name) => name.parse()?,
             Target::At(address) => address,
@@ -239,7 +250,8 @@ impl Listen {
             Address::Unnamed => return Err(invalid(NAMELESS)),
         }
         let backlog = self.options.backlog().unsigned_abs() as usize;
-        let acceptor = Acceptor::Sim(kernel.listen(address, backlog)?);
+        let shared = self.options.socket.reuse_port;
+        let acceptor = Acceptor::Sim(kernel.listen(address, backlog, shared)?);
         let given = Given::default();
         Ok(Opened {
             path: None,

@@ -180,7 +180,7 @@ mod tests {
     use crate::net::listen::Listen;
 
     fn listener() -> Listener {
-        let opened = Listen::from("127.0.0.1:0").open().unwrap();
+        let opened = Listen::from("127.0.0.1:0").open_on(None).unwrap();
         let address = opened.local_addr().unwrap();
         Listener::new(opened, address)
     }

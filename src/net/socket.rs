@@ -460,7 +460,7 @@ impl Acceptor {
             Acceptor::Unix(listener) => {
                 Acceptor::unix(listener.as_fd().try_clone_to_owned()?.into())
             }
-            Acceptor::Sim(_) => return Err(io::ErrorKind::Unsupported.into()),
+            Acceptor::Sim(listener) => Acceptor::Sim(listener.duplicate()?),
         })
     }
 

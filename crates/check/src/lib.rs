@@ -25,13 +25,15 @@ mod library {
     pub(super) mod kernel;
     pub(super) mod net;
     pub(super) mod reactor;
+    pub(super) mod server;
     pub(super) mod services;
     pub(super) mod sim;
     pub(super) mod time;
 }
 
 use library::{
-    base, conn, context, core, frame, framed, handle, handler, kernel, net, reactor, sim, time,
+    base, conn, context, core, frame, framed, handle, handler, kernel, net, reactor, server, sim,
+    time,
 };
 
 mod client;

@@ -398,7 +398,7 @@ impl Play {
     }
 
     fn acts(&mut self) -> Result<Report, String> {
-        let driver = Driver::simulated(self.kernel.clone());
+        let driver = Driver::simulated(&self.kernel);
         let limits = self.world.config.limits(driver.descriptors());
         let logs = self.logs.clone();
         let oracle = Oracle::new(self.kernel.clone(), limits, logs, self.world.tidy);

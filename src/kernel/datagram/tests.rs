@@ -184,7 +184,7 @@ impl Side {
         let (peer, stranger) = (bind(1), bind(2));
         let to = is_connected(sort).then(|| at(1));
         let ours = Datagrams::Sim(kernel.bind_datagram(at(3), to).unwrap());
-        let driver = Driver::simulated(kernel.clone());
+        let driver = Driver::simulated(&kernel);
         Side::new(driver, ours, at(1), World::Sim { kernel, peer, stranger })
     }
 
@@ -470,7 +470,7 @@ fn world(seed: u64, profile: Profile) -> (Side, Kernel, u32) {
     let at = |n| Address::Ip(([10, 0, 0, n], 4000).into());
     let peer = kernel.state().peer_binds(at(1), None, Box::new(Nobody)).unwrap();
     let ours = Datagrams::Sim(kernel.bind_datagram(at(3), None).unwrap());
-    let driver = Driver::simulated(kernel.clone());
+    let driver = Driver::simulated(&kernel);
     let world = World::Sim { kernel: kernel.clone(), peer, stranger: peer };
     (Side::new(driver, ours, at(1), world), kernel, peer)
 }

@@ -129,8 +129,8 @@ impl Side {
             Transport::Tcp => "10.0.0.1:80".parse().unwrap(),
             Transport::Unix => Address::Unix(std::path::Path::new("/run/x").into()),
         };
-        let door = Acceptor::Sim(kernel.listen(address, 16).unwrap());
-        let driver = Driver::simulated(kernel.clone());
+        let door = Acceptor::Sim(kernel.listen(address, 16, false).unwrap());
+        let driver = Driver::simulated(&kernel);
         Side::new(driver, door, World::Sim { kernel, peer: None })
     }
 
@@ -617,7 +617,7 @@ fn a_backlog_is_full_at_the_same_number_on_both_kernels() {
     for backlog in [1, 3] {
         let kernel = Kernel::new(1, Profile::calm());
         let to: Address = "10.0.0.1:80".parse().unwrap();
-        let door = Acceptor::Sim(kernel.listen(to.clone(), backlog).unwrap());
+        let door = Acceptor::Sim(kernel.listen(to.clone(), backlog, false).unwrap());
         for _ in 0..6 {
             kernel.state().connect(to.clone(), Box::new(Nobody));
         }

@@ -8,7 +8,7 @@ use super::*;
 use crate::net::socket::name::ABSTRACT_NAMES;
 
 fn open(listen: impl Into<Listen>) -> io::Result<(Acceptor, Option<OwnedPath>)> {
-    listen.into().open().map(|opened| (opened.acceptor, opened.path))
+    listen.into().open_on(None).map(|opened| (opened.acceptor, opened.path))
 }
 
 /// An accepted socket and its client.

@@ -1,0 +1,374 @@
+//! Several reactors in one simulated world: posts, broadcasts and moves between them, whatever the seed makes of their
+//! turns. Nothing is lost, each connection keeps its order, and all end together.
+//!
+//! Needs the feature: `cargo test --features sim --test server_sim`.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use wouldblock::sim::{Failure, Peer, Profile, Sim, check};
+use wouldblock::{
+    Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Server, ServerHandle, handler_fn,
+};
+
+const MS: Duration = Duration::from_millis(1);
+const DOORS: [&str; 2] = ["10.0.0.1:7777", "unix:/run/sim"];
+
+/// Draws by a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x1234_5678_9ABC_DEF1);
+        (self.0 >> 33) % n
+    }
+}
+
+/// One of several. A line is a number and a verb; the answer is the number, whatever the verb does and wherever the
+/// connection is by then. A connection that says `watch` is told what all reactors hear.
+struct Node {
+    number: usize,
+    server: ServerHandle<Node>,
+    open: BTreeSet<ConnId>,
+    watchers: Vec<ConnId>,
+    /// Moves that began here; news told to all, and heard of each reactor.
+    moved: u64,
+    told: u64,
+    heard: Vec<u64>,
+    shutdowns: u64,
+}
+
+impl Node {
+    fn new(number: usize, server: &ServerHandle<Node>) -> Self {
+        Node {
+            number,
+            server: server.clone(),
+            open: BTreeSet::new(),
+            watchers: Vec::new(),
+            moved: 0,
+            told: 0,
+            heard: vec![0; server.reactors()],
+            shutdowns: 0,
+        }
+    }
+
+    /// Something that every reactor is to hear, in the order in which this one says it.
+    fn tell_all(&mut self) {
+        self.told += 1;
+        let (from, n) = (self.number, self.told);
+        // Fewer than all where one has ended: which have heard it is asked at the end.
+        self.server.post_each(move |node, cx| {
+            assert_eq!(node.heard[from] + 1, n, "news of reactor {from} in another order");
+            node.heard[from] = n;
+            for watcher in &node.watchers {
+                if let Some(mut conn) = cx.conn(*watcher) {
+                    conn.send(format!("{from} {n}\n"));
+                }
+            }
+        });
+    }
+
+    /// Answers by way of another reactor; the connection waits.
+    fn ask_around(&self, conn: &mut Conn<'_>, line: String, by: usize) {
+        let (id, server) = (conn.id(), self.server.clone());
+        conn.pause();
+        conn.hold(true);
+        let by = self.server.reactor(by).expect("there are so many");
+        let posted = by.post(move |_, _| {
+            // Refused only where a shutdown has cut the connection.
+            let _ = server.post_to(id, move |node, conn, ()| {
+                assert!(node.open.contains(&conn.id()));
+                conn.send(line);
+                conn.hold(false);
+                conn.resume();
+                Ok(())
+            });
+        });
+        if posted.is_err() {
+            // That one has ended.
+            conn.hold(false);
+            conn.close();
+        }
+    }
+}
+
+impl Handler for Node {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<()> {
+        assert_eq!(self.server.owner(conn.id()), Some(self.number));
+        assert!(self.open.insert(conn.id()), "opened twice");
+        if let Origin::Adopted(tag) = origin {
+            assert_eq!(tag, 7);
+        }
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        assert!(self.open.contains(&conn.id()));
+        while let Some(line) = input.line() {
+            let line = std::str::from_utf8(line).unwrap();
+            let (n, verb) = line.split_once(' ').unwrap();
+            let (verb, to) = verb.split_once(' ').unwrap_or((verb, "0"));
+            let (answer, to) = (format!("{n}\n"), to.parse::<usize>().unwrap());
+            match verb {
+                "around" => {
+                    self.ask_around(conn, answer, to);
+                    return Ok(());
+                }
+                "move" => {
+                    conn.send(answer);
+                    if conn.is_open() {
+                        self.server.move_to(conn, to, 7);
+                        self.moved += 1;
+                    }
+                    return Ok(());
+                }
+                "tell" => self.tell_all(),
+                "watch" => self.watchers.push(conn.id()),
+                "panic" => panic!("as it was told to"),
+                _ => {}
+            }
+            conn.send(answer);
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Context, id: ConnId, (): (), _: Closed) {
+        assert!(self.open.remove(&id), "closed twice, or never opened");
+        self.watchers.retain(|watcher| *watcher != id);
+    }
+
+    fn on_shutdown(&mut self, _: &mut Context) {
+        self.shutdowns += 1;
+    }
+}
+
+fn world(sim: &Sim, reactors: usize) -> Result<Server<Node>, Failure> {
+    let mut server = sim.server(reactors, Config::default(), |n, all| Ok(Node::new(n, all)))?;
+    for door in DOORS {
+        server.listen(door)?;
+    }
+    Ok(server)
+}
+
+/// Lines of all sorts, and their answers in order.
+fn talk(peer: &Peer, dice: &mut Dice, reactors: u64) {
+    let (mut lines, mut answers) = (Vec::new(), Vec::new());
+    for n in 0..dice.below(30) + 2 {
+        let to = dice.below(reactors);
+        let verb = match dice.below(8) {
+            0 => format!("move {to}"),
+            1 => format!("around {to}"),
+            2 => "tell".into(),
+            _ => "say".into(),
+        };
+        lines.extend_from_slice(format!("{n} {verb}\n").as_bytes());
+        answers.extend_from_slice(format!("{n}\n").as_bytes());
+        if dice.below(5) == 0 {
+            peer.send(std::mem::take(&mut lines));
+            peer.wait(MS * u32::try_from(dice.below(3)).unwrap());
+        }
+    }
+    peer.send(lines);
+    peer.expect(answers);
+}
+
+/// Promises 2 and 3: however the reactors' turns, their posts and their moves fall together, each line of each
+/// connection is answered once and in order, what is told to all is heard by all in its order, and every connection
+/// that was opened anywhere is closed there.
+#[test]
+fn nothing_is_lost_between_reactors_and_each_connection_keeps_its_order() {
+    let mut owners = BTreeSet::new();
+    check(0..1000, Profile::everyday(), |sim| {
+        let mut dice = Dice(sim.seed());
+        let reactors = 2 + dice.below(3);
+        let mut server = world(sim, usize::try_from(reactors).unwrap())?;
+        let watcher = sim.connect(DOORS[0]);
+        watcher.send("0 watch\n");
+        watcher.expect("0\n");
+        sim.run_until_idle(&mut server)?;
+        let peers = 3 + dice.below(5);
+        for n in 0..peers {
+            let peer = sim.connect(DOORS[usize::from(n % 4 == 3)]);
+            talk(&peer, &mut dice, reactors);
+            peer.finish();
+            peer.expect_end();
+        }
+        sim.run_until_idle(&mut server)?;
+
+        let heard = String::from_utf8(watcher.recv()).unwrap();
+        let mut last = vec![0; server.reactors().len()];
+        for line in heard.lines() {
+            let (from, n) = line.split_once(' ').unwrap();
+            let from: usize = from.parse().unwrap();
+            last[from] += 1;
+            assert_eq!(n, last[from].to_string(), "{heard}");
+        }
+        server.handle().shutdown();
+        watcher.expect_end();
+        watcher.finish();
+        sim.run_until_idle(&mut server)?;
+
+        let told: Vec<u64> = server.reactors().iter().map(|it| it.handler().told).collect();
+        assert_eq!(last, told);
+        let mut sums = [0; 4];
+        for (number, reactor) in server.reactors().iter().enumerate() {
+            let (node, stats) = (reactor.handler(), reactor.stats());
+            assert!(node.open.is_empty(), "reactor {number}: {:?}", node.open);
+            assert_eq!((&node.heard, node.shutdowns, stats.posts_missed), (&told, 1, 0));
+            let came = stats.accepted + stats.adopted;
+            assert_eq!(came, stats.closed.total(), "reactor {number}: {stats:?}");
+            assert!(reactor.shutdown_report().is_some());
+            let counts = [stats.accepted, stats.adopted, stats.closed.detached, node.moved];
+            for (sum, n) in sums.iter_mut().zip(counts) {
+                *sum += n;
+            }
+            if stats.accepted > 0 {
+                owners.insert((reactors, number));
+            }
+        }
+        assert_eq!(sums, [peers + 1, sums[3], sums[3], sums[3]]);
+        Ok(())
+    });
+    assert_eq!(owners.len(), 2 + 3 + 4, "a reactor is never given a connection: {owners:?}");
+}
+
+/// Promise 3: peers that reset and vanish while their connections move and wait for others, and a shutdown in the midst
+/// of it: each that was opened by a reactor is closed by it, and all reactors end.
+#[test]
+fn all_reactors_end_whatever_the_network_does() {
+    // What cannot be watched cannot be moved.
+    check(0..1000, Profile::rough().watch_error(0), |sim| {
+        let mut dice = Dice(sim.seed());
+        let reactors = 2 + dice.below(2);
+        let mut server = world(sim, usize::try_from(reactors).unwrap())?;
+        for n in 0..6 {
+            let peer = sim.connect(DOORS[n % 2]);
+            for n in 0..dice.below(8) {
+                let to = dice.below(reactors);
+                peer.send(format!("{n} move {to}\n{n} around {to}\n{n} tell\n"));
+                peer.wait(MS * u32::try_from(dice.below(3)).unwrap());
+            }
+            match dice.below(4) {
+                0 => peer.reset(),
+                1 => peer.close(),
+                2 => peer.finish(),
+                _ => peer.stop_reading(),
+            }
+        }
+        sim.advance(&mut server, MS * u32::try_from(dice.below(60)).unwrap())?;
+        let by = usize::try_from(dice.below(reactors)).unwrap();
+        // One tells the others.
+        match dice.below(3) {
+            0 => server.reactors_mut()[by].shutdown_now(),
+            1 => server.reactors_mut()[by].shutdown(),
+            _ => server.handle().shutdown(),
+        }
+        sim.advance(&mut server, Duration::from_secs(60))?;
+        for (number, reactor) in server.reactors().iter().enumerate() {
+            let stats = reactor.stats();
+            assert!(reactor.shutdown_report().is_some(), "reactor {number} has not ended");
+            assert!(reactor.handler().open.is_empty(), "reactor {number}");
+            let came = stats.accepted + stats.adopted;
+            assert_eq!(came, stats.closed.total(), "reactor {number}: {stats:?}");
+        }
+        Ok(())
+    });
+}
+
+/// The same seed makes the same world, with several reactors, too; another makes another.
+#[test]
+fn a_seed_tells_all_of_a_server() {
+    let play = |seed| {
+        let sim = Sim::new(seed, Profile::rough().accept_error(0).watch_error(0));
+        let mut server = world(&sim, 3).unwrap();
+        let mut dice = Dice(seed);
+        for n in 0..4 {
+            talk(&sim.connect(DOORS[n % 2]), &mut dice, 3);
+        }
+        sim.run_until_idle(&mut server).unwrap();
+        sim.trace_hash()
+    };
+    for seed in 0..20 {
+        assert_eq!(play(seed), play(seed));
+        assert_ne!(play(seed), play(seed + 1));
+    }
+}
+
+/// Promise 6: a panic in one reactor passes through when the others have ended in order.
+#[test]
+fn a_panic_in_one_reactor_ends_the_others_in_order() {
+    check(0..100, Profile::everyday(), |sim| {
+        let mut server = world(sim, 3)?;
+        let others = [(); 6].map(|()| sim.connect(DOORS[0]));
+        for other in &others {
+            other.send("1 say\n");
+            other.expect("1\n");
+            other.expect_end();
+            other.finish();
+        }
+        sim.advance(&mut server, Duration::from_secs(1))?;
+        let one = sim.connect(DOORS[1]);
+        one.send("1 panic\n");
+        let ran = catch_unwind(AssertUnwindSafe(|| sim.run_until_idle(&mut server)));
+        let payload = ran.expect_err("the panic passes through");
+        assert_eq!(payload.downcast_ref::<&str>(), Some(&"as it was told to"));
+        let ended = |it: &&wouldblock::Reactor<Node>| it.shutdown_report().is_some();
+        assert_eq!(server.reactors().iter().filter(ended).count(), 2);
+        let in_order = server.reactors().iter().map(|it| it.handler().shutdowns).sum::<u64>();
+        assert_eq!(in_order, 2);
+        Ok(())
+    });
+}
+
+/// A server in a simulated world is driven by that, and says so.
+#[test]
+fn a_simulated_server_cannot_be_run_by_itself() {
+    let sim = Sim::new(1, Profile::calm());
+    let handler = || handler_fn(|_, _| Ok(()));
+    let mut server = sim.server(2, Config::default(), |_, _| Ok(handler())).unwrap();
+    let error = server.run().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("Sim::run_until_idle"), "{error}");
+}
+
+/// Timers of several reactors are met each at its moment, and a silent one sleeps.
+#[test]
+fn time_passes_for_all_reactors_alike() {
+    struct Ticks(u64);
+    impl Handler for Ticks {
+        type Session = ();
+        fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
+            cx.set_periodic_timer(Duration::from_secs(1), 0);
+            Ok(())
+        }
+        fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            Ok(())
+        }
+        fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+            Ok(())
+        }
+        fn on_timer(&mut self, _: &mut Context, _: wouldblock::Timer) {
+            self.0 += 1;
+        }
+    }
+    check(0..50, Profile::everyday(), |sim| {
+        let mut server = sim.server(3, Config::default(), |_, _| Ok(Ticks(0)))?;
+        sim.advance(&mut server, Duration::from_secs(3600) + 500 * MS)?;
+        for reactor in server.reactors() {
+            assert_eq!(reactor.handler().0, 3600);
+            assert!(reactor.stats().turns < 3 * 3600, "{} turns", reactor.stats().turns);
+        }
+        Ok(())
+    });
+}
