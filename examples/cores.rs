@@ -98,6 +98,9 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
     common::say(format_args!("listening on {address}"));
     server.run()?;
+    if let Some(report) = server.shutdown_report() {
+        common::say(format_args!("shutdown: {report}"));
+    }
     for (number, reactor) in server.reactors().iter().enumerate() {
         let stats = reactor.stats();
         let (connections, bytes) = (stats.closed.total(), stats.bytes_in);

@@ -11,6 +11,8 @@ use std::thread;
 use crate::base::address::Address;
 use crate::base::config::Config;
 use crate::base::id::CONNECTIONS_CEILING;
+use crate::base::report::ShutdownReport;
+use crate::base::stats::Stats;
 use crate::handler::Handler;
 use crate::net::driver::Driver;
 use crate::net::listen::Listen;
@@ -156,6 +158,22 @@ impl<H: Handler> Server<H> {
     #[must_use]
     pub fn handle(&self) -> ServerHandle<H> {
         self.handle.clone()
+    }
+
+    /// What all reactors have counted together, while they do not run. While they do: [`ServerHandle::stats`].
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.reactors.iter().map(Reactor::stats).sum()
+    }
+
+    /// How the shutdown went, over all reactors that have ended: as [`Reactor::shutdown_report`] of each. It took as long as
+    /// the longest. A reactor that a panic has ended has none. `None` if no reactor has one.
+    #[must_use]
+    pub fn shutdown_report(&self) -> Option<ShutdownReport> {
+        let mut reports = self.reactors.iter().filter_map(Reactor::shutdown_report);
+        let mut all = reports.next()?.clone();
+        reports.for_each(|report| all.join(report));
+        Some(all)
     }
 
     /// The reactors by number, for their statistics, their handlers and the report of a shutdown.

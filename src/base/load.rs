@@ -5,6 +5,7 @@
 //! written down. What each number means is said at its method. Moments and lengths are nanoseconds here. Read next:
 //! `stats.rs`, which holds it; `core/poll.rs`, which counts.
 
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use crate::base::id::ConnId;
@@ -273,6 +274,30 @@ impl Load {
     }
 }
 
+/// Several loops together: times, turns and run queues are sums, so the part of the time that is [awake](Load::awake) is the
+/// mean over all; lag, the longest queue and the longest callback are those of the loop that has the longest.
+impl AddAssign<&Load> for Load {
+    fn add_assign(&mut self, other: &Load) {
+        let wider = self.callback.iter_mut().zip(&other.callback);
+        for (mine, theirs) in wider.chain([(&mut self.longest_ever, &other.longest_ever)]) {
+            let longer = theirs.filter(|it| mine.is_none_or(|mine| it.took > mine.took));
+            *mine = longer.or(*mine);
+        }
+        for (mine, theirs) in [(&mut self.turn, &other.turn), (&mut self.queue, &other.queue)] {
+            for (mine, theirs) in mine.0.iter_mut().zip(theirs.0) {
+                *mine = theirs.max(*mine);
+            }
+        }
+        for (mine, theirs) in self.longer.iter_mut().zip(other.longer) {
+            *mine += theirs;
+        }
+        self.awake += other.awake;
+        self.run_queue += other.run_queue;
+        // As one that has lasted as long as both.
+        self.turn_began += other.turn_began - other.made;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,5 +339,28 @@ mod tests {
         }
         let counts = load.turns_longer().map(|(length, count)| (length.as_millis(), count));
         assert_eq!(counts, [(1, 5), (10, 3), (100, 2), (1000, 1), (10_000, 0)]);
+    }
+
+    /// Of several loops: half of them awake is half of the time awake, and the slowest is the lag of all.
+    #[test]
+    fn several_loops_are_awake_in_the_mean_and_late_as_the_latest() {
+        let play = |length: u64| {
+            let mut load = Load::default();
+            load.begin(1000);
+            load.begin_turn(1000);
+            load.note_run_queue(2);
+            load.note_callback(length, 1000 + length, "on_data", None, 0);
+            load.end_turn(1000 + length);
+            load.begin_turn(2000);
+            load.end_turn(2000);
+            load
+        };
+        let mut both = Load::default();
+        both += &play(900);
+        both += &play(100);
+        assert_eq!((both.awake().as_nanos(), both.asleep().as_nanos()), (1000, 1000));
+        assert_eq!((both.lag().as_nanos(), both.run_queue_longest()), (900, 2));
+        assert_eq!(both.longest().map(|it| it.took.as_nanos()), Some(900));
+        assert_eq!(both.longest_ever().map(|it| it.took.as_nanos()), Some(900));
     }
 }

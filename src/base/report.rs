@@ -87,6 +87,23 @@ pub enum Stage {
 }
 
 impl ShutdownReport {
+    /// Adds what another reactor's shutdown came to: they went on side by side, so it took as long as the longer.
+    pub(crate) fn join(&mut self, other: &ShutdownReport) {
+        let ShutdownReport { took, done, cut, unsent, cuts, services } = other;
+        self.took = self.took.max(*took);
+        self.done += done;
+        self.cut += cut;
+        self.unsent += unsent;
+        let room = CUTS_MAX.saturating_sub(self.cuts.len());
+        self.cuts.extend(cuts.iter().take(room).cloned());
+        self.services.resize(self.services.len().max(services.len()), ServiceReport::default());
+        for (mine, theirs) in self.services.iter_mut().zip(services) {
+            mine.done += theirs.done;
+            mine.cut += theirs.cut;
+            mine.unsent += theirs.unsent;
+        }
+    }
+
     /// One that was taken to leave in time is cut.
     pub(crate) fn add(&mut self, cut: impl FnOnce() -> Cut, service: u8, unsent: u64) {
         self.done = self.done.saturating_sub(1);

@@ -1,12 +1,13 @@
 //! How the reactors of a server are reached: from other threads, and one from another.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use crate::base::id::ConnId;
 use crate::base::post::PostError;
+use crate::base::stats::Stats;
 use crate::context::{Conn, Context};
 use crate::handle::Handle;
 use crate::handler::Handler;
@@ -109,6 +110,34 @@ impl<H: Handler> ServerHandle<H> {
         self.ways.iter().filter(|way| way.handle.post(closure.clone()).is_ok()).count()
     }
 
+    /// Has `then` called with what each reactor has counted, by number, once all have told: on the thread of the last of
+    /// them. `None` of one that did not, because [`posts_queued`](crate::Config::posts_queued) wait there or it has ended.
+    ///
+    /// # Examples
+    ///
+    /// A thread that looks now and then:
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use wouldblock::{Handler, ServerHandle, Stats};
+    ///
+    /// fn bytes_out<H: Handler>(server: &ServerHandle<H>) -> u64 {
+    ///     let (tell, told) = mpsc::channel();
+    ///     server.stats(move |each| drop(tell.send(each.iter().flatten().sum::<Stats>())));
+    ///     told.recv().map_or(0, |all| all.bytes_out)
+    /// }
+    /// ```
+    pub fn stats(&self, then: impl FnOnce(Vec<Option<Stats>>) + Send + 'static) {
+        let each = vec![None; self.ways.len()];
+        let gather = Arc::new(Gather(Mutex::new((each, Some(Box::new(then))))));
+        for (number, way) in self.ways.iter().enumerate() {
+            let gather = Arc::clone(&gather);
+            // One that is refused is dropped, as one that has run.
+            let _ =
+                way.handle.post(move |_, cx| gather.lock().0[number] = Some(cx.stats().clone()));
+        }
+    }
+
     /// Sends the same bytes to every connection of every reactor, without a copy for each: as
     /// [`Context::broadcast`] there. Returns how many reactors will do it, as [`post_each`](Self::post_each).
     pub fn broadcast(&self, bytes: impl Into<Bytes>) -> usize {
@@ -162,6 +191,26 @@ impl<H: Handler> ServerHandle<H> {
     /// As [`Context::shutdown_now`] in each reactor.
     pub fn shutdown_now(&self) {
         self.ways.iter().for_each(|way| way.handle.shutdown_now());
+    }
+}
+
+/// Statistics that are asked for: when nobody holds this any more, they are told.
+struct Gather(Mutex<(Vec<Option<Stats>>, Option<Tell>)>);
+
+type Tell = Box<dyn FnOnce(Vec<Option<Stats>>) + Send>;
+
+impl Gather {
+    fn lock(&self) -> MutexGuard<'_, (Vec<Option<Stats>>, Option<Tell>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Gather {
+    fn drop(&mut self) {
+        let (each, then) = std::mem::take(&mut *self.lock());
+        if let Some(then) = then {
+            then(each);
+        }
     }
 }
 

@@ -4,14 +4,14 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use wouldblock::{
     Address, CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin,
-    PostError, Reactor, Server, ServerHandle, handler_fn,
+    PostError, Reactor, Server, ServerHandle, Stats, handler_fn,
 };
 
 use crate::support::*;
@@ -367,6 +367,36 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"as it was told to"));
     let closed = &server.reactors()[1].handler().closed;
     assert!(closed.iter().all(|it| !matches!(it.reason, CloseReason::Aborted)), "{closed:?}");
+}
+
+/// Promise 8: what all have counted is the sum of what each has, while they run and afterwards; a reactor that cannot say
+/// is told of as such.
+#[test]
+fn statistics_and_the_report_of_a_shutdown_are_those_of_all_reactors() {
+    let running = Running::start(2);
+    let mut clients = [0, 1, 1].map(|number| running.connect_to(number));
+    for client in &mut clients {
+        assert_eq!(client.ask("some line"), "some line");
+    }
+    let (tell, told) = mpsc::channel();
+    running.handle.stats(move |each| tell.send(each).unwrap());
+    let each = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    let all: Stats = each.iter().flatten().sum();
+    let accepted: Vec<_> = each.iter().map(|it| it.as_ref().unwrap().accepted).collect();
+    assert!(accepted[0] >= 1 && accepted[1] >= 2, "{accepted:?}");
+    assert_eq!(all.accepted, accepted.iter().sum::<u64>());
+    let handle = running.handle.clone();
+    let server = running.end();
+    let report = server.shutdown_report().unwrap();
+    assert_eq!(server.stats().closed.total(), server.stats().accepted);
+    let of_each = || server.reactors().iter().map(|it| it.shutdown_report().unwrap());
+    assert_eq!(report.done, of_each().map(|it| it.done).sum::<u64>());
+    assert_eq!(report.took, of_each().map(|it| it.took).max().unwrap());
+    assert!(report.done >= 3 && report.cut == 0, "{report}");
+    // There is no reactor any more, and that is told at once.
+    let (tell, told) = mpsc::channel();
+    handle.stats(move |each| tell.send(each).unwrap());
+    assert!(told.try_recv().unwrap().iter().all(Option::is_none));
 }
 
 /// Promise 7: what cannot be is refused before a client comes, with a reason.
