@@ -1,25 +1,55 @@
 //! What each command does, by the kind of value.
 
 pub mod expire;
+pub mod hashes;
+pub mod keys;
+pub mod lcs;
+pub mod lists;
+pub mod lists_more;
+pub mod scan;
+pub mod sets;
+pub mod sorted_sets;
+pub mod sorted_sets_combine;
+pub mod sorted_sets_ranges;
 pub mod strings;
+pub mod strings_numbers;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 use crate::command::{Call, Command, Fault};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 
 /// All commands, by the file that has them.
-pub const ALL: &[&[Command]] = &[expire::COMMANDS, strings::COMMANDS];
+pub const ALL: &[&[Command]] = &[
+    expire::COMMANDS,
+    hashes::COMMANDS,
+    keys::COMMANDS,
+    lcs::COMMANDS,
+    lists::COMMANDS,
+    lists_more::COMMANDS,
+    scan::COMMANDS,
+    sets::COMMANDS,
+    sorted_sets::COMMANDS,
+    sorted_sets_combine::COMMANDS,
+    sorted_sets_ranges::COMMANDS,
+    strings::COMMANDS,
+    strings_numbers::COMMANDS,
+];
 
 /// Runs `command`, whose name is the first of `words`, and writes its answer, or its error.
 pub fn execute(command: &Command, words: &[&[u8]], keys: &mut Keyspace, reply: &mut Reply) {
     let start = reply.bytes.len();
-    let done = if command.takes(words.len()) {
+    reply.limit(keys.answer_max);
+    let mut done = if command.takes(words.len()) {
         (command.run)(&mut Call { words, keys, reply })
     } else {
         Err(Fault::Arity(command.name))
     };
+    if reply.end_limit() {
+        done = Err(Fault::other("ERR the answer is longer than a client may get"));
+    }
     if let Err(fault) = done {
         reply.bytes.truncate(start);
         reply.error(fault);

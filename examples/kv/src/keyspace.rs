@@ -44,6 +44,8 @@ pub struct Keyspace {
     pub random: Random,
     /// The longest string that a command may make, in bytes.
     pub string_max: usize,
+    /// The longest answer of one command, in bytes.
+    pub answer_max: usize,
     /// What happened so far.
     pub counts: Counts,
 }
@@ -97,6 +99,7 @@ impl Default for Keyspace {
             memory: Memory::default(),
             random: Random::new(),
             string_max: 512 << 20,
+            answer_max: 1 << 30,
             counts: Counts::default(),
         }
     }
@@ -148,6 +151,27 @@ impl Keyspace {
         }
     }
 
+    /// Returns the values of several keys, which may be the same, and notes that they were used.
+    pub fn values(&mut self, keys: &[&[u8]]) -> Vec<Option<&Value>> {
+        for key in keys {
+            self.look_up(key);
+        }
+        let values = keys.iter().map(|key| self.entries.get(*key).map(|entry| &entry.value));
+        values.collect()
+    }
+
+    /// Returns the values of several keys, which have to be `T`s.
+    ///
+    /// # Errors
+    ///
+    /// One holds another kind.
+    pub fn read_all<T: Kind>(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<&T>>, Fault> {
+        let values = self.values(keys).into_iter();
+        values
+            .map(|value| value.map(|value| T::of(value).ok_or(Fault::WrongType)).transpose())
+            .collect()
+    }
+
     /// Returns whether `key` exists, and notes that it was used.
     pub fn contains(&mut self, key: &[u8]) -> bool {
         self.look_up(key).is_some()
@@ -180,12 +204,7 @@ impl Keyspace {
     ///
     /// The cursor goes down: what is removed is replaced by the last entry, which was seen before or is not beyond
     /// the cursor. So a key that is there from the first call to the last is seen at least once.
-    pub fn scan(
-        &mut self,
-        cursor: usize,
-        count: usize,
-        mut see: impl FnMut(&[u8], &Value),
-    ) -> usize {
+    pub fn scan(&self, cursor: usize, count: usize, mut see: impl FnMut(&[u8], &Value)) -> usize {
         let len = self.entries.len();
         let from = if cursor == 0 { len } else { cursor.min(len) };
         let to = from.saturating_sub(count);

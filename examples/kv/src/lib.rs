@@ -6,13 +6,17 @@
 //! | `reply.rs` | answers in RESP2 and RESP3 |
 //! | `keyspace.rs` | the keys of one shard: the doors to their values; expiry, memory, watched keys |
 //! | `value.rs` | the kinds of values |
+//! | `glob.rs` | patterns of names |
 //! | `number.rs`, `random.rs` | numbers as Redis has them; random ones |
 //! | `commands/` | what each command does, by the kind of value |
 
-// A library only so that its tests and its binary share it. Scores are compared as they are: equal is equal.
-#![allow(clippy::must_use_candidate, clippy::missing_errors_doc, clippy::float_cmp)]
-// Functions that stand in one table have one type. Facts of a client are independent of each other.
+// A library only so that its tests and its binary share it; its items need no attributes for strangers.
+#![allow(clippy::must_use_candidate, clippy::missing_errors_doc)]
+// Scores are compared as they are: equal is equal.
+#![allow(clippy::float_cmp)]
+// Functions that stand in one table have one type. Facts of a client, and options, are independent of each other.
 #![allow(clippy::unnecessary_wraps, clippy::struct_excessive_bools)]
+#![allow(clippy::needless_for_each, clippy::similar_names)]
 
 pub mod answers;
 pub mod batch;
@@ -22,6 +26,7 @@ pub mod command;
 pub mod commands;
 pub mod facts;
 pub mod gather;
+pub mod glob;
 pub mod info;
 pub mod keyspace;
 pub mod number;

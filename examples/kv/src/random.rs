@@ -14,6 +14,12 @@ impl Random {
         Random { state: RandomState::new().hash_one(0) }
     }
 
+    /// Returns another generator, seeded by this one.
+    #[must_use]
+    pub fn fork(&mut self) -> Random {
+        Random { state: self.number() }
+    }
+
     /// Returns any number.
     pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -14,15 +14,49 @@ pub enum Protocol {
 }
 
 /// Answers, one after the other, as bytes to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reply {
     /// What is written so far.
     pub bytes: Vec<u8>,
     /// Which version the next answer is in.
     pub protocol: Protocol,
+    /// At this length no more strings are taken: an answer can be far larger than what is stored, since a command can
+    /// ask for the same value many times.
+    end: usize,
+    /// A string was not taken.
+    is_cut: bool,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        let (bytes, protocol) = (Vec::new(), Protocol::default());
+        Reply { bytes, protocol, end: usize::MAX, is_cut: false }
+    }
 }
 
 impl Reply {
+    /// Creates an empty one for a client that speaks this version.
+    pub fn new(protocol: Protocol) -> Self {
+        Reply { protocol, ..Reply::default() }
+    }
+
+    /// Takes no more than `max` bytes of strings from now on, until [`Reply::end_limit`].
+    pub fn limit(&mut self, max: usize) {
+        self.end = self.bytes.len().saturating_add(max);
+        self.is_cut = false;
+    }
+
+    /// Takes everything again, and returns whether something was not taken.
+    pub fn end_limit(&mut self) -> bool {
+        self.end = usize::MAX;
+        std::mem::take(&mut self.is_cut)
+    }
+
+    /// Returns whether the limit is reached: what is written now is in vain.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// `+OK`, or another short text without line breaks.
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', text);
@@ -39,8 +73,34 @@ impl Reply {
         self.line(b':', number);
     }
 
+    /// A number of things.
+    pub fn count(&mut self, number: usize) {
+        self.line(b':', number);
+    }
+
+    /// A double, with 17 digits.
+    pub fn double(&mut self, number: f64) {
+        let text = crate::number::print_double(number);
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => self.line(b',', text),
+        }
+    }
+
+    /// A string of bytes, or nothing.
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
     /// A string of bytes.
     pub fn bulk(&mut self, bytes: &[u8]) {
+        if self.is_cut || self.end.saturating_sub(self.bytes.len()) < bytes.len() {
+            self.is_cut = true;
+            return;
+        }
         self.line(b'$', bytes.len());
         self.bytes.extend_from_slice(bytes);
         self.bytes.extend_from_slice(b"\r\n");
@@ -80,6 +140,21 @@ impl Reply {
         match self.protocol {
             Protocol::Resp2 => self.line(b'*', len),
             Protocol::Resp3 => self.line(b'~', len),
+        }
+    }
+
+    /// An array of pairs, flat in RESP2; `len` pairs follow, each behind a [`Reply::pair`].
+    pub fn pairs(&mut self, len: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.line(b'*', 2 * len),
+            Protocol::Resp3 => self.line(b'*', len),
+        }
+    }
+
+    /// The beginning of one of [`Reply::pairs`]; its two elements follow.
+    pub fn pair(&mut self) {
+        if self.protocol == Protocol::Resp3 {
+            self.line(b'*', 2);
         }
     }
 

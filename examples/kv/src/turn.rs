@@ -231,7 +231,7 @@ impl<'t, 'c> Turn<'t, 'c> {
         let mut gather = Gather::new(parts.len(), combine, protocol);
         let here = parts.iter().position(|(shard, _)| *shard == self.shard.number);
         if let Some(part) = here {
-            let mut reply = Reply { protocol, ..Reply::default() };
+            let mut reply = Reply::new(protocol);
             self.shard.part(self.conn.cx(), &parts[part].1, &mut reply);
             gather.fill(part, &reply.bytes);
             if gather.is_whole() {

@@ -8,7 +8,7 @@ mod set;
 mod sorted;
 
 pub use hash::Hash;
-pub use list::List;
+pub use list::{End, List};
 pub use set::Set;
 pub use sorted::Sorted;
 

@@ -1,10 +1,40 @@
 //! Deadlines of keys: `EXPIRE`, `TTL` and their like.
 
-use crate::command::{Command, Fault};
+use super::words::is;
+use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::keyspace::Expiry;
 use crate::number;
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[
+    Command { name: "expire", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: expire },
+    Command { name: "expireat", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: expireat },
+    Command {
+        name: "expiretime",
+        arity: 2,
+        keys: Keys::ONE,
+        effect: Effect::Reads,
+        run: expiretime,
+    },
+    Command { name: "persist", arity: 2, keys: Keys::ONE, effect: Effect::Writes, run: persist },
+    Command { name: "pexpire", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: pexpire },
+    Command {
+        name: "pexpireat",
+        arity: -3,
+        keys: Keys::ONE,
+        effect: Effect::Writes,
+        run: pexpireat,
+    },
+    Command {
+        name: "pexpiretime",
+        arity: 2,
+        keys: Keys::ONE,
+        effect: Effect::Reads,
+        run: pexpiretime,
+    },
+    Command { name: "pttl", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: pttl },
+    Command { name: "ttl", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: ttl },
+];
 
 /// How a word tells a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,16 +46,16 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Returns what an option in lower case says of the number behind it: `ex`, `px`, `exat` or `pxat`.
+    const SECONDS: Unit = Unit { is_seconds: true, is_absolute: false };
+    const SECONDS_AT: Unit = Unit { is_seconds: true, is_absolute: true };
+    const MILLISECONDS: Unit = Unit { is_seconds: false, is_absolute: false };
+    const MILLISECONDS_AT: Unit = Unit { is_seconds: false, is_absolute: true };
+
+    /// Returns what an option says of the number behind it: `EX`, `PX`, `EXAT` or `PXAT`.
     pub fn of_option(option: &[u8]) -> Option<Unit> {
-        let (is_seconds, is_absolute) = match option {
-            b"ex" => (true, false),
-            b"px" => (false, false),
-            b"exat" => (true, true),
-            b"pxat" => (false, true),
-            _ => return None,
-        };
-        Some(Unit { is_seconds, is_absolute })
+        let names = ["ex", "px", "exat", "pxat"];
+        let units = [Unit::SECONDS, Unit::MILLISECONDS, Unit::SECONDS_AT, Unit::MILLISECONDS_AT];
+        names.iter().zip(units).find(|(name, _)| is(option, name)).map(|(_, unit)| unit)
     }
 }
 
@@ -57,4 +87,114 @@ pub fn positive_deadline(word: &[u8], unit: Unit, now: i64, name: &str) -> Resul
 
 fn invalid(name: &str) -> Fault {
     Fault::other(format!("ERR invalid expire time in '{name}' command"))
+}
+
+fn expire(call: &mut Call<'_>) -> Outcome {
+    set(call, Unit::SECONDS, "expire")
+}
+
+fn expireat(call: &mut Call<'_>) -> Outcome {
+    set(call, Unit::SECONDS_AT, "expireat")
+}
+
+fn pexpire(call: &mut Call<'_>) -> Outcome {
+    set(call, Unit::MILLISECONDS, "pexpire")
+}
+
+fn pexpireat(call: &mut Call<'_>) -> Outcome {
+    set(call, Unit::MILLISECONDS_AT, "pexpireat")
+}
+
+/// When a deadline is set.
+#[derive(Default)]
+struct Conditions {
+    has_none: bool,
+    has_one: bool,
+    is_later: bool,
+    is_earlier: bool,
+}
+
+fn set(call: &mut Call<'_>, unit: Unit, name: &str) -> Outcome {
+    let key = call.words[1];
+    let conditions = conditions(&call.words[3..])?;
+    let new = deadline(call.words[2], unit, call.keys.now(), name)?;
+    let is_set = call.keys.deadline(key).is_some_and(|old| {
+        // No deadline is later than all.
+        let old = old.map(std::num::NonZero::get);
+        !(conditions.has_none && old.is_some()
+            || conditions.has_one && old.is_none()
+            || conditions.is_later && old.is_none_or(|old| new <= old)
+            || conditions.is_earlier && old.is_some_and(|old| new >= old))
+    });
+    if is_set {
+        call.keys.set_expiry(key, Expiry::At(new));
+    }
+    call.reply.integer(is_set.into());
+    Ok(())
+}
+
+fn conditions(words: &[&[u8]]) -> Result<Conditions, Fault> {
+    let mut conditions = Conditions::default();
+    for word in words {
+        let condition = match &word.to_ascii_lowercase()[..] {
+            b"nx" => &mut conditions.has_none,
+            b"xx" => &mut conditions.has_one,
+            b"gt" => &mut conditions.is_later,
+            b"lt" => &mut conditions.is_earlier,
+            _ => {
+                let word = String::from_utf8_lossy(word);
+                return Err(Fault::other(format!("ERR Unsupported option {word}")));
+            }
+        };
+        *condition = true;
+    }
+    let Conditions { has_none, has_one, is_later, is_earlier } = conditions;
+    if has_none && (has_one || is_later || is_earlier) {
+        return Err(Fault::other(
+            "ERR NX and XX, GT or LT options at the same time are not compatible",
+        ));
+    }
+    if is_later && is_earlier {
+        return Err(Fault::other("ERR GT and LT options at the same time are not compatible"));
+    }
+    Ok(conditions)
+}
+
+fn persist(call: &mut Call<'_>) -> Outcome {
+    let has_deadline = call.keys.deadline(call.words[1]).flatten().is_some();
+    if has_deadline {
+        call.keys.set_expiry(call.words[1], Expiry::Never);
+    }
+    call.reply.integer(has_deadline.into());
+    Ok(())
+}
+
+fn ttl(call: &mut Call<'_>) -> Outcome {
+    tell(call, |deadline, now| in_seconds(deadline - now))
+}
+
+fn pttl(call: &mut Call<'_>) -> Outcome {
+    tell(call, |deadline, now| deadline - now)
+}
+
+fn expiretime(call: &mut Call<'_>) -> Outcome {
+    tell(call, |deadline, _| in_seconds(deadline))
+}
+
+fn pexpiretime(call: &mut Call<'_>) -> Outcome {
+    tell(call, |deadline, _| deadline)
+}
+
+fn tell(call: &mut Call<'_>, time: impl Fn(i64, i64) -> i64) -> Outcome {
+    let now = call.keys.now();
+    call.reply.integer(match call.keys.deadline(call.words[1]) {
+        Some(Some(deadline)) => time(deadline.get(), now),
+        Some(None) => -1,
+        None => -2,
+    });
+    Ok(())
+}
+
+fn in_seconds(milliseconds: i64) -> i64 {
+    milliseconds / 1000 + i64::from(milliseconds % 1000 >= 500)
 }

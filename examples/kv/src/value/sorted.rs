@@ -82,8 +82,6 @@ impl Sorted {
 
     /// Sets the score of a member, which is not NaN, and returns whether the member is new.
     pub fn set(&mut self, member: &[u8], score: f64) -> bool {
-        // Zero has one face: -0 and 0 are one score.
-        let score = score + 0.0;
         if let Some((index, _, old)) = self.scores.get_full(member) {
             let old = *old;
             if old != score {
@@ -171,5 +169,6 @@ impl Sorted {
 }
 
 fn compare(item: (f64, &[u8]), score: f64, member: &[u8]) -> Ordering {
-    item.0.total_cmp(&score).then_with(|| item.1.cmp(member))
+    // No score is NaN, and -0 and 0 are equal.
+    item.0.partial_cmp(&score).unwrap_or(Ordering::Equal).then_with(|| item.1.cmp(member))
 }

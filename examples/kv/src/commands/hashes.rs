@@ -1,0 +1,214 @@
+//! Hashes: fields with a value each.
+
+use super::strings_numbers::{OVERFLOW, add_floats};
+use super::words::{is, picks};
+use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::number::{self, Extended, Parsed};
+use crate::value::Hash;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "hdel", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: hdel },
+    Command { name: "hexists", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: hexists },
+    Command { name: "hget", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: hget },
+    Command { name: "hgetall", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hgetall },
+    Command { name: "hincrby", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: hincrby },
+    Command {
+        name: "hincrbyfloat",
+        arity: 4,
+        keys: Keys::ONE,
+        effect: Effect::Grows,
+        run: hincrbyfloat,
+    },
+    Command { name: "hkeys", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hkeys },
+    Command { name: "hlen", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hlen },
+    Command { name: "hmget", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: hmget },
+    Command { name: "hmset", arity: -4, keys: Keys::ONE, effect: Effect::Grows, run: hmset },
+    Command {
+        name: "hrandfield",
+        arity: -2,
+        keys: Keys::ONE,
+        effect: Effect::Reads,
+        run: hrandfield,
+    },
+    Command { name: "hset", arity: -4, keys: Keys::ONE, effect: Effect::Grows, run: hset },
+    Command { name: "hsetnx", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: hsetnx },
+    Command { name: "hstrlen", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: hstrlen },
+    Command { name: "hvals", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hvals },
+];
+
+fn hset(call: &mut Call<'_>) -> Outcome {
+    let added = set_all(call, "hset")?;
+    call.reply.count(added);
+    Ok(())
+}
+
+fn hmset(call: &mut Call<'_>) -> Outcome {
+    set_all(call, "hmset")?;
+    call.reply.simple("OK");
+    Ok(())
+}
+
+fn set_all(call: &mut Call<'_>, name: &'static str) -> Result<usize, Fault> {
+    let (pairs, []) = call.words[2..].as_chunks::<2>() else { return Err(Fault::Arity(name)) };
+    call.keys.edit_or_create(call.words[1], |hash: &mut Hash| {
+        Ok((true, pairs.iter().filter(|[field, value]| hash.set(field, value)).count()))
+    })
+}
+
+fn hsetnx(call: &mut Call<'_>) -> Outcome {
+    let (field, value) = (call.words[2], call.words[3]);
+    let is_new = call.keys.edit_or_create(call.words[1], |hash: &mut Hash| {
+        let is_new = hash.value(field).is_none() && hash.set(field, value);
+        Ok((is_new, is_new))
+    })?;
+    call.reply.integer(is_new.into());
+    Ok(())
+}
+
+fn hdel(call: &mut Call<'_>) -> Outcome {
+    let fields = &call.words[2..];
+    let removed = call.keys.edit(call.words[1], |hash: &mut Hash| {
+        let removed = fields.iter().filter(|field| hash.remove(field)).count();
+        Ok((removed > 0, removed))
+    })?;
+    call.reply.count(removed.unwrap_or(0));
+    Ok(())
+}
+
+fn hget(call: &mut Call<'_>) -> Outcome {
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    call.reply.bulk_or_null(hash.and_then(|hash| hash.value(call.words[2])));
+    Ok(())
+}
+
+fn hmget(call: &mut Call<'_>) -> Outcome {
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    call.reply.array(call.words.len() - 2);
+    for field in &call.words[2..] {
+        call.reply.bulk_or_null(hash.and_then(|hash| hash.value(field)));
+    }
+    Ok(())
+}
+
+fn hexists(call: &mut Call<'_>) -> Outcome {
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    let exists = hash.is_some_and(|hash| hash.value(call.words[2]).is_some());
+    call.reply.integer(exists.into());
+    Ok(())
+}
+
+fn hstrlen(call: &mut Call<'_>) -> Outcome {
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    let value = hash.and_then(|hash| hash.value(call.words[2]));
+    call.reply.count(value.map_or(0, <[u8]>::len));
+    Ok(())
+}
+
+fn hlen(call: &mut Call<'_>) -> Outcome {
+    let len = call.keys.read::<Hash>(call.words[1])?.map_or(0, Hash::len);
+    call.reply.count(len);
+    Ok(())
+}
+
+fn hgetall(call: &mut Call<'_>) -> Outcome {
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    call.reply.map(hash.map_or(0, Hash::len));
+    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+        call.reply.bulk(field);
+        call.reply.bulk(value);
+    }
+    Ok(())
+}
+
+fn hkeys(call: &mut Call<'_>) -> Outcome {
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    call.reply.array(hash.map_or(0, Hash::len));
+    hash.into_iter().flat_map(Hash::iter).for_each(|(field, _)| call.reply.bulk(field));
+    Ok(())
+}
+
+fn hvals(call: &mut Call<'_>) -> Outcome {
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    call.reply.array(hash.map_or(0, Hash::len));
+    hash.into_iter().flat_map(Hash::iter).for_each(|(_, value)| call.reply.bulk(value));
+    Ok(())
+}
+
+fn hincrby(call: &mut Call<'_>) -> Outcome {
+    let field = call.words[2];
+    let more = number::integer(call.words[3])?;
+    let sum = call.keys.edit_or_create(call.words[1], |hash: &mut Hash| {
+        let no_integer = || Fault::other("ERR hash value is not an integer");
+        let old =
+            hash.value(field).map_or(Ok(0), |old| number::parse(old).ok_or_else(no_integer))?;
+        let sum = old.checked_add(more).ok_or(Fault::other(OVERFLOW))?;
+        hash.set(field, sum.to_string().as_bytes());
+        Ok((true, sum))
+    })?;
+    call.reply.integer(sum);
+    Ok(())
+}
+
+fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
+    let field = call.words[2];
+    let more = Extended::parse(call.words[3]).ok_or(Fault::NotFloat)?;
+    if more == Parsed::Infinite {
+        return Err(Fault::other("ERR value is NaN or Infinity"));
+    }
+    let sum = call.keys.edit_or_create(call.words[1], |hash: &mut Hash| {
+        let old = match hash.value(field) {
+            Some(old) => {
+                Extended::parse(old).ok_or(Fault::other("ERR hash value is not a float"))?
+            }
+            None => Parsed::default(),
+        };
+        let sum = add_floats(old, more)?;
+        hash.set(field, sum.as_bytes());
+        Ok((true, sum))
+    })?;
+    call.reply.bulk(sum.as_bytes());
+    Ok(())
+}
+
+fn hrandfield(call: &mut Call<'_>) -> Outcome {
+    let mut random = call.keys.random.fork();
+    let (count, with_values) = match call.words[2..] {
+        [] => (None, false),
+        [count] => (Some(super::words::pick_count(count, false)?), false),
+        [count, option] if is(option, "withvalues") => {
+            (Some(super::words::pick_count(count, true)?), true)
+        }
+        _ => return Err(Fault::Syntax),
+    };
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    match (hash, count) {
+        (None, None) => call.reply.null(),
+        (None, Some(_)) => call.reply.array(0),
+        (Some(hash), None) => {
+            let field = hash.at(random.below(hash.len())).map(|(field, _)| field);
+            call.reply.bulk_or_null(field);
+        }
+        (Some(hash), Some(count)) => {
+            let picks = picks(count, hash.len(), &mut random);
+            if with_values {
+                call.reply.pairs(picks.len());
+            } else {
+                call.reply.array(picks.len());
+            }
+            for (field, value) in picks.filter_map(|place| hash.at(place)) {
+                if with_values {
+                    call.reply.pair();
+                }
+                call.reply.bulk(field);
+                if with_values {
+                    call.reply.bulk(value);
+                }
+                if call.reply.is_cut() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}

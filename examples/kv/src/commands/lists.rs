@@ -1,0 +1,138 @@
+//! Lists at their ends and by place: `LPUSH`, `LPOP`, `LRANGE`, `LSET`. What looks for elements, or moves them to
+//! another list, is in `lists_more.rs`.
+
+use super::words::{place, range};
+use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::number;
+use crate::value::{End, List};
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "lindex", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: lindex },
+    Command { name: "llen", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: llen },
+    Command { name: "lpop", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: lpop },
+    Command { name: "lpush", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: lpush },
+    Command { name: "lpushx", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: lpushx },
+    Command { name: "lrange", arity: 4, keys: Keys::ONE, effect: Effect::Reads, run: lrange },
+    Command { name: "lset", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: lset },
+    Command { name: "ltrim", arity: 4, keys: Keys::ONE, effect: Effect::Writes, run: ltrim },
+    Command { name: "rpop", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: rpop },
+    Command { name: "rpush", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: rpush },
+    Command { name: "rpushx", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: rpushx },
+];
+
+fn lpush(call: &mut Call<'_>) -> Outcome {
+    push(call, End::Left)
+}
+
+fn rpush(call: &mut Call<'_>) -> Outcome {
+    push(call, End::Right)
+}
+
+fn push(call: &mut Call<'_>, end: End) -> Outcome {
+    let elements = &call.words[2..];
+    let len = call.keys.edit_or_create(call.words[1], |list: &mut List| {
+        elements.iter().for_each(|element| list.push(end, element));
+        Ok((true, list.len()))
+    })?;
+    call.reply.count(len);
+    Ok(())
+}
+
+fn lpushx(call: &mut Call<'_>) -> Outcome {
+    push_if_exists(call, End::Left)
+}
+
+fn rpushx(call: &mut Call<'_>) -> Outcome {
+    push_if_exists(call, End::Right)
+}
+
+fn push_if_exists(call: &mut Call<'_>, end: End) -> Outcome {
+    if call.keys.read::<List>(call.words[1])?.is_some() {
+        return push(call, end);
+    }
+    call.reply.integer(0);
+    Ok(())
+}
+
+fn lpop(call: &mut Call<'_>) -> Outcome {
+    pop(call, End::Left, "lpop")
+}
+
+fn rpop(call: &mut Call<'_>) -> Outcome {
+    pop(call, End::Right, "rpop")
+}
+
+fn pop(call: &mut Call<'_>, end: End, name: &'static str) -> Outcome {
+    let count = match call.words[2..] {
+        [] => None,
+        [count] => Some(number::not_negative(count)?),
+        _ => return Err(Fault::Arity(name)),
+    };
+    let popped = call.keys.edit(call.words[1], |list: &mut List| {
+        let count = count.unwrap_or(1).min(list.len());
+        let popped: Vec<_> = (0..count).filter_map(|_| list.pop(end)).collect();
+        Ok((!popped.is_empty(), popped))
+    })?;
+    match (popped, count) {
+        (Some(popped), Some(_)) => {
+            call.reply.array(popped.len());
+            popped.iter().for_each(|element| call.reply.bulk(element));
+        }
+        (Some(popped), None) => popped.iter().for_each(|element| call.reply.bulk(element)),
+        (None, Some(_)) => call.reply.null_array(),
+        (None, None) => call.reply.null(),
+    }
+    Ok(())
+}
+
+fn llen(call: &mut Call<'_>) -> Outcome {
+    let len = call.keys.read::<List>(call.words[1])?.map_or(0, List::len);
+    call.reply.count(len);
+    Ok(())
+}
+
+fn lindex(call: &mut Call<'_>) -> Outcome {
+    let list = call.keys.read::<List>(call.words[1])?;
+    let Some(list) = list else {
+        call.reply.null();
+        return Ok(());
+    };
+    let place = place(number::integer(call.words[2])?, list.len());
+    call.reply.bulk_or_null(place.and_then(|place| list.at(place)));
+    Ok(())
+}
+
+fn lrange(call: &mut Call<'_>) -> Outcome {
+    let (first, last) = (number::integer(call.words[2])?, number::integer(call.words[3])?);
+    let Some(list) = call.keys.read::<List>(call.words[1])? else {
+        call.reply.array(0);
+        return Ok(());
+    };
+    let elements = list.range(range(first, last, list.len()));
+    call.reply.array(elements.len());
+    elements.for_each(|element| call.reply.bulk(element));
+    Ok(())
+}
+
+fn lset(call: &mut Call<'_>) -> Outcome {
+    let (index, element) = (call.words[2], call.words[3]);
+    let is_set = call.keys.edit(call.words[1], |list: &mut List| {
+        let place = place(number::integer(index)?, list.len()).ok_or(Fault::OutOfRange)?;
+        list.set(place, element);
+        Ok((true, ()))
+    })?;
+    is_set.ok_or(Fault::NoSuchKey)?;
+    call.reply.simple("OK");
+    Ok(())
+}
+
+fn ltrim(call: &mut Call<'_>) -> Outcome {
+    let (first, last) = (number::integer(call.words[2])?, number::integer(call.words[3])?);
+    call.keys.edit(call.words[1], |list: &mut List| {
+        list.trim(range(first, last, list.len()));
+        Ok((true, ()))
+    })?;
+    call.reply.simple("OK");
+    Ok(())
+}

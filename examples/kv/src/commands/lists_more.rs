@@ -1,0 +1,175 @@
+//! Lists, by what their elements are, and from one to another: `LINSERT`, `LREM`, `LPOS`, `LMOVE`, `LMPOP`.
+
+use super::words::{counted, is};
+use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::number;
+use crate::value::{End, List};
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "linsert", arity: 5, keys: Keys::ONE, effect: Effect::Grows, run: linsert },
+    Command { name: "lmove", arity: 5, keys: TWO, effect: Effect::Grows, run: lmove },
+    Command {
+        name: "lmpop",
+        arity: -4,
+        keys: Keys::Counted(1),
+        effect: Effect::Writes,
+        run: lmpop,
+    },
+    Command { name: "lpos", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: lpos },
+    Command { name: "lrem", arity: 4, keys: Keys::ONE, effect: Effect::Writes, run: lrem },
+    Command { name: "rpoplpush", arity: 3, keys: TWO, effect: Effect::Grows, run: rpoplpush },
+];
+
+const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
+
+fn end(word: &[u8]) -> Result<End, Fault> {
+    match () {
+        () if is(word, "left") => Ok(End::Left),
+        () if is(word, "right") => Ok(End::Right),
+        () => Err(Fault::Syntax),
+    }
+}
+
+fn linsert(call: &mut Call<'_>) -> Outcome {
+    let [_, key, side, pivot, element] = *call.words else { return Err(Fault::Syntax) };
+    let offset = match () {
+        () if is(side, "before") => 0,
+        () if is(side, "after") => 1,
+        () => return Err(Fault::Syntax),
+    };
+    let len = call.keys.edit(key, |list: &mut List| {
+        let Some(place) = list.iter().position(|other| other == pivot) else {
+            return Ok((false, -1));
+        };
+        list.insert(place + offset, element);
+        Ok((true, number::from_length(list.len())))
+    })?;
+    call.reply.integer(len.unwrap_or(0));
+    Ok(())
+}
+
+fn lrem(call: &mut Call<'_>) -> Outcome {
+    let count = number::integer(call.words[2])?;
+    let element = call.words[3];
+    let removed = call.keys.edit(call.words[1], |list: &mut List| {
+        let end = if count < 0 { End::Right } else { End::Left };
+        let max = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        let removed = list.remove(end, if count == 0 { usize::MAX } else { max }, element);
+        Ok((removed > 0, removed))
+    })?;
+    call.reply.count(removed.unwrap_or(0));
+    Ok(())
+}
+
+fn lpos(call: &mut Call<'_>) -> Outcome {
+    let element = call.words[2];
+    let (mut rank, mut count, mut len_max) = (1, None, 0);
+    let mut words = call.words[3..].iter();
+    while let Some(word) = words.next() {
+        let argument = words.next().ok_or(Fault::Syntax)?;
+        if is(word, "rank") {
+            rank = number::integer(argument)?;
+            if rank == 0 {
+                return Err(Fault::other(
+                    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... \
+                     or use negative to start from the end of the list",
+                ));
+            }
+        } else if is(word, "count") {
+            count = Some(number::at_least(0, argument, "ERR COUNT can't be negative")?);
+        } else if is(word, "maxlen") {
+            len_max = number::at_least(0, argument, "ERR MAXLEN can't be negative")?;
+        } else {
+            return Err(Fault::Syntax);
+        }
+    }
+    let unlimited = |number: i64| if number == 0 { usize::MAX } else { number::length(number) };
+    let skipped = usize::try_from(rank.unsigned_abs() - 1).unwrap_or(usize::MAX);
+    let list = call.keys.read::<List>(call.words[1])?;
+    let places = list.map_or(Vec::new(), |list| {
+        let mut forwards = list.iter().enumerate();
+        let mut backwards = list.iter().enumerate().rev();
+        let elements: &mut dyn Iterator<Item = (usize, &[u8])> =
+            if rank > 0 { &mut forwards } else { &mut backwards };
+        let looked_at = elements.take(unlimited(len_max));
+        let found = looked_at.filter(|(_, other)| *other == element).map(|(place, _)| place);
+        found.skip(skipped).take(count.map_or(1, unlimited)).collect()
+    });
+    match (count, places.first()) {
+        (Some(_), _) => {
+            call.reply.array(places.len());
+            places.iter().for_each(|place| call.reply.count(*place));
+        }
+        (None, Some(place)) => call.reply.count(*place),
+        (None, None) => call.reply.null(),
+    }
+    Ok(())
+}
+
+fn rpoplpush(call: &mut Call<'_>) -> Outcome {
+    move_element(call, End::Right, End::Left)
+}
+
+fn lmove(call: &mut Call<'_>) -> Outcome {
+    let (from, to) = (end(call.words[3])?, end(call.words[4])?);
+    move_element(call, from, to)
+}
+
+fn move_element(call: &mut Call<'_>, from: End, to: End) -> Outcome {
+    let (source, target) = (call.words[1], call.words[2]);
+    if call.keys.read::<List>(source)?.is_none() {
+        call.reply.null();
+        return Ok(());
+    }
+    // Seen before anything is moved.
+    call.keys.read::<List>(target)?;
+    let element = if source == target {
+        // Of one element, the list would be gone between the two.
+        call.keys.edit(source, |list: &mut List| {
+            let element = list.pop(from).expect("a list that exists is not empty");
+            list.push(to, &element);
+            Ok((true, element))
+        })?
+    } else {
+        let element = call.keys.edit(source, |list: &mut List| {
+            Ok((true, list.pop(from).expect("a list that exists is not empty")))
+        })?;
+        if let Some(element) = &element {
+            call.keys.edit_or_create(target, |list: &mut List| {
+                list.push(to, element);
+                Ok((true, ()))
+            })?;
+        }
+        element
+    };
+    call.reply.bulk_or_null(element.as_deref());
+    Ok(())
+}
+
+fn lmpop(call: &mut Call<'_>) -> Outcome {
+    let (keys, rest) = counted(&call.words[1..], "ERR numkeys should be greater than 0")?;
+    let (end, count) = match *rest {
+        [side] => (end(side)?, 1),
+        [side, option, count] if is(option, "count") => {
+            let count = number::at_least(1, count, "ERR count should be greater than 0");
+            (end(side)?, number::length(count?))
+        }
+        _ => return Err(Fault::Syntax),
+    };
+    for key in keys {
+        let popped = call.keys.edit(key, |list: &mut List| {
+            let popped: Vec<_> = (0..count.min(list.len())).filter_map(|_| list.pop(end)).collect();
+            Ok((true, popped))
+        })?;
+        if let Some(popped) = popped {
+            call.reply.array(2);
+            call.reply.bulk(key);
+            call.reply.array(popped.len());
+            popped.iter().for_each(|element| call.reply.bulk(element));
+            return Ok(());
+        }
+    }
+    call.reply.null_array();
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! Sorted sets, member by member: `ZADD`, `ZSCORE`, `ZRANK`, `ZREM`, `ZPOPMIN`, `ZRANDMEMBER`.
+//!
+//! Ranges are in `sorted_sets_ranges.rs`, what combines several in `sorted_sets_combine.rs`.
+
+use super::words::{counted, is, pick_count, picks};
+use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::keyspace::Edit;
+use crate::number;
+use crate::value::Sorted;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "zadd", arity: -4, keys: Keys::ONE, effect: Effect::Grows, run: zadd },
+    Command { name: "zcard", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: zcard },
+    Command { name: "zincrby", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: zincrby },
+    Command {
+        name: "zmpop",
+        arity: -4,
+        keys: Keys::Counted(1),
+        effect: Effect::Writes,
+        run: zmpop,
+    },
+    Command { name: "zmscore", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: zmscore },
+    Command { name: "zpopmax", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: zpopmax },
+    Command { name: "zpopmin", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: zpopmin },
+    Command {
+        name: "zrandmember",
+        arity: -2,
+        keys: Keys::ONE,
+        effect: Effect::Reads,
+        run: zrandmember,
+    },
+    Command { name: "zrank", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: zrank },
+    Command { name: "zrem", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: zrem },
+    Command { name: "zrevrank", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: zrevrank },
+    Command { name: "zscore", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: zscore },
+];
+
+/// What the options of `ZADD` say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Options {
+    only_new: bool,
+    only_old: bool,
+    only_greater: bool,
+    only_less: bool,
+    counts_changed: bool,
+    adds: bool,
+}
+
+/// What `ZADD` did.
+#[derive(Debug, Default)]
+struct Added {
+    new: usize,
+    changed: usize,
+    /// The last score that was set, if one was.
+    score: Option<f64>,
+}
+
+fn zadd(call: &mut Call<'_>) -> Outcome {
+    let (options, pairs) = zadd_options(&call.words[2..])?;
+    let (pairs, []) = pairs.as_chunks::<2>() else { return Err(Fault::Syntax) };
+    let scores = pairs.iter().map(|[score, member]| Ok((number::double(score)?, *member)));
+    let scores = scores.collect::<Result<Vec<_>, Fault>>()?;
+    let done = add(call, options, &scores)?;
+    match done.score {
+        _ if !options.adds => {
+            let changed = if options.counts_changed { done.changed } else { 0 };
+            call.reply.count(done.new + changed);
+        }
+        Some(score) => call.reply.double(score),
+        None => call.reply.null(),
+    }
+    Ok(())
+}
+
+fn zincrby(call: &mut Call<'_>) -> Outcome {
+    let more = number::double(call.words[2])?;
+    let options = Options { adds: true, ..Options::default() };
+    let done = add(call, options, &[(more, call.words[3])])?;
+    call.reply.double(done.score.expect("without conditions a score is set"));
+    Ok(())
+}
+
+fn zadd_options<'a, 'b>(words: &'a [&'b [u8]]) -> Result<(Options, &'a [&'b [u8]]), Fault> {
+    let mut options = Options::default();
+    let mut rest = words;
+    while let [word, others @ ..] = rest {
+        let option = match &word.to_ascii_lowercase()[..] {
+            b"nx" => &mut options.only_new,
+            b"xx" => &mut options.only_old,
+            b"gt" => &mut options.only_greater,
+            b"lt" => &mut options.only_less,
+            b"ch" => &mut options.counts_changed,
+            b"incr" => &mut options.adds,
+            _ => break,
+        };
+        *option = true;
+        rest = others;
+    }
+    let Options { only_new, only_old, only_greater, only_less, adds, .. } = options;
+    if rest.is_empty() || rest.len() % 2 == 1 {
+        return Err(Fault::Syntax);
+    }
+    if only_new && only_old {
+        return Err(Fault::other("ERR XX and NX options at the same time are not compatible"));
+    }
+    if only_greater && (only_less || only_new) || only_less && only_new {
+        return Err(Fault::other(
+            "ERR GT, LT, and/or NX options at the same time are not compatible",
+        ));
+    }
+    if adds && rest.len() > 2 {
+        return Err(Fault::other("ERR INCR option supports a single increment-element pair"));
+    }
+    Ok((options, rest))
+}
+
+fn add(call: &mut Call<'_>, options: Options, scores: &[(f64, &[u8])]) -> Result<Added, Fault> {
+    let edit = |sorted: &mut Sorted| -> Edit<Added> {
+        let mut done = Added::default();
+        for (score, member) in scores {
+            let old = sorted.score(member);
+            let score = if options.adds { score + old.unwrap_or(0.0) } else { *score };
+            if score.is_nan() {
+                // Only of one member, so that nothing is done yet.
+                return Err(Fault::other("ERR resulting score is not a number (NaN)"));
+            }
+            let is_set = match old {
+                None => !options.only_old,
+                Some(old) => {
+                    !(options.only_new
+                        || options.only_greater && score <= old
+                        || options.only_less && score >= old)
+                }
+            };
+            if is_set {
+                done.new += usize::from(sorted.set(member, score));
+                done.changed += usize::from(old.is_some_and(|old| old != score));
+                done.score = Some(score);
+            }
+        }
+        Ok((done.new + done.changed > 0, done))
+    };
+    call.keys.edit_or_create(call.words[1], edit)
+}
+
+fn zrem(call: &mut Call<'_>) -> Outcome {
+    let members = &call.words[2..];
+    let removed = call.keys.edit(call.words[1], |sorted: &mut Sorted| {
+        let removed = members.iter().filter(|member| sorted.remove(member).is_some()).count();
+        Ok((removed > 0, removed))
+    })?;
+    call.reply.count(removed.unwrap_or(0));
+    Ok(())
+}
+
+fn zcard(call: &mut Call<'_>) -> Outcome {
+    let len = call.keys.read::<Sorted>(call.words[1])?.map_or(0, Sorted::len);
+    call.reply.count(len);
+    Ok(())
+}
+
+fn zscore(call: &mut Call<'_>) -> Outcome {
+    let sorted = call.keys.read::<Sorted>(call.words[1])?;
+    match sorted.and_then(|sorted| sorted.score(call.words[2])) {
+        Some(score) => call.reply.double(score),
+        None => call.reply.null(),
+    }
+    Ok(())
+}
+
+fn zmscore(call: &mut Call<'_>) -> Outcome {
+    let sorted = call.keys.read::<Sorted>(call.words[1])?;
+    call.reply.array(call.words.len() - 2);
+    for member in &call.words[2..] {
+        match sorted.and_then(|sorted| sorted.score(member)) {
+            Some(score) => call.reply.double(score),
+            None => call.reply.null(),
+        }
+    }
+    Ok(())
+}
+
+fn zrank(call: &mut Call<'_>) -> Outcome {
+    rank(call, |rank, _| rank)
+}
+
+fn zrevrank(call: &mut Call<'_>) -> Outcome {
+    rank(call, |rank, len| len - 1 - rank)
+}
+
+fn rank(call: &mut Call<'_>, place: impl Fn(usize, usize) -> usize) -> Outcome {
+    let sorted = call.keys.read::<Sorted>(call.words[1])?;
+    let found = sorted.and_then(|sorted| Some((sorted.rank(call.words[2])?, sorted.len())));
+    match found {
+        Some((rank, len)) => call.reply.count(place(rank, len)),
+        None => call.reply.null(),
+    }
+    Ok(())
+}
+
+fn zpopmin(call: &mut Call<'_>) -> Outcome {
+    zpop(call, false)
+}
+
+fn zpopmax(call: &mut Call<'_>) -> Outcome {
+    zpop(call, true)
+}
+
+fn zpop(call: &mut Call<'_>, is_max: bool) -> Outcome {
+    let count = match call.words[2..] {
+        [] => None,
+        [count] => Some(number::not_negative(count)?),
+        _ => return Err(Fault::Syntax),
+    };
+    let popped = pop(call, call.words[1], is_max, count.unwrap_or(1))?.unwrap_or_default();
+    // With a count, RESP3 has an array for each member.
+    if count.is_some() {
+        call.reply.pairs(popped.len());
+    } else {
+        call.reply.array(2 * popped.len());
+    }
+    for (member, score) in popped {
+        if count.is_some() {
+            call.reply.pair();
+        }
+        call.reply.bulk(&member);
+        call.reply.double(score);
+    }
+    Ok(())
+}
+
+fn zmpop(call: &mut Call<'_>) -> Outcome {
+    let (keys, rest) = counted(&call.words[1..], "ERR numkeys should be greater than 0")?;
+    let (side, count) = match *rest {
+        [side] => (side, 1),
+        [side, option, count] if is(option, "count") => {
+            let count = number::at_least(1, count, "ERR count should be greater than 0");
+            (side, number::length(count?))
+        }
+        _ => return Err(Fault::Syntax),
+    };
+    let is_max = is(side, "max");
+    if !is_max && !is(side, "min") {
+        return Err(Fault::Syntax);
+    }
+    for key in keys {
+        let Some(popped) = pop(call, key, is_max, count)? else { continue };
+        call.reply.array(2);
+        call.reply.bulk(key);
+        call.reply.array(popped.len());
+        for (member, score) in popped {
+            call.reply.array(2);
+            call.reply.bulk(&member);
+            call.reply.double(score);
+        }
+        return Ok(());
+    }
+    call.reply.null_array();
+    Ok(())
+}
+
+type Popped = Vec<(Vec<u8>, f64)>;
+
+fn pop(
+    call: &mut Call<'_>,
+    key: &[u8],
+    is_max: bool,
+    count: usize,
+) -> Result<Option<Popped>, Fault> {
+    call.keys.edit(key, |sorted: &mut Sorted| {
+        let len = sorted.len();
+        let count = count.min(len);
+        let copy = |(member, score): (&[u8], f64)| (member.to_vec(), score);
+        let popped: Popped = if is_max {
+            sorted.iter_down_from(len).take(count).map(copy).collect()
+        } else {
+            sorted.iter_from(0).take(count).map(copy).collect()
+        };
+        sorted.remove_range(if is_max { len - count..len } else { 0..count });
+        Ok((count > 0, popped))
+    })
+}
+
+fn zrandmember(call: &mut Call<'_>) -> Outcome {
+    let (count, with_scores) = match call.words[2..] {
+        [] => (None, false),
+        [count] => (Some(pick_count(count, false)?), false),
+        [count, option] if is(option, "withscores") => (Some(pick_count(count, true)?), true),
+        _ => return Err(Fault::Syntax),
+    };
+    let mut random = call.keys.random.fork();
+    let sorted = call.keys.read::<Sorted>(call.words[1])?;
+    match (sorted, count) {
+        (None, None) => call.reply.null(),
+        (None, Some(_)) => call.reply.array(0),
+        (Some(sorted), None) => {
+            let member = sorted.at(random.below(sorted.len())).map(|(member, _)| member);
+            call.reply.bulk_or_null(member);
+        }
+        (Some(sorted), Some(count)) => {
+            let picks = picks(count, sorted.len(), &mut random);
+            if with_scores {
+                call.reply.pairs(picks.len());
+            } else {
+                call.reply.array(picks.len());
+            }
+            for (member, score) in picks.filter_map(|place| sorted.at(place)) {
+                if with_scores {
+                    call.reply.pair();
+                }
+                call.reply.bulk(member);
+                if with_scores {
+                    call.reply.double(score);
+                }
+                if call.reply.is_cut() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}

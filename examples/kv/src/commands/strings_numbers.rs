@@ -1,0 +1,119 @@
+//! Strings that are seen as a number or as bits: `INCR`, `INCRBYFLOAT`, `SETBIT`.
+
+use std::io::Write as _;
+
+use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::keyspace::Expiry;
+use crate::number::{self, Extended, Parsed};
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[
+    Command { name: "decr", arity: 2, keys: Keys::ONE, effect: Effect::Grows, run: decr },
+    Command { name: "decrby", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: decrby },
+    Command { name: "getbit", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: getbit },
+    Command { name: "incr", arity: 2, keys: Keys::ONE, effect: Effect::Grows, run: incr },
+    Command { name: "incrby", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: incrby },
+    Command {
+        name: "incrbyfloat",
+        arity: 3,
+        keys: Keys::ONE,
+        effect: Effect::Grows,
+        run: incrbyfloat,
+    },
+    Command { name: "setbit", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: setbit },
+];
+
+/// What a sum beyond 64 bits is answered with.
+pub(super) const OVERFLOW: &str = "ERR increment or decrement would overflow";
+
+fn incr(call: &mut Call<'_>) -> Outcome {
+    add(call, 1)
+}
+
+fn decr(call: &mut Call<'_>) -> Outcome {
+    add(call, -1)
+}
+
+fn incrby(call: &mut Call<'_>) -> Outcome {
+    let more = number::integer(call.words[2])?;
+    add(call, more)
+}
+
+fn decrby(call: &mut Call<'_>) -> Outcome {
+    let less = number::integer(call.words[2])?;
+    let more = less.checked_neg().ok_or(Fault::other("ERR decrement would overflow"))?;
+    add(call, more)
+}
+
+fn add(call: &mut Call<'_>, more: i64) -> Outcome {
+    let key = call.words[1];
+    let sum = call.keys.edit(key, |text: &mut Vec<u8>| {
+        let sum = number::integer(text)?.checked_add(more).ok_or(Fault::other(OVERFLOW))?;
+        text.clear();
+        write!(text, "{sum}").expect("a vector takes all");
+        Ok((true, sum))
+    })?;
+    if sum.is_none() {
+        call.keys.put_string(key, more.to_string().as_bytes(), Expiry::Never);
+    }
+    call.reply.integer(sum.unwrap_or(more));
+    Ok(())
+}
+
+fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
+    let (key, more) = (call.words[1], call.words[2]);
+    let old = call.keys.read::<Vec<u8>>(key)?.map_or(Ok(Parsed::default()), |old| float(old))?;
+    let sum = add_floats(old, float(more)?)?;
+    call.keys.put_string(key, sum.as_bytes(), Expiry::Keep);
+    call.reply.bulk(sum.as_bytes());
+    Ok(())
+}
+
+fn float(text: &[u8]) -> Result<Parsed, Fault> {
+    Extended::parse(text).ok_or(Fault::NotFloat)
+}
+
+/// Returns the sum as it is printed.
+pub(super) fn add_floats(one: Parsed, other: Parsed) -> Result<String, Fault> {
+    if let (Parsed::Finite(one), Parsed::Finite(other)) = (one, other)
+        && let Some(sum) = one.plus(other)
+    {
+        return Ok(sum.print());
+    }
+    Err(Fault::other("ERR increment would produce NaN or Infinity"))
+}
+
+fn setbit(call: &mut Call<'_>) -> Outcome {
+    let (at, mask) = bit(call, call.words[2])?;
+    let is_set = match call.words[3] {
+        b"0" => false,
+        b"1" => true,
+        _ => return Err(Fault::other("ERR bit is not an integer or out of range")),
+    };
+    let was_set = call.keys.edit_or_create(call.words[1], |text: &mut Vec<u8>| {
+        if text.len() <= at {
+            text.resize(at + 1, 0);
+        }
+        let was_set = text[at] & mask != 0;
+        text[at] = if is_set { text[at] | mask } else { text[at] & !mask };
+        Ok((true, was_set))
+    })?;
+    call.reply.integer(was_set.into());
+    Ok(())
+}
+
+fn getbit(call: &mut Call<'_>) -> Outcome {
+    let (at, mask) = bit(call, call.words[2])?;
+    let text = call.keys.read::<Vec<u8>>(call.words[1])?;
+    let is_set = text.and_then(|text| text.get(at)).is_some_and(|byte| byte & mask != 0);
+    call.reply.integer(is_set.into());
+    Ok(())
+}
+
+/// Returns the byte that has a bit, and the bit in it.
+fn bit(call: &Call<'_>, word: &[u8]) -> Result<(usize, u8), Fault> {
+    let offset = number::parse(word).and_then(|offset| usize::try_from(offset).ok());
+    let offset = offset.filter(|offset| offset / 8 < call.keys.string_max);
+    let offset = offset.ok_or(Fault::other("ERR bit offset is not an integer or out of range"))?;
+    Ok((offset / 8, 0x80 >> (offset % 8)))
+}

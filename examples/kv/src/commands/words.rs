@@ -1,0 +1,171 @@
+//! How commands read their words.
+
+use std::ops::Range;
+
+use crate::command::Fault;
+use crate::number;
+use crate::random::Random;
+
+/// Some words, and those behind them.
+pub type Split<'a, 'b> = (&'a [&'b [u8]], &'a [&'b [u8]]);
+
+/// Returns whether a word is this option, in whatever case.
+pub fn is(word: &[u8], option: &str) -> bool {
+    word.eq_ignore_ascii_case(option.as_bytes())
+}
+
+/// Returns the keys that the first of `words` counts, and what follows them.
+///
+/// # Errors
+///
+/// The count is none, or below 1, of which `fault` tells; or there are fewer words.
+pub fn counted<'a, 'b>(words: &'a [&'b [u8]], fault: &'static str) -> Result<Split<'a, 'b>, Fault> {
+    let [count, rest @ ..] = words else { return Err(Fault::Syntax) };
+    let count = number::length(number::at_least(1, count, fault)?);
+    rest.split_at_checked(count).ok_or(Fault::Syntax)
+}
+
+/// Returns the part of `len` elements from `first` to `last`, both with it; negative ones count from the end.
+pub fn range(first: i64, last: i64, len: usize) -> Range<usize> {
+    let total = number::from_length(len);
+    let from_start = |index: i64| if index < 0 { (index + total).max(-1) } else { index };
+    let first = number::length(from_start(first).max(0));
+    let end = number::length(from_start(last).min(total - 1) + 1);
+    if first < end { first..end } else { 0..0 }
+}
+
+/// Returns the place of the element at `index` of `len`; a negative one counts from the end.
+pub fn place(index: i64, len: usize) -> Option<usize> {
+    let index = if index < 0 { index + number::from_length(len) } else { index };
+    usize::try_from(index).ok().filter(|index| *index < len)
+}
+
+/// Reads how many elements to pick at random; a negative number asks for that many, perhaps the same again. `are_pairs`:
+/// each comes with its value.
+///
+/// # Errors
+///
+/// It is no integer, or too far from 0.
+pub fn pick_count(word: &[u8], are_pairs: bool) -> Result<i64, Fault> {
+    let count = number::integer(word)?;
+    if count == i64::MIN {
+        return Err(Fault::other(format!(
+            "ERR value is out of range, value must between {} and {}",
+            -i64::MAX,
+            i64::MAX
+        )));
+    }
+    if are_pairs && count.abs() > i64::MAX / 2 {
+        return Err(Fault::other("ERR value is out of range"));
+    }
+    Ok(count)
+}
+
+/// Returns places of `len` elements at random: with `count` above 0 as many different ones, at most all; with one
+/// below as many as that says, of which some may be the same.
+pub fn picks(count: i64, len: usize, random: &mut Random) -> Picks<'_> {
+    if count < 0 {
+        let left = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        return Picks::Any { left, len, random };
+    }
+    let count = number::length(count);
+    if count >= len {
+        return Picks::All(0..len);
+    }
+    // The first places of a shuffled row, of which only what was exchanged is kept.
+    let mut exchanged = std::collections::HashMap::new();
+    let picked = (0..count).map(|at| {
+        let other = at + random.below(len - at);
+        let here = exchanged.get(&at).copied().unwrap_or(at);
+        exchanged.insert(other, here).unwrap_or(other)
+    });
+    Picks::Different(picked.collect::<Vec<_>>().into_iter())
+}
+
+/// Places of elements, picked at random.
+#[derive(Debug)]
+pub enum Picks<'a> {
+    /// All of them.
+    All(Range<usize>),
+    /// Some.
+    Different(std::vec::IntoIter<usize>),
+    /// So many, perhaps the same again.
+    Any {
+        /// How many are to come.
+        left: usize,
+        /// Of how many.
+        len: usize,
+        /// Picks them.
+        random: &'a mut Random,
+    },
+}
+
+impl Iterator for Picks<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        match self {
+            Picks::All(range) => range.next(),
+            Picks::Different(places) => places.next(),
+            Picks::Any { left, len, random } => {
+                *left = left.checked_sub(1)?;
+                Some(random.below(*len))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = match self {
+            Picks::All(range) => range.len(),
+            Picks::Different(places) => places.len(),
+            Picks::Any { left, .. } => *left,
+        };
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for Picks<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::{picks, place, range};
+    use crate::random::Random;
+
+    #[test]
+    fn a_range_has_extremes() {
+        for (first, last, len, expected) in [
+            (0, -1, 3, 0..3),
+            (1, 1, 3, 1..2),
+            (-2, -1, 3, 1..3),
+            (-100, 100, 3, 0..3),
+            (2, 1, 3, 0..0),
+            (3, 3, 3, 0..0),
+            (0, -4, 3, 0..0),
+            (0, -1, 0, 0..0),
+            (i64::MIN, i64::MAX, 3, 0..3),
+            (i64::MAX, i64::MIN, 3, 0..0),
+            (i64::MIN, i64::MIN, 3, 0..0),
+            (i64::MAX, i64::MAX, 3, 0..0),
+        ] {
+            assert_eq!(range(first, last, len), expected, "{first} to {last} of {len}");
+        }
+        assert_eq!(place(-3, 3), Some(0));
+        assert_eq!([place(-4, 3), place(3, 3), place(i64::MIN, 3), place(i64::MAX, 3)], [None; 4]);
+    }
+
+    #[test]
+    fn different_picks_are_different_and_reach_all() {
+        let mut random = Random::new();
+        let mut seen = [false; 10];
+        for _ in 0..1000 {
+            let mut picked: Vec<_> = picks(3, 10, &mut random).collect();
+            picked.iter().for_each(|place| seen[*place] = true);
+            picked.sort_unstable();
+            picked.dedup();
+            assert_eq!(picked.len(), 3);
+        }
+        assert_eq!(seen, [true; 10]);
+        assert_eq!(picks(20, 10, &mut random).count(), 10);
+        assert_eq!(picks(-20, 10, &mut random).count(), 20);
+    }
+}
