@@ -1,6 +1,6 @@
 //! What all shards know alike: how the server was started, and the few numbers they count together.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use crate::cluster::Cluster;
 
@@ -9,18 +9,20 @@ use crate::cluster::Cluster;
 pub struct Facts {
     /// When it started, in milliseconds since 1970.
     pub started: i64,
-    /// The TCP port, or 0.
-    pub port: AtomicU64,
     /// 40 hexadecimal digits, different at each start.
     pub run_id: String,
     /// How many reactors there are.
     pub reactors: usize,
-    /// The longest word of a command at the start.
+    /// The longest word of a command that the connections have room for.
     pub word_max: usize,
     /// The processes among which the slots are shared out.
     pub cluster: Option<Cluster>,
+    /// The TCP port, or 0: known once the server listens.
+    port: AtomicU16,
     /// How many clients have come.
     clients: AtomicU64,
+    /// `SHUTDOWN NOSAVE` was said.
+    no_snapshot: AtomicBool,
 }
 
 impl Facts {
@@ -33,8 +35,16 @@ impl Facts {
         word_max: usize,
         cluster: Option<Cluster>,
     ) -> Self {
-        let (port, clients) = (AtomicU64::new(0), AtomicU64::new(0));
-        Facts { started, port, run_id, reactors, word_max, cluster, clients }
+        Facts {
+            started,
+            run_id,
+            reactors,
+            word_max,
+            cluster,
+            port: AtomicU16::new(0),
+            clients: AtomicU64::new(0),
+            no_snapshot: AtomicBool::new(false),
+        }
     }
 
     /// The number of a client that comes.
@@ -46,5 +56,39 @@ impl Facts {
     #[must_use]
     pub fn clients(&self) -> u64 {
         self.clients.load(Ordering::Relaxed)
+    }
+
+    /// The server listens at this port.
+    pub fn set_port(&self, port: u16) {
+        self.port.store(port, Ordering::Relaxed);
+    }
+
+    /// The TCP port, or 0.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.load(Ordering::Relaxed)
+    }
+
+    /// At the end no snapshot is to be written.
+    pub fn forbid_last_snapshot(&self) {
+        self.no_snapshot.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one is to be written.
+    #[must_use]
+    pub fn wants_last_snapshot(&self) -> bool {
+        !self.no_snapshot.load(Ordering::Relaxed)
+    }
+
+    /// What `CONFIG GET save` says.
+    #[must_use]
+    pub fn save_setting(&self) -> String {
+        String::new()
+    }
+
+    /// Lines of `INFO persistence`.
+    #[must_use]
+    pub fn persistence(&self) -> String {
+        String::new()
     }
 }

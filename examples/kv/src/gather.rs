@@ -29,6 +29,8 @@ pub enum Combine {
     SumByName,
     /// Arrays, one behind the other, each element once.
     Union,
+    /// Arrays: how many elements there are, each counted once.
+    CountUnion,
     /// Any that is not nil; this one first.
     Any(usize),
     /// Strings, one behind the other.
@@ -103,6 +105,12 @@ impl Gather {
                 }
             }
             Combine::SumByName => sum_by_name(&parts, reply),
+            Combine::CountUnion => {
+                let mut all: Vec<&[u8]> = parts.iter().flat_map(|part| each(part)).collect();
+                all.sort_unstable();
+                all.dedup();
+                reply.integer(i64::try_from(all.len()).unwrap_or(i64::MAX));
+            }
             Combine::Any(first) => {
                 let is_nil = |part: &&[u8]| part.starts_with(b"$-1") || part.starts_with(b"_");
                 let (before, from) = parts.split_at(first % parts.len());
@@ -111,7 +119,7 @@ impl Gather {
             }
             Combine::Text => {
                 let text: Vec<_> = parts.iter().map(|part| body(part)).collect();
-                reply.bulk(&text.concat());
+                reply.text(&String::from_utf8_lossy(&text.concat()));
             }
             Combine::Info(request) => request.write(parts.iter().map(|part| body(part)), reply),
             Combine::Cursor { part, of } => cursor(parts[0], *part, *of, reply),
@@ -188,5 +196,6 @@ fn element<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
 /// What a string holds.
 fn body(bulk: &[u8]) -> &[u8] {
     let (_, body) = line(bulk);
-    body.strip_suffix(b"\r\n").unwrap_or(body)
+    let body = body.strip_suffix(b"\r\n").unwrap_or(body);
+    if bulk.starts_with(b"=") { body.strip_prefix(b"txt:").unwrap_or(body) } else { body }
 }

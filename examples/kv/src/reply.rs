@@ -106,6 +106,25 @@ impl Reply {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
+    /// A text to be shown as it is.
+    pub fn text(&mut self, text: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text.as_bytes()),
+            Protocol::Resp3 => {
+                self.line(b'=', text.len() + 4);
+                self.bytes.extend_from_slice(b"txt:");
+                self.bytes.extend_from_slice(text.as_bytes());
+                self.bytes.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// An array of lines: a help.
+    pub fn lines(&mut self, lines: &[&str]) {
+        self.array(lines.len());
+        lines.iter().for_each(|line| self.simple(line));
+    }
+
     /// Nothing, where a string would be.
     pub fn null(&mut self) {
         self.bytes.extend_from_slice(match self.protocol {

@@ -61,6 +61,10 @@ pub struct Shard {
     pub watched: HashMap<ConnId, Vec<Watched>>,
     /// The longest word of a command.
     pub word_max: usize,
+    /// What all shards together may use, in bytes; 0 is no limit.
+    pub memory_max: usize,
+    /// How many changes the last snapshot has.
+    pub saved_changes: u64,
 }
 
 /// What a timer is for: it comes ten times in a second.
@@ -89,7 +93,15 @@ impl Shard {
             facts,
             server,
             watched: HashMap::new(),
+            memory_max: 0,
+            saved_changes: 0,
         }
+    }
+
+    /// So much may all shards use: each has its share, since keys are spread evenly.
+    pub fn set_memory_max(&mut self, bytes: usize) {
+        self.memory_max = bytes;
+        self.keys.memory.max = bytes.div_ceil(self.ways.len());
     }
 
     /// Whether no command is another shard's.
@@ -382,7 +394,7 @@ impl Handler for Shard {
 }
 
 /// Sends, and leaves nothing.
-fn send(conn: &mut Conn<'_>, bytes: &mut Vec<u8>) {
+pub fn send(conn: &mut Conn<'_>, bytes: &mut Vec<u8>) {
     if bytes.len() >= LONG {
         conn.send_from(io::Cursor::new(std::mem::take(bytes)));
     } else if !bytes.is_empty() {

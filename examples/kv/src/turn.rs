@@ -11,7 +11,7 @@ use crate::commands::execute;
 use crate::gather::{Combine, Gather};
 use crate::parcel::{Ask, Ticket};
 use crate::reply::Reply;
-use crate::shard::Shard;
+use crate::shard::{Shard, send};
 use crate::slots;
 use crate::table::{Entry, What};
 
@@ -268,6 +268,15 @@ impl<'t, 'c> Turn<'t, 'c> {
         let ask = ask(client.protocol);
         let words = ask.has_words().then_some(words);
         self.shard.ways[there].ask(ask, words, Some(ticket));
+    }
+
+    /// What is written so far is sent, if nothing is to come before it.
+    pub fn flush(&mut self) {
+        self.settle();
+        if self.client().answers.is_empty() {
+            send(self.conn, &mut self.shard.reply.bytes);
+            self.mark = 0;
+        }
     }
 
     /// What is written so far keeps its place before what is asked next; or the client does not want it.
