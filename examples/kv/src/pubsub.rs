@@ -68,7 +68,7 @@ impl Shard {
             let Some(mut conn) = cx.conn(client.id) else { continue };
             let bytes =
                 made[usize::from(client.protocol == Protocol::Resp3)].get_or_insert_with(|| {
-                    let mut reply = Reply { protocol: client.protocol, ..Reply::default() };
+                    let mut reply = Reply::new(client.protocol);
                     reply.push(words.len());
                     words.iter().copied().for_each(|word| reply.bulk(word));
                     reply.bytes.into()
