@@ -1,7 +1,7 @@
-//! An echo with a status page: a service beside it, in one line.
+//! An echo with a status page: a service beside it, in one line; and on several reactors one page for all.
 //!
 //! ```sh
-//! cargo run --release -p wouldblock-http --example status_echo
+//! cargo run --release -p wouldblock-http --example status_echo -- --reactors 2
 //! nc 127.0.0.1 6666                              # the echo
 //! xdg-open http://127.0.0.1:9090/                # the page
 //! curl http://127.0.0.1:9090/connections         # what each connection waits for
@@ -13,10 +13,11 @@
 mod common;
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use wouldblock::{Config, Reactor, handler_fn};
-use wouldblock_http::Status;
+use wouldblock::{Config, Server, handler_fn};
+use wouldblock_http::{Board, Status};
 
 /// An echo server with a status page, with the limits for the open internet.
 #[derive(clap::Parser)]
@@ -31,6 +32,9 @@ struct Arguments {
     /// The most connections at a time, those of the status page included
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
+    /// How many reactors, each on a thread of its own
+    #[arg(long, value_name = "N", default_value = "1")]
+    reactors: NonZeroUsize,
 }
 
 fn main() -> ExitCode {
@@ -40,25 +44,30 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("info");
     common::raise_descriptor_limit();
-    let echo = handler_fn(|conn, input| {
-        conn.send(input.take_all());
-        Ok(())
-    });
     let mut config = Config::public().connections_per_address(None);
     if let Some(connections) = arguments.connections {
         config = config.connections(connections);
     }
-    let status = Status::new().names(["echo", "status"]);
-    let mut reactor = Reactor::with_config((echo, status), config)?;
+    let reactors = arguments.reactors.get();
+    let board = Board::new(reactors);
+    let mut server = Server::with_config(reactors, config, |number, _server| {
+        let echo = handler_fn(|conn, input| {
+            conn.send(input.take_all());
+            Ok(())
+        });
+        let status = Status::new().names(["echo", "status"]).of_server(number, &board);
+        Ok((echo, status))
+    })?;
 
-    let (first, again) = (reactor.handle(), reactor.handle());
+    let (first, again) = (server.handle(), server.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 
-    let public = reactor.listen(&arguments.listen)?;
-    let private = reactor.service(1).listen(&arguments.status)?;
-    common::say(format_args!("listening on {}", reactor.listener_addr(public)?));
-    common::say(format_args!("status on {}", reactor.listener_addr(private)?));
-    reactor.run()?;
-    common::say(format_args!("served {} connections", reactor.stats().accepted));
+    let public = server.listen(arguments.listen.as_str())?;
+    let first = &mut server.reactors_mut()[0];
+    let private = first.service(1).listen(&arguments.status)?;
+    common::say(format_args!("listening on {public}"));
+    common::say(format_args!("status on {}", first.listener_addr(private)?));
+    server.run()?;
+    common::say(format_args!("served {} connections", server.stats().accepted));
     Ok(())
 }

@@ -17,7 +17,7 @@
 //!
 //! The files of a directory are served by [`Files`], feeds of server-sent events by [`Events`]. A body may come in
 //! [pieces](Requests::on_head), and an answer go out [bit by bit](Responder::stream), or from a [reader](Response::body_chunked).
-//! A page that shows the server, any server, is [`Status`].
+//! A page that shows the server, any server, is [`Status`]; of several reactors, by a [`Board`].
 //!
 //! # Promises
 //!
@@ -71,7 +71,7 @@ pub use crate::files::{Files, Links};
 pub use crate::requests::{Answer, Body, Piece, Request, Requests, answer};
 pub use crate::response::Response;
 pub use crate::server::Http;
-pub use crate::status::Status;
+pub use crate::status::{Board, Status};
 
 /// What a fuzzer calls with any bytes (`fuzz/` at the root of the repository).
 #[cfg(fuzzing)]

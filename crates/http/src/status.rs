@@ -20,10 +20,13 @@ use crate::events::{Event, Events};
 use crate::requests::{Request, Requests};
 use crate::response::Response;
 use crate::server::Http;
+pub use board::Board;
+use board::{Ear, Told};
 use list::List;
 use page::{Live, View};
 use sample::{History, Sample};
 
+mod board;
 mod list;
 mod metrics;
 mod page;
@@ -35,6 +38,11 @@ const PERIOD: Duration = Duration::from_secs(1);
 const LEAVING_PERIOD: Duration = Duration::from_millis(50);
 /// The tag of the timer for that.
 const LEAVING: u64 = 1;
+/// A reactor of several that has told nothing of itself in so many looks is shown as silent; then as ill; and, in a
+/// shutdown, it holds up nothing any more.
+pub(crate) const SILENT_SHOWN: u32 = 2;
+const SILENT_ILL: u32 = 10;
+const SILENT_LEAVING: u32 = 20;
 const VIEWERS_MAX: usize = 16;
 /// Clients that take a list of all connections at a time.
 const LISTS_MAX: usize = 4;
@@ -132,6 +140,10 @@ struct Pages {
     hosts: Vec<String>,
     from: Peers,
     viewers_max: usize,
+    /// Where the reactors of the server meet, and which of them this is.
+    board: Board,
+    number: usize,
+    ear: Ear,
     history: History,
     /// The feed of the pages that are live.
     events: Events,
@@ -151,6 +163,9 @@ impl Status {
             hosts: Vec::new(),
             from: Box::new(is_local),
             viewers_max: VIEWERS_MAX,
+            board: Board::new(1),
+            number: 0,
+            ear: Ear::default(),
             history: History::default(),
             // One that was behind needs the newest, and no other.
             events: Events::new().history(1, 1 << 20).retry(PERIOD * 2),
@@ -167,6 +182,49 @@ impl Status {
         let mut status = Status::new();
         status.listen.push(listen.into());
         status
+    }
+
+    /// Of reactor `number` of a [`Server`](wouldblock::Server): what is asked of one shows all that have the same `board`. Only
+    /// number 0 listens where [`at`](Self::at) says; to ask another by itself, listen in its reactor, too.
+    ///
+    /// The page, and what is drawn over time, is the sum over all, with a table of the reactors; `/metrics` has each of them,
+    /// by the label `reactor`. What is shown of another reactor is at most a second old, unless it is silent: one that
+    /// does not come to its timer, since a callback of it takes long, is shown as that after 3 s, and after 10 s
+    /// `/healthz` is 503. `/connections` are those of the reactor that answers, and says how many the others have.
+    ///
+    /// # Panics
+    ///
+    /// If the board is for fewer reactors.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use wouldblock::{Config, Server, handler_fn};
+    /// use wouldblock_http::{Board, Status};
+    ///
+    /// fn main() -> std::io::Result<()> {
+    ///     let board = Board::new(4);
+    ///     let mut server = Server::with_config(4, Config::public(), |number, _server| {
+    ///         let echo = handler_fn(|conn, input| {
+    ///             conn.send(input.take_all());
+    ///             Ok(())
+    ///         });
+    ///         Ok((echo, Status::at("127.0.0.1:9090").of_server(number, &board)))
+    ///     })?;
+    ///     server.listen("127.0.0.1:6666")?;
+    ///     server.run()
+    /// }
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn of_server(mut self, number: usize, board: &Board) -> Self {
+        assert!(number < board.reactors(), "the board is for {} reactors", board.reactors());
+        let pages = self.http.requests_mut();
+        (pages.board, pages.number) = (board.clone(), number);
+        if number > 0 {
+            self.listen.clear();
+        }
+        self
     }
 
     /// What stands at the head of the page. Default: the name of the program.
@@ -276,8 +334,45 @@ impl Pages {
         )
     }
 
-    fn sample(&mut self, cx: &mut Context) -> Sample {
-        Sample::take(cx, self.leaving)
+    /// Looks at this reactor, tells the others, and takes what they have told.
+    fn look(&mut self, cx: &mut Context) -> Looked {
+        let sample = Sample::take(cx, self.leaving);
+        self.board.put(self.number, sample.clone(), cx.service_stats().open);
+        let all = self.board.all();
+        let told = all.iter().flatten().map(|told| &told.sample);
+        let total = if self.is_alone() { None } else { Sample::total(told) };
+        let total = Sample { at: sample.at, ..total.unwrap_or(sample) };
+        let mut reactors = Vec::with_capacity(all.len());
+        for (number, told) in all.into_iter().enumerate() {
+            let silent = if number == self.number { 0 } else { self.ear.silent(number) };
+            reactors.push((told, silent));
+        }
+        Looked { total, reactors }
+    }
+
+    /// Notes who of the others has told something new since the last look.
+    fn hear(&mut self) {
+        if !self.is_alone() {
+            self.ear.listen(&self.board.all());
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.board.reactors() == 1
+    }
+
+    fn healthz(&self) -> Response {
+        let mut others = (0..self.board.reactors()).filter(|number| *number != self.number);
+        let ill = others.find(|number| self.ear.silent(*number) >= SILENT_ILL);
+        match ill {
+            _ if self.leaving => Response::text("shutting down\n"),
+            Some(number) => {
+                let seconds = self.ear.silent(number);
+                Response::text(format!("reactor {number} has been silent for {seconds} s\n"))
+            }
+            None => return Response::text("ok\n"),
+        }
+        .with(StatusCode::SERVICE_UNAVAILABLE)
     }
 
     fn answer(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder) {
@@ -290,16 +385,13 @@ impl Pages {
             }
             None => match request.path() {
                 "/" => {
-                    let sample = self.sample(cx);
-                    Response::html(page::whole(&self.view(&sample)))
+                    let looked = self.look(cx);
+                    Response::html(page::whole(&self.view(&looked)))
                 }
                 "/status.css" => of_type("text/css; charset=utf-8", page::STYLE),
                 "/status.js" => of_type("text/javascript; charset=utf-8", page::SCRIPT),
                 "/metrics" => self.metrics(cx, request.header("accept")),
-                "/healthz" if self.leaving => {
-                    Response::text("shutting down\n").with(StatusCode::SERVICE_UNAVAILABLE)
-                }
-                "/healthz" => Response::text("ok\n"),
+                "/healthz" => self.healthz(),
                 "/events" if self.events.clients() >= self.viewers_max => too_many("live pages"),
                 "/events" if *request.method() == Method::GET => {
                     let response = guarded(Response::new(StatusCode::OK));
@@ -317,8 +409,15 @@ impl Pages {
 
     fn metrics(&mut self, cx: &mut Cx<'_>, accept: Option<&str>) -> Response {
         let older = metrics::wants_prometheus(accept);
-        let sample = self.sample(cx);
-        let text = metrics::render(&sample, &self.names, !older);
+        let Looked { reactors, .. } = self.look(cx);
+        let told = reactors
+            .iter()
+            .enumerate()
+            .filter_map(|(number, (told, _))| told.as_ref().map(|told| (number, &told.sample)));
+        let told: Vec<_> = told.collect();
+        let silent: Vec<_> = reactors.iter().map(|(_, silent)| *silent).collect();
+        let silent = (!self.is_alone()).then_some(&*silent);
+        let text = metrics::render(&told, silent, &self.names, !older);
         of_type(if older { metrics::PROMETHEUS } else { metrics::OPEN_METRICS }, text)
     }
 
@@ -334,7 +433,13 @@ impl Pages {
         if *request.method() == Method::HEAD {
             return responder.send(cx, response);
         }
-        let list = List::new(cx.present_connections(), as_json, self.names.clone());
+        let mut list = List::new(cx.present_connections(), as_json, self.names.clone());
+        if !self.is_alone() {
+            let told = self.board.all().into_iter().enumerate();
+            let open = told.map(|(number, told)| (number, told.map_or(0, |it| it.sample.open())));
+            let others = open.filter(|(number, _)| *number != self.number).collect();
+            list = list.of_reactor(self.number, others);
+        }
         let stream = responder.stream(cx, response);
         self.lists.push((stream, list));
         self.go_on(cx, stream);
@@ -349,23 +454,29 @@ impl Pages {
         }
     }
 
-    fn view<'a>(&'a self, sample: &'a Sample) -> View<'a> {
-        View { sample, history: &self.history, title: &self.title, names: &self.names }
+    fn view<'a>(&'a self, looked: &'a Looked) -> View<'a> {
+        let (sample, reactors) = (&looked.total, &*looked.reactors);
+        View { sample, history: &self.history, title: &self.title, names: &self.names, reactors }
     }
 
     /// Draws the page for all viewers, if there is one.
-    fn publish(&mut self, cx: &mut Cx<'_>, sample: &Sample) {
+    fn publish(&mut self, cx: &mut Cx<'_>, looked: &Looked) {
         if self.events.clients() > 0 {
-            let news = Live(&self.view(sample)).to_string();
+            let news = Live(&self.view(looked)).to_string();
             self.events.publish(cx, Event::new(&news));
         }
     }
 
     /// In a shutdown: leaves when the others have.
     fn leave(&mut self, cx: &mut Cx<'_>) {
-        let all: usize = sample::of_services(cx).map(|service| service.open).sum();
-        if all > cx.service_stats().open {
-            return;
+        let Looked { reactors, .. } = self.look(cx);
+        self.hear();
+        for (number, (told, _)) in reactors.iter().enumerate() {
+            let Some(Told { sample, own, .. }) = told else { continue };
+            let stays = !sample.leaving || sample.open() > *own;
+            if stays && (number == self.number || self.ear.silent(number) < SILENT_LEAVING) {
+                return;
+            }
         }
         self.events.end(cx);
         for id in cx.connections() {
@@ -374,6 +485,13 @@ impl Pages {
             }
         }
     }
+}
+
+/// What is seen of a server at one moment.
+struct Looked {
+    /// Over all reactors.
+    total: Sample,
+    reactors: Vec<(Option<Told>, u32)>,
 }
 
 fn of_type(kind: &'static str, body: impl Into<Bytes>) -> Response {
@@ -414,9 +532,10 @@ impl Requests for Pages {
         if timer.tag == LEAVING {
             return self.leave(cx);
         }
-        let sample = self.sample(cx);
-        self.history.add(sample.clone());
-        self.publish(cx, &sample);
+        self.hear();
+        let looked = self.look(cx);
+        self.history.add(looked.total.clone());
+        self.publish(cx, &looked);
     }
 
     /// Lets pages tell it at once, and stays while others are left.
@@ -427,8 +546,9 @@ impl Requests for Pages {
                 conn.hold(true);
             }
         }
-        let sample = self.sample(cx);
-        self.publish(cx, &sample);
+        self.ear = Ear::default();
+        let looked = self.look(cx);
+        self.publish(cx, &looked);
         cx.set_periodic_timer(LEAVING_PERIOD, LEAVING);
     }
 }
@@ -460,8 +580,8 @@ impl Handler for Status {
             }
         }
         let pages = self.http.requests_mut();
-        let sample = pages.sample(cx);
-        pages.history.add(sample);
+        let looked = pages.look(cx);
+        pages.history.add(looked.total);
         cx.set_periodic_timer(PERIOD, 0);
         self.http.on_start(cx)
     }

@@ -8,8 +8,8 @@ use std::io;
 use std::time::Duration;
 
 use wouldblock::sim::{Peer, Profile, Sim};
-use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor};
-use wouldblock_http::Status;
+use wouldblock::{Config, Conn, Handler, Input, Origin, Reactor, Server};
+use wouldblock_http::{Board, Status};
 
 const ECHO: &str = "10.0.0.1:7777";
 const STATUS: &str = "10.0.0.1:9090";
@@ -246,4 +246,83 @@ fn silent_clients_do_not_keep_the_page_from_others() {
     assert!(came(&probe).contains("200 OK"));
     assert_eq!(reactor.service(1).service_stats().closed.first_byte, 64);
     drop(silent);
+}
+
+/// A server of three, whose first reactor has the page.
+fn three(sim: &Sim) -> Server<(Holds, Status)> {
+    let board = Board::new(3);
+    let make = |number, _: &_| {
+        let status = Status::at(STATUS).from(|_| true).names(["holds", "status"]);
+        Ok((Holds, status.of_server(number, &board)))
+    };
+    let mut server = sim.server(3, Config::default(), make).unwrap();
+    server.listen(ECHO).unwrap();
+    server
+}
+
+/// Promise 8: what is asked of one reactor shows all: each by its label, and the sum of them on the page.
+#[test]
+fn the_page_and_the_metrics_show_all_reactors_of_a_server() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed, Profile::everyday());
+        let mut server = three(&sim);
+        let clients: Vec<_> = (0..30).map(|_| sim.connect(ECHO)).collect();
+        sim.advance(&mut server, SECOND * 3).unwrap();
+        let open: Vec<_> = server.reactors_mut().iter_mut().map(|it| it.stats().accepted).collect();
+        assert_eq!(open.iter().sum::<u64>(), 30);
+        let probe = sim.connect(STATUS);
+        ask(&probe, "/metrics");
+        sim.advance(&mut server, SECOND * 3).unwrap();
+        let text = came(&probe);
+        for (number, open) in open.iter().enumerate() {
+            let line = format!(
+                "wouldblock_connections{{reactor=\"{number}\",service=\"holds\"}} {open}\n"
+            );
+            assert!(text.contains(&line), "no {line}in {text}");
+            let line = format!("wouldblock_reactor_silent_seconds{{reactor=\"{number}\"}} ");
+            assert!(text.contains(&line), "no {line}in {text}");
+        }
+        ask(&probe, "/");
+        sim.advance(&mut server, SECOND * 3).unwrap();
+        let text = came(&probe);
+        assert!(text.contains("id=\"reactors\""), "{text}");
+        // Of the clients and the probe.
+        assert!(text.contains("<p class=\"value\">31</p>"), "{text}");
+        ask(&probe, "/connections");
+        sim.advance(&mut server, SECOND * 3).unwrap();
+        let text = came(&probe);
+        let others = format!("{} of reactor 1, not listed here\n{} of reactor 2", open[1], open[2]);
+        assert!(text.contains("of reactor 0\n") && text.contains(&others), "{text}");
+        drop(clients);
+    }
+}
+
+/// Promise 6: in a shutdown the page stays while any reactor has connections of others, and holds up nothing then.
+#[test]
+fn the_page_stays_while_any_reactor_of_a_server_has_others() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed, Profile::everyday());
+        let mut server = three(&sim);
+        sim.advance(&mut server, SECOND).unwrap();
+        let clients: Vec<_> = (0..12).map(|_| sim.connect(ECHO)).collect();
+        let probe = sim.connect(STATUS);
+        ask(&probe, "/healthz");
+        sim.advance(&mut server, SECOND * 2).unwrap();
+        assert!(came(&probe).ends_with("ok\n"));
+        server.handle().shutdown();
+        sim.advance(&mut server, SECOND * 2).unwrap();
+        ask(&probe, "/healthz");
+        sim.advance(&mut server, SECOND).unwrap();
+        assert!(came(&probe).ends_with("shutting down\n"), "it stays while they are held");
+        for client in &clients {
+            client.send(b"let go");
+            client.finish();
+        }
+        probe.expect_end();
+        probe.finish();
+        sim.advance(&mut server, SECOND * 4).unwrap();
+        let report = server.shutdown_report().expect("it leaves when they have");
+        assert_eq!((report.done, report.cut), (13, 0), "{report}");
+        assert_eq!(server.stats().closed.shutdown, 13);
+    }
 }

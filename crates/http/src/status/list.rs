@@ -18,11 +18,19 @@ pub(crate) struct List {
     names: Vec<String>,
     written: usize,
     is_begun: bool,
+    /// Which reactor this is of several, and how many connections each of the others has.
+    reactor: Option<(usize, Vec<(usize, usize)>)>,
 }
 
 impl List {
     pub(crate) fn new(ids: Vec<ConnId>, as_json: bool, names: Vec<String>) -> Self {
-        List { ids: ids.into_iter(), as_json, names, written: 0, is_begun: false }
+        List { ids: ids.into_iter(), as_json, names, written: 0, is_begun: false, reactor: None }
+    }
+
+    /// The list of one reactor of several: it says how many connections the others have.
+    pub(crate) fn of_reactor(mut self, number: usize, others: Vec<(usize, usize)>) -> Self {
+        self.reactor = Some((number, others));
+        self
     }
 
     /// Sends as much as there is room for. Returns whether that was all.
@@ -46,12 +54,7 @@ impl List {
         };
         if is_over {
             // Writing to a string does not fail.
-            let _ = if self.as_json {
-                writeln!(text, "\n],\"count\":{}}}", self.written)
-            } else {
-                let s = if self.written == 1 { "" } else { "s" };
-                writeln!(text, "{} connection{s}", self.written)
-            };
+            let _ = self.end(&mut text);
         }
         stream.send(cx, text);
         if !is_over && let Some(mut conn) = cx.conn(stream.conn()) {
@@ -59,6 +62,29 @@ impl List {
             conn.want_drain();
         }
         is_over
+    }
+
+    fn end(&self, text: &mut String) -> std::fmt::Result {
+        let s = if self.written == 1 { "" } else { "s" };
+        match (&self.reactor, self.as_json) {
+            (None, true) => writeln!(text, "\n],\"count\":{}}}", self.written),
+            (None, false) => writeln!(text, "{} connection{s}", self.written),
+            (Some((number, others)), true) => {
+                write!(text, "\n],\"count\":{},\"reactor\":{number},\"others\":{{", self.written)?;
+                for (n, (other, open)) in others.iter().enumerate() {
+                    let before = if n == 0 { "" } else { "," };
+                    write!(text, "{before}\"{other}\":{open}")?;
+                }
+                writeln!(text, "}}}}")
+            }
+            (Some((number, others)), false) => {
+                writeln!(text, "{} connection{s} of reactor {number}", self.written)?;
+                for (other, open) in others {
+                    writeln!(text, "{open} of reactor {other}, not listed here")?;
+                }
+                Ok(())
+            }
+        }
     }
 
     fn add(&mut self, cx: &mut Cx<'_>, id: ConnId, text: &mut String) {

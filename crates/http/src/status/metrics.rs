@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use wouldblock::ServiceStats;
+use wouldblock::{ServiceStats, Stats};
 
 use super::sample::{Sample, reasons, resident};
 use crate::escape::Label;
@@ -19,12 +19,19 @@ pub(crate) fn wants_prometheus(accept: Option<&str>) -> bool {
     accept.contains("text/plain") && !accept.contains("application/openmetrics-text")
 }
 
-struct Families {
+/// A reactor's number, for the label, and what it has told.
+pub(crate) type Of<'a> = (usize, &'a Sample);
+
+struct Families<'a> {
     text: String,
     open_metrics: bool,
+    /// Of each reactor.
+    all: &'a [Of<'a>],
+    /// Whether there are others than one: then each sample says whose it is.
+    are_several: bool,
 }
 
-impl Families {
+impl Families<'_> {
     /// Begins a family.
     fn family(&mut self, name: &str, kind: &str, unit: &str, help: &str) {
         let total = if kind == "counter" && !self.open_metrics { "_total" } else { "" };
@@ -37,43 +44,80 @@ impl Families {
         }
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
+    /// `of`: the reactor; `None`: it is the process's.
+    fn sample(
+        &mut self,
+        name: &str,
+        of: Option<usize>,
+        labels: &[(&str, &dyn Display)],
+        value: impl Display,
+    ) {
         self.text.push_str(name);
-        for (n, (label, value)) in labels.iter().enumerate() {
-            let before = if n == 0 { '{' } else { ',' };
-            let _ = write!(self.text, "{before}{label}=\"{}\"", Label(value));
+        let mut before = '{';
+        if let Some(number) = of.filter(|_| self.are_several) {
+            let _ = write!(self.text, "{before}reactor=\"{number}\"");
+            before = ',';
         }
-        let end = if labels.is_empty() { "" } else { "}" };
+        for (label, value) in labels {
+            let _ = write!(self.text, "{before}{label}=\"{}\"", Label(value));
+            before = ',';
+        }
+        let end = if before == '{' { "" } else { "}" };
         let _ = writeln!(self.text, "{end} {value}");
     }
 
-    fn gauge(&mut self, name: &str, unit: &str, help: &str, value: impl Display) {
+    fn gauge<V: Display>(&mut self, name: &str, unit: &str, help: &str, of: impl Fn(&Sample) -> V) {
         self.family(name, "gauge", unit, help);
-        self.sample(name, &[], value);
+        for (number, sample) in self.all {
+            self.sample(name, Some(*number), &[], of(sample));
+        }
     }
 
-    fn counter(&mut self, name: &str, unit: &str, help: &str, value: impl Display) {
+    fn counter<V: Display>(
+        &mut self,
+        name: &str,
+        unit: &str,
+        help: &str,
+        of: impl Fn(&Sample) -> V,
+    ) {
         self.family(name, "counter", unit, help);
-        self.sample(&format!("{name}_total"), &[], value);
+        for (number, sample) in self.all {
+            self.sample(&format!("{name}_total"), Some(*number), &[], of(sample));
+        }
     }
 }
 
-/// All that is counted. `names`: of the services.
-pub(crate) fn render(sample: &Sample, names: &[String], open_metrics: bool) -> String {
-    let mut all = Families { text: String::with_capacity(16 << 10), open_metrics };
-    of_services(&mut all, sample, names);
-    counters(&mut all, sample);
-    of_the_loop(&mut all, sample, names);
+/// All that is counted, of each of these reactors. `are_several`: there may be others that were not heard of. `silent`:
+/// seconds since each was heard of. `names`: of the services.
+pub(crate) fn render(
+    samples: &[Of<'_>],
+    silent: Option<&[u32]>,
+    names: &[String],
+    open_metrics: bool,
+) -> String {
+    let text = String::with_capacity(16 << 10);
+    let mut all = Families { text, open_metrics, all: samples, are_several: silent.is_some() };
+    of_services(&mut all, names);
+    counters(&mut all);
+    of_the_loop(&mut all, names);
     let help = "The most connections at a time.";
-    all.gauge("wouldblock_connections_max", "", help, sample.connections_max);
+    all.gauge("wouldblock_connections_max", "", help, |it| it.connections_max);
     let help = "Allocated for queued output and unconsumed input.";
-    all.gauge("wouldblock_buffered_bytes", "bytes", help, sample.buffered);
+    all.gauge("wouldblock_buffered_bytes", "bytes", help, |it| it.buffered);
     let help = "The most memory that peers can make the reactor use.";
-    all.gauge("wouldblock_worst_case_bytes", "bytes", help, sample.worst_case);
-    all.gauge("wouldblock_shutting_down", "", "1 in a shutdown.", u8::from(sample.leaving));
+    all.gauge("wouldblock_worst_case_bytes", "bytes", help, |it| it.worst_case);
+    all.gauge("wouldblock_shutting_down", "", "1 in a shutdown.", |it| u8::from(it.leaving));
+    if let Some(silent) = silent {
+        let name = "wouldblock_reactor_silent_seconds";
+        all.family(name, "gauge", "seconds", "Since the reactor last told of itself.");
+        for (number, seconds) in silent.iter().enumerate() {
+            all.sample(name, Some(number), &[], seconds);
+        }
+    }
     if let Some(resident) = resident() {
-        let help = "Memory of the process that is in use.";
-        all.gauge("process_resident_memory_bytes", "bytes", help, resident);
+        let name = "process_resident_memory_bytes";
+        all.family(name, "gauge", "bytes", "Memory of the process that is in use.");
+        all.sample(name, None, &[], resident);
     }
     if open_metrics {
         all.text.push_str("# EOF\n");
@@ -81,122 +125,114 @@ pub(crate) fn render(sample: &Sample, names: &[String], open_metrics: bool) -> S
     all.text
 }
 
-fn counters(all: &mut Families, sample: &Sample) {
-    let stats = &sample.stats;
+fn counters(all: &mut Families<'_>) {
+    type Count = (&'static str, &'static str, fn(&Stats) -> u64);
     let handshakes = "Connections that ended in the handshake of their layer.";
-    for (name, help, value) in [
-        ("connect_errors", "Connects that failed.", stats.connect_errors),
-        ("handshakes_failed", handshakes, stats.handshakes_failed),
-        ("accept_errors", "Accepts that failed.", stats.accept_errors),
-        (
-            "accept_shortages",
-            "Accepts that failed for want of descriptors or memory.",
-            stats.accept_shortages,
-        ),
-        (
-            "accept_failures",
-            "Accepts that failed for what does not pass by itself.",
-            stats.accept_failures,
-        ),
-        ("datagrams_received", "Datagrams received.", stats.datagrams_in),
-        ("datagrams_sent", "Datagrams taken by the kernel.", stats.datagrams_out),
-        (
-            "datagrams_truncated",
-            "Datagrams longer than the read buffer.",
-            stats.datagrams_truncated,
-        ),
-        ("datagrams_dropped", "Datagrams to send that were lost.", stats.datagrams_dropped),
-        (
-            "datagram_errors",
-            "Errors of datagram sockets that were survived.",
-            stats.datagram_errors,
-        ),
-        ("posts", "Posted closures that were run.", stats.posts),
-        ("posts_missed", "Closures posted to a connection that was gone.", stats.posts_missed),
-        ("panics", "Panics of the handler that were caught.", stats.panics),
-    ] {
-        all.counter(&format!("wouldblock_{name}"), "", help, value);
+    let shortages = "Accepts that failed for want of descriptors or memory.";
+    let failures = "Accepts that failed for what does not pass by itself.";
+    let truncated = "Datagrams longer than the read buffer.";
+    let survived = "Errors of datagram sockets that were survived.";
+    let missed = "Closures posted to a connection that was gone.";
+    let counts: [Count; 13] = [
+        ("connect_errors", "Connects that failed.", |it| it.connect_errors),
+        ("handshakes_failed", handshakes, |it| it.handshakes_failed),
+        ("accept_errors", "Accepts that failed.", |it| it.accept_errors),
+        ("accept_shortages", shortages, |it| it.accept_shortages),
+        ("accept_failures", failures, |it| it.accept_failures),
+        ("datagrams_received", "Datagrams received.", |it| it.datagrams_in),
+        ("datagrams_sent", "Datagrams taken by the kernel.", |it| it.datagrams_out),
+        ("datagrams_truncated", truncated, |it| it.datagrams_truncated),
+        ("datagrams_dropped", "Datagrams to send that were lost.", |it| it.datagrams_dropped),
+        ("datagram_errors", survived, |it| it.datagram_errors),
+        ("posts", "Posted closures that were run.", |it| it.posts),
+        ("posts_missed", missed, |it| it.posts_missed),
+        ("panics", "Panics of the handler that were caught.", |it| it.panics),
+    ];
+    for (name, help, count) in counts {
+        all.counter(&format!("wouldblock_{name}"), "", help, |it| count(&it.stats));
     }
     let help = "Bytes read from connections.";
-    all.counter("wouldblock_received_bytes", "bytes", help, stats.bytes_in);
+    all.counter("wouldblock_received_bytes", "bytes", help, |it| it.stats.bytes_in);
     let help = "Bytes of connections taken by the kernel.";
-    all.counter("wouldblock_sent_bytes", "bytes", help, stats.bytes_out);
+    all.counter("wouldblock_sent_bytes", "bytes", help, |it| it.stats.bytes_out);
 }
 
-fn of_the_loop(all: &mut Families, sample: &Sample, names: &[String]) {
-    let stats = &sample.stats;
-    let load = &stats.load;
-    let awake = load.awake().as_secs_f64();
+fn of_the_loop(all: &mut Families<'_>, names: &[String]) {
+    let awake = |it: &Sample| it.stats.load.awake().as_secs_f64();
     all.counter("wouldblock_awake_seconds", "seconds", "Time in turns of the loop.", awake);
-    let (help, asleep) = ("Time not in turns of the loop.", load.asleep().as_secs_f64());
+    let help = "Time not in turns of the loop.";
+    let asleep = |it: &Sample| it.stats.load.asleep().as_secs_f64();
     all.counter("wouldblock_asleep_seconds", "seconds", help, asleep);
     let turn = "wouldblock_turn_seconds";
     all.family(turn, "histogram", "seconds", "Length of the turns of the loop.");
-    for (length, longer) in load.turns_longer() {
-        let least = length.as_secs_f64();
-        let le = if least < 1.0 { format!("{least}") } else { format!("{least:.1}") };
-        let within = stats.turns.saturating_sub(longer);
-        all.sample(&format!("{turn}_bucket"), &[("le", &le)], within);
+    for (number, sample) in all.all {
+        let (of, stats) = (Some(*number), &sample.stats);
+        for (length, longer) in stats.load.turns_longer() {
+            let least = length.as_secs_f64();
+            let le = if least < 1.0 { format!("{least}") } else { format!("{least:.1}") };
+            let within = stats.turns.saturating_sub(longer);
+            all.sample(&format!("{turn}_bucket"), of, &[("le", &le)], within);
+        }
+        all.sample(&format!("{turn}_bucket"), of, &[("le", &"+Inf")], stats.turns);
+        all.sample(&format!("{turn}_sum"), of, &[], awake(sample));
+        all.sample(&format!("{turn}_count"), of, &[], stats.turns);
     }
-    all.sample(&format!("{turn}_bucket"), &[("le", &"+Inf")], stats.turns);
-    all.sample(&format!("{turn}_sum"), &[], awake);
-    all.sample(&format!("{turn}_count"), &[], stats.turns);
-    let (help, lag) = ("The longest turn in the last 10 s.", load.lag().as_secs_f64());
+    let help = "The longest turn in the last 10 s.";
+    let lag = |it: &Sample| it.stats.load.lag().as_secs_f64();
     all.gauge("wouldblock_loop_lag_seconds", "seconds", help, lag);
     let help = "What the last turn had to serve.";
-    all.gauge("wouldblock_run_queue", "", help, load.run_queue());
+    all.gauge("wouldblock_run_queue", "", help, |it| it.stats.load.run_queue());
     let help = "The longest run queue in the last 10 s.";
-    all.gauge("wouldblock_run_queue_longest", "", help, load.run_queue_longest());
+    all.gauge("wouldblock_run_queue_longest", "", help, |it| it.stats.load.run_queue_longest());
     let longest = "wouldblock_longest_callback_seconds";
     let help = "The longest callback in the last 10 s, and whose.";
     all.family(longest, "gauge", "seconds", help);
-    if let Some(callback) = load.longest() {
+    for (number, sample) in all.all {
+        let Some(callback) = sample.stats.load.longest() else { continue };
         let service = name_of(names, callback.service.into());
         let labels: [(&str, &dyn Display); 2] =
             [("service", &service), ("callback", &callback.what)];
-        all.sample(longest, &labels, callback.took.as_secs_f64());
+        all.sample(longest, Some(*number), &labels, callback.took.as_secs_f64());
     }
 }
 
-fn of_services(all: &mut Families, sample: &Sample, names: &[String]) {
+fn of_services(all: &mut Families<'_>, names: &[String]) {
     type Count = (&'static str, &'static str, fn(&ServiceStats) -> u64);
-    all.family(
-        "wouldblock_connections",
-        "gauge",
-        "",
-        "Connections now, those that close included.",
-    );
-    for (n, service) in sample.services.iter().enumerate() {
-        all.sample("wouldblock_connections", &[("service", &name_of(names, n))], service.open);
+    let open = "wouldblock_connections";
+    all.family(open, "gauge", "", "Connections now, those that close included.");
+    for (number, sample) in all.all {
+        for (n, service) in sample.services.iter().enumerate() {
+            all.sample(open, Some(*number), &[("service", &name_of(names, n))], service.open);
+        }
     }
+    let refused = "Connections accepted and ended at once, for want of a place.";
+    let of_address = "Connections reset at once: their address had its number already.";
     let counts: [Count; 6] = [
         ("accepted", "Connections accepted and opened.", |it| it.accepted),
         ("adopted", "Connections adopted.", |it| it.adopted),
         ("connected", "Connects that came through.", |it| it.connected),
         ("taken_over", "Connections handed over by another service.", |it| it.taken_over),
-        ("refused", "Connections accepted and ended at once, for want of a place.", |it| {
-            it.refused
-        }),
-        (
-            "refused_address",
-            "Connections reset at once: their address had its number already.",
-            |it| it.refused_address,
-        ),
+        ("refused", refused, |it| it.refused),
+        ("refused_address", of_address, |it| it.refused_address),
     ];
     for (name, help, count) in counts {
         let name = format!("wouldblock_{name}");
         all.family(&name, "counter", "", help);
-        for (n, service) in sample.services.iter().enumerate() {
-            let labels: [(&str, &dyn Display); 1] = [("service", &name_of(names, n))];
-            all.sample(&format!("{name}_total"), &labels, count(service));
+        for (number, sample) in all.all {
+            for (n, service) in sample.services.iter().enumerate() {
+                let labels: [(&str, &dyn Display); 1] = [("service", &name_of(names, n))];
+                all.sample(&format!("{name}_total"), Some(*number), &labels, count(service));
+            }
         }
     }
     all.family("wouldblock_closed", "counter", "", "Connections that ended, by reason.");
-    for (n, service) in sample.services.iter().enumerate() {
-        for (reason, count) in reasons(&service.closed) {
-            let labels: [(&str, &dyn Display); 2] =
-                [("service", &name_of(names, n)), ("reason", &reason)];
-            all.sample("wouldblock_closed_total", &labels, count);
+    for (number, sample) in all.all {
+        for (n, service) in sample.services.iter().enumerate() {
+            for (reason, count) in reasons(&service.closed) {
+                let labels: [(&str, &dyn Display); 2] =
+                    [("service", &name_of(names, n)), ("reason", &reason)];
+                all.sample("wouldblock_closed_total", Some(*number), &labels, count);
+            }
         }
     }
 }

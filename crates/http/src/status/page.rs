@@ -6,6 +6,8 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use super::SILENT_SHOWN;
+use super::board::Told;
 use super::metrics::name_of;
 use super::sample::{History, KEPT, Point, Sample, reasons, resident};
 use crate::escape::{Html, Plain};
@@ -23,6 +25,8 @@ pub(crate) struct View<'a> {
     pub(crate) history: &'a History,
     pub(crate) title: &'a str,
     pub(crate) names: &'a [String],
+    /// Of a server of several: what each has told, and for how many looks it has been silent.
+    pub(crate) reactors: &'a [(Option<Told>, u32)],
 }
 
 /// The whole page.
@@ -52,6 +56,7 @@ impl Display for Live<'_> {
         tiles(f, view)?;
         charts(f, view)?;
         f.write_str("<div class=\"tables\">")?;
+        reactors(f, view)?;
         services(f, view)?;
         longest(f, view)?;
         closes(f, view)?;
@@ -227,6 +232,37 @@ fn above(value: f64, is_bytes: bool) -> f64 {
 }
 
 // --- Tables -----------------------------------------------------------------------------------
+
+fn reactors(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
+    if view.reactors.len() < 2 {
+        return Ok(());
+    }
+    f.write_str(
+        "<section class=\"table\" id=\"reactors\"><h2>Reactors</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">reactor\
+         <th scope=\"col\" class=\"n\">open<th scope=\"col\" class=\"n\">busy<th scope=\"col\" class=\"n\">lag\
+         <th scope=\"col\" class=\"n\">run queue<th scope=\"col\" class=\"n\">turns/s</tr></thead><tbody>",
+    )?;
+    for (number, (told, silent)) in view.reactors.iter().enumerate() {
+        write!(f, "<tr><th scope=\"row\">{number}")?;
+        if *silent > SILENT_SHOWN {
+            write!(f, " <small>silent for {silent} s</small>")?;
+        }
+        let Some(Told { sample, point, .. }) = told else {
+            f.write_str("<td class=\"n\" colspan=\"5\">–</tr>")?;
+            continue;
+        };
+        let load = &sample.stats.load;
+        let (open, queue) = (Grouped(sample.open() as u64), Grouped(load.run_queue() as u64));
+        let (busy, lag) = (point.busy * 100.0, Short(load.lag()));
+        write!(
+            f,
+            "<td class=\"n\">{open}<td class=\"n\">{busy:.0} %<td class=\"n\">{lag}<td class=\"n\">{queue}\
+             <td class=\"n\">{}</tr>",
+            Grouped(whole_number(point.turns))
+        )?;
+    }
+    f.write_str("</tbody></table></div></section>")
+}
 
 fn services(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
     f.write_str(

@@ -35,6 +35,22 @@ impl Sample {
         }
     }
 
+    /// What several reactors come to together, the first one's clock being theirs.
+    pub(crate) fn total<'a>(mut all: impl Iterator<Item = &'a Sample>) -> Option<Sample> {
+        let mut total = all.next()?.clone();
+        for one in all {
+            total.stats += &one.stats;
+            total.buffered += one.buffered;
+            total.worst_case = total.worst_case.saturating_add(one.worst_case);
+            total.connections_max += one.connections_max;
+            total.leaving |= one.leaving;
+            for (sum, service) in total.services.iter_mut().zip(&one.services) {
+                *sum += service;
+            }
+        }
+        Some(total)
+    }
+
     /// Connections that are there, those that close and connects under way included.
     pub(crate) fn open(&self) -> usize {
         self.services.iter().map(|service| service.open).sum()
@@ -121,13 +137,14 @@ impl History {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "they are drawn")]
-fn between(before: &Sample, now: &Sample) -> Point {
+pub(crate) fn between(before: &Sample, now: &Sample) -> Point {
     let seconds = now.at.saturating_sub(before.at).max(Duration::from_millis(1));
-    let rate = |now: u64, before: u64| (now - before) as f64 / seconds.as_secs_f64();
+    // A reactor that was not heard of before is none of what happened since.
+    let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds.as_secs_f64();
     let (a, b) = (&before.stats.load, &now.stats.load);
     let awake = b.awake().saturating_sub(a.awake()).as_secs_f64();
     let asleep = b.asleep().saturating_sub(a.asleep()).as_secs_f64();
-    let turns = now.stats.turns - before.stats.turns;
+    let turns = now.stats.turns.saturating_sub(before.stats.turns);
     Point {
         open: now.open() as f64,
         bytes_in: rate(now.stats.bytes_in, before.stats.bytes_in),
