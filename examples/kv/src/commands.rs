@@ -14,7 +14,7 @@ pub mod sorted_sets_ranges;
 pub mod strings;
 pub mod strings_numbers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod words;
 
 use crate::command::{Call, Command, Fault};

@@ -9,6 +9,7 @@
 
 mod expiry;
 mod memory;
+mod saving;
 mod watch;
 
 use std::num::NonZeroI64;
@@ -18,6 +19,8 @@ use indexmap::IndexSet;
 
 pub use expiry::Deadline;
 pub use memory::{Memory, Policy};
+pub use saving::Progress;
+use saving::Saving;
 use watch::Watched;
 
 use crate::command::Fault;
@@ -36,6 +39,9 @@ pub struct Keyspace {
     /// Where the search for expired keys goes on, downwards.
     expiry_cursor: usize,
     watched: Watched,
+    /// The number of the snapshot that runs, or of the last one.
+    snapshot: u32,
+    saving: Option<Box<Saving>>,
     /// The wall clock, in milliseconds since 1970.
     now: i64,
     /// How much is used, and how much may be.
@@ -72,6 +78,8 @@ struct Entry {
     deadline: Deadline,
     /// When it was last used, by [`Memory::clock`].
     used: u32,
+    /// The number of the last snapshot that has this entry, or must not have it.
+    snapshot: u32,
 }
 
 /// What becomes of a key's deadline when its value is replaced.
@@ -95,6 +103,8 @@ impl Default for Keyspace {
             expiring: IndexSet::default(),
             expiry_cursor: 0,
             watched: Watched::default(),
+            snapshot: 0,
+            saving: None,
             now: 0,
             memory: Memory::default(),
             random: Random::new(),
@@ -279,6 +289,7 @@ impl Keyspace {
     pub fn put(&mut self, key: &[u8], value: Value, expiry: Expiry) {
         let bytes = value.bytes();
         if let Some(index) = self.find(key) {
+            self.before_change(index);
             let entry = &mut self.entries[index];
             self.memory.replace(entry.value.bytes(), bytes);
             entry.value = value;
@@ -287,7 +298,7 @@ impl Keyspace {
         } else {
             self.memory.add(memory::entry_bytes(key) + bytes);
             let used = self.memory.clock();
-            let entry = Entry { value, deadline: None, used };
+            let entry = Entry { value, deadline: None, used, snapshot: self.snapshot };
             let (index, _) = self.entries.insert_full(key.into(), entry);
             self.set_expiry_at(index, expiry);
         }
@@ -300,6 +311,7 @@ impl Keyspace {
             && let Value::String(old) = &self.entries[index].value
             && (text.len()..=2 * text.len() + 32).contains(&old.capacity())
         {
+            self.before_change(index);
             let entry = &mut self.entries[index];
             entry.used = self.memory.clock();
             if let Value::String(old) = &mut entry.value {
@@ -335,10 +347,11 @@ impl Keyspace {
         Some((entry.value, entry.deadline))
     }
 
-    /// Removes all keys.
+    /// Removes all keys. A snapshot that runs is given up: it would have to write all of them at once.
     pub fn clear(&mut self) {
         self.counts.changes += self.entries.len() as u64;
         self.watched.touch_all(|key| self.entries.contains_key(key));
+        self.cancel_snapshot();
         self.entries = IndexMap::default();
         self.expiring = IndexSet::default();
         self.memory.clear();
@@ -352,6 +365,7 @@ impl Keyspace {
         if T::of(&self.entries[index].value).is_none() {
             return Err(Fault::WrongType);
         }
+        self.before_change(index);
         let (key, entry) = self.entries.get_index_mut(index).expect("it was found there");
         let value = T::of_mut(&mut entry.value).expect("it is a T: seen above");
         let before = value.bytes();
@@ -370,6 +384,7 @@ impl Keyspace {
     }
 
     fn remove_at(&mut self, index: usize) -> Entry {
+        self.before_change(index);
         let (key, entry) = self.entries.swap_remove_index(index).expect("it was found there");
         self.memory.subtract(memory::entry_bytes(&key) + entry.value.bytes());
         if entry.deadline.is_some() {

@@ -5,6 +5,7 @@
 //! | `command.rs` | what a command is, and the table of all |
 //! | `reply.rs` | answers in RESP2 and RESP3 |
 //! | `keyspace.rs` | the keys of one shard: the doors to their values; expiry, memory, watched keys |
+//! | `snapshot.rs` | all keys in one file: its format, saving, loading |
 //! | `value.rs` | the kinds of values |
 //! | `glob.rs` | patterns of names |
 //! | `number.rs`, `random.rs` | numbers as Redis has them; random ones |
@@ -38,6 +39,7 @@ pub mod resp;
 pub mod server;
 pub mod shard;
 pub mod slots;
+pub mod snapshot;
 pub mod table;
 pub mod transaction;
 pub mod turn;

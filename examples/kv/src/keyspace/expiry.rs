@@ -23,7 +23,10 @@ impl Keyspace {
         self.changed(key);
         match expiry {
             Expiry::At(at) if at <= self.now => drop(self.remove_at(index)),
-            other => self.set_expiry_at(index, other),
+            other => {
+                self.before_change(index);
+                self.set_expiry_at(index, other);
+            }
         }
         true
     }
