@@ -17,7 +17,7 @@ pub mod strings_numbers;
 pub(crate) mod tests;
 pub mod words;
 
-use crate::command::{Call, Command, Fault};
+use crate::command::{Call, Command, Effect, Fault};
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 
@@ -42,10 +42,12 @@ pub const ALL: &[&[Command]] = &[
 pub fn execute(command: &Command, words: &[&[u8]], keys: &mut Keyspace, reply: &mut Reply) {
     let start = reply.bytes.len();
     reply.limit(keys.answer_max);
-    let mut done = if command.takes(words.len()) {
-        (command.run)(&mut Call { words, keys, reply })
-    } else {
+    let mut done = if !command.takes(words.len()) {
         Err(Fault::Arity(command.name))
+    } else if command.effect == Effect::Grows && keys.memory.is_over() && !keys.make_room() {
+        Err(Fault::other("OOM command not allowed when used memory > 'maxmemory'."))
+    } else {
+        (command.run)(&mut Call { words, keys, reply })
     };
     if reply.end_limit() {
         done = Err(Fault::other("ERR the answer is longer than a client may get"));

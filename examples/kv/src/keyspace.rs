@@ -10,6 +10,8 @@
 mod expiry;
 mod memory;
 mod saving;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::num::NonZeroI64;
