@@ -13,6 +13,7 @@ pub const COMMANDS: &[Command] = &[
     Command { name: "del", arity: -2, keys: Keys::ALL, effect: Effect::Writes, run: del },
     Command { name: "exists", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: exists },
     Command { name: "keys", arity: 2, keys: Keys::None, effect: Effect::Reads, run: keys },
+    Command { name: "memory", arity: -2, keys: SECOND, effect: Effect::Reads, run: memory },
     Command { name: "object", arity: -2, keys: SECOND, effect: Effect::Reads, run: object },
     Command {
         name: "randomkey",
@@ -153,6 +154,27 @@ fn object(call: &mut Call<'_>) -> Outcome {
     } else {
         let question = String::from_utf8_lossy(question);
         return Err(Fault::other(format!("ERR unknown subcommand '{question}'. Try OBJECT HELP.")));
+    }
+    Ok(())
+}
+
+fn memory(call: &mut Call<'_>) -> Outcome {
+    let (question, key) = match *call.words {
+        [_, question, key] => (question, key),
+        // Every container knows its bytes: there is nothing to sample.
+        [_, question, key, option, samples] if is(option, "samples") => {
+            number::at_least(0, samples, "ERR syntax error")?;
+            (question, key)
+        }
+        _ => return Err(Fault::Syntax),
+    };
+    if !is(question, "usage") {
+        let question = String::from_utf8_lossy(question);
+        return Err(Fault::other(format!("ERR unknown subcommand '{question}'. Try MEMORY HELP.")));
+    }
+    match call.keys.usage(key) {
+        Some(bytes) => call.reply.count(bytes),
+        None => call.reply.null(),
     }
     Ok(())
 }

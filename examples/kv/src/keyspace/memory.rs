@@ -118,6 +118,14 @@ impl Keyspace {
         true
     }
 
+    /// Returns the bytes that `key` uses: its own, its value's, and what the count adds to each.
+    pub fn usage(&mut self, key: &[u8]) -> Option<usize> {
+        let index = self.find(key)?;
+        let entry = &self.entries[index];
+        let deadline = if entry.deadline.is_some() { expiring_bytes(key) } else { 0 };
+        Some(entry_bytes(key) + entry.value.bytes() + deadline)
+    }
+
     /// Returns the place of the key to go: the one that the policy likes best among some at random.
     fn victim(&mut self) -> Option<usize> {
         let policy = self.memory.policy;
