@@ -57,6 +57,9 @@ pub struct Load {
     run_queue: u64,
     /// A callback that is longer is written down.
     callback_bar: u64,
+    /// No callback that ends by then is longer: it begins behind a moment that lies the bar before. So that one
+    /// comparison is enough behind most callbacks.
+    short_until: u64,
     /// What the clock has moved on within the callback that runs, when it was last read.
     within: u64,
     /// In each window, the present one first.
@@ -180,11 +183,8 @@ impl Load {
     #[inline]
     pub(crate) fn begin_turn(&mut self, now: u64) {
         self.turn_began = now;
-        if self.within > 0 {
-            // Between two turns there is no callback.
-            self.within = 0;
-            self.set_bar();
-        }
+        // Between two turns there is no callback.
+        self.within = 0;
         if now >= self.window_ends {
             self.next_window(now);
         }
@@ -215,41 +215,36 @@ impl Load {
     pub(crate) fn note_within(&mut self, before: u64, now: u64) {
         if now > before {
             self.within += now - before;
-            self.callback_bar = 0;
+            self.short_until = 0;
         }
     }
 
-    /// Whether a callback is written down that ends now, the clock having moved on as much since it was last read.
+    /// Whether a callback that ends now may be longer than the longest: [`note_callback`](Self::note_callback) is to look.
     #[inline]
-    pub(crate) fn is_long(&self, length: u64) -> bool {
-        length > self.callback_bar
+    pub(crate) fn may_be_long(&self, now: u64) -> bool {
+        now > self.short_until
     }
 
-    #[cold]
+    /// A callback ends now, the clock having been read at `before`: it is written down if it is longer than the longest.
     pub(crate) fn note_callback(
         &mut self,
-        length: u64,
-        ended: u64,
+        before: u64,
+        now: u64,
         what: &'static str,
         conn: Option<ConnId>,
         service: u8,
     ) {
-        let took = Duration::from_nanos(length + std::mem::take(&mut self.within));
-        let ended = Duration::from_nanos(ended);
-        let longest = Longest { took, what, conn, service, ended };
-        let is_longer = |than: &Option<Longest>| than.is_none_or(|than| took > than.took);
-        if is_longer(&self.callback[0]) {
+        let length = now - before + std::mem::take(&mut self.within);
+        if length > self.callback_bar {
+            let (took, ended) = (Duration::from_nanos(length), Duration::from_nanos(now));
+            let longest = Longest { took, what, conn, service, ended };
             self.callback[0] = Some(longest);
+            if self.longest_ever.is_none_or(|than| took > than.took) {
+                self.longest_ever = Some(longest);
+            }
+            self.callback_bar = length;
         }
-        if is_longer(&self.longest_ever) {
-            self.longest_ever = Some(longest);
-        }
-        self.set_bar();
-    }
-
-    fn set_bar(&mut self) {
-        let longest = self.callback[0].map_or(0, |longest| longest.took.as_nanos());
-        self.callback_bar = u64::try_from(longest).unwrap_or(u64::MAX);
+        self.short_until = now.saturating_add(self.callback_bar);
     }
 
     #[cold]
@@ -269,7 +264,7 @@ impl Load {
             self.callback.rotate_right(1);
             self.callback[0] = None;
         }
-        self.set_bar();
+        (self.callback_bar, self.short_until) = (0, 0);
         self.window_ends = self.window_ends.saturating_add(passed.saturating_mul(WINDOW));
     }
 }
@@ -310,7 +305,7 @@ mod tests {
         let mut turn = |began: u64, took: u64| {
             load.begin_turn(began);
             load.note_run_queue(3);
-            load.note_callback(took, began + took, "on_data", None, 0);
+            load.note_callback(began, began + took, "on_data", None, 0);
             load.end_turn(began + took);
             let longest = load.longest().map_or(0, |longest| longest.took.as_nanos());
             assert_eq!(longest, load.lag().as_nanos());
@@ -327,6 +322,30 @@ mod tests {
         assert_eq!(load.longest_ever().unwrap().took.as_nanos(), 400);
         assert_eq!((load.run_queue(), load.run_queue_longest()), (3, 3));
         assert_eq!(load.awake().as_nanos(), 438);
+    }
+
+    /// A callback that ends with a reading of the clock, as `set_timeout` is one, is as long as any; and one that is not
+    /// longer leaves nothing for the next.
+    #[test]
+    fn what_the_clock_was_read_in_the_midst_of_is_told_whole() {
+        let mut load = Load::default();
+        let mut callback = |began: u64, within: &[u64], ended: u64| {
+            let mut before = began;
+            for &read in within {
+                load.note_within(before, read);
+                before = read;
+            }
+            if load.may_be_long(ended) {
+                load.note_callback(before, ended, "on_data", None, 0);
+            }
+            load.longest().map_or(0, |longest| longest.took.as_nanos())
+        };
+        assert_eq!(callback(1000, &[1100], 1100), 100);
+        assert_eq!(callback(1100, &[1130, 1160], 1160), 100);
+        assert_eq!(callback(1160, &[], 1200), 100);
+        assert_eq!(callback(1200, &[1290], 1301), 101);
+        assert_eq!(callback(1301, &[], 1402), 101);
+        assert_eq!(callback(1402, &[], 1504), 102);
     }
 
     /// A turn is counted at each length that it is longer than.

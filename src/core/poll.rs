@@ -95,19 +95,19 @@ impl Core {
     /// [`Longest`](crate::Longest), if it was longer than all before. A reference to a name takes one register, and the name two.
     #[inline]
     pub(crate) fn end_work(&mut self, what: &'static &'static str, of: Option<ConnId>) {
-        let before = std::mem::replace(&mut self.now, self.driver.now());
-        let length = self.now.nanoseconds() - before.nanoseconds();
-        if self.stats.load.is_long(length) {
-            self.note_long_work(length, what, of);
+        let now = self.driver.now();
+        if self.stats.load.may_be_long(now.nanoseconds()) {
+            self.note_work(now, what, of);
         }
+        self.now = now;
     }
 
     #[cold]
-    fn note_long_work(&mut self, length: u64, what: &'static &'static str, of: Option<ConnId>) {
+    fn note_work(&mut self, now: Stamp, what: &'static &'static str, of: Option<ConnId>) {
         let service = of.and_then(|id| self.service_of(id));
         let service = service.unwrap_or(self.callback.service());
-        let ended = self.now.nanoseconds();
-        self.stats.load.note_callback(length, ended, what, of, service);
+        let (before, now) = (self.now.nanoseconds(), now.nanoseconds());
+        self.stats.load.note_callback(before, now, what, of, service);
     }
 
     /// The turn is over.

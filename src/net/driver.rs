@@ -364,9 +364,9 @@ where_the_poll_has_a_descriptor! {
 #[inline]
 fn system_clock() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    // Neither is negative: the clock counts from the start of the machine.
-    let part = |number| u64::try_from(number).unwrap_or(0);
-    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
+    #[allow(clippy::cast_sign_loss, reason = "it counts from the start of the machine")]
+    let (seconds, nanoseconds) = (now.tv_sec as u64, now.tv_nsec as u64);
+    seconds * 1_000_000_000 + nanoseconds
 }
 
 impl fmt::Debug for Driver {
