@@ -64,7 +64,8 @@ impl Reply {
 
     /// An error; `text` begins with its code. Line breaks in it become spaces.
     pub fn error(&mut self, text: impl Display) {
-        let text = text.to_string().replace(['\r', '\n'], " ");
+        let text = text.to_string();
+        let text = text.trim_end_matches(['\r', '\n']).replace(['\r', '\n'], " ");
         self.line(b'-', text);
     }
 

@@ -1,6 +1,6 @@
 //! Lists, by what their elements are, and from one to another: `LINSERT`, `LREM`, `LPOS`, `LMOVE`, `LMPOP`.
 
-use super::words::{counted, is};
+use super::words::{counted, is, side_and_count};
 use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::{End, List};
@@ -149,14 +149,7 @@ fn move_element(call: &mut Call<'_>, from: End, to: End) -> Outcome {
 
 fn lmpop(call: &mut Call<'_>) -> Outcome {
     let (keys, rest) = counted(&call.words[1..], "ERR numkeys should be greater than 0")?;
-    let (end, count) = match *rest {
-        [side] => (end(side)?, 1),
-        [side, option, count] if is(option, "count") => {
-            let count = number::at_least(1, count, "ERR count should be greater than 0");
-            (end(side)?, number::length(count?))
-        }
-        _ => return Err(Fault::Syntax),
-    };
+    let (end, count) = side_and_count(rest, end)?;
     for key in keys {
         let popped = call.keys.edit(key, |list: &mut List| {
             let popped: Vec<_> = (0..count.min(list.len())).filter_map(|_| list.pop(end)).collect();

@@ -2,7 +2,7 @@
 //!
 //! Ranges are in `sorted_sets_ranges.rs`, what combines several in `sorted_sets_combine.rs`.
 
-use super::words::{counted, is, pick_count, picks};
+use super::words::{counted, is, pick_count, picks, side_and_count};
 use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
 use crate::keyspace::Edit;
 use crate::number;
@@ -120,7 +120,7 @@ fn add(call: &mut Call<'_>, options: Options, scores: &[(f64, &[u8])]) -> Result
         let mut done = Added::default();
         for (score, member) in scores {
             let old = sorted.score(member);
-            let score = if options.adds { score + old.unwrap_or(0.0) } else { *score };
+            let score = old.filter(|_| options.adds).map_or(*score, |old| old + score);
             if score.is_nan() {
                 // Only of one member, so that nothing is done yet.
                 return Err(Fault::other("ERR resulting score is not a number (NaN)"));
@@ -232,18 +232,11 @@ fn zpop(call: &mut Call<'_>, is_max: bool) -> Outcome {
 
 fn zmpop(call: &mut Call<'_>) -> Outcome {
     let (keys, rest) = counted(&call.words[1..], "ERR numkeys should be greater than 0")?;
-    let (side, count) = match *rest {
-        [side] => (side, 1),
-        [side, option, count] if is(option, "count") => {
-            let count = number::at_least(1, count, "ERR count should be greater than 0");
-            (side, number::length(count?))
-        }
-        _ => return Err(Fault::Syntax),
-    };
-    let is_max = is(side, "max");
-    if !is_max && !is(side, "min") {
-        return Err(Fault::Syntax);
-    }
+    let (is_max, count) = side_and_count(rest, |word| match () {
+        () if is(word, "max") => Ok(true),
+        () if is(word, "min") => Ok(false),
+        () => Err(Fault::Syntax),
+    })?;
     for key in keys {
         let Some(popped) = pop(call, key, is_max, count)? else { continue };
         call.reply.array(2);

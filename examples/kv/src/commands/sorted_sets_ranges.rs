@@ -234,6 +234,10 @@ impl<'a> Request<'a> {
         }
         let (min, max) = if is_down && by != By::Rank { (max, min) } else { (min, max) };
         let bounds = Bounds::parse(by, min, max)?;
+        if by == By::Rank {
+            // No limit, and nothing to leave out.
+            limit = (0, -1);
+        }
         Ok(Request { bounds, is_down, with_scores, limit })
     }
 

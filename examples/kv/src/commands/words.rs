@@ -25,6 +25,27 @@ pub fn counted<'a, 'b>(words: &'a [&'b [u8]], fault: &'static str) -> Result<Spl
     rest.split_at_checked(count).ok_or(Fault::Syntax)
 }
 
+/// Reads what follows the keys of `LMPOP` and `ZMPOP`: from which side, and how many at most.
+///
+/// # Errors
+///
+/// The words make no sense.
+pub fn side_and_count<T>(
+    words: &[&[u8]],
+    side: impl Fn(&[u8]) -> Result<T, Fault>,
+) -> Result<(T, usize), Fault> {
+    let [word, rest @ ..] = words else { return Err(Fault::Syntax) };
+    let side = side(word)?;
+    let [option, count, rest @ ..] = rest else {
+        return if rest.is_empty() { Ok((side, 1)) } else { Err(Fault::Syntax) };
+    };
+    if !is(option, "count") {
+        return Err(Fault::Syntax);
+    }
+    let count = number::at_least(1, count, "ERR count should be greater than 0")?;
+    if rest.is_empty() { Ok((side, number::length(count))) } else { Err(Fault::Syntax) }
+}
+
 /// Returns the part of `len` elements from `first` to `last`, both with it; negative ones count from the end.
 pub fn range(first: i64, last: i64, len: usize) -> Range<usize> {
     let total = number::from_length(len);

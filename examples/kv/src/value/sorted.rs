@@ -82,6 +82,8 @@ impl Sorted {
 
     /// Sets the score of a member, which is not NaN, and returns whether the member is new.
     pub fn set(&mut self, member: &[u8], score: f64) -> bool {
+        // Zero has one face: -0 becomes 0.
+        let score = score + 0.0;
         if let Some((index, _, old)) = self.scores.get_full(member) {
             let old = *old;
             if old != score {
