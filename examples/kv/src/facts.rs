@@ -1,8 +1,9 @@
 //! What all shards know alike: how the server was started, and the few numbers they count together.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use crate::cluster::Cluster;
+use crate::persistence::Snapshots;
 
 /// What does not change while the server runs, beside some counters.
 #[derive(Debug)]
@@ -17,12 +18,12 @@ pub struct Facts {
     pub word_max: usize,
     /// The processes among which the slots are shared out.
     pub cluster: Option<Cluster>,
+    /// Where snapshots go.
+    pub snapshots: Snapshots,
     /// The TCP port, or 0: known once the server listens.
     port: AtomicU16,
     /// How many clients have come.
     clients: AtomicU64,
-    /// `SHUTDOWN NOSAVE` was said.
-    no_snapshot: AtomicBool,
 }
 
 impl Facts {
@@ -34,6 +35,7 @@ impl Facts {
         reactors: usize,
         word_max: usize,
         cluster: Option<Cluster>,
+        snapshots: Snapshots,
     ) -> Self {
         Facts {
             started,
@@ -41,9 +43,9 @@ impl Facts {
             reactors,
             word_max,
             cluster,
+            snapshots,
             port: AtomicU16::new(0),
             clients: AtomicU64::new(0),
-            no_snapshot: AtomicBool::new(false),
         }
     }
 
@@ -67,28 +69,5 @@ impl Facts {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.load(Ordering::Relaxed)
-    }
-
-    /// At the end no snapshot is to be written.
-    pub fn forbid_last_snapshot(&self) {
-        self.no_snapshot.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether one is to be written.
-    #[must_use]
-    pub fn wants_last_snapshot(&self) -> bool {
-        !self.no_snapshot.load(Ordering::Relaxed)
-    }
-
-    /// What `CONFIG GET save` says.
-    #[must_use]
-    pub fn save_setting(&self) -> String {
-        String::new()
-    }
-
-    /// Lines of `INFO persistence`.
-    #[must_use]
-    pub fn persistence(&self) -> String {
-        String::new()
     }
 }

@@ -59,7 +59,7 @@ impl Request {
             ("came", facts.clients().to_string()),
             ("maxmemory", shard.memory_max.to_string()),
             ("policy", config::policy_name(shard.keys.memory.policy).to_string()),
-            ("persistence", facts.persistence()),
+            ("persistence", facts.snapshots.describe()),
             ("cluster", u8::from(facts.cluster.is_some()).to_string()),
         ]);
         Request { sections: asked.map(|(name, _)| *name).collect(), facts: known }

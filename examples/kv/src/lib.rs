@@ -32,6 +32,7 @@ pub mod info;
 pub mod keyspace;
 pub mod number;
 pub mod parcel;
+pub mod persistence;
 pub mod pubsub;
 pub mod random;
 pub mod reply;

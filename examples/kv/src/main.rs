@@ -12,13 +12,16 @@ mod common;
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use wouldblock::{Config, Server};
 use wouldblock_kv::cluster::Cluster;
 use wouldblock_kv::facts::Facts;
+use wouldblock_kv::persistence::{self, Snapshots};
 use wouldblock_kv::random::Random;
 use wouldblock_kv::server::config;
 use wouldblock_kv::shard::{Shard, wall};
@@ -42,6 +45,12 @@ struct Arguments {
     /// The longest word of a command: a key, a value, from 1mb to 512mb
     #[arg(long, value_name = "BYTES", default_value = "64mb", value_parser = word_max)]
     word_max: usize,
+    /// The file for snapshots: read at the start, written by SAVE, BGSAVE, --save-every and at the end
+    #[arg(long, value_name = "PATH")]
+    snapshot: Option<PathBuf>,
+    /// A snapshot is written so many seconds after the last one, if anything has changed
+    #[arg(long, value_name = "SECONDS", requires = "snapshot", value_parser = common::seconds)]
+    save_every: Option<Duration>,
     /// The most clients at a time, of each reactor; more wait until one leaves. The descriptor limit if it is not said
     #[arg(long, value_name = "N")]
     clients: Option<NonZeroUsize>,
@@ -81,7 +90,9 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let cluster = cluster
         .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("--cluster: {why}")))?;
     let word_max = arguments.word_max;
-    let facts = Arc::new(Facts::new(wall(), run_id(), reactors.get(), word_max, cluster));
+    let now = wall();
+    let snapshots = Snapshots::new(arguments.snapshot.clone(), arguments.save_every, now);
+    let facts = Arc::new(Facts::new(now, run_id(), reactors.get(), word_max, cluster, snapshots));
     // A command is kept as it comes until it is whole.
     let mut limits = Config::default().input_max(2 * word_max).output_max(OUTPUT_MAX);
     if let Some(clients) = arguments.clients {
@@ -92,12 +103,19 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         shard.set_memory_max(arguments.maxmemory);
         Ok(shard)
     })?;
+    if let Some(path) = &arguments.snapshot {
+        let loaded = persistence::load(&mut server, path).map_err(io::Error::other)?;
+        if let Some(loaded) = loaded {
+            common::say(format_args!("loaded {} keys of {}", loaded.entries, path.display()));
+        }
+    }
     let address = server.listen(arguments.listen.as_str())?;
     facts.set_port(address.port().unwrap_or(0));
     let (first, again) = (server.handle(), server.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
     common::say(format_args!("listening on {address}"));
-    server.run()
+    server.run()?;
+    persistence::save_at_end(&mut server)
 }
 
 /// 40 hexadecimal digits at random.

@@ -11,6 +11,7 @@ use wouldblock::Context;
 
 use crate::cluster;
 use crate::command::Fault;
+use crate::persistence;
 use crate::reply::Reply;
 use crate::shard::Shard;
 use crate::table::ServerCommand;
@@ -25,6 +26,7 @@ pub const ALL: &[&[ServerCommand]] = &[
     commands::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    persistence::COMMANDS,
     transaction::COMMANDS,
 ];
 

@@ -18,7 +18,7 @@ use crate::command::{Fault, Keys};
 use crate::commands::execute;
 use crate::facts::Facts;
 use crate::keyspace::Keyspace;
-use crate::parcel::{Answered, Ask, Parcel, Way};
+use crate::parcel::{Answered, Ask, Parcel, Ticket, Way};
 use crate::pubsub::PubSub;
 use crate::reply::Reply;
 use crate::resp::{Garbage, Next};
@@ -65,9 +65,16 @@ pub struct Shard {
     pub memory_max: usize,
     /// How many changes the last snapshot has.
     pub saved_changes: u64,
+    /// How many the one has that is being written.
+    pub saving_changes: u64,
+    /// Clients that have said `SAVE`.
+    pub waiting_for_snapshot: Vec<Ticket>,
 }
 
-/// What a timer is for: it comes ten times in a second.
+/// What timers are for: a snapshot that goes on.
+pub const SAVE_TIMER: u64 = 1;
+/// And what is done ten times in a second.
+const TICK_TIMER: u64 = 0;
 const TICK: Duration = Duration::from_millis(100);
 /// So many keys with a deadline are looked at each time, and again while many of them have expired.
 const EXPIRE: usize = 200;
@@ -95,6 +102,8 @@ impl Shard {
             watched: HashMap::new(),
             memory_max: 0,
             saved_changes: 0,
+            saving_changes: 0,
+            waiting_for_snapshot: Vec::new(),
         }
     }
 
@@ -206,11 +215,16 @@ impl Shard {
         let mut reply = Reply::default();
         reply.error("ERR the server is shutting down");
         for ticket in self.ways[there].returned().into_iter().flatten() {
-            let client = self.clients.get_mut(ticket.place).filter(|client| client.id == ticket.id);
-            if let Some(client) = client {
-                client.answers.fill(ticket.number, ticket.part, &reply.bytes);
-                self.deliver_to(cx, ticket.place);
-            }
+            self.fill(cx, ticket, &reply.bytes);
+        }
+    }
+
+    /// An answer has come that a client waits for, if it is still there.
+    pub fn fill(&mut self, cx: &mut Context, ticket: Ticket, bytes: &[u8]) {
+        let client = self.clients.get_mut(ticket.place).filter(|client| client.id == ticket.id);
+        if let Some(client) = client {
+            client.answers.fill(ticket.number, ticket.part, bytes);
+            self.deliver_to(cx, ticket.place);
         }
     }
 
@@ -324,7 +338,7 @@ impl Handler for Shard {
     type Session = usize; // the client's place
 
     fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
-        cx.set_periodic_timer(TICK, 0);
+        cx.set_periodic_timer(TICK, TICK_TIMER);
         Ok(())
     }
 
@@ -372,8 +386,12 @@ impl Handler for Shard {
         Ok(())
     }
 
-    fn on_timer(&mut self, _cx: &mut Context, _timer: Timer) {
+    fn on_timer(&mut self, cx: &mut Context, timer: Timer) {
         self.keys.set_now(wall());
+        if timer.tag == SAVE_TIMER {
+            return self.go_on_saving(cx);
+        }
+        self.save_if_due(cx);
         let _ = (0..EXPIRE_ROUNDS).take_while(|_| self.keys.expire_some(EXPIRE)).count();
     }
 

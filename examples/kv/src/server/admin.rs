@@ -68,7 +68,7 @@ fn shutdown(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
     match words[1..] {
         [] => {}
         [mode] if mode.eq_ignore_ascii_case(b"save") => {}
-        [mode] if mode.eq_ignore_ascii_case(b"nosave") => turn.shard.facts.forbid_last_snapshot(),
+        [mode] if mode.eq_ignore_ascii_case(b"nosave") => turn.shard.facts.snapshots.forbid_last(),
         _ => return Err(Fault::Syntax),
     }
     turn.client().is_leaving = true;

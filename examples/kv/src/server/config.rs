@@ -70,7 +70,7 @@ const SETTINGS: &[Setting] = &[
             Ok(())
         }),
     },
-    Setting { name: "save", get: |shard| shard.facts.save_setting(), set: None },
+    Setting { name: "save", get: |shard| shard.facts.snapshots.setting(), set: None },
 ];
 
 const POLICIES: &[(Policy, &str)] = &[
