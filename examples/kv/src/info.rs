@@ -30,6 +30,7 @@ const SECTIONS: &[(&str, bool)] = &[
     ("replication", true),
     ("cpu", true),
     ("commandstats", false),
+    ("errorstats", true),
     ("cluster", true),
     ("keyspace", true),
 ];
@@ -131,6 +132,7 @@ impl Request {
             "stats" => {
                 line("total_connections_received", &fact("came"));
                 line("total_commands_processed", &sum("commands"));
+                line("total_error_replies", &sum("errors"));
                 line("total_net_input_bytes", &sum("bytes_in"));
                 line("total_net_output_bytes", &sum("bytes_out"));
                 line("expired_keys", &sum("expired"));
@@ -143,19 +145,31 @@ impl Request {
             "replication" => {
                 line("role", &"master");
                 line("connected_slaves", &0);
+                line("master_repl_offset", &0);
             }
             "cpu" => cpu(text),
             "commandstats" => {
                 for entry in table::table().all() {
-                    match sum(&format!("calls.{}", entry.name)) {
-                        0 => {}
-                        calls => {
-                            line(
-                                &format!("cmdstat_{}", entry.name),
-                                &format_args!("calls={calls}"),
-                            );
-                        }
+                    let count = |what: &str| sum(&format!("{what}.{}", entry.name));
+                    let (run, rejected, failed) =
+                        (count("run"), count("rejected"), count("failed"));
+                    if run + rejected > 0 {
+                        let name = format!("cmdstat_{}", entry.name);
+                        line(
+                            &name,
+                            &format_args!(
+                                "calls={run},rejected_calls={rejected},failed_calls={failed}"
+                            ),
+                        );
                     }
+                }
+            }
+            "errorstats" => {
+                let mut errors: Vec<_> =
+                    sums.iter().filter(|(name, _)| name.starts_with("error.")).collect();
+                errors.sort();
+                for (name, number) in errors {
+                    line(&name.replace("error.", "errorstat_"), &format_args!("count={number}"));
                 }
             }
             "cluster" => line("cluster_enabled", &fact("cluster")),
@@ -171,9 +185,17 @@ impl Request {
     }
 }
 
+/// As Linux tells it (proc(5)); elsewhere nothing.
 fn cpu(text: &mut String) {
-    let usage = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let _ = write!(text, "used_cpu:{}.{:06}\r\n", usage.tv_sec, usage.tv_nsec / 1000);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything but ends with the last parenthesis.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = rustix::param::clock_ticks_per_second();
+    for (name, ticked) in ["used_cpu_user", "used_cpu_sys"].iter().zip(fields.split(' ').skip(12)) {
+        let ticked: u64 = ticked.parse().unwrap_or(0);
+        let _ =
+            write!(text, "{name}:{}.{:06}\r\n", ticked / ticks, ticked % ticks * 1_000_000 / ticks);
+    }
 }
 
 /// The numbers of one shard.
@@ -196,7 +218,6 @@ pub fn numbers(shard: &Shard, cx: &Context) -> String {
         ("keys", shard.keys.len() as u64),
         ("expires", shard.keys.expiring_len() as u64),
         ("unsaved", counts.changes - shard.saved_changes),
-        ("commands", shard.calls.iter().sum()),
         ("bytes_in", stats.bytes_in),
         ("bytes_out", stats.bytes_out),
         ("posts", stats.posts),
@@ -208,10 +229,6 @@ pub fn numbers(shard: &Shard, cx: &Context) -> String {
     ] {
         let _ = writeln!(text, "{name} {number}");
     }
-    for (entry, calls) in
-        shard.table.all().iter().zip(&shard.calls).filter(|(_, calls)| **calls > 0)
-    {
-        let _ = writeln!(text, "calls.{} {calls}", entry.name);
-    }
+    shard.tally.write(shard.table, &mut text);
     text
 }

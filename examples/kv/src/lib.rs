@@ -42,6 +42,7 @@ pub mod shard;
 pub mod slots;
 pub mod snapshot;
 pub mod table;
+pub mod tally;
 pub mod transaction;
 pub mod turn;
 pub mod value;

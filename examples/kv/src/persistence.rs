@@ -121,6 +121,7 @@ fn bgsave(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
 
 /// Answered when the file is there; nobody else waits.
 fn save(turn: &mut Turn<'_, '_>, _words: &[&[u8]]) -> Outcome {
+    turn.check_no_transaction()?;
     turn.shard.begin_snapshot(turn.conn.cx())?;
     let place = turn.place;
     let client = turn.client();

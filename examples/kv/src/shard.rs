@@ -24,6 +24,7 @@ use crate::reply::Reply;
 use crate::resp::{Garbage, Next};
 use crate::server;
 use crate::table::{Table, What, table};
+use crate::tally::Tally;
 use crate::turn::Turn;
 
 /// So much is written before it is sent: a peer that reads has something to do meanwhile.
@@ -49,8 +50,8 @@ pub struct Shard {
     pub pubsub: PubSub,
     /// All commands.
     pub table: &'static Table,
-    /// How often each was run here, by its number in the table.
-    pub calls: Vec<u64>,
+    /// How often each was run here.
+    pub tally: Tally,
     /// What does not change, and what all shards count together.
     pub facts: Arc<Facts>,
     /// The way to all reactors.
@@ -94,7 +95,7 @@ impl Shard {
             clients: Slab::new(),
             pubsub: PubSub::default(),
             table: table(),
-            calls: vec![0; table().all().len()],
+            tally: Tally::default(),
             word_max: facts.word_max,
             ways: (0..server.reactors()).map(|_| Way::default()).collect(),
             facts,

@@ -98,6 +98,17 @@ fn exec(turn: &mut Turn<'_, '_>, _words: &[&[u8]]) -> Outcome {
 }
 
 impl Turn<'_, '_> {
+    /// Refuses what may not stand in a transaction, and with it the transaction.
+    ///
+    /// # Errors
+    ///
+    /// If there is one.
+    pub fn check_no_transaction(&mut self) -> Outcome {
+        let Some(transaction) = &mut self.client().transaction else { return Ok(()) };
+        transaction.is_broken = true;
+        Err(Fault::other("ERR Command not allowed inside a transaction"))
+    }
+
     /// Queues a command of a transaction; false if it is to be run now.
     pub fn enqueue(&mut self, entry: &Entry, words: &[&[u8]]) -> bool {
         if let What::Server(command) = entry.what
@@ -221,7 +232,7 @@ impl Shard {
         for number in 0..batch.len() {
             batch.get(number, &mut words);
             let entry = self.table.find(words[0]).expect("found when it was queued");
-            self.calls[entry.number] += 1;
+            self.tally.run(entry.number);
             if let What::Keys(command) = entry.what {
                 execute(command, &words, &mut self.keys, reply);
             }

@@ -58,7 +58,7 @@ impl<'t, 'c> Turn<'t, 'c> {
                     self.run(entry, words);
                 }
             }
-            found => self.refuse(found.map(|entry| entry.name), words),
+            found => self.refuse(found, words),
         }
         if !self.client().is_direct() {
             self.settle();
@@ -87,7 +87,8 @@ impl<'t, 'c> Turn<'t, 'c> {
     /// Runs a command, in a transaction or not.
     #[inline]
     pub fn run(&mut self, entry: &Entry, words: &[&[u8]]) {
-        self.shard.calls[entry.number] += 1;
+        self.shard.tally.run(entry.number);
+        let before = self.shard.reply.bytes.len();
         let done = match entry.what {
             What::Keys(command) if self.shard.is_alone() => {
                 execute(command, words, &mut self.shard.keys, &mut self.shard.reply);
@@ -95,12 +96,14 @@ impl<'t, 'c> Turn<'t, 'c> {
             }
             What::Keys(command) => self.route(command, words),
             What::Server(command) => {
-                let before = self.shard.reply.bytes.len();
                 (command.run)(self, words).inspect_err(|_| self.shard.reply.bytes.truncate(before))
             }
         };
         if let Err(fault) = done {
             self.shard.reply.error(fault);
+        }
+        if let Some(error @ [b'-', ..]) = self.shard.reply.bytes.get(before..) {
+            self.shard.tally.failed(entry.number, error);
         }
     }
 
@@ -130,28 +133,19 @@ impl<'t, 'c> Turn<'t, 'c> {
         self.client().transaction.is_some() && self.enqueue(entry, words)
     }
 
-    /// What is no command of ours, or has too few words or too many. `name`: if there is such a command.
+    /// What is no command of ours, or has too few words or too many.
     #[cold]
-    fn refuse(&mut self, name: Option<&'static str>, words: &[&[u8]]) {
+    fn refuse(&mut self, found: Option<&Entry>, words: &[&[u8]]) {
         if let Some(transaction) = &mut self.client().transaction {
             transaction.is_broken = true;
         }
-        if let Some(name) = name {
-            self.reply().error(Fault::Arity(name));
-            return;
+        let before = self.shard.reply.bytes.len();
+        match found {
+            Some(entry) => self.reply().error(Fault::Arity(entry.name)),
+            None => self.reply().error(unknown(words)),
         }
-        let shown =
-            |word: &[u8]| String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
-        let mut rest = String::new();
-        for word in &words[1..] {
-            if rest.len() >= 128 {
-                break;
-            }
-            rest.extend(["'", &shown(word), "' "]);
-        }
-        let name = shown(words[0]);
-        self.reply()
-            .error(format_args!("ERR unknown command '{name}', with args beginning with: {rest}"));
+        let Shard { tally, reply, .. } = &mut *self.shard;
+        tally.rejected(found.map(|entry| entry.number), &reply.bytes[before..]);
     }
 
     /// Runs a command where its keys are.
@@ -293,6 +287,20 @@ impl<'t, 'c> Turn<'t, 'c> {
         }
         self.mark = bytes.len();
     }
+}
+
+/// As Redis words it: with the first words, and not much of them.
+fn unknown(words: &[&[u8]]) -> String {
+    const SHOWN: usize = 128;
+    let shown = |word: &[u8]| String::from_utf8_lossy(&word[..word.len().min(SHOWN)]).into_owned();
+    let mut rest = String::new();
+    for word in &words[1..] {
+        if rest.len() >= SHOWN {
+            break;
+        }
+        rest.extend(["'", &shown(word), "' "]);
+    }
+    format!("ERR unknown command '{}', with args beginning with: {rest}", shown(words[0]))
 }
 
 impl Shard {

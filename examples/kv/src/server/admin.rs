@@ -65,6 +65,7 @@ fn wait(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
 }
 
 fn shutdown(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
+    turn.check_no_transaction()?;
     match words[1..] {
         [] => {}
         [mode] if mode.eq_ignore_ascii_case(b"save") => {}

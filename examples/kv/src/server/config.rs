@@ -9,6 +9,7 @@ use crate::keyspace::{Counts, Policy};
 use crate::reply::Reply;
 use crate::shard::Shard;
 use crate::table::ServerCommand;
+use crate::tally::Tally;
 use crate::turn::Turn;
 
 /// The commands of this file.
@@ -173,7 +174,7 @@ fn refused(name: &str, why: &str) -> Fault {
 /// A shard's part: of `CONFIG SET`, `CONFIG RESETSTAT`.
 pub(super) fn part(shard: &mut Shard, words: &[&[u8]], reply: &mut Reply) {
     if words[1].eq_ignore_ascii_case(b"resetstat") {
-        shard.calls.fill(0);
+        shard.tally = Tally::default();
         shard.keys.counts = Counts { changes: shard.keys.counts.changes, ..Counts::default() };
         return reply.simple("OK");
     }
