@@ -19,4 +19,5 @@ pub(crate) mod refused;
 pub(crate) mod report;
 pub(crate) mod slots;
 pub(crate) mod source;
+pub(crate) mod spread;
 pub(crate) mod stats;

@@ -243,6 +243,7 @@ pub use crate::base::refused::Refused;
 pub use crate::base::report::{Cut, ServiceReport, ShutdownReport, Stage};
 pub use crate::base::slots::ConnMap;
 pub use crate::base::source::{Chunks, Exactly, chunks, exactly};
+pub use crate::base::spread::Spread;
 pub use crate::base::stats::{ClosedCounts, ServiceStats, Stats};
 pub use crate::conn::input::Input;
 pub use crate::context::{Conn, Context, Service};

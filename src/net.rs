@@ -8,6 +8,7 @@ pub(crate) mod connect;
 pub(crate) mod datagram;
 pub(crate) mod detached;
 pub(crate) mod driver;
+pub(crate) mod intake;
 pub(crate) mod listen;
 pub(crate) mod listener;
 pub(crate) mod options;

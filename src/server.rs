@@ -12,10 +12,12 @@ use crate::base::address::Address;
 use crate::base::config::Config;
 use crate::base::id::CONNECTIONS_CEILING;
 use crate::base::report::ShutdownReport;
+use crate::base::spread::Spread;
 use crate::base::stats::Stats;
 use crate::handler::Handler;
-use crate::net::driver::Driver;
-use crate::net::listen::Listen;
+use crate::net::driver::{Driver, Wake};
+use crate::net::intake::{Intake, Spreader};
+use crate::net::listen::{Listen, Opened};
 use crate::reactor::Reactor;
 use crate::reactor::prepared::Prepared;
 use crate::server::handle::ServerHandle;
@@ -45,8 +47,11 @@ pub(crate) type End = thread::Result<io::Result<()>>;
 ///
 /// A TCP port has a listening socket in each reactor (`SO_REUSEPORT`, socket(7)), and the kernel chooses one by a hash
 /// of both addresses. So a few connections may share one reactor while another has none; many are spread evenly, whatever
-/// they have to do. A Unix socket, or an existing listener, is one socket for all, and the reactor that accepts
-/// first has it: all are woken for each.
+/// they have to do. Of a Unix socket, or an existing listener, reactor 0 accepts, and hands each connection to the reactor
+/// that has the fewest: left to the kernel, one of them is given all, now and then. Each of these can be had for the other:
+/// [`Listen::spread`].
+///
+/// Where reactor 0 accepts for all, it has one more listener than the others: the socket itself.
 ///
 /// # Not guaranteed
 ///
@@ -137,21 +142,47 @@ impl<H: Handler> Server<H> {
     /// listens on it, a second one of this program too, unless both set [`reuse_port`](Listen::reuse_port): then the
     /// kernel shares connections out among the reactors of both.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<Address> {
+        let (listen, reactors) = (listen.into(), self.reactors.len());
         let kernel = self.reactors[0].cx.core.driver.kernel();
-        let opened = listen.into().open_for(kernel, self.reactors.len())?;
+        let opened: Vec<(usize, Opened)> = match listen.hands_over(reactors) {
+            None => listen.open_for(kernel, reactors)?.into_iter().enumerate().collect(),
+            Some(by) => self.intakes(by, listen.open_on(kernel)?)?,
+        };
+        let address = opened[0].1.local_addr()?;
         let mut listeners = Vec::with_capacity(opened.len());
-        for (reactor, opened) in self.reactors.iter_mut().zip(opened) {
-            match reactor.listen_opened(opened) {
-                Ok(id) => listeners.push(id),
+        for (number, opened) in opened {
+            match self.reactors[number].listen_opened(opened) {
+                Ok(id) => listeners.push((number, id)),
                 Err(error) => {
-                    for (reactor, id) in self.reactors.iter_mut().zip(listeners) {
-                        reactor.close_listener(id);
+                    for (number, id) in listeners {
+                        self.reactors[number].close_listener(id);
                     }
                     return Err(error);
                 }
             }
         }
-        self.reactors[0].listener_addr(listeners[0])
+        Ok(address)
+    }
+
+    /// A socket for reactor 0, which accepts for all, and what each of them accepts from.
+    fn intakes(&self, by: Spread, mut opened: Opened) -> io::Result<Vec<(usize, Opened)>> {
+        let address = opened.local_addr()?;
+        let mut all = Vec::with_capacity(self.reactors.len());
+        let mut queues = Vec::with_capacity(self.reactors.len());
+        for (number, reactor) in self.reactors.iter().enumerate() {
+            let core = &reactor.cx.core;
+            // Reactor 0 sees what it gave itself before its next poll.
+            let wake = (number > 0).then(|| core.driver.wake());
+            let wake = move || wake.iter().for_each(Wake::wake);
+            let most = core.limits.connections;
+            let intake = Intake::new(address.clone(), core.conns.crowd(), most, wake);
+            queues.push(intake.queue());
+            all.push((number, opened.intake(intake)));
+        }
+        opened.spreader = Some(Spreader::new(by, queues));
+        // First: in a shutdown it accepts what waits before its own intake closes.
+        all.insert(0, (0, opened));
+        Ok(all)
     }
 
     /// A way to the reactors from other threads, and from each other.
@@ -260,6 +291,7 @@ fn turn<H: Handler>(
         Ok(end) => Ok(end.map(|_| ())),
         Err(payload) => Err(payload),
     };
+    reactor.cx.core.listeners.close_intakes();
     all.shutdown();
     Some(end)
 }
@@ -267,5 +299,41 @@ fn turn<H: Handler>(
 impl<H: Handler> fmt::Debug for Server<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("reactors", &self.reactors.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Profile, Sim};
+    use crate::{Conn, Input, Origin};
+
+    struct Panics;
+
+    impl Handler for Panics {
+        type Session = ();
+
+        fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            panic!("as it was told to");
+        }
+
+        fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Promise 6: a reactor that a panic has ended is handed nothing any more.
+    #[test]
+    fn a_reactor_that_does_not_run_any_more_is_handed_nothing() {
+        for seed in 0..20 {
+            let sim = Sim::new(seed, Profile::everyday());
+            let mut server = sim.server(2, Config::default(), |_, _| Ok(Panics)).unwrap();
+            server.listen(Listen::from("10.0.0.1:1").spread(Spread::RoundRobin)).unwrap();
+            let _peer = sim.connect("10.0.0.1:1");
+            let run = AssertUnwindSafe(|| sim.run_until_idle(&mut server));
+            panic::catch_unwind(run).unwrap_err();
+            let closed = server.reactors.iter().map(|it| it.cx.core.listeners.are_intakes_closed());
+            assert!(closed.collect::<Vec<_>>().iter().all(|it| *it));
+        }
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use wouldblock::sim::{Failure, Peer, Profile, Sim, check};
 use wouldblock::{
-    Closed, Config, Conn, ConnId, Context, Handler, Input, Origin, Server, ServerHandle, handler_fn,
+    Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin, Server, ServerHandle,
+    Spread, handler_fn,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -153,12 +154,18 @@ impl Handler for Node {
     }
 }
 
-fn world(sim: &Sim, reactors: usize) -> Result<Server<Node>, Failure> {
+fn world(sim: &Sim, reactors: usize, by: Spread) -> Result<Server<Node>, Failure> {
     let mut server = sim.server(reactors, Config::default(), |n, all| Ok(Node::new(n, all)))?;
     for door in DOORS {
-        server.listen(door)?;
+        server.listen(Listen::from(door).spread(by))?;
     }
     Ok(server)
+}
+
+/// The ways in which a listener may share its connections out, one for each seed.
+fn any_way(seed: u64) -> Spread {
+    let ways = [Spread::Kernel, Spread::RoundRobin, Spread::LeastLoaded, Spread::ByAddress];
+    ways[usize::try_from(seed % 4).unwrap()]
 }
 
 /// Lines of all sorts, and their answers in order.
@@ -192,7 +199,7 @@ fn nothing_is_lost_between_reactors_and_each_connection_keeps_its_order() {
     check(0..1000, Profile::everyday(), |sim| {
         let mut dice = Dice(sim.seed());
         let reactors = 2 + dice.below(3);
-        let mut server = world(sim, usize::try_from(reactors).unwrap())?;
+        let mut server = world(sim, usize::try_from(reactors).unwrap(), any_way(sim.seed()))?;
         let watcher = sim.connect(DOORS[0]);
         watcher.send("0 watch\n");
         watcher.expect("0\n");
@@ -251,7 +258,7 @@ fn all_reactors_end_whatever_the_network_does() {
     check(0..1000, Profile::rough().watch_error(0), |sim| {
         let mut dice = Dice(sim.seed());
         let reactors = 2 + dice.below(2);
-        let mut server = world(sim, usize::try_from(reactors).unwrap())?;
+        let mut server = world(sim, usize::try_from(reactors).unwrap(), any_way(sim.seed()))?;
         for n in 0..6 {
             let peer = sim.connect(DOORS[n % 2]);
             for n in 0..dice.below(8) {
@@ -291,7 +298,7 @@ fn all_reactors_end_whatever_the_network_does() {
 fn a_seed_tells_all_of_a_server() {
     let play = |seed| {
         let sim = Sim::new(seed, Profile::rough().accept_error(0).watch_error(0));
-        let mut server = world(&sim, 3).unwrap();
+        let mut server = world(&sim, 3, any_way(seed)).unwrap();
         let mut dice = Dice(seed);
         for n in 0..4 {
             talk(&sim.connect(DOORS[n % 2]), &mut dice, 3);
@@ -309,7 +316,7 @@ fn a_seed_tells_all_of_a_server() {
 #[test]
 fn a_panic_in_one_reactor_ends_the_others_in_order() {
     check(0..100, Profile::everyday(), |sim| {
-        let mut server = world(sim, 3)?;
+        let mut server = world(sim, 3, any_way(sim.seed()))?;
         let others = [(); 6].map(|()| sim.connect(DOORS[0]));
         for other in &others {
             other.send("1 say\n");
@@ -369,6 +376,174 @@ fn time_passes_for_all_reactors_alike() {
             assert_eq!(reactor.handler().0, 3600);
             assert!(reactor.stats().turns < 3 * 3600, "{} turns", reactor.stats().turns);
         }
+        Ok(())
+    });
+}
+
+/// How many connections each reactor has now.
+fn open(server: &Server<Node>) -> Vec<usize> {
+    server.reactors().iter().map(|it| it.handler().open.len()).collect()
+}
+
+/// Promise 2: handed over one after the other, the reactors have as many, and whoever accepts, `on_open` is the owner's.
+#[test]
+fn connections_are_handed_over_one_after_the_other() {
+    check(0..100, Profile::everyday(), |sim| {
+        let mut server = world(sim, 3, Spread::RoundRobin)?;
+        let peers: Vec<_> = (0..30).map(|n| sim.connect(DOORS[n % 2])).collect();
+        sim.run_until_idle(&mut server)?;
+        // Two listeners, and each has its own turns.
+        assert_eq!(open(&server), [10, 10, 10]);
+        let accepted: Vec<_> = server.reactors().iter().map(|it| it.stats().accepted).collect();
+        assert_eq!(accepted, [10, 10, 10]);
+        drop(peers);
+        Ok(())
+    });
+}
+
+/// Promise 4: the next goes where the fewest are, also after those of one reactor have gone.
+#[test]
+fn connections_are_handed_to_the_reactor_that_has_the_fewest() {
+    check(0..100, Profile::everyday(), |sim| {
+        let mut server = world(sim, 3, Spread::LeastLoaded)?;
+        let peers: Vec<_> = (0..30).map(|n| sim.connect(DOORS[n % 2])).collect();
+        sim.run_until_idle(&mut server)?;
+        assert_eq!(open(&server), [10, 10, 10]);
+        let gone = usize::try_from(sim.seed() % 3).unwrap();
+        let posted = server.handle().reactor(gone).unwrap().post(|_, cx| {
+            for id in cx.connections() {
+                cx.conn(id).unwrap().abort();
+            }
+        });
+        assert!(posted.is_ok());
+        sim.run_until_idle(&mut server)?;
+        assert_eq!(open(&server)[gone], 0);
+        let more: Vec<_> = (0..13).map(|n| sim.connect(DOORS[n % 2])).collect();
+        sim.run_until_idle(&mut server)?;
+        let now = open(&server);
+        assert!(
+            now.iter().all(|n| (10..=12).contains(n)) && now.iter().sum::<usize>() == 33,
+            "{now:?}"
+        );
+        drop((peers, more));
+        Ok(())
+    });
+}
+
+/// Promise 4: those of one address are served by one reactor, so that a limit for an address is the server's.
+#[test]
+fn connections_of_one_address_are_handed_to_one_reactor() {
+    let mut used = BTreeSet::new();
+    check(0..100, Profile::everyday(), |sim| {
+        let config = Config::default().connections_per_address(Some(4));
+        let mut server = sim.server(3, config, |n, all| Ok(Node::new(n, all)))?;
+        server.listen(Listen::from(DOORS[0]).spread(Spread::ByAddress))?;
+        let from = format!("10.9.{}.1", sim.seed());
+        let from = |n: u16| format!("{from}:{}", 2000 + n);
+        let peers: Vec<_> = (0..10).map(|n| sim.connect_from(&from(n), DOORS[0])).collect();
+        sim.run_until_idle(&mut server)?;
+        let mut now = open(&server);
+        used.insert(now.iter().position(|n| *n == 4));
+        now.sort_unstable();
+        assert_eq!(now, [0, 0, 4]);
+        assert_eq!((server.stats().refused_address, server.stats().refused), (6, 0));
+        drop(peers);
+        Ok(())
+    });
+    assert_eq!(used.len(), 3, "all addresses come to one reactor");
+}
+
+/// Promise 4: a full reactor gets none while another has room, and where all are full clients wait in the kernel and are
+/// served when one leaves: none is refused.
+#[test]
+fn a_full_reactor_gets_none_and_who_waits_for_all_is_served_in_the_end() {
+    check(0..200, Profile::everyday(), |sim| {
+        let config = Config::default().connections(4).linger(MS);
+        let mut server = sim.server(3, config, |n, all| Ok(Node::new(n, all)))?;
+        let by = any_way(1 + sim.seed() % 3);
+        server.listen(Listen::from(DOORS[0]).spread(by))?;
+        let from = |n: usize| format!("10.9.9.{}:1", 1 + n);
+        let peers: Vec<_> = (0..20).map(|n| sim.connect_from(&from(n), DOORS[0])).collect();
+        sim.advance(&mut server, Duration::from_secs(2))?;
+        assert_eq!(open(&server), [4, 4, 4]);
+        for peer in &peers {
+            peer.send("1 say\n");
+            peer.expect("1\n");
+            peer.finish();
+            peer.expect_end();
+        }
+        sim.advance(&mut server, Duration::from_secs(5))?;
+        assert!(peers.iter().all(Peer::is_done));
+        let stats = server.stats();
+        assert_eq!((stats.accepted, stats.refused, stats.refused_address), (20, 0, 0), "{by:?}");
+        Ok(())
+    });
+}
+
+/// Promise 6: whenever a shutdown comes, a client that has reached the server is served in order, whichever reactor it was
+/// handed to or still waits for.
+#[test]
+fn a_client_that_is_handed_over_in_a_shutdown_is_not_lost() {
+    check(0..1000, Profile::everyday().preempted(500), |sim| {
+        let mut dice = Dice(sim.seed());
+        let by = any_way(1 + sim.seed() % 3);
+        let mut server = world(sim, 3, by)?;
+        let peers: Vec<_> = (0..20)
+            .map(|n| {
+                let peer = sim.connect(DOORS[n % 2]);
+                peer.send("1 say\n");
+                peer.finish();
+                peer
+            })
+            .collect();
+        sim.advance(&mut server, Duration::from_micros(dice.below(3000)))?;
+        server.handle().shutdown();
+        sim.advance(&mut server, Duration::from_secs(20))?;
+        sim.advance(
+            &mut sim.server(1, Config::default(), |n, all| Ok(Node::new(n, all)))?,
+            MS * 100,
+        )?;
+        let mut done = 0;
+        for peer in &peers {
+            // It came when nothing listened there any more.
+            if !peer.is_refused() {
+                assert!(peer.is_ended() && !peer.is_reset(), "{by:?}");
+                done += 1;
+            }
+        }
+        assert_eq!(server.stats().accepted, done);
+        Ok(())
+    });
+}
+
+/// Trap 25: a connection that waits for a listener when that closes is reset, as one in the kernel's backlog is.
+#[test]
+fn who_waits_for_a_listener_that_closes_is_reset() {
+    check(0..100, Profile::everyday(), |sim| {
+        let mut server = sim.server(2, Config::default(), |n, all| Ok(Node::new(n, all)))?;
+        server.listen(Listen::from(DOORS[0]).spread(Spread::RoundRobin))?;
+        let intake = |cx: &mut Context| *cx.listeners().last().expect("it listens");
+        let posted = server.handle().reactor(1).unwrap().post(move |_, cx| {
+            let intake = intake(cx);
+            assert!(cx.pause_accepting(intake));
+        });
+        assert!(posted.is_ok());
+        sim.run_until_idle(&mut server)?;
+        let peers = [(); 6].map(|()| sim.connect(DOORS[0]));
+        sim.run_until_idle(&mut server)?;
+        assert_eq!(open(&server), [3, 0]);
+        let posted = server.handle().reactor(1).unwrap().post(move |_, cx| {
+            let intake = intake(cx);
+            assert!(cx.close_listener(intake));
+        });
+        assert!(posted.is_ok());
+        sim.run_until_idle(&mut server)?;
+        assert_eq!(peers.iter().filter(|peer| peer.is_reset()).count(), 3);
+        // From now on the other has them all.
+        let more = [(); 4].map(|()| sim.connect(DOORS[0]));
+        sim.run_until_idle(&mut server)?;
+        assert_eq!(open(&server), [7, 0]);
+        drop(more);
         Ok(())
     });
 }

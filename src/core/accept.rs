@@ -67,7 +67,15 @@ impl Core {
             return Accepted::Stopped;
         }
         let service = self.listeners.service(id);
-        let full = !leaving && !self.has_place(service);
+        let reclaims = self.limits.reclaim_idle.is_some();
+        let spreader = self.listeners.get(id).and_then(|it| it.opened.spreader.as_ref());
+        if let Some(spreader) = spreader
+            && !leaving
+            && !spreader.has_room(reclaims)
+        {
+            return self.rest_spreading(id);
+        }
+        let full = spreader.is_none() && !leaving && !self.has_place(service);
         if full && !self.finds_idle(service) {
             return self.rest_full(id, service);
         }
@@ -79,6 +87,9 @@ impl Core {
                 listener.readable = false;
                 listener.handle_success();
                 return Accepted::Stopped;
+            }
+            Ok(Attempt::Ready((socket, peer))) if listener.opened.spreader.is_some() => {
+                return self.hand_out(id, socket, peer);
             }
             Ok(Attempt::Ready(_)) if self.conns.is_full() && !full => {
                 self.count_refused(service);
@@ -149,6 +160,37 @@ impl Core {
             listener.handle_full(most, self.now);
         }
         self.rest_until(id, self.idle_from())
+    }
+
+    /// All reactors are full: clients wait in the kernel for a moment. Nothing tells that another reactor has room again.
+    #[cold]
+    fn rest_spreading(&mut self, id: ListenerId) -> Accepted {
+        let now = self.now;
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.handle_full(self.limits.connections, now);
+        }
+        self.rest_until(id, Listener::retry_at(now))
+    }
+
+    /// Gives one that was accepted to the reactor that it is for, which may be this one.
+    fn hand_out(&mut self, id: ListenerId, socket: Socket, peer: Address) -> Accepted {
+        let Some(listener) = self.listeners.get_mut(id) else { return Accepted::Stopped };
+        listener.handle_success();
+        let spreader = listener.opened.spreader.as_mut().expect("it accepts for others");
+        if let Err((socket, peer)) = spreader.hand(socket, peer) {
+            log::info!("{peer}: no reactor takes it, refused");
+            socket.reset_on_close();
+            self.count_refused(self.listeners.service(id));
+        }
+        Accepted::Skipped
+    }
+
+    /// Before the end of a listener that another reactor accepts for: that gives it nothing any more.
+    pub(crate) fn close_intake(&self, id: ListenerId) {
+        let listener = self.listeners.get(id);
+        if let Some(intake) = listener.and_then(|listener| listener.opened.as_intake()) {
+            intake.close();
+        }
     }
 
     /// Lets a listener rest until any connection closes, or this moment.

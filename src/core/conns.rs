@@ -4,10 +4,13 @@
 //! `ARCHITECTURE.md`); an id that comes from outside is compared with this reactor's number first,
 //! by [`Conns::find`]. What a connection does is not known here. Read next: `effects.rs`.
 
+use std::sync::Arc;
+
 use super::schedule::Ticket;
 use crate::base::id::{CONNECTIONS_CEILING, ConnId, Token};
 use crate::base::packed::Packed;
 use crate::base::slots::Slots;
+use crate::base::spread::Crowd;
 use crate::conn::Connection;
 use crate::net::socket::Socket;
 use crate::time::deadlines::Stamp;
@@ -34,12 +37,18 @@ pub(crate) struct Conns {
     entries: Slots<Entry>,
     /// Number of the reactor in a [`ConnId`], which has room for 8 bits of it.
     number: u8,
+    /// How many there are, for another reactor that accepts for this one.
+    crowd: Arc<Crowd>,
 }
 
 impl Conns {
     /// `limit`: the most connections at a time.
     pub(super) fn new(limit: usize, number: u8) -> Self {
-        Conns { entries: Slots::new(limit, CONNECTIONS_CEILING), number }
+        Conns { entries: Slots::new(limit, CONNECTIONS_CEILING), number, crowd: Arc::default() }
+    }
+
+    pub(crate) fn crowd(&self) -> Arc<Crowd> {
+        Arc::clone(&self.crowd)
     }
 
     /// The number of the reactor.
@@ -49,12 +58,15 @@ impl Conns {
 
     pub(super) fn insert(&mut self, entry: Entry) -> ConnId {
         let (slot, generation) = self.entries.insert(entry);
+        self.crowd.note_open(self.entries.len());
         ConnId::new(self.number, slot, generation)
     }
 
     /// Moves a connection out. Its slot is reused after [`recycle`](Self::recycle).
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Entry> {
-        self.entries.remove(id.slot(), id.generation())
+        let entry = self.entries.remove(id.slot(), id.generation());
+        self.crowd.note_open(self.entries.len());
+        entry
     }
 
     /// The end of a turn: the slots vacated in it may be reused.

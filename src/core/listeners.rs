@@ -8,6 +8,7 @@ use super::schedule::{Due, Schedule, Ticket};
 use crate::base::address::Address;
 use crate::base::id::{LISTENER_BASE, LISTENERS_CEILING, ListenerId, Token};
 use crate::base::slots::Slots;
+use crate::net::intake::Intake;
 use crate::net::listener::Listener;
 use crate::net::socket::Socket;
 use crate::time::deadlines::Stamp;
@@ -31,6 +32,8 @@ pub(crate) struct Listeners {
     accepting: Option<ListenerId>,
     /// An accepted socket that waits until its predecessor's end has been told; only in a turn.
     pub(super) claimed: Option<(Socket, Address)>,
+    /// Those that another reactor accepts for.
+    intakes: Vec<ListenerId>,
     /// Number of the reactor.
     serial: u32,
 }
@@ -38,19 +41,32 @@ pub(crate) struct Listeners {
 impl Listeners {
     pub(super) fn new(serial: u32) -> Self {
         let entries = Slots::new(LISTENERS_CEILING, LISTENERS_CEILING);
-        Listeners { entries, resting: 0, accepting: None, claimed: None, serial }
+        Listeners {
+            entries,
+            resting: 0,
+            accepting: None,
+            claimed: None,
+            intakes: Vec::new(),
+            serial,
+        }
     }
 
     pub(super) fn insert(&mut self, listener: Listener, service: u8) -> ListenerId {
+        let is_intake = listener.opened.as_intake().is_some();
         let entry = Entry { listener, ticket: Ticket::new(), service };
         let (slot, generation) = self.entries.insert(entry);
-        ListenerId::new(self.serial, slot, generation)
+        let id = ListenerId::new(self.serial, slot, generation);
+        if is_intake {
+            self.intakes.push(id);
+        }
+        id
     }
 
     /// Moves a listener of this reactor out, if it is still there.
     pub(super) fn remove(&mut self, id: ListenerId, schedule: &mut Schedule) -> Option<Listener> {
         let mut entry = self.entries.remove(id.slot, id.generation)?;
         schedule.forget(&mut entry.ticket, id.token());
+        self.intakes.retain(|intake| *intake != id);
         if entry.listener.resting {
             self.resting -= 1;
         }
@@ -109,10 +125,51 @@ impl Listeners {
         self.resting
     }
 
+    /// Whether an intake has something that its listener does not know of: no event tells of it.
+    #[inline]
+    pub(super) fn has_news(&self) -> bool {
+        !self.intakes.is_empty() && self.news().next().is_some()
+    }
+
+    fn news(&self) -> impl Iterator<Item = ListenerId> {
+        let is_news = |id: &ListenerId| {
+            let listener = self.get(*id).filter(|listener| !listener.readable);
+            let intake = listener.and_then(|listener| listener.opened.as_intake());
+            intake.is_some_and(Intake::is_waiting)
+        };
+        self.intakes.iter().copied().filter(is_news)
+    }
+
+    /// Notes what another reactor has accepted for this one.
+    #[inline]
+    pub(super) fn note_news(&mut self, schedule: &mut Schedule) {
+        while self.has_news() {
+            let Some(id) = self.news().next() else { return };
+            self.note_readable(id, schedule);
+        }
+    }
+
+    /// A reactor that does not go on takes nothing for it.
+    pub(crate) fn close_intakes(&self) {
+        for intake in self.intakes.iter().filter_map(|id| self.get(*id)?.opened.as_intake()) {
+            intake.close();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn are_intakes_closed(&self) -> bool {
+        let mut intakes = self.intakes.iter().filter_map(|id| self.get(*id)?.opened.as_intake());
+        intakes.all(Intake::is_closed)
+    }
+
     /// The kernel says that a client waits.
     #[cold]
     pub(super) fn handle_event(&mut self, token: Token, slot: u32, schedule: &mut Schedule) {
         let Some(id) = self.named(token, slot) else { return };
+        self.note_readable(id, schedule);
+    }
+
+    fn note_readable(&mut self, id: ListenerId, schedule: &mut Schedule) {
         if let Some(listener) = self.get_mut(id) {
             listener.readable = true;
             self.update(id, Due::Unchanged, schedule);

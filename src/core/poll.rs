@@ -25,6 +25,7 @@ impl Core {
             || self.callback.of().is_some()
             || self.datagrams.is_in_turn()
             || self.listeners.is_in_turn()
+            || self.listeners.has_news()
             || self.horizon.may_hold_more()
             || !self.effects.is_empty()
             || matches!(self.ending.level(), Shutdown::Asked | Shutdown::AskedNow)
@@ -77,6 +78,7 @@ impl Core {
                 Target::Waker => {}
             }
         });
+        listeners.note_news(schedule);
         if is_full {
             let watched = self.conns.len() + self.listeners.len() + self.datagrams.len();
             self.horizon.note_full(count, watched, before, self.now);

@@ -224,6 +224,8 @@ impl Driver {
             (World::Sim { kernel, .. }, Watched::SimDatagrams(socket)) => {
                 socket.register(kernel, token)
             }
+            // It wakes the poll by itself.
+            (_, Watched::Nothing) => Ok(()),
             (World::Real(_), _) | (World::Sim { .. }, Watched::Source(_)) => {
                 let what = "a simulated socket in a real poll, or the reverse";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, what))

@@ -17,7 +17,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::address::Address;
 use crate::base::layer::{Layer, MakeLayer};
+use crate::base::spread::Spread;
 use crate::kernel::Kernel;
+use crate::net::intake::{Intake, Spreader};
 use crate::net::options::{
     Keepalive, SocketOptions, for_bound_sockets, for_every_socket, for_streams, invalid,
 };
@@ -83,6 +85,7 @@ struct Options {
     backlog: Option<u32>,
     socket: SocketOptions,
     layer: Option<MakeLayer>,
+    spread: Option<Spread>,
 }
 
 enum Target {
@@ -104,6 +107,15 @@ impl Listen {
     #[must_use]
     pub fn backlog(mut self, connections: u32) -> Self {
         self.options.backlog = Some(connections);
+        self
+    }
+
+    /// How the connections are shared out among the reactors of a [`Server`](crate::Server); a reactor alone has them all.
+    /// Default: a TCP port by the [kernel](Spread::Kernel), a Unix socket and an existing listener to the
+    /// [least loaded](Spread::LeastLoaded).
+    #[must_use]
+    pub fn spread(mut self, spread: Spread) -> Self {
+        self.options.spread = Some(spread);
         self
     }
 
@@ -183,6 +195,19 @@ impl Listen {
         Ok(Opened { layer, ..self.open_socket()? })
     }
 
+    /// How it is shared out among so many reactors, if one of them accepts for all.
+    pub(crate) fn hands_over(&self, reactors: usize) -> Option<Spread> {
+        let is_port = match &self.target {
+            Target::Name(name) => !name.starts_with("unix:"),
+            Target::At(address) => matches!(address, Address::Ip(_)),
+            // One socket, which may be of a port: the kernel has nothing to choose from.
+            Target::Tcp(_) | Target::Unix(_) => false,
+        };
+        let default = if is_port { Spread::Kernel } else { Spread::LeastLoaded };
+        let by = self.options.spread.unwrap_or(default);
+        (reactors > 1 && by != Spread::Kernel).then_some(by)
+    }
+
     /// Opens it for so many reactors: a port of TCP with a socket for each, among which the kernel shares connections out
     /// (`SO_REUSEPORT`, socket(7)); anything else with one socket, in so many duplicates.
     pub(crate) fn open_for(
@@ -259,6 +284,7 @@ impl Listen {
             backlog: Some(backlog),
             given,
             layer: self.options.layer,
+            spreader: None,
         })
     }
 }
@@ -275,6 +301,8 @@ pub(crate) struct Opened {
     given: Given,
     /// What makes the layer of each connection.
     pub(crate) layer: Option<MakeLayer>,
+    /// Who gets the connections, if this accepts for others.
+    pub(crate) spreader: Option<Spreader>,
 }
 
 /// What accepted sockets do not inherit, or inherit and must not keep.
@@ -300,7 +328,25 @@ impl Opened {
     fn duplicate(&self) -> io::Result<Opened> {
         let acceptor = self.acceptor.duplicate()?;
         let Opened { backlog, ref given, ref layer, .. } = *self;
-        Ok(Opened { path: None, acceptor, backlog, given: given.clone(), layer: layer.clone() })
+        let (given, layer) = (given.clone(), layer.clone());
+        Ok(Opened { path: None, acceptor, backlog, given, layer, spreader: None })
+    }
+
+    /// A listener for a reactor that another one accepts for, with the same layers.
+    pub(crate) fn intake(&self, intake: Intake) -> Opened {
+        let acceptor = Acceptor::Intake(intake);
+        // How many wait is for the one that accepts to bound.
+        let (backlog, layer) = (Some(usize::MAX), self.layer.clone());
+        Opened { path: None, acceptor, backlog, given: Given::default(), layer, spreader: None }
+    }
+
+    /// What another reactor accepts for this one, if it is that.
+    #[inline]
+    pub(crate) fn as_intake(&self) -> Option<&Intake> {
+        match &self.acceptor {
+            Acceptor::Intake(intake) => Some(intake),
+            Acceptor::Tcp { .. } | Acceptor::Unix(_) | Acceptor::Sim(_) => None,
+        }
     }
 
     pub(crate) fn acceptor_mut(&mut self) -> &mut Acceptor {
@@ -408,7 +454,7 @@ impl Options {
         let socket = SockRef::from(&listener);
         let (nodelay, keepalive) = (socket.tcp_nodelay()?, socket.keepalive()?);
         let acceptor = Acceptor::tcp(listener, nodelay, keepalive);
-        Ok(Opened { path: None, acceptor, backlog, given, layer: None })
+        Ok(Opened { path: None, acceptor, backlog, given, layer: None, spreader: None })
     }
 
     /// Takes over an existing listener, and sets what was asked for.
@@ -431,7 +477,14 @@ impl Options {
         let SocketOptions { recv_buffer, send_buffer, .. } = self.socket;
         let buffers = recv_buffer.or(send_buffer).map(|_| self.socket.clone());
         let given = Given { buffers, lingers: false };
-        Ok(Opened { path, acceptor: Acceptor::unix(listener), backlog, given, layer: None })
+        Ok(Opened {
+            path,
+            acceptor: Acceptor::unix(listener),
+            backlog,
+            given,
+            layer: None,
+            spreader: None,
+        })
     }
 
     fn check_path(&self) -> io::Result<()> {

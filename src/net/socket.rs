@@ -18,6 +18,7 @@ use socket2::SockRef;
 
 use crate::base::address::Address;
 use crate::kernel;
+use crate::net::intake::Intake;
 
 pub(crate) use datagram::{Datagrams, Group, OnV4, only_own_groups};
 pub(crate) use handed::{Family, Kind, forbid_linger, take_in};
@@ -399,9 +400,15 @@ impl TryFrom<Stream> for unix::UnixStream {
 /// its streams, of the same descriptor, lend their `try_io` to a call of ours.
 #[derive(Debug)]
 pub(crate) enum Acceptor {
-    Tcp { listener: TcpStream, nodelay: bool, keepalive: bool },
+    Tcp {
+        listener: TcpStream,
+        nodelay: bool,
+        keepalive: bool,
+    },
     Unix(UnixStream),
     Sim(kernel::Listener),
+    /// Another reactor accepts for this one.
+    Intake(Intake),
 }
 
 /// What the poll can watch.
@@ -410,6 +417,8 @@ pub(crate) enum Watched<'a> {
     SimStream(&'a kernel::Stream),
     SimListener(&'a kernel::Listener),
     SimDatagrams(&'a kernel::Datagrams),
+    /// Nothing: there is no socket.
+    Nothing,
 }
 
 impl Acceptor {
@@ -447,6 +456,7 @@ impl Acceptor {
                 let (stream, peer) = listener.accept()?;
                 Ok((Socket::Sim(stream), name::read(&peer)))
             }
+            Acceptor::Intake(intake) => intake.accept(),
         }
     }
 
@@ -461,6 +471,8 @@ impl Acceptor {
                 Acceptor::unix(listener.as_fd().try_clone_to_owned()?.into())
             }
             Acceptor::Sim(listener) => Acceptor::Sim(listener.duplicate()?),
+            // It is made for one reactor.
+            Acceptor::Intake(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
@@ -469,6 +481,7 @@ impl Acceptor {
             Acceptor::Tcp { listener, .. } => name::own(listener),
             Acceptor::Unix(listener) => name::own(listener),
             Acceptor::Sim(listener) => Ok(listener.local_addr()),
+            Acceptor::Intake(intake) => Ok(intake.address().clone()),
         }
     }
 
@@ -477,6 +490,7 @@ impl Acceptor {
             Acceptor::Tcp { listener, .. } => Watched::Source(listener),
             Acceptor::Unix(listener) => Watched::Source(listener),
             Acceptor::Sim(listener) => Watched::SimListener(listener),
+            Acceptor::Intake(_) => Watched::Nothing,
         }
     }
 }

@@ -40,6 +40,7 @@ impl<H: Handler> Reactor<H> {
         }
         // Callbacks come last in each step, so that one that panics leaves the rest to be done.
         for listener in self.cx.core.listener_ids() {
+            self.cx.core.close_intake(listener);
             if orderly {
                 self.accept_who_waits(listener);
             }

@@ -1,7 +1,9 @@
 //! Promises 1, 2, 3, 4 and 6 for a server of several reactors: they share nothing but their ends.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use wouldblock::{
     Address, CloseReason, Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin,
-    PostError, Reactor, Server, ServerHandle, Stats, handler_fn,
+    PostError, Reactor, Server, ServerHandle, Spread, Stats, handler_fn,
 };
 
 use crate::support::*;
@@ -145,6 +147,14 @@ impl Running {
     }
 }
 
+/// Of a socket of any kind.
+fn ask(client: &mut BufReader<File>, question: &str) -> String {
+    client.get_mut().write_all(format!("{question}\n").as_bytes()).unwrap();
+    let mut line = String::new();
+    client.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
 struct Client(BufReader<TcpStream>);
 
 impl Client {
@@ -217,6 +227,45 @@ fn a_unix_path_and_an_existing_listener_serve_all_reactors() {
     let running = Running::with_config(2, Config::default(), listener);
     assert_eq!(running.connect().ask("hello"), "hello");
     running.end();
+}
+
+/// Promises 2 and 4: one reactor accepts for all, and each has as many, on a TCP port, a Unix socket and an existing listener.
+#[test]
+fn a_listener_hands_its_connections_over_to_the_reactors() {
+    let path = std::env::temp_dir().join(format!("wouldblock-handed-{}.sock", std::process::id()));
+    let ready = TcpListener::bind("127.0.0.1:0").unwrap();
+    for by in [Spread::RoundRobin, Spread::LeastLoaded] {
+        let listens = [
+            Listen::from("127.0.0.1:0"),
+            Listen::from(Address::unix(&path)),
+            Listen::from(ready.try_clone().unwrap()),
+        ];
+        for listen in listens {
+            let running = Running::with_config(3, Config::default(), listen.spread(by));
+            let mut clients = Vec::new();
+            for n in 0..12 {
+                let client = match &running.at {
+                    Address::Ip(at) => OwnedFd::from(connect(*at)),
+                    _ => UnixStream::connect(&path).unwrap().into(),
+                };
+                let mut client = BufReader::new(File::from(client));
+                let owner: usize = ask(&mut client, "who").parse().unwrap();
+                clients.push((owner, client));
+                let mut of = [0; 3];
+                for (owner, _) in &clients {
+                    of[*owner] += 1;
+                }
+                let (most, least) = (of.iter().max().unwrap(), of.iter().min().unwrap());
+                assert!(most - least <= 1, "after {} clients: {of:?}", n + 1);
+            }
+            for (_, client) in &mut clients {
+                assert_eq!(ask(client, "still here"), "still here");
+            }
+            drop(clients);
+            let server = running.end();
+            assert_eq!(server.stats().accepted, 12);
+        }
+    }
 }
 
 /// Promise 3: what is posted to a connection runs in the reactor that has it, whichever posts; a broadcast
