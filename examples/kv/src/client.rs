@@ -41,7 +41,7 @@ pub struct Client {
     pub silence: Silence,
     /// It is closed when its answers are sent.
     pub is_leaving: bool,
-    /// It was told to go by another client, or by itself.
+    /// It was told to go (`CLIENT KILL`), and is not there for others any more.
     pub is_killed: bool,
     /// What `CLIENT SETNAME` said.
     pub name: Vec<u8>,

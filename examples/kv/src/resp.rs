@@ -97,7 +97,7 @@ impl Requests {
                     Number::Incomplete => break,
                 },
                 Some(other) => {
-                    let other = char::from(*other).escape_default();
+                    let other = std::ascii::escape_default(*other);
                     return Err(Garbage(format!("expected '$', got '{other}'").into()));
                 }
             };

@@ -380,10 +380,13 @@ impl Handler for Shard {
     fn on_closing(
         &mut self,
         conn: &mut Conn<'_>,
-        _place: &mut usize,
+        place: &mut usize,
         why: &CloseReason,
     ) -> io::Result<()> {
-        conn.send(format!("-ERR {why}\r\n"));
+        // An answer to what did not come whole. Otherwise it would be taken for that of another command.
+        if matches!(why, CloseReason::InputLimit) && self.clients[*place].answers.is_empty() {
+            conn.send("-ERR Protocol error: too big command\r\n");
+        }
         Ok(())
     }
 

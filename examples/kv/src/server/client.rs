@@ -133,6 +133,7 @@ impl Filter {
             && self.address.as_ref().is_none_or(|it| *it == client.address.to_string())
             && self.is_listening.is_none_or(|it| it == client.subscriptions.is_some())
             && self.but != Some(client.number)
+            && !client.is_killed
     }
 }
 
@@ -237,7 +238,7 @@ pub(super) fn part(shard: &mut Shard, cx: &mut Context, words: &[&[u8]], reply: 
     let mut killed = 0;
     for (_, client) in shard.clients.iter_mut().filter(|(_, client)| filter.matches(client)) {
         killed += 1;
-        client.is_leaving = true;
+        (client.is_killed, client.is_leaving) = (true, true);
         // The one that says it is answered first.
         if client.number != own
             && let Some(mut conn) = cx.conn(client.id)
