@@ -38,6 +38,7 @@ mod due;
 mod opening;
 pub(crate) mod prepared;
 mod pull;
+mod restart;
 mod shutdown;
 
 /// How often the effects of effects are followed within one turn; what remains waits for the next,

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
+use std::time::Duration;
 
 use crate::base::address::Address;
 use crate::base::config::Config;
@@ -21,8 +22,10 @@ use crate::net::listen::{Listen, Opened};
 use crate::reactor::Reactor;
 use crate::reactor::prepared::Prepared;
 use crate::server::handle::ServerHandle;
+use crate::server::restart::{Past, Restart};
 
 pub(crate) mod handle;
+mod restart;
 
 /// The most reactors of one server: the number of a reactor in a [`ConnId`] repeats after 256.
 const REACTORS_MAX: usize = 128;
@@ -79,6 +82,9 @@ pub(crate) type End = thread::Result<io::Result<()>>;
 pub struct Server<H: Handler> {
     reactors: Vec<Reactor<H>>,
     handle: ServerHandle<H>,
+    restart: Option<Restart<H>>,
+    /// Of each reactor.
+    past: Vec<Past>,
 }
 
 impl<H: Handler> Server<H> {
@@ -128,7 +134,9 @@ impl<H: Handler> Server<H> {
         let handle = ServerHandle::new(prepared.iter().map(|it| (it.handle(), it.number())));
         let numbered = prepared.into_iter().enumerate();
         let reactors = numbered.map(|(number, it)| Ok(it.with(make(number, &handle)?)));
-        Ok(Server { reactors: reactors.collect::<io::Result<_>>()?, handle })
+        let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
+        let past = vec![Past::default(); reactors.len()];
+        Ok(Server { reactors, handle, restart: None, past })
     }
 
     /// Listens in every reactor; see [above](#who-gets-a-connection) for which of them gets a connection. Returns the
@@ -185,6 +193,45 @@ impl<H: Handler> Server<H> {
         Ok(all)
     }
 
+    /// Has a reactor whose handler panics go on by itself with another handler, which `make` makes, while the others go on as
+    /// if nothing had happened; without it a panic ends the server, in order.
+    ///
+    /// Its connections end without a callback, with a reset where something is owed; its timers are cancelled. What listens
+    /// and what is bound goes on, so a handler that listens in [`on_start`](Handler::on_start), which is called again, first
+    /// looks whether it does already ([`Context::listeners`](crate::Context::listeners)). Posts that wait run with the new
+    /// handler. [`Stats::restarts`] counts, and the log tells, at error.
+    ///
+    /// After `most` restarts within a time the next panic ends the server after all, as it does in a shutdown, and where `make`
+    /// fails. A panic costs all clients of its reactor their connections: where one connection is to blame,
+    /// [`isolate_panics`](Config::isolate_panics) ends that alone, if the handler can be left as the panic leaves it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wouldblock::{Server, handler_fn};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// fn echo() -> impl wouldblock::Handler<Session = ()> + Send {
+    ///     handler_fn(|conn, input| {
+    ///         conn.send(input.take_all());
+    ///         Ok(())
+    ///     })
+    /// }
+    /// let mut server = Server::new(2, |_, _| Ok(echo()))?;
+    /// server.restart(5, Duration::from_secs(60), |_, _| Ok(echo()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn restart(
+        &mut self,
+        most: usize,
+        within: Duration,
+        make: impl FnMut(usize, &ServerHandle<H>) -> io::Result<H> + Send + 'static,
+    ) {
+        self.restart = Some(Restart::new(most, within, Box::new(make)));
+    }
+
     /// A way to the reactors from other threads, and from each other.
     #[must_use]
     pub fn handle(&self) -> ServerHandle<H> {
@@ -225,14 +272,16 @@ impl<H: Handler> Server<H> {
         number: usize,
         by: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>,
     ) -> Option<End> {
-        turn(&mut self.reactors[number], &self.handle, by)
+        let Server { reactors, handle, restart, past } = self;
+        let (reactor, past) = (&mut reactors[number], &mut past[number]);
+        Seat { number, reactor, past, all: handle, restart: restart.as_ref() }.turn(by)
     }
 
     /// Serves with each reactor on a thread of its own, until all of them have ended. Afterwards they are here
     /// again: [`reactors`](Self::reactors).
     ///
     /// All end together: when one has ended, after a [shutdown](crate::Context::shutdown) of its own, by an error or by a
-    /// panic, the others are told to [shut down](crate::Context::shutdown) in order.
+    /// panic (unless it is [restarted](Self::restart)), the others are told to [shut down](crate::Context::shutdown) in order.
     ///
     /// # Panics
     ///
@@ -250,14 +299,19 @@ impl<H: Handler> Server<H> {
             let what = "a server in a simulated world is driven by `Sim::run_until_idle` and `Sim::advance`";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let handle = &self.handle;
+        let (handle, restart) = (&self.handle, self.restart.as_ref());
         let ends: Vec<io::Result<End>> = thread::scope(|scope| {
             let mut threads = Vec::with_capacity(self.reactors.len());
-            for (number, reactor) in self.reactors.iter_mut().enumerate() {
+            let seats = self.reactors.iter_mut().zip(&mut self.past).enumerate();
+            for (number, (reactor, past)) in seats {
+                let mut seat = Seat { number, reactor, past, all: handle, restart };
                 let thread = thread::Builder::new().name(format!("reactor {number}"));
                 let started = thread.spawn_scoped(scope, move || {
-                    let run = |reactor: &mut Reactor<H>| reactor.run().map(|()| false);
-                    turn(reactor, handle, run).expect("a reactor that has run has ended")
+                    loop {
+                        if let Some(end) = seat.turn(|reactor| reactor.run().map(|()| false)) {
+                            break end;
+                        }
+                    }
                 });
                 threads.push(started.inspect_err(|_| handle.shutdown()));
             }
@@ -279,21 +333,35 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// Has a reactor turn. Returns its end, if that was it: the others are told to shut down then.
-fn turn<H: Handler>(
-    reactor: &mut Reactor<H>,
-    all: &ServerHandle<H>,
-    turn: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>,
-) -> Option<End> {
-    // What a panic leaves behind is seen by the caller, which it is passed on to.
-    let end = match panic::catch_unwind(AssertUnwindSafe(|| turn(reactor))) {
-        Ok(Ok(true)) => return None,
-        Ok(end) => Ok(end.map(|_| ())),
-        Err(payload) => Err(payload),
-    };
-    reactor.cx.core.listeners.close_intakes();
-    all.shutdown();
-    Some(end)
+/// A reactor that runs.
+struct Seat<'a, H: Handler> {
+    number: usize,
+    reactor: &'a mut Reactor<H>,
+    past: &'a mut Past,
+    all: &'a ServerHandle<H>,
+    restart: Option<&'a Restart<H>>,
+}
+
+impl<H: Handler> Seat<'_, H> {
+    /// Has the reactor turn. Returns its end, if that was it: the others are told to shut down then. After a panic it may go
+    /// on with another handler.
+    fn turn(&mut self, turn: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>) -> Option<End> {
+        let Seat { number, reactor, past, all, restart } = self;
+        // What a panic leaves behind is made good, or seen by the caller, which it is passed on to.
+        let end = match panic::catch_unwind(AssertUnwindSafe(|| turn(reactor))) {
+            Ok(Ok(true)) => return None,
+            Ok(end) => Ok(end.map(|_| ())),
+            Err(payload) => {
+                if restart.is_some_and(|it| it.again(*number, reactor, past, all, &*payload)) {
+                    return None;
+                }
+                Err(payload)
+            }
+        };
+        reactor.cx.core.listeners.close_intakes();
+        all.shutdown();
+        Some(end)
+    }
 }
 
 impl<H: Handler> fmt::Debug for Server<H> {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use wouldblock::sim::{Failure, Peer, Profile, Sim, check};
@@ -41,6 +41,10 @@ struct Node {
     told: u64,
     heard: Vec<u64>,
     shutdowns: u64,
+    /// Timers with tag 1 that came; one with another tag panics.
+    ticks: u64,
+    /// Another handler was here before.
+    came_later: bool,
 }
 
 impl Node {
@@ -54,6 +58,8 @@ impl Node {
             told: 0,
             heard: vec![0; server.reactors()],
             shutdowns: 0,
+            ticks: 0,
+            came_later: false,
         }
     }
 
@@ -63,7 +69,9 @@ impl Node {
         let (from, n) = (self.number, self.told);
         // Fewer than all where one has ended: which have heard it is asked at the end.
         self.server.post_each(move |node, cx| {
-            assert_eq!(node.heard[from] + 1, n, "news of reactor {from} in another order");
+            // A handler that came later has not heard all, and begins anew itself.
+            let in_order = node.heard[from] + 1 == n || node.came_later || n == 1;
+            assert!(in_order, "news of reactor {from} in another order");
             node.heard[from] = n;
             for watcher in &node.watchers {
                 if let Some(mut conn) = cx.conn(*watcher) {
@@ -147,6 +155,11 @@ impl Handler for Node {
     fn on_close(&mut self, _: &mut Context, id: ConnId, (): (), _: Closed) {
         assert!(self.open.remove(&id), "closed twice, or never opened");
         self.watchers.retain(|watcher| *watcher != id);
+    }
+
+    fn on_timer(&mut self, _: &mut Context, timer: wouldblock::Timer) {
+        assert_eq!(timer.tag, 1, "as it was told to");
+        self.ticks += 1;
     }
 
     fn on_shutdown(&mut self, _: &mut Context) {
@@ -250,20 +263,29 @@ fn nothing_is_lost_between_reactors_and_each_connection_keeps_its_order() {
     assert_eq!(owners.len(), 2 + 3 + 4, "a reactor is never given a connection: {owners:?}");
 }
 
-/// Promise 3: peers that reset and vanish while their connections move and wait for others, and a shutdown in the midst
-/// of it: each that was opened by a reactor is closed by it, and all reactors end.
+/// Promise 3: peers that reset and vanish while their connections move and wait for others, panics that are made good, and a
+/// shutdown in the midst of it: each that was opened by a reactor is closed by it, and all reactors end.
 #[test]
 fn all_reactors_end_whatever_the_network_does() {
+    let mut panics = 0;
     // What cannot be watched cannot be moved.
     check(0..1000, Profile::rough().watch_error(0), |sim| {
         let mut dice = Dice(sim.seed());
         let reactors = 2 + dice.below(2);
+        let restarts = dice.below(2) == 0;
         let mut server = world(sim, usize::try_from(reactors).unwrap(), any_way(sim.seed()))?;
+        if restarts {
+            let later = |n, all: &_| Ok(Node { came_later: true, ..Node::new(n, all) });
+            server.restart(usize::MAX, Duration::from_secs(60), later);
+        }
         for n in 0..6 {
             let peer = sim.connect(DOORS[n % 2]);
             for n in 0..dice.below(8) {
                 let to = dice.below(reactors);
                 peer.send(format!("{n} move {to}\n{n} around {to}\n{n} tell\n"));
+                if restarts && dice.below(4) == 0 {
+                    peer.send(format!("{n} move {to}\n{n} panic\n"));
+                }
                 peer.wait(MS * u32::try_from(dice.below(3)).unwrap());
             }
             match dice.below(4) {
@@ -281,16 +303,24 @@ fn all_reactors_end_whatever_the_network_does() {
             1 => server.reactors_mut()[by].shutdown(),
             _ => server.handle().shutdown(),
         }
-        sim.advance(&mut server, Duration::from_secs(60))?;
+        let ran = AssertUnwindSafe(|| sim.advance(&mut server, Duration::from_secs(60)));
+        match catch_unwind(ran) {
+            Ok(ran) => ran?,
+            // In a shutdown no other handler is made.
+            Err(_) if restarts => return Ok(()),
+            Err(payload) => resume_unwind(payload),
+        }
         for (number, reactor) in server.reactors().iter().enumerate() {
             let stats = reactor.stats();
             assert!(reactor.shutdown_report().is_some(), "reactor {number} has not ended");
             assert!(reactor.handler().open.is_empty(), "reactor {number}");
+            panics += stats.restarts;
             let came = stats.accepted + stats.adopted;
             assert_eq!(came, stats.closed.total(), "reactor {number}: {stats:?}");
         }
         Ok(())
     });
+    assert!(panics > 100, "{panics} panics were made good");
 }
 
 /// The same seed makes the same world, with several reactors, too; another makes another.
@@ -546,4 +576,131 @@ fn who_waits_for_a_listener_that_closes_is_reset() {
         drop(more);
         Ok(())
     });
+}
+
+/// A server of two that restarts what panics, at most so often in a minute.
+fn restarting(sim: &Sim, most: usize) -> Result<Server<Node>, Failure> {
+    let mut server = sim.server(2, Config::default(), |n, all| Ok(Node::new(n, all)))?;
+    server.restart(most, Duration::from_secs(60), |n, all| Ok(Node::new(n, all)));
+    server.listen(Listen::from(DOORS[0]).spread(any_way(sim.seed())))?;
+    Ok(server)
+}
+
+/// Promise 6: a reactor whose handler panics goes on with another: its connections end, those that are owed something by a
+/// reset; who comes then is served; and the other reactor has noticed nothing.
+#[test]
+fn a_reactor_that_panics_goes_on_with_another_handler() {
+    check(0..300, Profile::everyday(), |sim| {
+        let mut server = restarting(sim, 3)?;
+        let from = |n: usize| format!("10.9.{n}.1:1");
+        let clients: Vec<_> = (0..12)
+            .map(|n| {
+                let client = sim.connect_from(&from(n), DOORS[0]);
+                client.send("1 say\n");
+                client.expect("1\n");
+                client
+            })
+            .collect();
+        sim.run_until_idle(&mut server)?;
+        let before = open(&server);
+        let number = clients.len() % 2;
+        let (unfinished, posted) = (200_000, server.handle());
+        let posted = posted.reactor(number).unwrap().post(move |node, cx| {
+            cx.set_periodic_timer(MS, 1);
+            if let Some(id) = node.open.first() {
+                // More than the network takes: it is owed when the panic comes.
+                cx.conn(*id).unwrap().send(vec![b'x'; unfinished]);
+            }
+            cx.set_timer(5 * MS, 2);
+        });
+        assert!(posted.is_ok());
+        sim.advance(&mut server, Duration::from_secs(2))?;
+        let node = server.reactors()[number].handler();
+        assert_eq!((node.ticks, node.open.len()), (0, 0), "a new handler, and no timer of the old");
+        let stats = server.reactors()[number].stats();
+        assert_eq!((stats.restarts, stats.closed.panic), (1, before[number] as u64));
+        assert_eq!(stats.accepted, stats.closed.total());
+        let reset = clients.iter().filter(|client| client.is_reset()).count();
+        let ended = clients.iter().filter(|client| client.is_ended()).count();
+        assert_eq!(reset, usize::from(before[number] > 0), "only one is owed something");
+        assert_eq!(reset + ended, before[number]);
+        // All others are served on, and so is who comes now, by both.
+        let more: Vec<_> = (20..40).map(|n| sim.connect_from(&from(n), DOORS[0])).collect();
+        let others = clients.iter().filter(|client| !client.is_reset() && !client.is_ended());
+        for client in others.chain(&more) {
+            let _ = client.recv();
+            client.send("2 say\n");
+            client.expect("2\n");
+            client.expect_end();
+        }
+        sim.advance(&mut server, Duration::from_secs(1))?;
+        assert!(open(&server)[number] > 0, "it accepts again");
+        server.handle().shutdown();
+        clients.iter().chain(&more).for_each(Peer::finish);
+        sim.advance(&mut server, Duration::from_secs(20))?;
+        assert!(more.iter().all(Peer::is_done));
+        assert_eq!(server.shutdown_report().unwrap().cut, 0);
+        Ok(())
+    });
+}
+
+/// Promise 6: after so many restarts within the time a panic ends the server; later they count no more.
+#[test]
+fn restarts_are_bounded_in_a_time() {
+    check(0..40, Profile::calm(), |sim| {
+        let mut server = restarting(sim, 2)?;
+        let panics = |server: &Server<Node>| {
+            let posted = server.handle().reactor(1).unwrap().post(|_, _| panic!("once more"));
+            assert!(posted.is_ok());
+        };
+        for _ in 0..3 {
+            panics(&server);
+            panics(&server);
+            sim.advance(&mut server, Duration::from_secs(61))?;
+        }
+        assert_eq!(server.reactors()[1].stats().restarts, 6);
+        for _ in 0..3 {
+            panics(&server);
+        }
+        let ran = catch_unwind(AssertUnwindSafe(|| sim.run_until_idle(&mut server)));
+        assert_eq!(ran.unwrap_err().downcast_ref::<&str>(), Some(&"once more"));
+        assert_eq!(server.reactors()[1].stats().restarts, 8);
+        assert!(server.reactors()[0].shutdown_report().is_some(), "the other has ended in order");
+        Ok(())
+    });
+}
+
+/// Promise 6: where no other handler can be made, and in a shutdown, the panic ends the server as it would without.
+#[test]
+fn a_panic_that_cannot_be_made_good_ends_the_server() {
+    for fails in [true, false] {
+        let sim = Sim::new(1, Profile::calm());
+        let make = |n, all: &ServerHandle<Node>| Ok(Node::new(n, all));
+        let mut server = sim.server(2, Config::default(), make).unwrap();
+        server.restart(9, Duration::from_secs(1), move |n, all| {
+            assert!(fails || n == 9, "the making panics");
+            if n == 9 { Ok(Node::new(n, all)) } else { Err(io::Error::other("none to be had")) }
+        });
+        let posted = server.handle().reactor(1).unwrap().post(|_, _| panic!("the first"));
+        assert!(posted.is_ok());
+        let ran = catch_unwind(AssertUnwindSafe(|| sim.run_until_idle(&mut server)));
+        assert_eq!(ran.unwrap_err().downcast_ref::<&str>(), Some(&"the first"));
+        assert_eq!(server.stats().restarts, 0);
+    }
+}
+
+/// Promise 6: a handler that panics while its server shuts down has no other: there is nothing left for it to serve.
+#[test]
+fn a_panic_in_a_shutdown_is_not_made_good() {
+    for seed in 0..40 {
+        let sim = Sim::new(seed, Profile::everyday());
+        let mut server = restarting(&sim, 9).unwrap();
+        sim.run_until_idle(&mut server).unwrap();
+        server.handle().shutdown();
+        let posted = server.handle().reactor(1).unwrap().post(|_, _| panic!("too late"));
+        assert!(posted.is_ok());
+        let ran = catch_unwind(AssertUnwindSafe(|| sim.run_until_idle(&mut server)));
+        assert_eq!(ran.unwrap_err().downcast_ref::<&str>(), Some(&"too late"));
+        assert_eq!(server.stats().restarts, 0);
+    }
 }

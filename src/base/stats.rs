@@ -72,6 +72,8 @@ pub struct Stats {
     /// Panics of the handler that ended one connection, or none: those caught by
     /// [`isolate_panics`](crate::Config::isolate_panics), in whatever callback. 0 without it.
     pub panics: u64,
+    /// How often the reactor went on with another handler after a panic: [`Server::restart`](crate::Server::restart).
+    pub restarts: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// How busy the loop is: time awake and asleep, lag, the run queue, the longest callback.
@@ -213,6 +215,7 @@ impl AddAssign<&Stats> for Stats {
             posts,
             posts_missed,
             panics,
+            restarts,
             turns,
             load,
         } = other;
@@ -239,6 +242,7 @@ impl AddAssign<&Stats> for Stats {
         self.posts += posts;
         self.posts_missed += posts_missed;
         self.panics += panics;
+        self.restarts += restarts;
         self.turns += turns;
         self.load += load;
     }

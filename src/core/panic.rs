@@ -9,6 +9,7 @@ use std::io;
 use super::{Core, Entry, TARGET};
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
+use crate::conn::flags::Flags;
 
 impl Core {
     /// Ends a callback of `id` that panicked, in the place of `end_callback`.
@@ -51,6 +52,21 @@ impl Core {
         self.end_expire();
         self.drop_callback(id, io::Error::other("caught outside of the reactor"));
         self.update(id);
+    }
+
+    /// For another handler: ends every connection, with a reset where something is owed, and cancels the timers. The others
+    /// go on, and nobody is told.
+    pub(crate) fn cut_for_another(&mut self) {
+        self.timers.clear();
+        for id in self.connection_ids() {
+            let Some(Entry { conn, .. }) = self.conns.get_mut(id) else { continue };
+            let is_owed_more = conn.is_owed_more();
+            conn.cut(CloseReason::Panic(io::Error::other("the reactor was restarted")));
+            if !is_owed_more {
+                conn.flags.clear(Flags::RESET);
+            }
+            self.mark_dirty(id);
+        }
     }
 
     /// Nothing of the callback goes out that has not gone already: half an answer is worse than a

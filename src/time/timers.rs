@@ -70,6 +70,16 @@ impl Timers {
         true
     }
 
+    /// Cancels all.
+    pub(crate) fn clear(&mut self) {
+        while let Some((_, slot)) = self.due.first() {
+            self.due.remove(slot);
+            let generation = self.set.present(slot).expect("an entry has its timer");
+            self.set.remove(slot, generation);
+        }
+        self.set.recycle();
+    }
+
     /// When the next one is due.
     #[inline]
     pub(crate) fn next(&self) -> Stamp {

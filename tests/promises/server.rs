@@ -100,7 +100,29 @@ impl Running {
             let (server, shutdowns) = (server.clone(), Arc::clone(&told));
             Ok(Node { number, server, closed: Vec::new(), shutdowns })
         };
-        let mut server = Server::with_config(reactors, config, make).unwrap();
+        let server = Server::with_config(reactors, config, make).unwrap();
+        Self::run(server, listen, shutdowns)
+    }
+
+    /// One that is restarted so often at most.
+    fn restarting(reactors: usize, most: usize) -> Self {
+        let shutdowns = Arc::<AtomicUsize>::default();
+        let told = Arc::clone(&shutdowns);
+        let make = move |number, server: &ServerHandle<Node>| {
+            let (server, shutdowns) = (server.clone(), Arc::clone(&told));
+            Ok(Node { number, server, closed: Vec::new(), shutdowns })
+        };
+        let config = Config::default().linger(Duration::from_millis(100));
+        let mut server = Server::with_config(reactors, config, make.clone()).unwrap();
+        server.restart(most, Duration::from_secs(3600), make);
+        Self::run(server, "127.0.0.1:0", shutdowns)
+    }
+
+    fn run(
+        mut server: Server<Node>,
+        listen: impl Into<Listen>,
+        shutdowns: Arc<AtomicUsize>,
+    ) -> Self {
         let at = server.listen(listen).unwrap();
         let handle = server.handle();
         let thread = thread::spawn(move || {
@@ -166,6 +188,12 @@ impl Client {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// Whether the server has ended the connection, in whatever way.
+    fn is_gone(&mut self) -> bool {
+        let mut line = String::new();
+        !matches!(self.0.read_line(&mut line), Ok(1..))
     }
 
     fn ask(&mut self, question: &str) -> String {
@@ -416,6 +444,27 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"as it was told to"));
     let closed = &server.reactors()[1].handler().closed;
     assert!(closed.iter().all(|it| !matches!(it.reason, CloseReason::Aborted)), "{closed:?}");
+}
+
+/// Promise 6: where it is asked for, a panic costs its own reactor's clients their connections, and nobody else anything; who
+/// comes next is served by a new handler of the same reactor.
+#[test]
+fn a_reactor_that_panics_is_restarted_alone() {
+    let running = Running::restarting(2, 3);
+    let mut clients = [0, 0, 1].map(|number| running.connect_to(number));
+    for round in 1..=3 {
+        clients[0].say("panic\n");
+        assert!(clients[0].is_gone() && clients[1].is_gone(), "round {round}");
+        assert_eq!(clients[2].ask("still here"), "still here");
+        [clients[0], clients[1]] = [(); 2].map(|()| running.connect_to(0));
+    }
+    // Once too often.
+    clients[0].say("panic\n");
+    assert_eq!(clients[2].hear(), "", "in order");
+    let (end, server) = running.wait_end();
+    assert_eq!(end.unwrap_err().downcast_ref::<&str>(), Some(&"as it was told to"));
+    let restarts: Vec<_> = server.reactors().iter().map(|it| it.stats().restarts).collect();
+    assert_eq!(restarts, [3, 0]);
 }
 
 /// Promise 8: what all have counted is the sum of what each has, while they run and afterwards; a reactor that cannot say

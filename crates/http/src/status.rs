@@ -573,7 +573,9 @@ impl Handler for Status {
             caps.first_byte(Some(FIRST_BYTE)).idle(Some(IDLE))
         };
         cx.set_caps(self.caps.clone().unwrap_or_else(own))?;
-        for listen in self.listen.drain(..) {
+        // Those that another handler made before this one go on: `Server::restart`.
+        let goes_on = !cx.listeners().is_empty();
+        for listen in self.listen.drain(..).filter(|_| !goes_on) {
             let id = cx.listen(listen)?;
             if let Ok(addr) = cx.listener_addr(id) {
                 log::info!("status on {addr}");

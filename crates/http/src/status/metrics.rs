@@ -133,7 +133,7 @@ fn counters(all: &mut Families<'_>) {
     let truncated = "Datagrams longer than the read buffer.";
     let survived = "Errors of datagram sockets that were survived.";
     let missed = "Closures posted to a connection that was gone.";
-    let counts: [Count; 13] = [
+    let counts: [Count; 14] = [
         ("connect_errors", "Connects that failed.", |it| it.connect_errors),
         ("handshakes_failed", handshakes, |it| it.handshakes_failed),
         ("accept_errors", "Accepts that failed.", |it| it.accept_errors),
@@ -147,6 +147,7 @@ fn counters(all: &mut Families<'_>) {
         ("posts", "Posted closures that were run.", |it| it.posts),
         ("posts_missed", missed, |it| it.posts_missed),
         ("panics", "Panics of the handler that were caught.", |it| it.panics),
+        ("restarts", "How often another handler was made after a panic.", |it| it.restarts),
     ];
     for (name, help, count) in counts {
         all.counter(&format!("wouldblock_{name}"), "", help, |it| count(&it.stats));

@@ -350,6 +350,7 @@ fn totals(f: &mut fmt::Formatter<'_>, view: &View<'_>) -> fmt::Result {
         ("datagrams dropped", stats.datagrams_dropped, false),
         ("posts", stats.posts, false),
         ("panics", stats.panics, false),
+        ("restarts", stats.restarts, false),
     ];
     // What has never happened is left out, where it is not what one looks for.
     for (name, count, _) in rows.into_iter().filter(|(_, count, always)| *always || *count > 0) {

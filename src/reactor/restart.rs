@@ -1,0 +1,41 @@
+//! A reactor that goes on with another handler, after a panic of the one it had.
+//!
+//! The handler that knew the connections is gone, so they end without a callback. What listens and what is bound goes on:
+//! no client that comes meanwhile is refused. Who decides on it, and how often, is `server/restart.rs`. Read next:
+//! `core/panic.rs`.
+
+use super::callbacks::guarded;
+use super::{Reactor, State};
+use crate::core::Ended;
+use crate::handler::Handler;
+
+impl<H: Handler> Reactor<H> {
+    /// Whether another handler is of use: not in a shutdown, which only goes on without this reactor.
+    pub(crate) fn may_start_again(&self) -> bool {
+        let runs = matches!(self.state, State::New | State::Running);
+        runs && !self.inbox.0.is_shutdown() && self.cx.core.check_running().is_ok()
+    }
+
+    /// Ends every connection, and starts with this handler. Posts that wait run with it.
+    pub(crate) fn start_again(&mut self, handler: H) {
+        self.cx.core.recover();
+        self.cx.core.cut_for_another();
+        let sessions = std::mem::take(&mut self.sessions);
+        while self.cx.core.conns.len() > 0 {
+            self.cx.core.update_dirty();
+            for _ in 0..self.cx.core.ended_len() {
+                if let Some((_, Ended::Detached(_, taker, detached))) = self.cx.core.free_ended() {
+                    // It is on its way elsewhere, and nothing to this handler.
+                    drop(guarded(|| (taker.0)(detached)));
+                }
+                drop(self.cx.core.take_thrown());
+            }
+        }
+        self.cx.core.recycle();
+        self.cx.core.stats.restarts += 1;
+        let old = std::mem::replace(&mut self.handler, handler);
+        self.state = State::New;
+        // Whatever state the panic has left them in: theirs may be the next.
+        drop(guarded(|| drop((sessions, old))));
+    }
+}
