@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use wouldblock::{Config, Server};
+use wouldblock::{Config, Listen, Server, Spread};
 use wouldblock_kv::cluster::Cluster;
 use wouldblock_kv::facts::Facts;
 use wouldblock_kv::persistence::{self, Snapshots};
@@ -109,7 +109,9 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
             common::say(format_args!("loaded {} keys of {}", loaded.entries, path.display()));
         }
     }
-    let address = server.listen(arguments.listen.as_str())?;
+    // Clients are few and stay: the kernel's hash might put most of them on one reactor.
+    let listen = Listen::from(arguments.listen.as_str()).spread(Spread::LeastLoaded);
+    let address = server.listen(listen)?;
     facts.set_port(address.port().unwrap_or(0));
     let (first, again) = (server.handle(), server.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;

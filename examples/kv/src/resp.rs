@@ -4,6 +4,8 @@
 //! lies whole in the input, and looks at no byte of a long one twice. What it refuses is worded as Redis words it; answers are
 //! in `reply.rs`. Read next: `shard.rs`, whose loop calls it.
 
+pub mod check;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;

@@ -107,3 +107,18 @@ fn redis_py_spreads_over_a_cluster() {
         servers.iter().map(|it| it.client().ask("DBSIZE").parse().unwrap()).collect();
     assert!(sizes.iter().all(|it| *it > 100), "{sizes:?}");
 }
+
+#[test]
+fn ioredis_works_where_it_is_installed() {
+    // Not among the tools that every run has: `npm install ioredis`, and NODE_PATH.
+    let found =
+        Command::new("node").args(["-e", "require('ioredis')"]).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        return;
+    }
+    for reactors in [1, 2] {
+        let server = Server::start(reactors);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node/client.js");
+        run(Command::new("node").args([script, server.port()]));
+    }
+}
