@@ -1,5 +1,6 @@
 //! What each command does, by the kind of value.
 
+pub mod bits;
 pub mod expire;
 pub mod hashes;
 pub mod keys;
@@ -23,6 +24,7 @@ use crate::reply::Reply;
 
 /// All commands, by the file that has them.
 pub const ALL: &[&[Command]] = &[
+    bits::COMMANDS,
     expire::COMMANDS,
     hashes::COMMANDS,
     keys::COMMANDS,

@@ -57,7 +57,8 @@ COMMANDS = {
         GET {K}|GETEX {K} [{getex}]|GETDEL {K}|GETSET {K} {v}|MGET {K} {k} {K}|MSET {K} {v} {k} {v}|MSETNX {K} {v} {K} {v}|
         APPEND {K} {v}|STRLEN {K}|SETRANGE {K} {o} {v}|GETRANGE {K} {i} {i}|SUBSTR {K} {c} {c}|INCR {K}|DECR {K}|INCRBY {K} {i}|
         DECRBY {K} {i}|INCRBYFLOAT {K} {f}|INCRBYFLOAT {K} {f}|SET {K} {f}|LCS {K} {K} [LEN] [IDX] [MINMATCHLEN {c}] [WITHMATCHLEN]|
-        SETBIT {K} {o} {bit}|GETBIT {K} {o}""",
+        SETBIT {K} {o} {bit}|GETBIT {K} {o}|BITCOUNT {K} [{c} {c}]|BITCOUNT {K} {c} {c} {unit}|BITCOUNT {K} {i} {i} BIT|
+        BITPOS {K} {bit} [{c}]|BITPOS {K} {bit} {c} {c} [{unit}]|BITPOS {K} {bit} {i} {i} BIT|BITOP {op} {K} {K} {K}|BITOP NOT {K} {K}""",
     "l": """LPUSH {K} {v} {v}|RPUSH {K} {v}|LPUSHX {K} {v}|RPUSHX {K} {v} {v}|LPOP {K} [{c}]|RPOP {K} [{c}]|LLEN {K}|
         LRANGE {K} {c} {c}|LRANGE {K} {i} {i}|LINDEX {K} {c}|LSET {K} {c} {v}|LINSERT {K} {where} {v} {v}|LREM {K} {c} {v}|
         LTRIM {K} {c} {c}|LPOS {K} {v} [RANK {c}] [COUNT {c}] [MAXLEN {c}]|LMOVE {K} {K} {end} {end}|RPOPLPUSH {K} {K}|
@@ -148,6 +149,8 @@ class Words:
             "c": small,
             "o": lambda: pick(["0", "1", "5", "20", "-1", "a", "4294967296", "99999999999"] if self.random.random() < 0.1 else ["0", "1", "5", "20"]),
             "n": lambda: pick(["2", "2", "2", "1", "0", "3", "-1", "a", "9223372036854775807"]),
+            "unit": lambda: pick(["BIT", "BIT", "BYTE", "WORD"]),
+            "op": lambda: pick(["AND", "OR", "XOR", "NOT", "NAND"]),
             "bit": lambda: pick(["0", "1", "2", "a"]),
             "at": lambda: pick(["9999999999", "4000000000", "1", "0", "-1", "5000000000", "9223372036854775807", "x"]),
             "neg": lambda: pick(["-1", "0", "-9223372036854775808", "9223372036854775807", "x"]),

@@ -1,7 +1,7 @@
 //! Strings: `GET`, `SET` and what else sees a value as bytes. Those that see a number are in `strings_numbers.rs`.
 
 use super::expire::{self, Unit};
-use super::words::{is, range};
+use super::words::{is, range_of_string};
 use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
 use crate::keyspace::Expiry;
 use crate::number;
@@ -241,11 +241,8 @@ fn setrange(call: &mut Call<'_>) -> Outcome {
 fn getrange(call: &mut Call<'_>) -> Outcome {
     let (first, last) = (number::integer(call.words[2])?, number::integer(call.words[3])?);
     let text = call.keys.read::<Vec<u8>>(call.words[1])?.map_or(&[][..], |text| text);
-    // Unlike other ranges: what ends before the beginning ends with the first byte.
-    let is_empty = first < 0 && last < 0 && first > last;
-    let last =
-        if last < 0 { last.saturating_add(number::from_length(text.len())).max(0) } else { last };
-    let part = if is_empty { 0..0 } else { range(first, last, text.len()) };
+    let is_crossed = first < 0 && last < 0 && first > last;
+    let part = if is_crossed { 0..0 } else { range_of_string(first, last, text.len()) };
     call.reply.bulk(&text[part]);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Strings that are seen as a number or as bits: `INCR`, `INCRBYFLOAT`, `SETBIT`.
+//! Strings that are seen as a number: `INCR`, `INCRBYFLOAT`.
 
 use std::io::Write as _;
 
@@ -10,7 +10,6 @@ use crate::number::{self, Extended, Parsed};
 pub const COMMANDS: &[Command] = &[
     Command { name: "decr", arity: 2, keys: Keys::ONE, effect: Effect::Grows, run: decr },
     Command { name: "decrby", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: decrby },
-    Command { name: "getbit", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: getbit },
     Command { name: "incr", arity: 2, keys: Keys::ONE, effect: Effect::Grows, run: incr },
     Command { name: "incrby", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: incrby },
     Command {
@@ -20,7 +19,6 @@ pub const COMMANDS: &[Command] = &[
         effect: Effect::Grows,
         run: incrbyfloat,
     },
-    Command { name: "setbit", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: setbit },
 ];
 
 /// What a sum beyond 64 bits is answered with.
@@ -81,39 +79,4 @@ pub(super) fn add_floats(one: Parsed, other: Parsed) -> Result<String, Fault> {
         return Ok(sum.print());
     }
     Err(Fault::other("ERR increment would produce NaN or Infinity"))
-}
-
-fn setbit(call: &mut Call<'_>) -> Outcome {
-    let (at, mask) = bit(call, call.words[2])?;
-    let is_set = match call.words[3] {
-        b"0" => false,
-        b"1" => true,
-        _ => return Err(Fault::other("ERR bit is not an integer or out of range")),
-    };
-    let was_set = call.keys.edit_or_create(call.words[1], |text: &mut Vec<u8>| {
-        if text.len() <= at {
-            text.resize(at + 1, 0);
-        }
-        let was_set = text[at] & mask != 0;
-        text[at] = if is_set { text[at] | mask } else { text[at] & !mask };
-        Ok((true, was_set))
-    })?;
-    call.reply.integer(was_set.into());
-    Ok(())
-}
-
-fn getbit(call: &mut Call<'_>) -> Outcome {
-    let (at, mask) = bit(call, call.words[2])?;
-    let text = call.keys.read::<Vec<u8>>(call.words[1])?;
-    let is_set = text.and_then(|text| text.get(at)).is_some_and(|byte| byte & mask != 0);
-    call.reply.integer(is_set.into());
-    Ok(())
-}
-
-/// Returns the byte that has a bit, and the bit in it.
-fn bit(call: &Call<'_>, word: &[u8]) -> Result<(usize, u8), Fault> {
-    let offset = number::parse(word).and_then(|offset| usize::try_from(offset).ok());
-    let offset = offset.filter(|offset| offset / 8 < call.keys.string_max);
-    let offset = offset.ok_or(Fault::other("ERR bit offset is not an integer or out of range"))?;
-    Ok((offset / 8, 0x80 >> (offset % 8)))
 }

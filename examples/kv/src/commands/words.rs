@@ -55,6 +55,13 @@ pub fn range(first: i64, last: i64, len: usize) -> Range<usize> {
     if first < end { first..end } else { 0..0 }
 }
 
+/// The same of a string, where an end before the beginning is the first element, as Redis has it.
+pub fn range_of_string(first: i64, last: i64, len: usize) -> Range<usize> {
+    let total = number::from_length(len);
+    let last = if last < 0 { last.saturating_add(total).max(0) } else { last };
+    range(first, last, len)
+}
+
 /// Returns the place of the element at `index` of `len`; a negative one counts from the end.
 pub fn place(index: i64, len: usize) -> Option<usize> {
     let index = if index < 0 { index + number::from_length(len) } else { index };
