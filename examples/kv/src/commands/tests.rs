@@ -1,5 +1,10 @@
 //! How tests of commands are written: words in, the answer as text out, on a keyspace without a network.
 
+mod hashes;
+mod keys;
+mod lists;
+mod sets;
+mod sorted_sets;
 mod strings;
 
 use crate::command::Command;
