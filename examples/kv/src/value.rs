@@ -87,6 +87,9 @@ impl Kind for Vec<u8> {
     }
 }
 
+/// What a container costs beside its fields and its elements: room for the first few.
+const CONTAINER: usize = 160;
+
 /// Lets a boxed container be a [`Kind`].
 macro_rules! kind {
     ($kind:ident) => {
@@ -104,7 +107,7 @@ macro_rules! kind {
             }
 
             fn bytes(&self) -> usize {
-                size_of::<Self>() + self.bytes
+                CONTAINER + size_of::<Self>() + self.bytes
             }
 
             fn vanishes(&self) -> bool {

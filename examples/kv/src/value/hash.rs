@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 /// What a field costs beside its bytes and its value's.
-const FIELD: usize = 88;
+const FIELD: usize = 100;
 
 /// Fields with a value each. Each also has a place, which changes only when another field is removed.
 #[derive(Debug, Clone, Default, PartialEq)]
