@@ -52,7 +52,7 @@ pub fn execute(command: &Command, words: &[&[u8]], keys: &mut Keyspace, reply: &
         (command.run)(&mut Call { words, keys, reply })
     };
     if reply.end_limit() {
-        done = Err(Fault::other("ERR the answer is longer than a client may get"));
+        done = Err(Fault::other(words::ANSWER_TOO_LONG));
     }
     if let Err(fault) = done {
         reply.bytes.truncate(start);

@@ -52,7 +52,7 @@ pub struct Keyspace {
     pub random: Random,
     /// The longest string that a command may make, in bytes.
     pub string_max: usize,
-    /// The longest answer of one command, in bytes.
+    /// The longest answer of one command, in bytes: the longest string, and somewhat more.
     pub answer_max: usize,
     /// What happened so far.
     pub counts: Counts,
@@ -111,7 +111,7 @@ impl Default for Keyspace {
             memory: Memory::default(),
             random: Random::new(),
             string_max: 512 << 20,
-            answer_max: 1 << 30,
+            answer_max: 513 << 20,
             counts: Counts::default(),
         }
     }

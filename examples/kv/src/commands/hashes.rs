@@ -175,9 +175,9 @@ fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let mut random = call.keys.random.fork();
     let (count, with_values) = match call.words[2..] {
         [] => (None, false),
-        [count] => (Some(super::words::pick_count(count, false)?), false),
+        [count] => (Some(super::words::pick_count(count, false, call.keys.answer_max)?), false),
         [count, option] if is(option, "withvalues") => {
-            (Some(super::words::pick_count(count, true)?), true)
+            (Some(super::words::pick_count(count, true, call.keys.answer_max)?), true)
         }
         _ => return Err(Fault::Syntax),
     };

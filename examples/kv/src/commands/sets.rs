@@ -154,7 +154,7 @@ fn spop(call: &mut Call<'_>) -> Outcome {
 fn srandmember(call: &mut Call<'_>) -> Outcome {
     let count = match call.words[2..] {
         [] => None,
-        [count] => Some(pick_count(count, false)?),
+        [count] => Some(pick_count(count, false, call.keys.answer_max)?),
         _ => return Err(Fault::Syntax),
     };
     let mut random = call.keys.random.fork();

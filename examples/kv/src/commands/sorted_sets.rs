@@ -278,8 +278,10 @@ fn pop(
 fn zrandmember(call: &mut Call<'_>) -> Outcome {
     let (count, with_scores) = match call.words[2..] {
         [] => (None, false),
-        [count] => (Some(pick_count(count, false)?), false),
-        [count, option] if is(option, "withscores") => (Some(pick_count(count, true)?), true),
+        [count] => (Some(pick_count(count, false, call.keys.answer_max)?), false),
+        [count, option] if is(option, "withscores") => {
+            (Some(pick_count(count, true, call.keys.answer_max)?), true)
+        }
         _ => return Err(Fault::Syntax),
     };
     let mut random = call.keys.random.fork();

@@ -50,3 +50,28 @@ fn word(text: &str) -> Vec<u8> {
     }
     word
 }
+
+#[test]
+fn an_answer_that_is_far_longer_than_what_is_stored_is_refused() {
+    let mut keys = Keyspace::default();
+    keys.answer_max = 10_000;
+    let refused = "-ERR the answer is longer than a client may get";
+    run(&mut keys, "SETRANGE a 3000 x");
+    assert_eq!(run(&mut keys, "MGET a a a a"), refused);
+    let whole = "*3 ".len() + 3 * ("$3001 ".len() + 3001 + 1) - 1;
+    assert_eq!(run(&mut keys, "MGET a a a").len(), whole);
+    run(&mut keys, "SADD s member");
+    run(&mut keys, "HSET h field value");
+    run(&mut keys, "ZADD z 1 member");
+    for (name, key, with) in [
+        ("SRANDMEMBER", "s", ""),
+        ("HRANDFIELD", "h", " WITHVALUES"),
+        ("ZRANDMEMBER", "z", " WITHSCORES"),
+    ] {
+        for count in [-1_000_000_000_000_i64, -1600, -900] {
+            assert_eq!(run(&mut keys, &format!("{name} {key} {count}{with}")), refused, "{count}");
+        }
+        assert!(run(&mut keys, &format!("{name} {key} -2{with}")).starts_with('*'));
+    }
+    assert_eq!(run(&mut keys, "GET nothing"), "$-1");
+}

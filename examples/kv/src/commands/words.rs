@@ -9,6 +9,9 @@ use crate::random::Random;
 /// Some words, and those behind them.
 pub type Split<'a, 'b> = (&'a [&'b [u8]], &'a [&'b [u8]]);
 
+/// What a client reads instead of an answer that is too long.
+pub const ANSWER_TOO_LONG: &str = "ERR the answer is longer than a client may get";
+
 /// Returns whether a word is this option, in whatever case.
 pub fn is(word: &[u8], option: &str) -> bool {
     word.eq_ignore_ascii_case(option.as_bytes())
@@ -69,12 +72,12 @@ pub fn place(index: i64, len: usize) -> Option<usize> {
 }
 
 /// Reads how many elements to pick at random; a negative number asks for that many, perhaps the same again. `are_pairs`:
-/// each comes with its value.
+/// each comes with its value. `answer_max`: the bytes of an answer.
 ///
 /// # Errors
 ///
-/// It is no integer, or too far from 0.
-pub fn pick_count(word: &[u8], are_pairs: bool) -> Result<i64, Fault> {
+/// It is no integer, or too far from 0, or asks for more than an answer can hold.
+pub fn pick_count(word: &[u8], are_pairs: bool, answer_max: usize) -> Result<i64, Fault> {
     let count = number::integer(word)?;
     if count == i64::MIN {
         return Err(Fault::other(format!(
@@ -85,6 +88,10 @@ pub fn pick_count(word: &[u8], are_pairs: bool) -> Result<i64, Fault> {
     }
     if are_pairs && count.abs() > i64::MAX / 2 {
         return Err(Fault::other("ERR value is out of range"));
+    }
+    // The least that a string takes. It is found out now, and not after seconds of picking.
+    if count < 0 && count.unsigned_abs() > answer_max as u64 / b"$0\r\n\r\n".len() as u64 {
+        return Err(Fault::other(ANSWER_TOO_LONG));
     }
     Ok(count)
 }
