@@ -144,6 +144,7 @@ impl Turn<'_, '_> {
             transaction.batch.get(number, &mut words);
             let entry = self.shard.table.find(words[0]).expect("found when it was queued");
             match self.shard.home(entry.keys(), &words)? {
+                Home::Anywhere if is_answered_anywhere(entry) => {}
                 Home::Anywhere => is_on_keys = false,
                 Home::Shard(shard) if there.is_none_or(|it| it == shard) => there = Some(shard),
                 Home::Shard(_) | Home::Several => return Err(Fault::other(crossing)),
@@ -151,7 +152,7 @@ impl Turn<'_, '_> {
         }
         match there {
             Some(there) if there != self.shard.number && !is_on_keys => Err(Fault::other(
-                "ERR A transaction on keys of another shard than the client's own may have commands on keys only",
+                "ERR A transaction on keys of another shard than the client's own may have commands on keys, PING and ECHO only",
             )),
             there => Ok(there.unwrap_or(self.shard.number)),
         }
@@ -182,6 +183,11 @@ impl Turn<'_, '_> {
             self.shard.forget_watched_in(there, id);
         }
     }
+}
+
+/// Whether it is `PING` or `ECHO`: the one command without an argument, and its answer, are known wherever it is run.
+fn is_answered_anywhere(entry: &Entry) -> bool {
+    matches!(entry.name, "ping" | "echo")
 }
 
 impl Shard {
@@ -233,8 +239,10 @@ impl Shard {
             batch.get(number, &mut words);
             let entry = self.table.find(words[0]).expect("found when it was queued");
             self.tally.run(entry.number);
-            if let What::Keys(command) = entry.what {
-                execute(command, &words, &mut self.keys, reply);
+            match (entry.what, &words[1..]) {
+                (What::Keys(command), _) => execute(command, &words, &mut self.keys, reply),
+                (What::Server(_), []) => reply.simple("PONG"),
+                (What::Server(_), [text, ..]) => reply.bulk(text),
             }
         }
     }

@@ -13,7 +13,9 @@ fn a_transaction_is_run_where_its_keys_are() {
             assert_eq!(client.ask(&format!("INCR {key}")), "QUEUED");
             assert_eq!(client.ask(&format!("LPUSH {key} x")), "QUEUED");
             let wrong = "-WRONGTYPE Operation against a key holding the wrong kind of value";
-            assert_eq!(client.ask("EXEC"), format!("[OK 2 {wrong}]"));
+            assert_eq!(client.ask("ECHO here"), "QUEUED");
+            assert_eq!(client.ask("PING"), "QUEUED");
+            assert_eq!(client.ask("EXEC"), format!("[OK 2 {wrong} here PONG]"));
         }
         assert_eq!(client.ask("MGET a b c d"), "[2 2 2 2]");
         assert_eq!((client.ask("MULTI"), client.ask("EXEC")), ("OK".into(), "[]".into()));

@@ -1,0 +1,177 @@
+//! The shards in a simulated world: whatever the seed makes of their turns, of the time that a parcel takes and of the network,
+//! each client has the answers that a single map would give it, in order, and one that goes leaves nothing behind.
+//!
+//! Needs the feature: `cargo test -p wouldblock-kv --features sim --test simulated`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wouldblock::sim::{Failure, Profile, Sim, check};
+use wouldblock::{Config, Server};
+use wouldblock_kv::facts::Facts;
+use wouldblock_kv::persistence::Snapshots;
+use wouldblock_kv::shard::Shard;
+
+const DOOR: &str = "10.0.0.1:6379";
+
+/// Draws by a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x1234_5678_9ABC_DEF1);
+        usize::try_from(self.0 >> 33).unwrap() % n
+    }
+}
+
+fn world(sim: &Sim, reactors: usize) -> Result<Server<Shard>, Failure> {
+    let facts =
+        Arc::new(Facts::new(0, "0".repeat(40), reactors, 1 << 20, None, Snapshots::default()));
+    let config = Config::default().input_max(2 << 20).output_low(1000).output_high(4000);
+    let mut server = sim.server(reactors, config, |number, all| {
+        Ok(Shard::new(number, Arc::clone(&facts), all.clone()))
+    })?;
+    server.listen(DOOR)?;
+    Ok(server)
+}
+
+/// One client's keys, as a single map has them, and what it is to be answered.
+struct Client {
+    name: usize,
+    keys: HashMap<usize, i64>,
+}
+
+const KEYS: usize = 8;
+
+impl Client {
+    /// A command, and its answer.
+    fn draw(&mut self, dice: &mut Dice) -> (String, String) {
+        let key = dice.below(KEYS);
+        let name = |key: usize| format!("{}:{key}", self.name);
+        let value = |value: Option<&i64>| match value {
+            Some(value) => format!("${}\r\n{value}\r\n", value.to_string().len()),
+            None => "$-1\r\n".into(),
+        };
+        match dice.below(9) {
+            0 => {
+                let new = i64::try_from(dice.below(1000)).unwrap();
+                let command = format!("SET {} {new}\r\n", name(key));
+                self.keys.insert(key, new);
+                (command, "+OK\r\n".into())
+            }
+            1 => {
+                let command = format!("INCR {}\r\n", name(key));
+                let number = self.keys.entry(key).or_default();
+                *number += 1;
+                (command, format!(":{number}\r\n"))
+            }
+            2 => (format!("GET {}\r\n", name(key)), value(self.keys.get(&key))),
+            3 => {
+                let keys: Vec<_> = (0..=dice.below(KEYS)).map(|_| dice.below(KEYS)).collect();
+                let names: Vec<_> = keys.iter().map(|key| name(*key)).collect();
+                let values: String = keys.iter().map(|key| value(self.keys.get(key))).collect();
+                (format!("MGET {}\r\n", names.join(" ")), format!("*{}\r\n{values}", keys.len()))
+            }
+            4 => {
+                let command = format!("MSET {} 1 {} 2\r\n", name(key), name((key + 1) % KEYS));
+                self.keys.extend([(key, 1), ((key + 1) % KEYS, 2)]);
+                (command, "+OK\r\n".into())
+            }
+            5 => {
+                let command = format!("DEL {} {}\r\n", name(key), name((key + 1) % KEYS));
+                let gone = [key, (key + 1) % KEYS]
+                    .iter()
+                    .filter(|key| self.keys.remove(key).is_some())
+                    .count();
+                (command, format!(":{gone}\r\n"))
+            }
+            6 => {
+                let command =
+                    format!("WATCH {0}\r\nMULTI\r\nINCR {0}\r\nGET {0}\r\nEXEC\r\n", name(key));
+                let number = self.keys.entry(key).or_default();
+                *number += 1;
+                let number = *number;
+                let answer = format!("+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:{number}\r\n");
+                (command, answer + &value(Some(&number)))
+            }
+            7 => ("ECHO here\r\n".into(), "$4\r\nhere\r\n".into()),
+            _ => ("PUBLISH nobody hears\r\n".into(), ":0\r\n".into()),
+        }
+    }
+}
+
+#[test]
+fn each_client_has_the_answers_of_a_single_map_in_order() {
+    check(0..60, Profile::rough().accept_error(0).watch_error(0), |sim| {
+        let mut dice = Dice(sim.seed());
+        let mut server = world(sim, 1 + dice.below(4))?;
+        for name in 0..=dice.below(6) {
+            let mut client = Client { name, keys: HashMap::new() };
+            let peer = sim.connect(DOOR);
+            let mut expected = String::new();
+            if dice.below(3) == 0 {
+                peer.read_slowly(1 + dice.below(50), Duration::from_millis(1));
+            }
+            // Two of them are more than a client may have away at a time.
+            for _ in 0..[20, 200, 1500][dice.below(3)] {
+                let (command, answer) = client.draw(&mut dice);
+                peer.send(command);
+                expected += &answer;
+            }
+            // Watched at its end, in whatever shard.
+            peer.send(format!("WATCH {name}:{}\r\n", dice.below(KEYS)));
+            expected += "+OK\r\n";
+            peer.expect(expected);
+            if dice.below(2) == 0 {
+                peer.finish();
+            } else {
+                peer.send("QUIT\r\n");
+                peer.expect("+OK\r\n");
+            }
+            peer.expect_end();
+            peer.finish();
+        }
+        sim.advance(&mut server, Duration::from_secs(300))?;
+        for reactor in server.reactors() {
+            let shard = reactor.handler();
+            assert!(shard.clients.is_empty() && shard.watched.is_empty(), "{shard:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn clients_that_go_at_any_moment_leave_nothing_and_the_server_ends() {
+    check(0..200, Profile::rough().watch_error(0), |sim| {
+        let mut dice = Dice(sim.seed());
+        let mut server = world(sim, 2 + dice.below(3))?;
+        for name in 0..8 {
+            let mut client = Client { name, keys: HashMap::new() };
+            let peer = sim.connect(DOOR);
+            for _ in 0..dice.below(300) {
+                peer.send(client.draw(&mut dice).0);
+            }
+            for key in 0..dice.below(3) {
+                peer.send(format!("WATCH {name}:{key}\r\n"));
+            }
+            peer.send("SUBSCRIBE news\r\nPSUBSCRIBE n*\r\n");
+            match dice.below(4) {
+                0 => peer.reset(),
+                1 => peer.close(),
+                2 => peer.finish(),
+                _ => peer.stop_reading(),
+            }
+        }
+        sim.advance(&mut server, Duration::from_millis(u64::try_from(dice.below(200)).unwrap()))?;
+        server.handle().shutdown();
+        sim.advance(&mut server, Duration::from_secs(60))?;
+        for reactor in server.reactors() {
+            assert!(reactor.shutdown_report().is_some());
+            let shard = reactor.handler();
+            assert!(shard.clients.is_empty(), "{:?}", shard.clients);
+            assert!(shard.pubsub.channels.is_empty() && shard.pubsub.patterns.is_empty());
+        }
+        Ok(())
+    });
+}
