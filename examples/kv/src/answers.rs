@@ -19,8 +19,8 @@ pub struct Answers {
     slots: VecDeque<Slot>,
     /// The number of the first slot, counted since the client came.
     first: u64,
-    /// Of answers that are here.
-    ready: usize,
+    /// Bytes of answers, and of parts of them, that are here.
+    held: usize,
     /// Of commands that are away.
     asked: usize,
 }
@@ -32,6 +32,8 @@ struct Slot {
     silent: bool,
     /// The bytes of its command.
     asked: usize,
+    /// The bytes that are here of the answer.
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -54,38 +56,61 @@ impl Answers {
     /// Whether the client is to send no more for now.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.slots.len() >= COMMANDS_MAX || self.ready + self.asked >= BYTES_MAX
+        self.slots.len() >= COMMANDS_MAX || self.held + self.asked >= BYTES_MAX
     }
 
     /// Whether it may send again.
     #[must_use]
     pub fn is_low(&self) -> bool {
-        self.slots.len() <= COMMANDS_MAX / 2 && self.ready + self.asked <= BYTES_MAX / 2
+        self.slots.len() <= COMMANDS_MAX / 2 && self.held + self.asked <= BYTES_MAX / 2
+    }
+
+    /// Whether no more of its commands are to be run: much is here, and it does not read it. Never while the first answer is
+    /// still to come, since nothing can be sent before that.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        self.held >= BYTES_MAX && self.is_first_ready()
+    }
+
+    /// Whether they may be run again.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        self.held <= BYTES_MAX / 2 || !self.is_first_ready()
+    }
+
+    fn is_first_ready(&self) -> bool {
+        matches!(self.slots.front(), Some(Slot { state: State::Ready(_), .. }))
     }
 
     /// An answer that is here and has to wait for others.
     pub fn push_ready(&mut self, bytes: &[u8]) {
-        self.ready += bytes.len();
-        if let Some(Slot { state: State::Ready(last), silent: false, .. }) = self.slots.back_mut() {
+        self.held += bytes.len();
+        if let Some(Slot { state: State::Ready(last), silent: false, held, .. }) =
+            self.slots.back_mut()
+        {
             last.extend_from_slice(bytes);
+            *held += bytes.len();
             return;
         }
-        self.slots.push_back(Slot { state: State::Ready(bytes.to_vec()), silent: false, asked: 0 });
+        let (state, held) = (State::Ready(bytes.to_vec()), bytes.len());
+        self.slots.push_back(Slot { state, silent: false, asked: 0, held });
     }
 
     /// An answer that another shard will send. Returns its number.
     pub fn push_waiting(&mut self, silent: bool, asked: usize) -> u64 {
-        self.push(State::Waiting, silent, asked)
+        self.push(State::Waiting, silent, asked, 0)
     }
 
     /// An answer of which several shards will send a part. Returns its number.
     pub fn push_gathering(&mut self, gather: Gather, silent: bool, asked: usize) -> u64 {
-        self.push(State::Gathering(Box::new(gather)), silent, asked)
+        let held = gather.held();
+        self.push(State::Gathering(Box::new(gather)), silent, asked, held)
     }
 
-    fn push(&mut self, state: State, silent: bool, asked: usize) -> u64 {
+    fn push(&mut self, state: State, silent: bool, asked: usize, held: usize) -> u64 {
         self.asked += asked;
-        self.slots.push_back(Slot { state, silent, asked });
+        self.held += held;
+        self.slots.push_back(Slot { state, silent, asked, held });
         self.first + self.slots.len() as u64 - 1
     }
 
@@ -101,6 +126,8 @@ impl Answers {
             State::Gathering(gather) => {
                 gather.fill(part, bytes);
                 if !gather.is_whole() {
+                    slot.held += bytes.len();
+                    self.held += bytes.len();
                     return;
                 }
                 let mut reply = Reply::default();
@@ -111,8 +138,8 @@ impl Answers {
             }
         };
         self.asked -= slot.asked;
-        self.ready += whole.len();
-        slot.asked = 0;
+        self.held = self.held - slot.held + whole.len();
+        (slot.asked, slot.held) = (0, whole.len());
         slot.state = State::Ready(whole);
     }
 
@@ -123,7 +150,7 @@ impl Answers {
         }
         let State::Ready(bytes) = self.slots.pop_front()?.state else { return None };
         self.first += 1;
-        self.ready -= bytes.len();
+        self.held -= bytes.len();
         Some(bytes)
     }
 }
@@ -148,6 +175,6 @@ mod tests {
         let all: Vec<_> = std::iter::from_fn(|| answers.pop()).collect();
         assert_eq!(all.concat(), b"1234");
         assert!(answers.is_empty());
-        assert_eq!((answers.ready, answers.asked), (0, 0));
+        assert_eq!((answers.held, answers.asked), (0, 0));
     }
 }

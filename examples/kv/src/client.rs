@@ -11,6 +11,7 @@ use wouldblock::{Address, ConnId};
 
 use crate::answers::Answers;
 use crate::batch::Batch;
+use crate::parcel::Parked;
 use crate::reply::Protocol;
 use crate::resp::Requests;
 
@@ -29,6 +30,8 @@ pub struct Client {
     pub protocol: Protocol,
     /// Answers that wait for other shards.
     pub answers: Answers,
+    /// What is to be asked of other shards when it has read what it was answered.
+    pub parked: Vec<Parked>,
     /// Whether reading is paused until they are fewer.
     pub is_paused: bool,
     /// Commands between `MULTI` and `EXEC`.
@@ -111,6 +114,7 @@ impl Client {
             requests: Requests::default(),
             protocol: Protocol::default(),
             answers: Answers::default(),
+            parked: Vec::new(),
             is_paused: false,
             transaction: None,
             watching: None,

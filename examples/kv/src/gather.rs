@@ -60,6 +60,12 @@ impl Gather {
         self.parts[part] = Some(bytes.to_vec());
     }
 
+    /// The bytes of those that have come.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.parts.iter().flatten().map(Vec::len).sum()
+    }
+
     /// Whether all have come.
     #[must_use]
     pub fn is_whole(&self) -> bool {

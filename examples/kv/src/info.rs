@@ -117,6 +117,7 @@ impl Request {
                 line("maxclients", &sum("clients_max"));
                 line("blocked_clients", &0);
                 line("pubsub_clients", &sum("listening"));
+                line("total_watched_keys", &sum("watched"));
                 line("clients_output_buffered", &sum("buffered"));
             }
             "memory" => {
@@ -214,6 +215,7 @@ pub fn numbers(shard: &Shard, cx: &Context) -> String {
         ("clients_max", cx.connections_max() as u64),
         ("listening", listening as u64),
         ("buffered", cx.buffered() as u64),
+        ("watched", shard.keys.watched_keys() as u64),
         ("memory", shard.keys.memory.used() as u64),
         ("keys", shard.keys.len() as u64),
         ("expires", shard.keys.expiring_len() as u64),

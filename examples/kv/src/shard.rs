@@ -18,7 +18,7 @@ use crate::command::{Fault, Keys};
 use crate::commands::execute;
 use crate::facts::Facts;
 use crate::keyspace::Keyspace;
-use crate::parcel::{Answered, Ask, Parcel, Ticket, Way};
+use crate::parcel::{ANSWER, Answered, Ask, Parcel, Ticket, UNANSWERED, Way};
 use crate::pubsub::PubSub;
 use crate::reply::Reply;
 use crate::resp::{Garbage, Next};
@@ -140,16 +140,18 @@ impl Shard {
     }
 
     /// Runs what another shard asks, and sends it the answers.
-    fn serve(&mut self, cx: &mut Context, from: usize, parcel: &Parcel) {
+    fn serve(&mut self, cx: &mut Context, from: usize, mut parcel: Parcel) {
         self.keys.set_now(wall());
         let (mut reply, mut ends) = (Reply::default(), Vec::with_capacity(parcel.asks.len()));
-        let (mut words, mut next) = (Vec::new(), 0);
-        for ask in &parcel.asks {
-            if ask.has_words() {
-                parcel.batch.get(next, &mut words);
-                next += 1;
+        let mut words = Vec::new();
+        for asked in &parcel.asks {
+            if reply.bytes.len() >= ANSWER {
+                break;
             }
-            match ask {
+            if let Some(number) = asked.command {
+                parcel.batch.get(number, &mut words);
+            }
+            match &asked.ask {
                 Ask::Run(protocol) => {
                     reply.protocol = *protocol;
                     self.part(cx, &words, &mut reply);
@@ -166,24 +168,30 @@ impl Shard {
             }
             ends.push(reply.bytes.len());
         }
-        let answered = Answered { bytes: reply.bytes, ends };
+        parcel.asks.drain(..ends.len());
+        if parcel.asks.is_empty() {
+            parcel = Parcel::default();
+        }
+        let answered = Answered { bytes: reply.bytes, ends, rest: parcel };
         let number = self.number;
         if let Some(there) = self.server.reactor(from) {
             // One that has ended has no clients.
-            let _ = there.post(move |shard, cx| shard.on_answered(cx, number, &answered));
+            let _ = there.post(move |shard, cx| shard.on_answered(cx, number, answered));
         }
         self.send_parcels(cx);
     }
 
     /// Another shard's answers have come.
-    fn on_answered(&mut self, cx: &mut Context, from: usize, answered: &Answered) {
-        let tickets = self.ways[from].returned();
+    fn on_answered(&mut self, cx: &mut Context, from: usize, answered: Answered) {
+        let Answered { bytes: all, ends, rest } = answered;
+        let mut tickets = self.ways[from].returned();
+        let rest_for = tickets.split_off(ends.len());
         let mut start = 0;
         let mut last = None;
-        for (ticket, end) in tickets.into_iter().zip(&answered.ends) {
-            let bytes = &answered.bytes[start..*end];
-            start = *end;
-            let Some(ticket) = ticket else { continue };
+        for (ticket, end) in tickets.into_iter().zip(ends) {
+            let bytes = &all[start..end];
+            start = end;
+            let Some(ticket) = ticket.filter(|it| it.number != UNANSWERED) else { continue };
             // The place may be another's by now.
             let client = self.clients.get_mut(ticket.place).filter(|client| client.id == ticket.id);
             let Some(client) = client else { continue };
@@ -196,7 +204,22 @@ impl Shard {
         if let Some(last) = last {
             self.deliver_to(cx, last);
         }
+        if !rest.asks.is_empty() {
+            self.put_back(from, rest, rest_for);
+        }
         self.send_parcels(cx);
+    }
+
+    /// What another shard has not served yet is asked again: at once, or, for clients that do not read, when they do.
+    fn put_back(&mut self, there: usize, rest: Parcel, rest_for: Vec<Option<Ticket>>) {
+        let Shard { ways, clients, .. } = self;
+        let held_up = |ticket: &Ticket| {
+            let client = clients.get(ticket.place).filter(|client| client.id == ticket.id);
+            client.is_some_and(|it| !it.parked.is_empty() || it.answers.is_held_up())
+        };
+        for (ticket, parked) in ways[there].put_back(there, rest, rest_for, held_up) {
+            clients[ticket.place].parked.push(parked);
+        }
     }
 
     /// Sends what waits to be asked, where no parcel is away.
@@ -205,7 +228,7 @@ impl Shard {
             let Some(parcel) = self.ways[there].leave() else { continue };
             let number = self.number;
             let way = self.server.reactor(there).expect("there is a way to each reactor");
-            if way.post(move |shard, cx| shard.serve(cx, number, &parcel)).is_err() {
+            if way.post(move |shard, cx| shard.serve(cx, number, parcel)).is_err() {
                 self.on_lost(cx, there);
             }
         }
@@ -215,7 +238,8 @@ impl Shard {
     fn on_lost(&mut self, cx: &mut Context, there: usize) {
         let mut reply = Reply::default();
         reply.error("ERR the server is shutting down");
-        for ticket in self.ways[there].returned().into_iter().flatten() {
+        let lost = self.ways[there].returned().into_iter().flatten();
+        for ticket in lost.filter(|it| it.number != UNANSWERED) {
             self.fill(cx, ticket, &reply.bytes);
         }
     }
@@ -252,6 +276,11 @@ impl Shard {
             }
         }
         send(conn, &mut bytes);
+        if client.answers.may_go_on() {
+            for parked in client.parked.drain(..) {
+                self.ways[parked.there].ask_again(parked);
+            }
+        }
         if client.is_paused && client.answers.is_low() {
             client.is_paused = false;
             conn.resume();
@@ -374,6 +403,7 @@ impl Handler for Shard {
 
     fn on_drain(&mut self, conn: &mut Conn<'_>, place: &mut usize) -> io::Result<()> {
         self.deliver(conn, *place);
+        self.send_parcels(conn.cx());
         Ok(())
     }
 
@@ -408,10 +438,16 @@ impl Handler for Shard {
         for pattern in &subscriptions.patterns {
             self.pubsub.unsubscribe(true, pattern, place);
         }
-        if let Some(there) = client.watching {
-            self.forget_watched_in(there, client.id);
-            self.send_parcels(cx);
+        for parked in client.parked {
+            // What was to end the watching is not asked any more.
+            if matches!(parked.ask, Ask::Unwatch(_) | Ask::Unit(..)) {
+                self.forget_watched_in(parked.there, client.id, None);
+            }
         }
+        if let Some(there) = client.watching {
+            self.forget_watched_in(there, client.id, None);
+        }
+        self.send_parcels(cx);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::client::Transaction;
 use crate::command::{Fault, Outcome};
 use crate::commands::execute;
-use crate::parcel::Ask;
+use crate::parcel::{Ask, Ticket, UNANSWERED};
 use crate::reply::Reply;
 use crate::shard::Shard;
 use crate::table::{Entry, ServerCommand, What};
@@ -180,7 +180,8 @@ impl Turn<'_, '_> {
     pub fn forget_watched(&mut self) {
         let id = self.client().id;
         if let Some(there) = self.client().watching.take() {
-            self.shard.forget_watched_in(there, id);
+            let ticket = Ticket { place: self.place, id, number: UNANSWERED, part: 0 };
+            self.shard.forget_watched_in(there, id, Some(ticket));
         }
     }
 }
@@ -209,12 +210,12 @@ impl Shard {
             .is_none_or(|it| it.iter().all(|(key, version)| keys.version(key) == *version))
     }
 
-    /// Nothing is watched for a client any more, in that shard.
-    pub fn forget_watched_in(&mut self, there: usize, id: ConnId) {
+    /// Nothing is watched for a client any more, in that shard. `ticket`: of the client, if it is still there.
+    pub fn forget_watched_in(&mut self, there: usize, id: ConnId, ticket: Option<Ticket>) {
         if there == self.number {
             self.unwatch(id);
         } else {
-            self.ways[there].ask(Ask::Unwatch(id), None, None);
+            self.ways[there].ask(Ask::Unwatch(id), None, ticket);
         }
     }
 

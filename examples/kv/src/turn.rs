@@ -260,7 +260,7 @@ impl<'t, 'c> Turn<'t, 'c> {
         let number = client.answers.push_waiting(silent, bytes);
         let ticket = Ticket { place: self.place, id: client.id, number, part: 0 };
         let ask = ask(client.protocol);
-        let words = ask.has_words().then_some(words);
+        let words = (!words.is_empty()).then_some(words);
         self.shard.ways[there].ask(ask, words, Some(ticket));
     }
 

@@ -51,6 +51,11 @@ impl Keyspace {
         self.watched.keys.get(key).map_or(0, |watch| watch.version)
     }
 
+    /// Returns how many keys are watched.
+    pub fn watched_keys(&self) -> usize {
+        self.watched.keys.len()
+    }
+
     /// Ends one [`Keyspace::watch`] of `key`.
     pub fn unwatch(&mut self, key: &[u8]) {
         if let Some(watch) = self.watched.keys.get_mut(key) {

@@ -114,6 +114,73 @@ fn a_client_that_pipelines_more_than_anybody_holds_gets_all_answers() {
     }
 }
 
+/// Values of other shards than its own, a thousand commands at once, and it reads nothing until others were served.
+#[test]
+fn a_client_that_does_not_read_large_values_of_other_shards_holds_little_and_nobody_up() {
+    let server = Server::start(3);
+    let mut other = server.client();
+    let value = vec![b'v'; 1 << 20];
+    for key in ["a", "b", "c", "d"] {
+        other.send(command(&[b"SET", key.as_bytes(), &value]));
+        assert_eq!(other.answer(), "OK");
+    }
+    let mut client = server.client();
+    let round = [
+        command(&[b"GET", b"a"]),
+        command(&[b"GET", b"b"]),
+        command(&[b"MGET", b"c", b"a", b"d"]),
+        command(&[b"WATCH", b"b"]),
+        command(&[b"GET", b"c"]),
+        command(&[b"UNWATCH"]),
+        command(&[b"STRLEN", b"d"]),
+    ]
+    .concat();
+    let rounds = 200;
+    let all = round.repeat(rounds);
+    let mut writer = client.stream.try_clone().unwrap();
+    let sending = thread::spawn(move || writer.write_all(&all).unwrap());
+    for n in 0..300 {
+        assert_eq!(other.ask("MGET x y z w"), "[nil nil nil nil]");
+        for key in ["a", "b", "c", "d"] {
+            assert_eq!(other.ask(&format!("STRLEN {key}")), "1048576");
+        }
+        let held = server.resident();
+        assert!(held < 100 << 20, "{} MB in round {n}", held >> 20);
+    }
+    for _ in 0..rounds {
+        assert_eq!(client.answer().len(), value.len());
+        assert_eq!(client.answer().len(), value.len());
+        assert_eq!(client.answer().len(), 3 * value.len() + 4);
+        assert_eq!(client.answer(), "OK");
+        assert_eq!(client.answer().len(), value.len());
+        assert_eq!((client.answer(), client.answer()), ("OK".into(), "1048576".into()));
+    }
+    sending.join().unwrap();
+    let held = server.resident();
+    assert!(held < 100 << 20, "{} MB at the end", held >> 20);
+}
+
+/// What it has watched before its answers were too many for it is not watched for ever.
+#[test]
+fn a_client_that_vanishes_with_unread_answers_leaves_no_watch_behind() {
+    let server = Server::start(3);
+    let mut other = server.client();
+    let value = vec![b'v'; 1 << 20];
+    for key in ["a", "b", "c"] {
+        other.send(command(&[b"SET", key.as_bytes(), &value]));
+        assert_eq!(other.answer(), "OK");
+    }
+    for ending in ["UNWATCH", "MULTI\r\nGET b\r\nEXEC"] {
+        for key in ["a", "b", "c"] {
+            let mut client = server.client();
+            let gets = format!("GET {key}\r\n").repeat(300);
+            client.send(format!("WATCH {key}\r\n{gets}{ending}\r\n"));
+            assert_eq!(client.answer(), "OK");
+        }
+    }
+    until(|| other.ask("INFO clients").contains("total_watched_keys:0\r\n"));
+}
+
 #[test]
 fn a_client_that_ends_its_side_gets_all_answers() {
     for reactors in [1, 2, 3] {
