@@ -16,7 +16,7 @@ use crate::base::report::ShutdownReport;
 use crate::base::spread::Spread;
 use crate::base::stats::Stats;
 use crate::handler::Handler;
-use crate::net::driver::{Driver, Wake};
+use crate::net::driver::{self, Driver, Wake};
 use crate::net::intake::{Intake, Spreader};
 use crate::net::listen::{Listen, Opened};
 use crate::reactor::Reactor;
@@ -85,6 +85,8 @@ pub struct Server<H: Handler> {
     restart: Option<Restart<H>>,
     /// Of each reactor.
     past: Vec<Past>,
+    /// Where the reactors run, one after the other; empty: anywhere.
+    cores: Vec<usize>,
 }
 
 impl<H: Handler> Server<H> {
@@ -136,7 +138,7 @@ impl<H: Handler> Server<H> {
         let reactors = numbered.map(|(number, it)| Ok(it.with(make(number, &handle)?)));
         let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
         let past = vec![Past::default(); reactors.len()];
-        Ok(Server { reactors, handle, restart: None, past })
+        Ok(Server { reactors, handle, restart: None, past, cores: Vec::new() })
     }
 
     /// Listens in every reactor; see [above](#who-gets-a-connection) for which of them gets a connection. Returns the
@@ -232,6 +234,22 @@ impl<H: Handler> Server<H> {
         self.restart = Some(Restart::new(most, within, Box::new(make)));
     }
 
+    /// Has each reactor's thread [run](Self::run) on one core alone (`sched_setaffinity(2)`): reactor 0 on the first of those that the
+    /// calling thread may run on, and so on, from the first again where there are fewer than reactors. Which those are
+    /// is for the operator to say, by taskset(1) or a cpuset.
+    ///
+    /// It keeps a reactor's memory in its core's caches, and keeps the reactor there where something else wants that core: on a
+    /// machine with other work it may cost more than it brings, so measure. Threads that a handler starts inherit it. Where it
+    /// is refused later, the log warns and the reactor runs anywhere. The simulator has no cores.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where a thread cannot be pinned: elsewhere than on Linux.
+    pub fn pin(&mut self) -> io::Result<()> {
+        self.cores = driver::cores()?;
+        Ok(())
+    }
+
     /// A way to the reactors from other threads, and from each other.
     #[must_use]
     pub fn handle(&self) -> ServerHandle<H> {
@@ -272,7 +290,7 @@ impl<H: Handler> Server<H> {
         number: usize,
         by: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>,
     ) -> Option<End> {
-        let Server { reactors, handle, restart, past } = self;
+        let Server { reactors, handle, restart, past, .. } = self;
         let (reactor, past) = (&mut reactors[number], &mut past[number]);
         Seat { number, reactor, past, all: handle, restart: restart.as_ref() }.turn(by)
     }
@@ -299,14 +317,18 @@ impl<H: Handler> Server<H> {
             let what = "a server in a simulated world is driven by `Sim::run_until_idle` and `Sim::advance`";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let (handle, restart) = (&self.handle, self.restart.as_ref());
+        let (handle, restart, cores) = (&self.handle, self.restart.as_ref(), &self.cores);
         let ends: Vec<io::Result<End>> = thread::scope(|scope| {
             let mut threads = Vec::with_capacity(self.reactors.len());
             let seats = self.reactors.iter_mut().zip(&mut self.past).enumerate();
             for (number, (reactor, past)) in seats {
                 let mut seat = Seat { number, reactor, past, all: handle, restart };
+                let core = cores.get(number % cores.len().max(1)).copied();
                 let thread = thread::Builder::new().name(format!("reactor {number}"));
                 let started = thread.spawn_scoped(scope, move || {
+                    if let Some(Err(error)) = core.map(driver::pin_to) {
+                        log::warn!("reactor {number} runs anywhere: it cannot be pinned: {error}");
+                    }
                     loop {
                         if let Some(end) = seat.turn(|reactor| reactor.run().map(|()| false)) {
                             break end;

@@ -361,6 +361,34 @@ where_the_poll_has_a_descriptor! {
     }
 }
 
+/// The cores that this thread may run on (`sched_getaffinity(2)`).
+///
+/// # Errors
+///
+/// `Unsupported` where a thread cannot be pinned.
+pub(crate) fn cores() -> io::Result<Vec<usize>> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let set = rustix::thread::sched_getaffinity(None)?;
+        Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Has this thread run on this core alone (`sched_setaffinity(2)`).
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(unused_variables))]
+pub(crate) fn pin_to(core: usize) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(core);
+        Ok(rustix::thread::sched_setaffinity(None, &set)?)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// In nanoseconds. Monotonic, and stands still while the machine is suspended (`CLOCK_MONOTONIC`,
 /// `clock_gettime(2)`): what `std::time::Instant` reads, without what that does beside reading.
 #[inline]

@@ -467,6 +467,37 @@ fn a_reactor_that_panics_is_restarted_alone() {
     assert_eq!(restarts, [3, 0]);
 }
 
+/// What the kernel says of a pinned reactor's thread: one core, each the next of those that the program may use.
+#[test]
+fn a_pinned_reactor_runs_on_one_core() {
+    use rustix::thread::{CpuSet, sched_getaffinity};
+    let cores = || {
+        let set = sched_getaffinity(None).unwrap();
+        (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect::<Vec<_>>()
+    };
+    let all = cores();
+    let mut server = Server::new(3, |_, _| Ok(handler_fn(|_, _| Ok(())))).unwrap();
+    server.pin().unwrap();
+    let handle = server.handle();
+    let thread = thread::spawn(move || server.run());
+    let (tell, told) = mpsc::channel();
+    for number in 0..3 {
+        let tell = tell.clone();
+        let posted = handle.reactor(number).unwrap().post(move |_, _| {
+            tell.send((number, cores())).unwrap();
+        });
+        posted.unwrap();
+    }
+    for _ in 0..3 {
+        let (number, of) = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(of, [all[number % all.len()]], "reactor {number}");
+    }
+    handle.shutdown();
+    wait_until("it has ended", || thread.is_finished());
+    thread.join().unwrap().unwrap();
+    assert_eq!(cores(), all, "the thread that asked for it is where it was");
+}
+
 /// Promise 8: what all have counted is the sum of what each has, while they run and afterwards; a reactor that cannot say
 /// is told of as such.
 #[test]
