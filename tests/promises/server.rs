@@ -467,6 +467,46 @@ fn a_reactor_that_panics_is_restarted_alone() {
     assert_eq!(restarts, [3, 0]);
 }
 
+/// Promise 6: whenever the shutdown comes, a client that was accepted for another reactor is served or told; none hangs.
+#[test]
+fn no_client_hangs_that_is_handed_over_in_a_shutdown() {
+    for by in [Spread::RoundRobin, Spread::LeastLoaded] {
+        let config = Config::default().linger(Duration::from_millis(100));
+        let running = Running::with_config(3, config, Listen::from("127.0.0.1:0").spread(by));
+        let at = running.at.socket_addr().unwrap();
+        let answers = Arc::<AtomicUsize>::default();
+        let visitors: Vec<_> = (0..4)
+            .map(|_| {
+                let answers = Arc::clone(&answers);
+                thread::spawn(move || {
+                    while let Ok(mut client) = TcpStream::connect(at) {
+                        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                        let mut answer = [0; 2];
+                        let told = client
+                            .write_all(b"x\n")
+                            .and_then(|()| io::Read::read_exact(&mut client, &mut answer));
+                        match told {
+                            Ok(()) => answers.fetch_add(1, Ordering::Relaxed),
+                            Err(error) => {
+                                assert_ne!(error.kind(), ErrorKind::WouldBlock, "it hangs");
+                                0
+                            }
+                        };
+                    }
+                })
+            })
+            .collect();
+        wait_until("many are served", || answers.load(Ordering::Relaxed) > 200);
+        let server = running.end();
+        for visitor in visitors {
+            visitor.join().unwrap();
+        }
+        let stats = server.stats();
+        assert!(stats.accepted >= answers.load(Ordering::Relaxed) as u64);
+        assert_eq!((stats.refused, stats.closed.total()), (0, stats.accepted));
+    }
+}
+
 /// What the kernel says of a pinned reactor's thread: one core, each the next of those that the program may use.
 #[test]
 fn a_pinned_reactor_runs_on_one_core() {
