@@ -8,6 +8,7 @@
 //! Read next: `value.rs`, `keyspace/expiry.rs`, `keyspace/memory.rs`, `keyspace/watch.rs`, `snapshot.rs`.
 
 mod expiry;
+mod key;
 mod memory;
 mod saving;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use indexmap::IndexMap;
 use indexmap::IndexSet;
 
 pub use expiry::Deadline;
+use key::Key;
 pub use memory::{Memory, Policy};
 pub use saving::Progress;
 use saving::Saving;
@@ -35,9 +37,9 @@ use crate::value::{Kind, Value};
 /// entry moves into the place of one that is removed.
 #[derive(Debug)]
 pub struct Keyspace {
-    entries: IndexMap<Box<[u8]>, Entry>,
+    entries: IndexMap<Key, Entry>,
     /// The keys that have a deadline, in no order: what expiry and the `volatile` policies look through.
-    expiring: IndexSet<Box<[u8]>>,
+    expiring: IndexSet<Key>,
     /// Where the search for expired keys goes on, downwards.
     expiry_cursor: usize,
     watched: Watched,

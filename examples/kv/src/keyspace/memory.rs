@@ -8,6 +8,7 @@
 //! and buffers of clients are not in it: leave the machine a quarter more than the limit.
 
 use super::Keyspace;
+use super::key::SHORT;
 
 /// What a key costs beside its bytes and its value: its place in the map, the map's index, the allocator's share.
 const ENTRY: usize = 116;
@@ -161,10 +162,11 @@ impl Keyspace {
 
 /// Returns what an entry costs without its value.
 pub(super) fn entry_bytes(key: &[u8]) -> usize {
-    key.len() + ENTRY
+    // A short one is within its entry.
+    ENTRY + if key.len() > SHORT { key.len() } else { 0 }
 }
 
 /// Returns what a deadline costs.
 pub(super) fn expiring_bytes(key: &[u8]) -> usize {
-    key.len() + EXPIRING
+    EXPIRING + if key.len() > SHORT { key.len() } else { 0 }
 }
