@@ -2,14 +2,20 @@
 //!
 //! | file | its one job |
 //! |---|---|
-//! | `command.rs` | what a command is, and the table of all |
-//! | `reply.rs` | answers in RESP2 and RESP3 |
+//! | `shard.rs` | a reactor's handler: what clients send is read, what they are answered is sent |
+//! | `resp.rs`, `reply.rs` | commands as they are received; answers in RESP2 and RESP3 |
+//! | `turn.rs` | how a command is run: here, in another shard, in several, or later |
+//! | `client.rs`, `answers.rs` | what a shard keeps of a client; its answers, in order |
+//! | `parcel.rs`, `gather.rs`, `batch.rs` | how shards ask each other; how parts of an answer become one; commands that are kept |
+//! | `slots.rs`, `cluster.rs` | where a key belongs: to which reactor, to which process |
+//! | `transaction.rs`, `pubsub.rs` | `MULTI`, `EXEC`, `WATCH`; who listens to what |
+//! | `table.rs`, `server.rs`, `server/` | commands by name; those about clients and the server as a whole |
+//! | `info.rs`, `tally.rs`, `facts.rs` | `INFO`; what is counted; what all shards know alike |
+//! | `command.rs`, `commands/` | what a command on keys is; what each does, by the kind of value |
 //! | `keyspace.rs` | the keys of one shard: the doors to their values; expiry, memory, watched keys |
-//! | `snapshot.rs` | all keys in one file: its format, saving, loading |
 //! | `value.rs` | the kinds of values |
-//! | `glob.rs` | patterns of names |
-//! | `number.rs`, `random.rs` | numbers as Redis has them; random ones |
-//! | `commands/` | what each command does, by the kind of value |
+//! | `snapshot.rs`, `persistence.rs` | all keys in one file: its format; when it is written and read |
+//! | `glob.rs`, `number.rs`, `random.rs` | patterns of names; numbers as Redis has them; random ones |
 
 // A library only so that its tests and its binary share it; its items need no attributes for strangers.
 #![allow(clippy::must_use_candidate, clippy::missing_errors_doc)]
