@@ -368,7 +368,7 @@ mod tests {
             load.begin(1000);
             load.begin_turn(1000);
             load.note_run_queue(2);
-            load.note_callback(length, 1000 + length, "on_data", None, 0);
+            load.note_callback(1000, 1000 + length, "on_data", None, 0);
             load.end_turn(1000 + length);
             load.begin_turn(2000);
             load.end_turn(2000);
