@@ -168,15 +168,22 @@ impl Kernel {
 
     /// A connected pair: our end as a stream, and the number of the link, for the peer's.
     pub(crate) fn pair(&self, peer: Box<dyn Actor>) -> io::Result<(Stream, u32)> {
-        let (file, link) = self.state().pair(peer)?;
-        Ok((
-            Stream {
-                descriptor: Descriptor { kernel: self.clone(), file },
-                transport: Transport::Unix,
-                flags: false,
-            },
-            link,
-        ))
+        let (file, link) = self.state().pair(Transport::Unix, Address::Unnamed, peer)?;
+        let descriptor = Descriptor { kernel: self.clone(), file };
+        Ok((Stream { descriptor, transport: Transport::Unix, flags: false }, link))
+    }
+
+    /// The same over TCP, of a program that has set its end to linger.
+    #[allow(dead_code, reason = "for the schedules of crates/check")]
+    pub(crate) fn lingering_pair(&self, at: Address, peer: Box<dyn Actor>) -> io::Result<Stream> {
+        let mut state = self.state();
+        let (file, link) = state.pair(Transport::Tcp, at, peer)?;
+        let place = &mut state.links[link as usize];
+        (place.link.ends[link::HERE].lingers, place.out) = (true, true);
+        let flags = state.profile.flags;
+        drop(state);
+        let descriptor = Descriptor { kernel: self.clone(), file };
+        Ok(Stream { descriptor, transport: Transport::Tcp, flags })
     }
 }
 
@@ -324,6 +331,8 @@ struct Door {
     open: bool,
     /// Other doors may be at its address, if they are shared, too.
     shared: bool,
+    /// What comes in while it is so inherits it (`SO_LINGER`).
+    lingers: bool,
 }
 
 /// What a poll of the process has to tell.
@@ -371,6 +380,8 @@ pub(crate) struct State {
     /// When an accept, or the watching of what was accepted, last failed; and how often the latter.
     pub(crate) accept_failed_at: Option<u64>,
     pub(crate) unwatched: u64,
+    /// Closes that have made all others wait, for the time of a peer (`SO_LINGER`).
+    pub(crate) lingered: u64,
     /// Files that the process closed and that the poll still tells of, by way of a duplicate.
     pub(crate) haunted: u64,
     /// When the last two polls began and ended.
@@ -416,6 +427,7 @@ impl State {
             calls: 0,
             accept_failed_at: None,
             unwatched: 0,
+            lingered: 0,
             haunted: 0,
             polls: [(0, 0); 2],
             eventful: 0,

@@ -12,5 +12,6 @@ pub(crate) mod intake;
 pub(crate) mod listen;
 pub(crate) mod listener;
 pub(crate) mod options;
+pub(crate) mod path;
 pub(crate) mod resolve;
 pub(crate) mod socket;

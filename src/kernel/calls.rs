@@ -37,7 +37,7 @@ impl State {
         let file = self.open_file(Kind::Listener(door))?;
         let backlog_max = backlog.min(self.profile.backlog_max).max(1);
         let backlog = VecDeque::new();
-        self.doors.push(Door { address, backlog, backlog_max, open: true, shared });
+        self.doors.push(Door { address, backlog, backlog_max, open: true, shared, lingers: false });
         self.trace.add(self.now, NOBODY, What::Listen, Answer::Count(door as usize));
         Ok(file)
     }
@@ -311,6 +311,7 @@ impl State {
         }
         match closed.what {
             Kind::Stream(link) => {
+                self.lingered += u64::from(self.links[link as usize].link.waits_to_close(HERE));
                 self.links[link as usize].file = None;
                 self.answer(link, What::Close, Ok(0));
                 if self.links[link as usize].link.ends[HERE].open {
@@ -342,11 +343,32 @@ impl State {
         self.open_file(what)
     }
 
-    /// The handler is lent a descriptor: a duplicate of it may stay behind.
+    /// The handler is lent a descriptor: a duplicate of it may stay behind, and it may be set to linger.
     pub(super) fn lend(&mut self, file: u32) {
         let duplicated = self.rng.chance(self.profile.duplicates);
+        let lingers = self.rng.chance(self.profile.lingers);
         if let Some(entry) = &mut self.files[file as usize] {
             entry.duplicated |= duplicated;
+            if let Kind::Stream(link) = entry.what {
+                self.links[link as usize].link.ends[HERE].lingers |= lingers;
+            }
+        }
+    }
+
+    /// Sees that its close does not wait, or those of what comes in there. Returns whether it would have.
+    pub(super) fn forbid_linger(&mut self, file: u32) -> bool {
+        let lingers = match self.file_of(file).1 {
+            Kind::Stream(link) => &mut self.links[link as usize].link.ends[HERE].lingers,
+            Kind::Listener(door) => &mut self.doors[door as usize].lingers,
+            Kind::Datagrams(_) => return false,
+        };
+        std::mem::take(lingers)
+    }
+
+    /// `listen(2)` once more: those that wait already stay.
+    pub(super) fn listen_again(&mut self, file: u32, backlog: usize) {
+        if let (_, Kind::Listener(door)) = self.file_of(file) {
+            self.doors[door as usize].backlog_max = backlog.min(self.profile.backlog_max).max(1);
         }
     }
 

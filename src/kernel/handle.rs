@@ -8,7 +8,7 @@ use std::sync::MutexGuard;
 use rustix::net::AddressFamily;
 
 use super::link::{HERE, Transport};
-use super::{Kernel, State};
+use super::{Kernel, Kind, State};
 use crate::base::address::Address;
 use crate::base::id::Token;
 
@@ -91,6 +91,10 @@ impl Stream {
     /// Its descriptor is lent to the handler.
     pub(crate) fn lend(&self) {
         self.state().lend(self.descriptor.file);
+    }
+
+    pub(crate) fn forbid_linger(&self) -> bool {
+        self.state().forbid_linger(self.descriptor.file)
     }
 
     pub(crate) fn end_for_all(&self) {
@@ -254,6 +258,23 @@ impl Listener {
 
     pub(crate) fn local_addr(&self) -> Address {
         self.0.kernel.state().addresses(self.0.file).0
+    }
+
+    pub(crate) fn forbid_linger(&self) -> bool {
+        self.0.kernel.state().forbid_linger(self.0.file)
+    }
+
+    pub(crate) fn listen_again(&self, backlog: usize) {
+        self.0.kernel.state().listen_again(self.0.file, backlog);
+    }
+
+    /// As a program sets it that hands it in.
+    #[allow(dead_code, reason = "for the schedules of crates/check")]
+    pub(crate) fn linger(&self) {
+        let mut state = self.0.kernel.state();
+        if let (_, Kind::Listener(door)) = state.file_of(self.0.file) {
+            state.doors[door as usize].lingers = true;
+        }
     }
 
     pub(crate) fn register(&self, with: &Kernel, token: Token) {

@@ -80,6 +80,8 @@ pub(crate) struct End {
     pub(crate) error: Option<Errno>,
     /// Close by reset (`SO_LINGER` of zero).
     pub(crate) reset_on_close: bool,
+    /// Its close waits for the peer (`SO_LINGER` of some seconds): on TCP.
+    pub(crate) lingers: bool,
     /// Unread urgent data lies at this offset.
     urgent: Option<u64>,
 }
@@ -208,6 +210,7 @@ impl Link {
             cut: false,
             error: None,
             reset_on_close: false,
+            lingers: false,
             urgent: None,
         };
         Link {
@@ -405,6 +408,16 @@ impl Link {
     /// Both ends have arrived: TCP's states TIME-WAIT and CLOSED.
     fn is_over(&self) -> bool {
         self.halves.iter().all(|half| half.fin_arrived)
+    }
+
+    /// Whether a close of `side` would wait for the other: until all has been acknowledged, its end too (`__tcp_close`).
+    /// Not where it resets.
+    pub(crate) fn waits_to_close(&self, side: usize) -> bool {
+        let (end, incoming, outgoing) =
+            (&self.ends[side], &self.halves[1 - side], &self.halves[side]);
+        let unread = end.open && (!incoming.arrived.is_empty() || end.urgent.is_some());
+        let resets = end.dead || unread || end.reset_on_close;
+        end.lingers && self.transport == Transport::Tcp && !resets && !outgoing.fin_arrived
     }
 
     /// Closes `side`'s descriptor.

@@ -109,8 +109,13 @@ impl State {
         }
     }
 
-    pub(super) fn pair(&mut self, actor: Box<dyn Actor>) -> Result<(u32, u32), Errno> {
-        let number = self.place(Transport::Unix, Address::Unnamed, Stage::Established, actor);
+    pub(super) fn pair(
+        &mut self,
+        transport: Transport,
+        at: Address,
+        actor: Box<dyn Actor>,
+    ) -> Result<(u32, u32), Errno> {
+        let number = self.place(transport, at, Stage::Established, actor);
         let file = self.open_file(Kind::Stream(number))?;
         self.links[number as usize].file = Some(file);
         self.stir(number);

@@ -266,6 +266,8 @@ impl State {
         };
         let door = &mut self.doors[number];
         door.backlog.push_back(link);
+        // `inet_csk_clone_lock`: with most options of the listener.
+        self.links[link as usize].link.ends[HERE].lingers = door.lingers;
         self.note(link, What::Connect);
         self.links[link as usize].stage = Stage::Established;
         self.stir(link);

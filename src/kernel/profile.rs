@@ -26,6 +26,7 @@ pub struct Profile {
     pub(crate) addresses: usize,
     pub(crate) unix_names: u32,
     pub(crate) duplicates: u32,
+    pub(crate) lingers: u32,
     pub(crate) piece: RangeInclusive<usize>,
     pub(crate) latency: RangeInclusive<u64>,
     pub(crate) descriptors: usize,
@@ -70,6 +71,7 @@ impl Profile {
             addresses: 0,
             unix_names: 0,
             duplicates: 0,
+            lingers: 0,
             piece: usize::MAX..=usize::MAX,
             latency: 10..=10,
             descriptors: 1 << 20,
@@ -184,6 +186,13 @@ impl Profile {
     #[must_use]
     pub fn duplicates(mut self, per_mille: u32) -> Self {
         self.duplicates = per_mille;
+        self
+    }
+
+    /// How often a handler sets the descriptor that it is lent to linger.
+    #[allow(dead_code, reason = "for the schedules of crates/check")]
+    pub(crate) fn lingers(mut self, per_mille: u32) -> Self {
+        self.lingers = per_mille;
         self
     }
 

@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::address::Address;
 use crate::kernel::Kernel;
-use crate::net::listen::{OwnedPath, bind_path, path_to_bind};
 use crate::net::options::{SocketOptions, for_bound_sockets, for_every_socket, invalid};
+use crate::net::path::{OwnedPath, bind_path, path_to_bind};
 use crate::net::socket::{
     Datagrams, Family, Group, Kind, OnV4, mode, name, only_own_groups, take_in,
 };

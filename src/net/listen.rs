@@ -7,29 +7,25 @@
 use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net as unix;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::io::Errno;
-use rustix::net::SocketAddrUnix;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::address::Address;
 use crate::base::layer::{Layer, MakeLayer};
 use crate::base::spread::Spread;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Listener as SimListener};
 use crate::net::intake::{Intake, Spreader};
 use crate::net::options::{
     Keepalive, SocketOptions, for_bound_sockets, for_every_socket, for_streams, invalid,
 };
+use crate::net::path::{OwnedPath, bind_path, path_to_bind};
 use crate::net::socket::{self, Acceptor, Family, Kind, mode, name, take_in};
 
 /// How many established connections the kernel keeps until they are accepted (listen(2)). The
 /// kernel brings it down to `net.core.somaxconn`, which is 4096 since Linux 5.4.
 const BACKLOG: i32 = 4096;
-/// The longest path that can be bound: socket addresses of 108 bytes make other programs stumble.
-const PATH_MAX: usize = 107;
 const NAMELESS: &str = "a server without a name is not found";
 /// So many connections, at least, are taken to wait at an existing listener, whose backlog is not known.
 const BACKLOG_UNKNOWN: usize = 65_536;
@@ -94,6 +90,7 @@ enum Target {
     At(Address),
     Tcp(net::TcpListener),
     Unix(unix::UnixListener),
+    Sim(SimListener),
 }
 
 impl Listen {
@@ -201,7 +198,7 @@ impl Listen {
             Target::Name(name) => !name.starts_with("unix:"),
             Target::At(address) => matches!(address, Address::Ip(_)),
             // One socket, which may be of a port: the kernel has nothing to choose from.
-            Target::Tcp(_) | Target::Unix(_) => false,
+            Target::Tcp(_) | Target::Unix(_) | Target::Sim(_) => false,
         };
         let default = if is_port { Spread::Kernel } else { Spread::LeastLoaded };
         let by = self.options.spread.unwrap_or(default);
@@ -253,6 +250,7 @@ impl Listen {
             Target::At(address) => (address.to_string(), options.open_at(&address)),
             Target::Tcp(listener) => return options.take_tcp(listener).map_err(cannot_take),
             Target::Unix(listener) => return options.take_unix(listener).map_err(cannot_take),
+            Target::Sim(_) => return Err(invalid("a simulated listener, on the machine's kernel")),
         };
         opened.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {at}: {error}"))
@@ -267,6 +265,7 @@ impl Listen {
             Target::Tcp(_) | Target::Unix(_) => {
                 return Err(invalid("a listener of the machine's kernel, in a simulation"));
             }
+            Target::Sim(listener) => return Ok(self.options.take_simulated(listener)),
         };
         match &address {
             Address::Ip(addr) => self.options.socket.check_ip(*addr)?,
@@ -315,6 +314,11 @@ struct Given {
 }
 
 impl Opened {
+    /// One that was there before. More may wait there than what it is told of a backlog now.
+    fn existing(acceptor: Acceptor, given: Given) -> Self {
+        Opened { path: None, acceptor, backlog: None, given, layer: None, spreader: None }
+    }
+
     /// Accepts one connection: as [`Acceptor::accept`], with the options that it does not inherit.
     pub(crate) fn accept(&self) -> io::Result<(socket::Socket, Address)> {
         let (accepted, peer) = self.acceptor.accept()?;
@@ -370,15 +374,26 @@ impl Opened {
 impl Given {
     #[cold]
     fn give(&self, accepted: &socket::Socket) {
-        let Some(fd) = accepted.fd() else { return };
-        let accepted = SockRef::from(&fd);
-        let given = self.buffers.as_ref().map_or(Ok(()), |given| given.set_buffers(&accepted));
-        let cleared = socket::forbid_linger(&accepted);
+        let given = match &self.buffers {
+            Some(given) => {
+                accepted.fd().map_or(Ok(()), |fd| given.set_buffers(&SockRef::from(&fd)))
+            }
+            None => Ok(()),
+        };
+        let cleared = accepted.forbid_linger();
         // The peer may have left already.
         if let Err(error) = given.and(cleared) {
             log::debug!("an accepted socket does not take its options: {error}");
         }
     }
+}
+
+/// Of a socket that listens.
+fn tcp(listener: net::TcpListener) -> io::Result<Acceptor> {
+    listener.set_nonblocking(true)?;
+    let socket = SockRef::from(&listener);
+    let (nodelay, keepalive) = (socket.tcp_nodelay()?, socket.keepalive()?);
+    Ok(Acceptor::tcp(listener, nodelay, keepalive))
 }
 
 /// The most connections that the kernel lets wait at any listener, where it says so.
@@ -427,7 +442,8 @@ impl Options {
         self.socket.set_tcp(&of, Some(true))?;
         socket.bind(&addr.into())?;
         self.listen(&socket)?;
-        Self::open_tcp(socket.into(), Some(self.granted()), Given::default())
+        let opened = Opened::existing(tcp(socket.into())?, Given::default());
+        Ok(Opened { backlog: Some(self.granted()), ..opened })
     }
 
     /// Takes over an existing listener, and sets what was asked for.
@@ -442,19 +458,16 @@ impl Options {
             self.listen(&socket)?;
         }
         let lingers = take_in(&listener, Kind::Listener, Family::Ip)?;
-        Self::open_tcp(listener, None, Given { lingers, ..Given::default() })
+        Ok(Opened::existing(tcp(listener)?, Given { lingers, ..Given::default() }))
     }
 
-    fn open_tcp(
-        listener: net::TcpListener,
-        backlog: Option<usize>,
-        given: Given,
-    ) -> io::Result<Opened> {
-        listener.set_nonblocking(true)?;
-        let socket = SockRef::from(&listener);
-        let (nodelay, keepalive) = (socket.tcp_nodelay()?, socket.keepalive()?);
-        let acceptor = Acceptor::tcp(listener, nodelay, keepalive);
-        Ok(Opened { path: None, acceptor, backlog, given, layer: None, spreader: None })
+    /// The same of one on a simulated kernel.
+    fn take_simulated(self, listener: SimListener) -> Opened {
+        if let Some(backlog) = self.backlog {
+            listener.listen_again(backlog as usize);
+        }
+        let given = Given { lingers: listener.forbid_linger(), ..Given::default() };
+        Opened { layer: self.layer, ..Opened::existing(Acceptor::Sim(listener), given) }
     }
 
     /// Takes over an existing listener, and sets what was asked for.
@@ -535,103 +548,6 @@ fn cannot_take(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on an existing socket: {error}"))
 }
 
-fn in_use(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::AddrInUse, what)
-}
-
-/// Where a path is in the file system, absolute, so that it is found at the end wherever the process
-/// has gone meanwhile; and the socket address to bind it by. That is of the absolute path too, so that
-/// a peer that reads it finds the same file, unless only the path as it was given fits.
-pub(crate) fn path_to_bind(given: &Path) -> io::Result<(PathBuf, SocketAddrUnix)> {
-    let path = std::path::absolute(given)?;
-    let fits = |path: &Path| path.as_os_str().len() <= PATH_MAX;
-    let bound = if fits(&path) { &path } else { given };
-    if !fits(bound) {
-        let len = bound.as_os_str().len();
-        let what = format!("{len} bytes of path do not fit in a socket address (107 do, unix(7))");
-        return Err(invalid(&what));
-    }
-    let addr = name::unix(&Address::unix(bound))?;
-    Ok((path, addr))
-}
-
-/// Binds a path, over the remains of a dead server if need be. `make`: a socket of the kind that is
-/// to be bound, one more to ask with whether a server is there.
-pub(crate) fn bind_path(
-    path: &Path,
-    addr: &SocketAddrUnix,
-    make: impl Fn() -> io::Result<Socket>,
-) -> io::Result<Socket> {
-    // The remains may go, and others come, between two looks: then look again, but not for ever.
-    for _ in 0..3 {
-        let socket = make()?;
-        match rustix::net::bind(&socket, addr) {
-            Err(Errno::ADDRINUSE) => {}
-            bound => return Ok(bound.map(|()| socket)?),
-        }
-        let found = match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            found => found?,
-        };
-        if !found.file_type().is_socket() {
-            return Err(in_use("there is a file, and it is no socket"));
-        }
-        // A live server with a full backlog would make a blocking connect wait.
-        let probe = make()?;
-        probe.set_nonblocking(true)?;
-        match rustix::net::connect(&probe, addr) {
-            Err(Errno::CONNREFUSED) => {}
-            Err(Errno::NOENT) => continue,
-            Ok(()) => return Err(in_use("a server is listening there")),
-            Err(Errno::AGAIN) => return Err(in_use("a server is listening there, and busy")),
-            Err(error) => {
-                let error = io::Error::from(error);
-                return Err(in_use(&format!("there is a socket: {error}")));
-            }
-        }
-        // No server answers. Remove what was probed, not what may have come since.
-        let again = std::fs::symlink_metadata(path)?;
-        if same_file(&found, &again) {
-            std::fs::remove_file(path)?;
-            log::info!("removed {}, which a dead server left behind", Address::unix(path));
-        }
-    }
-    Err(in_use("others keep binding it"))
-}
-
-fn same_file(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// The path of a socket that was bound here; removed with this, if it is still the same file.
-#[derive(Debug)]
-pub(crate) struct OwnedPath {
-    pub(crate) path: PathBuf,
-    dev: u64,
-    ino: u64,
-}
-
-impl OwnedPath {
-    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
-        let metadata = std::fs::symlink_metadata(&path)?;
-        Ok(OwnedPath { path, dev: metadata.dev(), ino: metadata.ino() })
-    }
-
-    pub(crate) fn is(&self, found: &std::fs::Metadata) -> bool {
-        (found.dev(), found.ino()) == (self.dev, self.ino)
-    }
-}
-
-impl Drop for OwnedPath {
-    fn drop(&mut self) {
-        let found = std::fs::symlink_metadata(&self.path);
-        let ours = found.is_ok_and(|found| self.is(&found));
-        if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            log::warn!("cannot remove {}: {error}", Address::unix(&self.path));
-        }
-    }
-}
-
 impl From<Target> for Listen {
     fn from(target: Target) -> Self {
         Listen { target, options: Options::default() }
@@ -680,6 +596,12 @@ impl From<unix::UnixListener> for Listen {
     }
 }
 
+impl From<SimListener> for Listen {
+    fn from(listener: SimListener) -> Self {
+        Target::Sim(listener).into()
+    }
+}
+
 impl fmt::Debug for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target: &dyn fmt::Debug = match &self.target {
@@ -687,6 +609,7 @@ impl fmt::Debug for Listen {
             Target::At(address) => address,
             Target::Tcp(listener) => listener,
             Target::Unix(listener) => listener,
+            Target::Sim(listener) => listener,
         };
         f.debug_struct("Listen").field("on", target).field("options", &self.options).finish()
     }

@@ -21,8 +21,10 @@ use crate::oracle::Oracle;
 use crate::reactor::Reactor;
 use crate::sim::{Failure, Profile, Quiet, panic_text};
 
+mod handed;
 pub(crate) mod twist;
 
+use handed::Handed;
 use twist::{Toil, Twist};
 
 /// Turns of the loop before a schedule that does not come to rest is given up.
@@ -80,6 +82,8 @@ struct World {
     twist: Option<(Twist, Rng)>,
     /// All connections have a layer.
     layering: Option<Layering>,
+    /// What was there before the reactor.
+    handed: Option<Handed>,
 }
 
 impl World {
@@ -169,6 +173,7 @@ impl World {
             lends: false,
             twist: None,
             layering: None,
+            handed: None,
         };
         world.config = world.limits(rng, bulk);
         world
@@ -263,13 +268,14 @@ pub struct Schedule {
     peers: Option<usize>,
     at_most: Option<usize>,
     layered: bool,
+    handed: bool,
 }
 
 impl Schedule {
     /// The schedule of this seed, with 1 to 25 peers as the seed has it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Schedule { seed, peers: None, at_most: None, layered: false }
+        Schedule { seed, peers: None, at_most: None, layered: false, handed: false }
     }
 
     /// With so many peers instead: another schedule.
@@ -284,6 +290,19 @@ impl Schedule {
     pub fn layered(mut self, layered: bool) -> Self {
         self.layered = layered;
         self
+    }
+
+    /// With sockets that are handed in: another schedule.
+    #[must_use]
+    pub fn handed(mut self, handed: bool) -> Self {
+        self.handed = handed;
+        self
+    }
+
+    /// Whether a seed is one of those, 8 in a hundred, whose world is to be run with what is handed in, too.
+    #[must_use]
+    pub fn is_handed_too(seed: u64) -> bool {
+        Rng::new(seed ^ 0x004A_4DED_0200_0000).chance(80)
     }
 
     /// Whether a seed is one of those, 8 in a hundred, whose world is to be run with layers, too.
@@ -385,6 +404,11 @@ impl Play {
             let (layering, config) = Layering::draw(seed, world.tidy, world.config.clone());
             (world.layering, world.config) = (Some(layering), config);
         }
+        if schedule.handed {
+            let mut handed = Handed::draw(seed);
+            world.profile = handed.shape(world.profile, world.kind);
+            (world.lends, world.handed) = (handed.lends, Some(handed));
+        }
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
     }
@@ -421,13 +445,20 @@ impl Play {
             .map_err(|error| error.to_string())?;
         let to = if self.world.unix { "unix:/run/sim" } else { "10.0.0.1:7777" };
         self.outside();
-        let mut listen = Listen::from(to);
+        let handed = self.world.handed.clone();
+        let mut listen = match &handed {
+            Some(handed) => self.listener_from_before(to, handed)?,
+            None => Listen::from(to),
+        };
         if let Some(layering) = self.world.layering.clone().filter(|of| !of.upgrades) {
             let kernel = self.kernel.clone();
             listen = listen.layer(move |_| Ok(layering.accepted(&kernel)));
         }
         reactor.listen(listen).map_err(|error| error.to_string())?;
         self.mail(&mut reactor);
+        if let Some(handed) = &handed {
+            self.hand_in(&mut reactor, to, handed.streams);
+        }
 
         // 1. Peers come, over some time.
         let span = *self.rng.pick(&[1, 1_000_000, 100_000_000]);
@@ -521,6 +552,13 @@ impl Play {
 
     /// A peer that comes within this time.
     fn peer(&mut self, to: &str, span: u64) {
+        let client = self.client(to);
+        let wait = self.rng.within(0, span);
+        let to = to.parse().expect("it is an address");
+        self.kernel.state().connect_after(to, Box::new(client), wait);
+    }
+
+    fn client(&mut self, to: &str) -> Client {
         let World { total, slow, tidy, .. } = self.world;
         let mut temper = if tidy {
             Temper::patient(&mut self.rng, total, slow)
@@ -546,11 +584,9 @@ impl Play {
             twist.temper(&mut temper, rng, self.world.kind);
         }
         let to: Address = to.parse().expect("it is an address");
-        let client = Client::new(temper, self.rng.fork(), to.clone(), self.logs.clone());
+        let client = Client::new(temper, self.rng.fork(), to, self.logs.clone());
         let layering = self.world.layering.as_ref();
-        let client = client.speaks(layering.map(|of| of.voice(&mut self.rng)));
-        let wait = self.rng.within(0, span);
-        self.kernel.state().connect_after(to, Box::new(client), wait);
+        client.speaks(layering.map(|of| of.voice(&mut self.rng)))
     }
 
     /// Runs until nothing moves but by a deadline, and looks whether that is right.

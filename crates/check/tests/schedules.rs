@@ -19,22 +19,27 @@ fn the_schedules_hold() {
     let once = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
     let once = once.map(|line| {
         let (seed, what) = line.split_once(' ').unwrap();
-        (seed.parse().unwrap(), what.trim_start().starts_with("layers:"))
+        let what = what.trim_start();
+        (seed.parse().unwrap(), what.starts_with("layers:"), what.starts_with("handed:"))
     });
-    let others = (0..few(1000)).map(|seed| (seed, false));
-    for (seed, layered) in once.filter(|_| !cfg!(miri)).chain(others) {
-        holds(seed, layered);
+    let others = (0..few(1000)).map(|seed| (seed, false, false));
+    for (seed, layered, handed) in once.filter(|_| !cfg!(miri)).chain(others) {
+        holds(seed, layered, handed);
         if Schedule::is_layered_too(seed) {
-            holds(seed, true);
+            holds(seed, true, false);
+        }
+        if Schedule::is_handed_too(seed) {
+            holds(seed, false, true);
         }
     }
 }
 
-fn holds(seed: u64, layered: bool) {
-    if let Err(failure) = Schedule::new(seed).layered(layered).run() {
+fn holds(seed: u64, layered: bool, handed: bool) {
+    if let Err(failure) = Schedule::new(seed).layered(layered).handed(handed).run() {
         let again = "cargo run --release --bin simulate -- --replay";
         let layers = if layered { " --layers" } else { "" };
-        panic!("{failure}\nagain: {again} {seed}{layers}");
+        let sockets = if handed { " --handed" } else { "" };
+        panic!("{failure}\nagain: {again} {seed}{layers}{sockets}");
     }
 }
 

@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use socket2::SockAddr;
 

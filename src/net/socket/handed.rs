@@ -74,7 +74,7 @@ fn listens(_: impl AsFd) -> io::Result<bool> {
 
 /// Sees that close(2) does not wait for a peer (`SO_LINGER`, socket(7)): it would, on a non-blocking
 /// socket too, and all others with it. Returns whether it would have.
-pub(crate) fn forbid_linger(socket: &SockRef<'_>) -> io::Result<bool> {
+fn forbid_linger(socket: &SockRef<'_>) -> io::Result<bool> {
     let lingers = socket.linger()?.is_some();
     if lingers {
         socket.set_linger(None)?;
@@ -85,25 +85,35 @@ pub(crate) fn forbid_linger(socket: &SockRef<'_>) -> io::Result<bool> {
 impl Stream {
     pub(crate) fn into_socket(self) -> io::Result<Socket> {
         let family = if matches!(self.0, Socket::Unix(_)) { Family::Unix } else { Family::Ip };
-        if let Some(fd) = self.0.fd() {
-            take_in(fd, Kind::Stream, family)?;
-        }
+        match self.0.fd() {
+            Some(fd) => take_in(fd, Kind::Stream, family)?,
+            None => self.0.forbid_linger()?,
+        };
         Ok(self.0)
     }
 }
 
 impl Socket {
+    /// Sees that its close does not wait for the peer. Returns whether it would have.
+    pub(crate) fn forbid_linger(&self) -> io::Result<bool> {
+        match self {
+            Socket::Tcp(stream) => forbid_linger(&SockRef::from(stream)),
+            Socket::Unix(stream) => forbid_linger(&SockRef::from(stream)),
+            Socket::Sim(stream) => Ok(stream.forbid_linger()),
+        }
+    }
+
     /// Before the close of a socket of which a duplicate may live, so that the peer is told now and
     /// not at the last close: our end, if it was not sent; and a reset in answer to whatever the peer
     /// still sends, as after close(2). `reset`: by [`reset`](Self::reset) already, where there is one.
     pub(crate) fn end_for_all(&self, reset: bool) {
         // On failure the peer knows already.
+        if !reset {
+            let _ = self.forbid_linger();
+        }
         match self {
             Socket::Tcp(_) if reset => {}
-            Socket::Tcp(stream) => {
-                let _ = forbid_linger(&SockRef::from(stream));
-                let _ = stream.shutdown(Shutdown::Both);
-            }
+            Socket::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
             Socket::Unix(stream) => drop(stream.shutdown(Shutdown::Both)),
             Socket::Sim(stream) => stream.end_for_all(),
         }

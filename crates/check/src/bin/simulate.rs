@@ -52,6 +52,14 @@ struct Arguments {
     #[arg(long, conflicts_with = "layers")]
     no_layers: bool,
 
+    /// Hand sockets in to each world; without this, 8 in a hundred are run once more with them
+    #[arg(long, conflicts_with = "layers")]
+    handed: bool,
+
+    /// Hand sockets in to no world
+    #[arg(long, conflicts_with = "handed")]
+    none_handed: bool,
+
     /// Print the hash of each seed's trace, in order
     #[arg(long)]
     hashes: bool,
@@ -63,7 +71,7 @@ struct Arguments {
 
 impl Arguments {
     fn schedule(&self, seed: u64) -> Schedule {
-        let mut schedule = Schedule::new(seed).layered(self.layers);
+        let mut schedule = Schedule::new(seed).layered(self.layers).handed(self.handed);
         if let Some(peers) = self.connections {
             schedule = schedule.peers(peers);
         }
@@ -71,6 +79,21 @@ impl Arguments {
             schedule = schedule.at_most(peers);
         }
         schedule
+    }
+
+    /// The schedules of a seed: as it is, and for some once more, with the option that has it so.
+    fn schedules(&self, seed: u64) -> impl Iterator<Item = (&'static str, Schedule)> + use<> {
+        let own = match (self.layers, self.handed) {
+            (true, _) => " --layers",
+            (_, true) => " --handed",
+            (false, false) => "",
+        };
+        let plain = self.schedule(seed);
+        let layered = own.is_empty() && !self.no_layers && Schedule::is_layered_too(seed);
+        let handed = own.is_empty() && !self.none_handed && Schedule::is_handed_too(seed);
+        let layered = layered.then(|| (" --layers", plain.clone().layered(true)));
+        let handed = handed.then(|| (" --handed", plain.clone().handed(true)));
+        std::iter::once((own, plain)).chain(layered).chain(handed)
     }
 }
 
@@ -117,10 +140,11 @@ fn run(job: u64, arguments: &Arguments, found: &Found) {
             return;
         }
         let seed = arguments.from.wrapping_add(number);
-        let mut result = arguments.schedule(seed).run();
-        if result.is_ok() && !arguments.no_layers && Schedule::is_layered_too(seed) {
-            result = arguments.schedule(seed).layered(true).run().and(result);
-        }
+        let mut results = arguments.schedules(seed).map(|(_, schedule)| schedule.run());
+        let first = results.next().expect("each seed has one");
+        // The others only count if they fail.
+        let result = first
+            .and_then(|report| results.try_fold(report, |report, other| other.and(Ok(report))));
         match result {
             Ok(Report { hash, connections, callbacks, .. }) => {
                 found.connections.fetch_add(connections, Ordering::Relaxed);
@@ -199,13 +223,13 @@ fn tell(arguments: &Arguments, found: Found, begin: Instant) -> ExitCode {
     let seed = failure.seed();
     let again = "cargo run --release --bin simulate --";
     let mut peers = arguments.connections.map_or(String::new(), |n| format!(" --connections {n}"));
-    // It may be its second run that failed.
-    let layered = arguments.layers || arguments.schedule(seed).run().is_ok();
-    if layered {
-        peers.push_str(" --layers");
-    }
+    let Some((options, schedule)) = arguments.schedules(seed).find(|(_, it)| it.run().is_err())
+    else {
+        return ExitCode::FAILURE;
+    };
+    peers.push_str(options);
     say(&format!("again: {again} --replay {seed}{peers}"));
-    if let Some((fewer, failure)) = arguments.schedule(seed).layered(layered).shrink() {
+    if let Some((fewer, failure)) = schedule.shrink() {
         let what = failure.what().lines().next().unwrap_or_default();
         say(&format!("smaller: {again} --replay {seed}{peers} --at-most {fewer} ({what})"));
     }

@@ -207,6 +207,9 @@ impl Oracle {
                 "trap 18: a connection is closed and still watched, by way of a duplicate".into(),
             );
         }
+        if net.lingered > 0 {
+            wrong = Some("promise 1: a close has waited for its peer (SO_LINGER)".into());
+        }
         if self.shutdown.is_none() && exact && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
