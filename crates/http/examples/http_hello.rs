@@ -7,6 +7,7 @@
 //! curl 'http://127.0.0.1:8080/slow' & curl http://127.0.0.1:8080/
 //! curl http://127.0.0.1:8080/numbers | tail -1
 //! head -c 1G /dev/zero | curl -T - http://127.0.0.1:8080/upload
+//! ab -l -k -n 100000 -c 64 http://127.0.0.1:8080/   # -l: the page has a number, so lengths differ
 //! ```
 
 #[path = "../../../examples/common/mod.rs"]
