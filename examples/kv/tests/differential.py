@@ -124,7 +124,7 @@ class Words:
             words = words[:-1] or words
         if self.random.random() < 0.02:
             words.append(self.word("{v}", kind))
-        if len(words) == 2 and "RAND" in words[0].upper() or words[0].upper() == "SPOP" and words[2:] not in (["0"], ["1000"]):
+        if ("RAND" in words[0].upper() or words[0].upper() == "SPOP") and words[2:3] not in (["0"], ["1000"]):
             return self.command()
         return [word.encode("latin-1") for word in words]
 
