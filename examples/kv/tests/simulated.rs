@@ -175,3 +175,51 @@ fn clients_that_go_at_any_moment_leave_nothing_and_the_server_ends() {
         Ok(())
     });
 }
+
+/// Whatever was run is answered, in a shutdown too: also by a shard without clients, which has nothing to wait for.
+#[test]
+fn a_shutdown_leaves_nothing_unanswered_that_was_run() {
+    let mut answered_later = 0;
+    check(0..150, Profile::rough().accept_error(0).watch_error(0), |sim| {
+        let mut dice = Dice(sim.seed());
+        let mut server = world(sim, 2 + dice.below(3))?;
+        let peers: Vec<_> = (0..=dice.below(4)).map(|_| sim.connect(DOOR)).collect();
+        sim.advance(&mut server, Duration::from_millis(50))?;
+        for peer in &peers {
+            for _ in 0..dice.below(500) {
+                peer.send(format!("INCR {}\r\n", dice.below(100)));
+            }
+            peer.wait(Duration::from_secs(1));
+            peer.finish();
+        }
+        sim.advance(&mut server, Duration::from_micros(u64::try_from(dice.below(3000)).unwrap()))?;
+        let mut said: Vec<_> = peers.iter().map(wouldblock::sim::Peer::recv).collect();
+        server.handle().shutdown();
+        sim.advance(&mut server, Duration::from_secs(60))?;
+        // The last bytes may be on their way when the reactors have ended: the world goes on.
+        let mut other = sim.reactor(wouldblock::handler_fn(|_, _| Ok(())), Config::default())?;
+        sim.advance(&mut other, Duration::from_secs(60))?;
+        let (mut run, mut answered) = (0, 0);
+        for reactor in server.reactors_mut() {
+            assert!(reactor.shutdown_report().is_some_and(|report| report.cut == 0));
+            let keys = &mut reactor.handler_mut().keys;
+            for key in 0..100 {
+                let value = keys.read::<Vec<u8>>(key.to_string().as_bytes()).unwrap();
+                run += value.map_or(0, |it| String::from_utf8_lossy(it).parse::<usize>().unwrap());
+            }
+        }
+        for (peer, said) in peers.iter().zip(&mut said) {
+            let before = said.len();
+            said.extend(peer.recv());
+            answered_later += usize::from(said.len() > before);
+            let said = String::from_utf8_lossy(said);
+            let is_answer = |line: &&str| line.starts_with(':');
+            answered += said.lines().filter(is_answer).count();
+            let refused = "-ERR the server is shutting down";
+            assert!(said.lines().all(|line| is_answer(&line) || line == refused), "{said}");
+        }
+        assert_eq!(run, answered);
+        Ok(())
+    });
+    assert!(answered_later > 10, "{answered_later}: a shutdown never comes in the midst of it");
+}
