@@ -18,13 +18,13 @@ const OURS: [&str; 3] = ["10.0.0.1:4000", "unix:/run/mail", "10.0.0.1:4001"];
 
 /// Datagrams of a world.
 #[derive(Debug)]
-pub(crate) struct Mailing {
+pub(crate) struct DatagramWorld {
     rng: Rng,
     tidy: bool,
     unix: bool,
-    /// Peers of each family, the letters of each, and how long they are.
+    /// Peers of each family, the datagrams of each, and how long they are.
     peers: usize,
-    letters: u64,
+    datagrams: u64,
     longest: usize,
     /// How long a datagram of ours may wait, if not as long as by default.
     wait: Option<Duration>,
@@ -32,19 +32,19 @@ pub(crate) struct Mailing {
     ports: Vec<u32>,
 }
 
-impl Mailing {
+impl DatagramWorld {
     /// Some worlds have none.
     pub(crate) fn draw(seed: u64, tidy: bool) -> Option<Self> {
         let mut rng = Rng::new(seed ^ 0x0DA7_A62A_07E5_8DBF);
         let mut waits = Rng::new(seed ^ 0x0DA7_A62A_0000_3A17);
         let most = *waits.pick(&[0, 50, 3000]);
         let wait = (most > 0).then(|| Duration::from_millis(waits.within(1, most)));
-        rng.chance(300).then(|| Mailing {
+        rng.chance(300).then(|| DatagramWorld {
             wait,
             tidy,
             unix: rng.chance(600),
             peers: rng.size(1, 4),
-            letters: *rng.pick(&[5, 30, 30, 200]),
+            datagrams: *rng.pick(&[5, 30, 30, 200]),
             longest: *rng.pick(&[8, 60, 700]),
             ports: Vec::new(),
             rng,
@@ -107,10 +107,10 @@ impl Mailing {
         let rng = &mut self.rng;
         let to = OURS.iter().filter(|at| at.starts_with("unix:") == unix);
         let quits =
-            if !self.tidy && rng.chance(200) { rng.within(0, self.letters) } else { u64::MAX };
+            if !self.tidy && rng.chance(200) { rng.within(0, self.datagrams) } else { u64::MAX };
         Writer {
             to: to.map(|at| at.parse().expect("an address")).collect(),
-            letters: rng.within(0, self.letters),
+            datagrams: rng.within(0, self.datagrams),
             longest: self.longest,
             burst: *rng.pick(&[1, 5, 400]),
             pause: *rng.pick(&[1000, 100_000, 5_000_000]),
@@ -143,8 +143,8 @@ impl Mailing {
         all
     }
 
-    /// A few letters that come before we have turned to them: perhaps just before shutdown.
-    pub(crate) fn last_letters(&mut self, kernel: &Kernel) {
+    /// A few datagrams that come before we have turned to them: perhaps just before shutdown.
+    pub(crate) fn last_datagrams(&mut self, kernel: &Kernel) {
         if self.rng.chance(500) {
             return;
         }
@@ -176,10 +176,10 @@ enum Reads {
     Never,
 }
 
-/// A peer that writes letters, and reads the answers or does not.
+/// A peer that writes datagrams, and reads the answers or does not.
 struct Writer {
     to: Vec<Address>,
-    letters: u64,
+    datagrams: u64,
     longest: usize,
     /// So many at once at most, then a pause of so many nanoseconds.
     burst: u64,
@@ -208,13 +208,13 @@ impl Writer {
 
     fn write(&mut self, net: &mut State, port: u32) {
         let mut burst = self.rng.within(1, self.burst);
-        while self.sent < self.letters && net.now >= self.send_from {
+        while self.sent < self.datagrams && net.now >= self.send_from {
             // Empty ones, small ones, some that are too long for the reader.
             let len = if self.rng.chance(100) { 0 } else { self.rng.size(0, self.longest) };
-            let mut letter = (u64::from(port) << 32 | self.sent).to_be_bytes().to_vec();
-            letter.resize(len, u8::try_from(self.sent % 256).unwrap_or(0));
+            let mut datagram = (u64::from(port) << 32 | self.sent).to_be_bytes().to_vec();
+            datagram.resize(len, u8::try_from(self.sent % 256).unwrap_or(0));
             let to = self.rng.pick(&self.to).clone();
-            if net.peer_sends_to(port, &letter, &to) == Err(Errno::AGAIN) {
+            if net.peer_sends_to(port, &datagram, &to) == Err(Errno::AGAIN) {
                 // By UDP it is told when there is room, on a Unix socket too.
                 return;
             }

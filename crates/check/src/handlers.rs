@@ -73,7 +73,7 @@ pub(crate) enum Kind {
 }
 
 /// A handler with an oracle at its door.
-pub(crate) struct Subject {
+pub(crate) struct TestHandler {
     pub(crate) oracle: Oracle,
     kind: Kind,
     rng: Rng,
@@ -91,7 +91,7 @@ pub(crate) struct Subject {
     connects: u32,
     /// Periodic timers that were set.
     periodic: u32,
-    handle: Handle<Subject>,
+    handle: Handle<TestHandler>,
     /// So many things more.
     patience: u32,
     /// In which callback it panics, and how often in a thousand of them.
@@ -100,7 +100,7 @@ pub(crate) struct Subject {
     /// to have it end at once.
     rash: Option<Rng>,
     /// Datagrams.
-    desk: Option<datagrams::Desk>,
+    sender: Option<datagrams::DatagramSender>,
     /// Callbacks take time.
     toil: Option<(Kernel, Toil)>,
     /// It asks for the descriptors of its connections.
@@ -120,9 +120,9 @@ pub(crate) struct Session {
     messages: Option<Box<messages::Framing>>,
 }
 
-impl Subject {
+impl TestHandler {
     pub(crate) fn new(
-        handle: Handle<Subject>,
+        handle: Handle<TestHandler>,
         oracle: Oracle,
         kind: Kind,
         mut rng: Rng,
@@ -130,7 +130,7 @@ impl Subject {
         wild: u32,
     ) -> Self {
         let in_place = rng.chance(500);
-        Subject {
+        TestHandler {
             in_place,
             more: 0,
             oracle,
@@ -145,7 +145,7 @@ impl Subject {
             patience: 2000,
             panics: (Rng::new(0), 0),
             rash: None,
-            desk: None,
+            sender: None,
             toil: None,
             lends: false,
             twists: twists::Twists::default(),
@@ -476,7 +476,7 @@ impl Subject {
     }
 }
 
-impl Handler for Subject {
+impl Handler for TestHandler {
     type Session = Session;
 
     fn on_open(&mut self, conn: &mut Conn<'_>, origin: Origin) -> io::Result<Session> {

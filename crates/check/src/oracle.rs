@@ -304,7 +304,7 @@ pub(crate) struct Oracle {
     pub(crate) connects_failed: u64,
     ended_before: u64,
     /// Datagram sockets, and what is counted of them.
-    desks: Vec<datagrams::Desk>,
+    datagram_ledgers: Vec<datagrams::DatagramLedger>,
     mail: datagrams::Counts,
     pub(crate) opened: u64,
     pub(crate) closed: u64,
@@ -373,7 +373,7 @@ impl Oracle {
             in_open: None,
             connects_failed: 0,
             ended_before: 0,
-            desks: Vec::new(),
+            datagram_ledgers: Vec::new(),
             mail: datagrams::Counts::default(),
             opened: 0,
             closed: 0,

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::base::address::Address;
 use crate::base::config::Config;
 use crate::client::{Client, Logs, Reads, Temper};
-use crate::datagrams::Mailing;
-use crate::handlers::{Kind, OUTSIDE, Subject};
+use crate::datagrams::DatagramWorld;
+use crate::handlers::{Kind, OUTSIDE, TestHandler};
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
 use crate::layering::Layering;
@@ -74,7 +74,7 @@ struct World {
     sources: Option<(Rng, u32)>,
     unix: bool,
     /// Datagrams, too.
-    mail: Option<Mailing>,
+    mail: Option<DatagramWorld>,
     /// What it has besides.
     toil: Option<Toil>,
     /// The handler asks for the descriptors of its connections; duplicates of them may live on.
@@ -395,7 +395,7 @@ impl Play {
             world.sources = Some((sources, fails));
         }
         // Last, and from a stream of its own: worlds without datagrams are what they were.
-        world.mail = Mailing::draw(seed, world.tidy);
+        world.mail = DatagramWorld::draw(seed, world.tidy);
         if let Some(mail) = &mut world.mail {
             (world.profile, world.config) = mail.shape(world.profile, world.config);
         }
@@ -430,7 +430,7 @@ impl Play {
         let rng = self.rng.fork();
         let sources = self.world.sources.clone();
         let make = |handle| {
-            let subject = Subject::new(handle, oracle, kind, rng, size, wild)
+            let handler = TestHandler::new(handle, oracle, kind, rng, size, wild)
                 .answers(self.world.answers)
                 .panics(Rng::new(self.seed), self.world.panics)
                 .lends(self.world.lends)
@@ -439,7 +439,7 @@ impl Play {
                 .sources(sources);
             // A stream of its own, too.
             let rash = Rng::new(self.seed ^ 0x00AB_0127);
-            if self.world.tidy { subject } else { subject.rash(rash) }
+            if self.world.tidy { handler } else { handler.rash(rash) }
         };
         let mut reactor = Reactor::build_with_driver(&self.world.config, driver, make)
             .map_err(|error| error.to_string())?;
@@ -483,7 +483,7 @@ impl Play {
         }
         // 3. The end.
         if let Some(mail) = &mut self.world.mail {
-            mail.last_letters(&self.kernel);
+            mail.last_datagrams(&self.kernel);
         }
         let at_once = self.rng.chance(150);
         let ended = reactor.stats().closed.total();
@@ -537,10 +537,10 @@ impl Play {
     }
 
     /// Datagram sockets, ours and those of peers.
-    fn mail(&mut self, reactor: &mut Reactor<Subject>) {
+    fn mail(&mut self, reactor: &mut Reactor<TestHandler>) {
         let Some(mail) = &mut self.world.mail else { return };
         let peers = mail.peers(&self.kernel);
-        reactor.handler.open_desk(mail.fork(), peers.clone());
+        reactor.handler.sends_datagrams(mail.fork(), peers.clone());
         for (bind, connected) in mail.sockets(&peers) {
             // The kernel may refuse to watch it.
             if let Ok(id) = reactor.bind_datagram(bind) {
@@ -590,14 +590,14 @@ impl Play {
     }
 
     /// Runs until nothing moves but by a deadline, and looks whether that is right.
-    fn rest(&mut self, reactor: &mut Reactor<Subject>) -> Result<(), String> {
+    fn rest(&mut self, reactor: &mut Reactor<TestHandler>) -> Result<(), String> {
         self.run(reactor, Horizon::Idle)?;
         let Reactor { handler, cx, .. } = reactor;
         handler.oracle.at_rest(cx);
         handler.oracle.wrong().map_or(Ok(()), Err)
     }
 
-    fn run(&mut self, reactor: &mut Reactor<Subject>, horizon: Horizon) -> Result<(), String> {
+    fn run(&mut self, reactor: &mut Reactor<TestHandler>, horizon: Horizon) -> Result<(), String> {
         self.kernel.state().horizon = horizon;
         let mut quiet = Quiet::default();
         // While somebody knocks it looks every second whether there is an idle one now.

@@ -1,12 +1,12 @@
 //! The layers of a handler's connections, in the worlds that have them.
 
-use super::Subject;
+use super::TestHandler;
 use crate::base::id::Origin;
 use crate::context::Conn;
 use crate::kernel::Kernel;
 use crate::layering::{Layering, Watched};
 
-impl Subject {
+impl TestHandler {
     pub(crate) fn layered(mut self, kernel: &Kernel, layering: Option<Layering>) -> Self {
         self.oracle.layered = layering.as_ref().is_some_and(|of| !of.upgrades);
         self.oracle.tells_peers = layering.as_ref().is_some_and(Layering::tells_peer);

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Session, Subject};
+use super::{Session, TestHandler};
 use crate::base::id::Origin;
 use crate::client::byte;
 use crate::conn::input::Input;
@@ -66,9 +66,9 @@ pub(crate) struct Told {
 
 pub(super) type Framing = FramedSession<Wire, Told>;
 
-/// The subject for one callback of one connection.
+/// The handler for one callback of one connection.
 struct Courier<'s> {
-    subject: &'s mut Subject,
+    handler: &'s mut TestHandler,
     link: u32,
     wire: Wire,
 }
@@ -76,7 +76,7 @@ struct Courier<'s> {
 impl Courier<'_> {
     fn complain(&mut self, what: &str) {
         let link = self.link;
-        self.subject.oracle.complain(format!("messages: #{link} {what}"));
+        self.handler.oracle.complain(format!("messages: #{link} {what}"));
     }
 }
 
@@ -112,17 +112,17 @@ impl Messages<Wire> for Courier<'_> {
             self.complain("is handed a message while it is paused, rests or has ended");
         }
         let link = self.link;
-        let subject = &mut *self.subject;
-        let answer = [message, &vec![b'.'; subject.more], b"\n"].concat();
-        subject.send(conn, link, &answer);
-        if subject.rng.chance(100) {
-            let wait = Duration::from_micros(subject.rng.within(0, 50_000));
+        let handler = &mut *self.handler;
+        let answer = [message, &vec![b'.'; handler.more], b"\n"].concat();
+        handler.send(conn, link, &answer);
+        if handler.rng.chance(100) {
+            let wait = Duration::from_micros(handler.rng.within(0, 50_000));
             conn.pause();
-            subject.oracle.reads(conn.cx(), link, false);
+            handler.oracle.reads(conn.cx(), link, false);
             conn.set_timeout(wait); // which resumes
-            subject.oracle.sets_timeout(link, Some(wait));
-        } else if subject.rng.chance(10) {
-            subject.oracle.ends(conn.cx(), link, false);
+            handler.oracle.sets_timeout(link, Some(wait));
+        } else if handler.rng.chance(10) {
+            handler.oracle.ends(conn.cx(), link, false);
             conn.close();
         }
         Ok(())
@@ -145,11 +145,11 @@ impl Messages<Wire> for Courier<'_> {
         }
         told.is_over = true;
         let link = self.link;
-        self.subject.send(conn, link, b"what?");
-        if self.subject.rng.chance(500) {
+        self.handler.send(conn, link, b"what?");
+        if self.handler.rng.chance(500) {
             return Err(planned());
         }
-        self.subject.oracle.ends(conn.cx(), link, false); // `framed` closes
+        self.handler.oracle.ends(conn.cx(), link, false); // `framed` closes
         Ok(())
     }
 
@@ -158,13 +158,13 @@ impl Messages<Wire> for Courier<'_> {
             self.complain("is told a good end");
         }
         told.is_over = true;
-        self.subject.oracle.ends(conn.cx(), self.link, false);
+        self.handler.oracle.ends(conn.cx(), self.link, false);
         conn.close();
         Ok(())
     }
 }
 
-impl Subject {
+impl TestHandler {
     pub(super) fn open_messages(
         &mut self,
         wire: Wire,
@@ -172,7 +172,7 @@ impl Subject {
         link: u32,
         origin: Origin,
     ) -> Framing {
-        let session = framed(wire, Courier { subject: self, link, wire }).on_open(conn, origin);
+        let session = framed(wire, Courier { handler: self, link, wire }).on_open(conn, origin);
         session.expect("it never fails")
     }
 
@@ -187,7 +187,7 @@ impl Subject {
         let link = session.link;
         let told = session.messages.as_mut().expect("the connection was opened");
         let (before, at) = (input.len(), told.at);
-        framed(wire, Courier { subject: self, link, wire }).on_data(conn, told, input)?;
+        framed(wire, Courier { handler: self, link, wire }).on_data(conn, told, input)?;
         let consumed = (before - input.len()) as u64;
         if at + consumed != told.at {
             self.oracle.complain(format!("messages: #{link} lost {consumed} bytes from {at} on"));
@@ -219,7 +219,7 @@ impl Subject {
         let link = session.link;
         let told = session.messages.as_mut().expect("the connection was opened");
         told.left = Some(rest.len());
-        let result = framed(wire, Courier { subject: self, link, wire }).on_eof(conn, told, rest);
+        let result = framed(wire, Courier { handler: self, link, wire }).on_eof(conn, told, rest);
         if !told.is_over {
             self.oracle.complain(format!("messages: #{link} is not told its end"));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Kind, Session, Subject, act};
+use super::{Kind, Session, TestHandler, act};
 use crate::base::id::{ConnId, Origin};
 use crate::conn::input::Input;
 use crate::context::{Conn, Context};
@@ -24,7 +24,7 @@ pub(super) struct Twists {
     held: Vec<ConnId>,
 }
 
-impl Subject {
+impl TestHandler {
     /// Works for a while, if this world has such callbacks.
     pub(super) fn toil(&mut self) {
         if let Some((kernel, toil)) = &mut self.toil
@@ -288,10 +288,10 @@ impl Subject {
     fn let_go_later(&mut self, cx: &mut Context) {
         if self.rng.chance(300) {
             let number = self.oracle.posts();
-            let run = move |subject: &mut Subject, cx: &mut Context| {
-                subject.oracle.runs(number);
-                subject.let_go(cx);
-                subject.may_panic(None);
+            let run = move |handler: &mut TestHandler, cx: &mut Context| {
+                handler.oracle.runs(number);
+                handler.let_go(cx);
+                handler.may_panic(None);
             };
             if self.handle.post(run).is_ok() {
                 return;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{OUTSIDE, Session, Subject, act};
+use super::{OUTSIDE, Session, TestHandler, act};
 use crate::base::address::Address;
 use crate::base::id::ConnId;
 use crate::conn::input::Input;
@@ -12,7 +12,7 @@ use crate::layering::Watched;
 use crate::net::connect::Connect;
 use crate::oracle::{Oracle, planned};
 
-impl Subject {
+impl TestHandler {
     /// Some connection, mostly one that is there.
     fn someone(&mut self) -> Option<ConnId> {
         (!self.ids.is_empty()).then(|| *self.rng.pick(&self.ids))
@@ -185,23 +185,24 @@ impl Subject {
         let handle = self.handle.clone();
         let number = self.oracle.posts();
         let posted = if self.rng.chance(500) {
-            let run = move |subject: &mut Subject, cx: &mut Context| {
-                subject.oracle.runs(number);
-                subject.wander(cx, None);
-                subject.may_panic(None);
+            let run = move |handler: &mut TestHandler, cx: &mut Context| {
+                handler.oracle.runs(number);
+                handler.wander(cx, None);
+                handler.may_panic(None);
             };
             handle.post(run).is_ok()
         } else {
-            let run = move |subject: &mut Subject, conn: &mut Conn<'_>, session: &mut Session| {
-                subject.oracle.runs(number);
-                subject.oracle.posted(conn.cx(), id, session.link);
-                let own = Some((conn.id(), session.link));
-                subject.wander(conn.cx(), own);
-                subject.may_panic(Some(session.link));
-                let failed = subject.rng.chance(subject.wild / 8);
-                subject.oracle.leave(Some(conn.cx()), session.link, failed);
-                if failed { Err(planned()) } else { Ok(()) }
-            };
+            let run =
+                move |handler: &mut TestHandler, conn: &mut Conn<'_>, session: &mut Session| {
+                    handler.oracle.runs(number);
+                    handler.oracle.posted(conn.cx(), id, session.link);
+                    let own = Some((conn.id(), session.link));
+                    handler.wander(conn.cx(), own);
+                    handler.may_panic(Some(session.link));
+                    let failed = handler.rng.chance(handler.wild / 8);
+                    handler.oracle.leave(Some(conn.cx()), session.link, failed);
+                    if failed { Err(planned()) } else { Ok(()) }
+                };
             handle.post_to(id, run).is_ok()
         };
         if !posted {

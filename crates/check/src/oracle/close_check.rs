@@ -11,8 +11,8 @@ use crate::kernel::link::{HERE, THERE, Transport};
 use crate::kernel::{Moved, Place, State, nanos};
 use crate::late::comes_late;
 
-/// An account, and what is known of the connection that it is about.
-struct Account<'a> {
+/// How a connection is told to have ended, and what is known of the connection that it is about.
+struct CloseCheck<'a> {
     oracle: &'a Oracle,
     link: u32,
     closed: &'a Closed,
@@ -42,13 +42,22 @@ impl Oracle {
         let owed = sent - ledger.taken_of(place).min(sent);
         let failed = place.failed_at.is_some();
         let queued = if ledger.is_layered() { queued_at(place, ledger) as u64 } else { owed };
-        let account =
-            Account { oracle: self, link, closed, ledger, net: &net, place, owed, queued, failed };
-        account.check().err()
+        let ending = CloseCheck {
+            oracle: self,
+            link,
+            closed,
+            ledger,
+            net: &net,
+            place,
+            owed,
+            queued,
+            failed,
+        };
+        ending.check().err()
     }
 }
 
-impl Account<'_> {
+impl CloseCheck<'_> {
     fn check(&self) -> Verdict {
         if matches!(self.closed.reason, CloseReason::Detached) {
             return self.handed_over();
@@ -141,7 +150,7 @@ impl Account<'_> {
 
     /// The reason is the first cause, and it happened.
     fn reason(&self) -> Verdict {
-        let Account { ledger, queued, .. } = *self;
+        let CloseCheck { ledger, queued, .. } = *self;
         let limits = &self.oracle.limits;
         let left = ledger.left.unwrap_or(self.net.now);
         let fin = self.place.link.halves[THERE].fin_arrived;

@@ -39,7 +39,7 @@ const LEAVE: u64 = 1_000_000_000;
 
 /// A datagram that was accepted and has not been sent.
 #[derive(Debug)]
-struct Letter {
+struct Unsent {
     to: Option<Address>,
     payload: Arc<[u8]>,
     /// The kernel will not have it.
@@ -50,7 +50,7 @@ struct Letter {
     shortages: u32,
 }
 
-impl Letter {
+impl Unsent {
     /// Until when it may wait.
     fn until(&self, wait: u64) -> u64 {
         self.since.saturating_add(wait)
@@ -65,7 +65,7 @@ impl Letter {
 /// One socket of ours.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct DatagramLedger {
     id: DatagramId,
     port: u32,
     unix: bool,
@@ -75,7 +75,7 @@ pub(super) struct Desk {
     closed: bool,
     /// Received and not told, and how much room there was for it.
     due: VecDeque<(Packet, usize)>,
-    waiting: VecDeque<Letter>,
+    waiting: VecDeque<Unsent>,
     /// How long one may wait.
     wait: u64,
     /// When a send was last denied, and how: by receiver, where each has a queue of its own.
@@ -103,7 +103,7 @@ pub(super) struct Counts {
     alone: Option<u64>,
 }
 
-impl Desk {
+impl DatagramLedger {
     fn lane(&self, to: Option<&Address>) -> Option<Address> {
         if self.unix { to.cloned() } else { None }
     }
@@ -111,14 +111,14 @@ impl Desk {
     fn has_waiting(&self, lane: Option<&Address>) -> bool {
         self.waiting
             .iter()
-            .any(|letter| !letter.refused && self.lane(letter.to.as_ref()).as_ref() == lane)
+            .any(|unsent| !unsent.refused && self.lane(unsent.to.as_ref()).as_ref() == lane)
     }
 
     /// What waits costs so much at least, and at most.
     fn cost(&self) -> (usize, usize) {
-        let letters = self.waiting.iter().filter(|letter| !letter.refused);
-        let bytes = letters.map(|letter| letter.payload.len() + ENTRY).sum::<usize>();
-        let most = self.waiting.iter().map(|letter| letter.payload.len() + ENTRY + LANE).sum();
+        let unsent = self.waiting.iter().filter(|unsent| !unsent.refused);
+        let bytes = unsent.map(|unsent| unsent.payload.len() + ENTRY).sum::<usize>();
+        let most = self.waiting.iter().map(|unsent| unsent.payload.len() + ENTRY + LANE).sum();
         (bytes, most)
     }
 
@@ -146,7 +146,7 @@ impl Desk {
                     self.sends(now, to.as_ref(), &payload, trying)?;
                     let lane = self.lane(to.as_ref());
                     // Unless one that was passed over just now waits for its shortage to end.
-                    let is_short = |one: &Letter| {
+                    let is_short = |one: &Unsent| {
                         one.short_at == Some(now) && self.lane(one.to.as_ref()) == lane
                     };
                     if !self.waiting.iter().any(is_short) {
@@ -199,7 +199,7 @@ impl Desk {
                 }
                 gone = gone.or(Some(at));
             }
-            let is_short = |other: &Letter| other.to == one.to && other.short_at == Some(now);
+            let is_short = |other: &Unsent| other.to == one.to && other.short_at == Some(now);
             let passed = !self.unix
                 && (trying || one.to.as_ref() != to && self.waiting.iter().any(is_short));
             if !passed && !may_be_gone {
@@ -218,14 +218,14 @@ impl Desk {
         now: u64,
         to: Option<&Address>,
         payload: &Arc<[u8]>,
-        is_meant: impl Fn(&Letter) -> bool,
-    ) -> Option<&mut Letter> {
+        is_meant: impl Fn(&Unsent) -> bool,
+    ) -> Option<&mut Unsent> {
         let wait = self.wait;
-        let is_it = |one: &Letter| {
+        let is_it = |one: &Unsent| {
             let is_same = one.to.as_ref() == to && one.payload == *payload;
             is_same && !one.refused && is_meant(one)
         };
-        let in_time = |one: &Letter| is_it(one) && one.until(wait) > now;
+        let in_time = |one: &Unsent| is_it(one) && one.until(wait) > now;
         let at = self.waiting.iter().position(in_time);
         let at = at.or_else(|| self.waiting.iter().position(is_it))?;
         self.waiting.get_mut(at)
@@ -234,9 +234,9 @@ impl Desk {
     /// The kernel had no memory for one. Returns when that was so before.
     fn falls_short(&mut self, now: u64, to: Option<&Address>, payload: &Arc<[u8]>) -> Option<u64> {
         // That was not tried just now.
-        let letter = self.find(now, to, payload, |one| one.short_at != Some(now))?;
-        letter.shortages += 1;
-        letter.short_at.replace(now)
+        let unsent = self.find(now, to, payload, |one| one.short_at != Some(now))?;
+        unsent.shortages += 1;
+        unsent.short_at.replace(now)
     }
 
     /// Compares with what waits in truth: what is not there was dropped, with reason. `room`: what may
@@ -252,7 +252,7 @@ impl Desk {
         let held = |lane: Option<&Address>| {
             outbox.waiting_for(lane).map(|(_, payload, _)| payload.len() + ENTRY).sum::<usize>()
         };
-        let mut kept = VecDeque::<Letter>::new();
+        let mut kept = VecDeque::<Unsent>::new();
         let mut went = BTreeMap::new();
         let mut there: BTreeMap<_, VecDeque<_>> = lanes
             .iter()
@@ -274,10 +274,10 @@ impl Desk {
             }
             // If one is missing of several that are the same to the moment, it is the one that had
             // reason to go.
-            let is_same = |other: &Letter| {
+            let is_same = |other: &Unsent| {
                 other.to == one.to && other.payload == one.payload && other.since == one.since
             };
-            let is_gone = |other: &Letter| is_same(other) && other.may_be_gone(now, self.wait);
+            let is_gone = |other: &Unsent| is_same(other) && other.may_be_gone(now, self.wait);
             if let Some(at) = kept.iter().position(is_gone) {
                 // Each after it is taken for the next: of whichever there is, the place is right.
                 let after: Vec<_> = (at..kept.len()).filter(|at| is_same(&kept[*at])).collect();
@@ -315,8 +315,8 @@ impl Desk {
         if error != Errno::AGAIN && error != Errno::NOBUFS {
             let by_icmp = self.connected && !self.unix && error == Errno::CONNREFUSED;
             let first = self.find(now, to, payload, |_| true);
-            if let (Some(letter), false) = (first, by_icmp) {
-                letter.refused = true;
+            if let (Some(unsent), false) = (first, by_icmp) {
+                unsent.refused = true;
             }
             return Ok(());
         }
@@ -351,12 +351,12 @@ impl Desk {
             return Some("promise 1: what ICMP told lies unread".into());
         }
         let wait = Duration::from_nanos(self.wait);
-        if self.waiting.iter().any(|letter| is_late(net.polls, letter.since, wait)) {
+        if self.waiting.iter().any(|unsent| is_late(net.polls, unsent.since, wait)) {
             return Some("promise 4: a datagram waits for longer than allowed".into());
         }
-        let waits = |letter: &&Letter| !letter.may_be_gone(net.now, self.wait);
-        for letter in self.waiting.iter().filter(waits) {
-            let late = match self.denied.get(&self.lane(letter.to.as_ref())) {
+        let waits = |unsent: &&Unsent| !unsent.may_be_gone(net.now, self.wait);
+        for unsent in self.waiting.iter().filter(waits) {
+            let late = match self.denied.get(&self.lane(unsent.to.as_ref())) {
                 Some((at, Errno::NOBUFS | Errno::INTR)) => net.now > at + SHORTAGE + SLACK,
                 Some((at, _)) if self.unix => net.now > at + RETRY_MAX + SLACK,
                 // There is room again, and the edge was told; or it was never tried.
@@ -371,8 +371,8 @@ impl Desk {
 }
 
 impl Oracle {
-    fn desk(&mut self, id: DatagramId) -> Option<&mut Desk> {
-        self.desks.iter_mut().find(|desk| desk.id == id)
+    fn datagram_ledger(&mut self, id: DatagramId) -> Option<&mut DatagramLedger> {
+        self.datagram_ledgers.iter_mut().find(|ledger| ledger.id == id)
     }
 
     /// Reads what the kernel wrote down of a socket.
@@ -380,9 +380,11 @@ impl Oracle {
         // When it comes to an end, everything is tried once more.
         let trying = trying || self.shutdown.is_some();
         let mut net = self.kernel.state();
-        let Some(desk) = self.desks.iter_mut().find(|desk| desk.id == id) else { return };
-        let read = desk.read(&mut net, &mut self.mail, trying);
-        let number = desk.port;
+        let Some(ledger) = self.datagram_ledgers.iter_mut().find(|ledger| ledger.id == id) else {
+            return;
+        };
+        let read = ledger.read(&mut net, &mut self.mail, trying);
+        let number = ledger.port;
         drop(net);
         if let Err(what) = read {
             self.complain(format!("@{number}: {what}"));
@@ -398,10 +400,12 @@ impl Oracle {
     ) {
         let now = self.kernel.now();
         let Some(socket) = cx.core.datagrams.get(id) else { return };
-        let Some(desk) = self.desks.iter_mut().find(|desk| desk.id == id) else { return };
-        let compared = desk.compare(now, &socket.outbox, room);
-        let bound = desk.cost().0 > self.limits.datagrams_queued;
-        let number = desk.port;
+        let Some(ledger) = self.datagram_ledgers.iter_mut().find(|ledger| ledger.id == id) else {
+            return;
+        };
+        let compared = ledger.compare(now, &socket.outbox, room);
+        let bound = ledger.cost().0 > self.limits.datagrams_queued;
+        let number = ledger.port;
         if let Err(what) = compared {
             self.complain(format!("@{number}: {what}"));
         }
@@ -418,13 +422,13 @@ impl Oracle {
             return self.complain("a datagram socket that was bound is not there".into());
         };
         let port = socket.port();
-        if self.desk(id).is_some() {
+        if self.datagram_ledger(id).is_some() {
             self.complain(format!("promise 3: the id of @{port} was another's"));
         }
         self.kernel.state().mail.watched = true;
         let unix = cx.core.datagram_addr(id).is_some_and(|at| at.ip().is_none());
         let wait = nanos(self.limits.datagram_wait);
-        self.desks.push(Desk {
+        self.datagram_ledgers.push(DatagramLedger {
             id,
             wait,
             port,
@@ -449,7 +453,7 @@ impl Oracle {
     }
 
     /// It has sent.
-    pub(crate) fn letter(
+    pub(crate) fn send_datagram(
         &mut self,
         cx: &Context,
         id: DatagramId,
@@ -459,17 +463,17 @@ impl Oracle {
     ) {
         let max = self.limits.datagrams_queued;
         let now = self.kernel.now();
-        let Some(desk) = self.desk(id) else { return };
-        let number = desk.port;
-        let open = desk.open && cx.core.datagram_addr(id).is_some();
+        let Some(ledger) = self.datagram_ledger(id) else { return };
+        let number = ledger.port;
+        let open = ledger.open && cx.core.datagram_addr(id).is_some();
         let mut wrong = None;
-        let lane = desk.lane(to);
-        let own = desk.waiting.iter().filter(|one| desk.lane(one.to.as_ref()) == lane);
+        let lane = ledger.lane(to);
+        let own = ledger.waiting.iter().filter(|one| ledger.lane(one.to.as_ref()) == lane);
         let own = own.map(|one| one.payload.len() + ENTRY).sum::<usize>() + payload.len() + ENTRY;
-        let is_full = desk.cost().1 + payload.len() + ENTRY + LANE > max;
-        let at_once = !desk.has_waiting(lane.as_ref());
+        let is_full = ledger.cost().1 + payload.len() + ENTRY + LANE > max;
+        let at_once = !ledger.has_waiting(lane.as_ref());
         if at_once {
-            desk.denied.remove(&lane);
+            ledger.denied.remove(&lane);
         }
         match result {
             Ok(()) => {
@@ -477,7 +481,7 @@ impl Oracle {
                     wrong = Some("a datagram is accepted by a closed socket");
                 }
                 let payload = payload.into();
-                desk.waiting.push_back(Letter {
+                ledger.waiting.push_back(Unsent {
                     to: to.cloned(),
                     payload,
                     refused: false,
@@ -504,12 +508,12 @@ impl Oracle {
             self.complain(format!("@{number}: {wrong}"));
         }
         self.read_desk(id, false);
-        if let Some(letter) = self.desk(id).and_then(|desk| desk.waiting.back_mut())
+        if let Some(unsent) = self.datagram_ledger(id).and_then(|ledger| ledger.waiting.back_mut())
             && at_once
-            && letter.since == now
+            && unsent.since == now
         {
             // What it met before it waited is not counted.
-            letter.shortages = 0;
+            unsent.shortages = 0;
         }
         self.compare_desk(cx, id, is_full.then_some((lane.as_ref(), own)));
     }
@@ -518,9 +522,9 @@ impl Oracle {
         self.read_desk(id, true);
         // Who is cut is told of it when the sockets are closed already.
         let leaving = self.shutdown.is_some();
-        let Some(desk) = self.desk(id) else { return };
-        let (number, open) = (desk.port, desk.open && (answer || !leaving));
-        (desk.open, desk.closed) = (false, true);
+        let Some(ledger) = self.datagram_ledger(id) else { return };
+        let (number, open) = (ledger.port, ledger.open && (answer || !leaving));
+        (ledger.open, ledger.closed) = (false, true);
         if answer != open || cx.core.datagram_addr(id).is_some() {
             self.complain(format!("close_datagram() of @{number} answers {answer}"));
         }
@@ -536,11 +540,11 @@ impl Oracle {
         self.inside = true;
         let id = datagram.socket;
         self.read_desk(id, false);
-        let Some(desk) = self.desk(id) else {
+        let Some(ledger) = self.datagram_ledger(id) else {
             return self.complain("on_datagram of a socket that nobody bound".into());
         };
-        let (number, open) = (desk.port, desk.open);
-        let (due, more) = (desk.due.pop_front(), desk.due.len());
+        let (number, open) = (ledger.port, ledger.open);
+        let (due, more) = (ledger.due.pop_front(), ledger.due.len());
         if !open || cx.core.datagram_addr(id).is_none() {
             self.complain(format!("promise 3: on_datagram of @{number}, which is closed"));
         }
@@ -570,28 +574,28 @@ impl Oracle {
 
     pub(super) fn mail_after_turn(&mut self, cx: &Context) {
         let shutdown = self.shutdown;
-        for number in 0..self.desks.len() {
-            let id = self.desks[number].id;
+        for number in 0..self.datagram_ledgers.len() {
+            let id = self.datagram_ledgers[number].id;
             self.read_desk(id, false);
             self.compare_desk(cx, id, None);
             let (per_turn, denies) = (self.limits.datagrams_per_turn, self.denies);
             let shutdown_max = nanos(self.limits.shutdown_max);
             let net = self.kernel.state();
-            let desk = &mut self.desks[number];
+            let ledger = &mut self.datagram_ledgers[number];
             let mut wrong = None;
-            if !desk.due.is_empty() && !desk.closed {
+            if !ledger.due.is_empty() && !ledger.closed {
                 wrong = Some("promise 2: a datagram was received, and is not told");
             }
-            if desk.in_turn.0 > per_turn {
+            if ledger.in_turn.0 > per_turn {
                 wrong = Some("promise 4: more datagrams in a turn than the limit");
             }
-            desk.in_turn = (0, 0, 0);
-            if desk.open && cx.core.datagram_addr(id).is_none() {
-                desk.open = false;
+            ledger.in_turn = (0, 0, 0);
+            if ledger.open && cx.core.datagram_addr(id).is_none() {
+                ledger.open = false;
                 let cut = |(at, at_once): (u64, bool)| at_once || net.now >= at + shutdown_max;
                 // What lay in a Unix socket goes with whom it was connected to.
-                let kept = !(desk.unix && desk.connected);
-                let unread = kept && desk.since < desk.at_shutdown.min(4096);
+                let kept = !(ledger.unix && ledger.connected);
+                let unread = kept && ledger.since < ledger.at_shutdown.min(4096);
                 match shutdown {
                     None => wrong = Some("it is closed, and nobody closed it"),
                     Some(when) if unread && !denies && !cut(when) => {
@@ -603,7 +607,7 @@ impl Oracle {
                     Some(_) => {}
                 }
             }
-            let port = desk.port;
+            let port = ledger.port;
             drop(net);
             if let Some(wrong) = wrong {
                 self.complain(format!("@{port}: {wrong}"));
@@ -611,8 +615,8 @@ impl Oracle {
         }
         if shutdown.is_some() && cx.core.conns.len() == 0 && self.mail.alone.is_none() {
             // By UDP each may meet a shortage.
-            let udp = self.desks.iter().filter(|desk| desk.open && !desk.unix);
-            let waiting = udp.map(|desk| desk.waiting.len() as u64).sum::<u64>();
+            let udp = self.datagram_ledgers.iter().filter(|ledger| ledger.open && !ledger.unix);
+            let waiting = udp.map(|ledger| ledger.waiting.len() as u64).sum::<u64>();
             let posts = self.limits.shutdown_max.min(Duration::from_secs(1));
             let most = LEAVE + nanos(posts) + waiting * 70_000_000;
             self.mail.alone = Some(self.kernel.now().saturating_add(most));
@@ -621,21 +625,21 @@ impl Oracle {
 
     pub(super) fn mail_at_shutdown(&mut self) {
         let net = self.kernel.state();
-        for desk in &mut self.desks {
-            desk.at_shutdown = net.mail.ports[desk.port as usize].queue.len();
-            desk.since = 0;
+        for ledger in &mut self.datagram_ledgers {
+            ledger.at_shutdown = net.mail.ports[ledger.port as usize].queue.len();
+            ledger.since = 0;
         }
     }
 
     pub(super) fn mail_at_rest(&mut self, cx: &Context) -> Option<String> {
         let net = self.kernel.state();
-        for desk in self.desks.iter().filter(|desk| desk.open) {
-            let queued = cx.core.datagrams.is_queued(desk.id);
-            let what = desk.stall(&net).or_else(|| {
+        for ledger in self.datagram_ledgers.iter().filter(|ledger| ledger.open) {
+            let queued = cx.core.datagrams.is_queued(ledger.id);
+            let what = ledger.stall(&net).or_else(|| {
                 queued.then(|| "promise 1: on the run queue, and the poll waits".into())
             });
             if let Some(what) = what {
-                return Some(format!("@{}: {what}", desk.port));
+                return Some(format!("@{}: {what}", ledger.port));
             }
         }
         drop(net);
@@ -643,14 +647,14 @@ impl Oracle {
     }
 
     pub(super) fn mail_at_end(&mut self, cx: &Context, now: u64) -> Option<String> {
-        if let Some(desk) = self.desks.iter().find(|desk| desk.open) {
-            return Some(format!("@{} is open", desk.port));
+        if let Some(ledger) = self.datagram_ledgers.iter().find(|ledger| ledger.open) {
+            return Some(format!("@{} is open", ledger.port));
         }
         let net = self.kernel.state();
         let busy = net.profile.stopped > 0 || net.worked > 0;
         drop(net);
         let late = self.mail.alone.is_some_and(|until| now > until);
-        if late && !busy && !self.desks.is_empty() {
+        if late && !busy && !self.datagram_ledgers.is_empty() {
             return Some("shutdown waited for nobody but datagram sockets".into());
         }
         self.miscounted(cx, true)
