@@ -122,6 +122,14 @@ fn start(name: &str, micros: u64, unix: Option<&Path>) -> io::Result<Server> {
     Server::start(&Program { name: name.into(), path: std::env::current_exe()?, args }, &[])
 }
 
+/// Ends a server, which is killed and so leaves its path behind.
+fn end(server: Server, path: Option<PathBuf>) {
+    drop(server);
+    if let Some(path) = path {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 fn socket_path(round: usize, which: usize) -> PathBuf {
     std::env::temp_dir().join(format!("wouldblock-{}-{round}-{which}", std::process::id()))
 }
@@ -148,6 +156,7 @@ fn visits(rounds: usize, each: usize, unix: bool) -> io::Result<()> {
                 costs[which].0 += server.cpu_time()?.saturating_sub(before);
             }
         }
+        started.into_iter().for_each(|(server, path)| end(server, path));
         for (ratios, cost) in ratios.iter_mut().zip(costs) {
             ratios[0].push(cost.0.as_secs_f64() / costs[0].0.as_secs_f64());
             ratios[1].push(costs[0].1.as_secs_f64() / cost.1.as_secs_f64());
@@ -215,6 +224,7 @@ fn evenness(rounds: usize, unix: bool) -> io::Result<()> {
                 parts.push(f64::from(*of.iter().max().expect("of two")) / f64::from(of[0] + of[1]));
             }
         }
+        end(server, path);
         let [few, many] = &mut parts;
         let (few, many) = (Spread::of(few), Spread::of(many));
         say(format_args!("  {name:<17} of 8: {}   of {CLIENTS}: {}", few.middle(), many.middle()));
