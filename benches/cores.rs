@@ -156,7 +156,9 @@ fn visits(rounds: usize, each: usize, unix: bool) -> io::Result<()> {
                 costs[which].0 += server.cpu_time()?.saturating_sub(before);
             }
         }
-        started.into_iter().for_each(|(server, path)| end(server, path));
+        for (server, path) in started {
+            end(server, path);
+        }
         for (ratios, cost) in ratios.iter_mut().zip(costs) {
             ratios[0].push(cost.0.as_secs_f64() / costs[0].0.as_secs_f64());
             ratios[1].push(costs[0].1.as_secs_f64() / cost.1.as_secs_f64());
