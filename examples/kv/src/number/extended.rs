@@ -33,8 +33,8 @@ impl Default for Parsed {
 const TEXT_MAX: usize = 5 * 1024;
 /// 2 to this is beyond the range.
 const EXPONENT_MAX: i32 = 16384;
-/// What is below 2 to this is beyond the range.
-const EXPONENT_MIN: i32 = -16445;
+/// As many digits as a number that is printed can need, and more.
+const DIGITS: usize = 200;
 
 impl Extended {
     /// Reads a decimal number. `None`: it is none, or beyond the range.
@@ -49,7 +49,27 @@ impl Extended {
         if text.eq_ignore_ascii_case(b"inf") || text.eq_ignore_ascii_case(b"infinity") {
             return Some(Parsed::Infinite);
         }
-        let (digits, exponent) = decimal(text)?;
+        let (mut digits, mut exponent) = decimal(text)?;
+        if digits.is_empty() {
+            return Some(Parsed::Finite(Extended { is_negative, ..Extended::default() }));
+        }
+        // At least a tenth of 10 to this, and below it.
+        let magnitude = i32::try_from(digits.len()).ok()? + exponent;
+        if !(-4949..=4933).contains(&magnitude) {
+            return None;
+        }
+        if magnitude < -60 {
+            // Of a number so small no decimal is printed: which one it is makes no difference to any sum.
+            let (mantissa, exponent) = (1 << 63, -300);
+            return Some(Parsed::Finite(Extended { is_negative, mantissa, exponent }));
+        }
+        if digits.len() > DIGITS {
+            // What is behind them only decides that it is not a tie.
+            exponent += i32::try_from(digits.len() - DIGITS - 1).ok()?;
+            let is_inexact = digits[DIGITS..].iter().any(|digit| *digit != 0);
+            digits.truncate(DIGITS);
+            digits.push(u8::from(is_inexact));
+        }
         let number = if exponent >= 0 {
             Big::of_digits(&digits, exponent).round(0, false)
         } else {
@@ -62,11 +82,8 @@ impl Extended {
             big.round(-i32::try_from(shift).ok()?, is_inexact)
         };
         let number = Extended { is_negative, ..number };
-        if number.mantissa == 0 {
-            return (digits.iter().all(|digit| *digit == 0)).then_some(Parsed::Finite(number));
-        }
         let top = number.exponent + 64;
-        (EXPONENT_MIN < top && top <= EXPONENT_MAX).then_some(Parsed::Finite(number))
+        (top <= EXPONENT_MAX).then_some(Parsed::Finite(number))
     }
 
     /// Returns the sum; `None` is an infinite one.
@@ -123,7 +140,7 @@ impl Extended {
     }
 }
 
-/// Returns the digits of a decimal number, and the power of ten that they are multiplied with.
+/// Returns the digits of a decimal number without the zeros before them, and the power of ten that they are multiplied with.
 fn decimal(text: &[u8]) -> Option<(Vec<u8>, i32)> {
     let (mantissa, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
         Some(place) => (&text[..place], power(&text[place + 1..])?),
@@ -141,9 +158,10 @@ fn decimal(text: &[u8]) -> Option<(Vec<u8>, i32)> {
     if digits.is_empty() {
         return None;
     }
-    let decimals = digits.len() - decimals.unwrap_or(digits.len());
-    let exponent = exponent - i32::try_from(decimals).ok()?;
-    Some((digits, exponent.clamp(-12_000, 12_000)))
+    let count = digits.len();
+    let exponent = exponent - i32::try_from(count - decimals.unwrap_or(count)).ok()?;
+    digits.drain(..digits.iter().position(|digit| *digit != 0).unwrap_or(count));
+    Some((digits, exponent))
 }
 
 fn power(text: &[u8]) -> Option<i32> {
@@ -184,13 +202,10 @@ struct Big(Vec<u32>);
 impl Big {
     fn of_digits(digits: &[u8], zeros: i32) -> Big {
         let mut big = Big(Vec::new());
-        let is_zero = digits.iter().all(|digit| *digit == 0);
         for digit in digits {
             big.multiply_and_add(10, u32::from(*digit));
         }
-        if !is_zero {
-            (0..zeros).for_each(|_| big.multiply_and_add(10, 0));
-        }
+        (0..zeros).for_each(|_| big.multiply_and_add(10, 0));
         big
     }
 
