@@ -71,12 +71,12 @@ impl Reply {
 
     /// An integer.
     pub fn integer(&mut self, number: i64) {
-        self.line(b':', number);
+        self.number(b':', number);
     }
 
     /// A number of things.
     pub fn count(&mut self, number: usize) {
-        self.line(b':', number);
+        self.len(b':', number);
     }
 
     /// A double, with 17 digits.
@@ -102,7 +102,7 @@ impl Reply {
             self.is_cut = true;
             return;
         }
-        self.line(b'$', bytes.len());
+        self.len(b'$', bytes.len());
         self.bytes.extend_from_slice(bytes);
         self.bytes.extend_from_slice(b"\r\n");
     }
@@ -112,7 +112,7 @@ impl Reply {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text.as_bytes()),
             Protocol::Resp3 => {
-                self.line(b'=', text.len() + 4);
+                self.len(b'=', text.len() + 4);
                 self.bytes.extend_from_slice(b"txt:");
                 self.bytes.extend_from_slice(text.as_bytes());
                 self.bytes.extend_from_slice(b"\r\n");
@@ -144,50 +144,95 @@ impl Reply {
 
     /// An array; its `len` elements follow.
     pub fn array(&mut self, len: usize) {
-        self.line(b'*', len);
+        self.len(b'*', len);
     }
 
     /// A map; `len` keys follow, each with its value behind it.
     pub fn map(&mut self, len: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.line(b'*', 2 * len),
-            Protocol::Resp3 => self.line(b'%', len),
+            Protocol::Resp2 => self.len(b'*', 2 * len),
+            Protocol::Resp3 => self.len(b'%', len),
         }
     }
 
     /// A set; its `len` elements follow.
     pub fn set(&mut self, len: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.line(b'*', len),
-            Protocol::Resp3 => self.line(b'~', len),
+            Protocol::Resp2 => self.len(b'*', len),
+            Protocol::Resp3 => self.len(b'~', len),
         }
     }
 
     /// An array of pairs, flat in RESP2; `len` pairs follow, each behind a [`Reply::pair`].
     pub fn pairs(&mut self, len: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.line(b'*', 2 * len),
-            Protocol::Resp3 => self.line(b'*', len),
+            Protocol::Resp2 => self.len(b'*', 2 * len),
+            Protocol::Resp3 => self.len(b'*', len),
         }
     }
 
     /// The beginning of one of [`Reply::pairs`]; its two elements follow.
     pub fn pair(&mut self) {
         if self.protocol == Protocol::Resp3 {
-            self.line(b'*', 2);
+            self.len(b'*', 2);
         }
     }
 
     /// News that nobody asked for; its `len` elements follow.
     pub fn push(&mut self, len: usize) {
         match self.protocol {
-            Protocol::Resp2 => self.line(b'*', len),
-            Protocol::Resp3 => self.line(b'>', len),
+            Protocol::Resp2 => self.len(b'*', len),
+            Protocol::Resp3 => self.len(b'>', len),
         }
+    }
+
+    /// A number in a line: most of what is written, so without the machinery of `write!`.
+    #[inline]
+    fn number(&mut self, kind: u8, number: i64) {
+        // A kind, a sign, 19 digits, the end of a line.
+        let mut line = [0; 23];
+        let mut at = line.len() - 2;
+        line[at..].copy_from_slice(b"\r\n");
+        let mut rest = number.unsigned_abs();
+        loop {
+            at -= 1;
+            line[at] = b'0' + u8::try_from(rest % 10).expect("a digit");
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            at -= 1;
+            line[at] = b'-';
+        }
+        at -= 1;
+        line[at] = kind;
+        self.bytes.extend_from_slice(&line[at..]);
+    }
+
+    /// A length in a line.
+    #[inline]
+    fn len(&mut self, kind: u8, len: usize) {
+        self.number(kind, i64::try_from(len).expect("nothing is so long"));
     }
 
     fn line(&mut self, kind: u8, text: impl Display) {
         self.bytes.push(kind);
         write!(self.bytes, "{text}\r\n").expect("a vector takes all");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_printed_as_numbers_are() {
+        for number in [0, 1, -1, 9, 10, 99, 100, -100, 1_234_567_890, i64::MAX, i64::MIN] {
+            let mut reply = Reply::default();
+            reply.integer(number);
+            assert_eq!(reply.bytes, format!(":{number}\r\n").as_bytes());
+        }
     }
 }
