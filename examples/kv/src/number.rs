@@ -70,9 +70,13 @@ pub fn parse_double(text: &[u8]) -> Option<f64> {
     (!number.is_nan() && !is_beyond).then_some(number)
 }
 
-/// Reads an end of a range of scores: as [`parse_double`], and what is beyond a double's range is infinite, or 0.
+/// Reads an end of a range of scores: as [`parse_double`], and what is beyond a double's range is infinite, or 0. As C's
+/// `strtod` has it, spaces may be before it, and nothing at all is 0.
 pub fn parse_bound(text: &[u8]) -> Option<f64> {
-    let number: f64 = str::from_utf8(text).ok()?.parse().ok()?;
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let number: f64 = str::from_utf8(text.trim_ascii_start()).ok()?.parse().ok()?;
     (!number.is_nan()).then_some(number)
 }
 

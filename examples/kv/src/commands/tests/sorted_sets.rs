@@ -84,6 +84,9 @@ fn ranks_and_ranges() {
         ZCOUNT z -inf (3 => :3
         ZCOUNT z (3 -inf => :0
         ZCOUNT nothing 0 1 => :0
+        ZCOUNT z ( 2 => :3
+        ZCOUNT z \x201 2 => :3
+        ZCOUNT z 1\x20 2 => -ERR min or max is not a float
         ZRANGESTORE y z 1 2 => :2
         ZRANGE y 0 -1 WITHSCORES => *4 $1 b $1 2 $1 c $1 2
         ZRANGESTORE y z 10 20 => :0
