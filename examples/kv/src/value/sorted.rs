@@ -181,3 +181,73 @@ fn compare(item: (f64, &[u8]), score: f64, member: &[u8]) -> Ordering {
     // No score is NaN, and -0 and 0 are equal.
     item.0.partial_cmp(&score).unwrap_or(Ordering::Equal).then_with(|| item.1.cmp(member))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BLOCK_MAX, Sorted};
+    use crate::random::Random;
+
+    fn check(sorted: &Sorted, model: &[(f64, String)]) {
+        let found: Vec<_> = sorted.iter_from(0).collect();
+        let expected: Vec<_> = model.iter().map(|(score, it)| (it.as_bytes(), *score)).collect();
+        assert_eq!(found, expected);
+        assert!(sorted.blocks.iter().all(|block| !block.is_empty() && block.len() <= BLOCK_MAX));
+        let pairs = sorted.blocks.windows(2);
+        let short = pairs.filter(|pair| pair[0].len() + pair[1].len() <= BLOCK_MAX / 4).count();
+        assert!(short <= 1 + sorted.blocks.len() / 2, "few blocks are nearly empty");
+    }
+
+    #[test]
+    fn thousands_of_members_stay_in_order_and_know_their_ranks() {
+        let mut random = Random::new();
+        let mut sorted = Sorted::default();
+        let mut model: Vec<(f64, String)> = Vec::new();
+        for step in 0..20_000_u32 {
+            // It grows to some thousands, then shrinks to nothing, and again.
+            let is_growing = step / 5000 % 2 == 0;
+            let member = format!("m{}", random.below(6000));
+            let score = f64::from(u32::try_from(random.below(50)).unwrap());
+            model.retain(|(_, other)| *other != member);
+            if is_growing || random.below(4) == 0 {
+                let place = model.partition_point(|it| (it.0, &it.1) < (score, &member));
+                model.insert(place, (score, member.clone()));
+                sorted.set(member.as_bytes(), score);
+            } else {
+                sorted.remove(member.as_bytes());
+                let start = random.below(model.len() + 1);
+                let end = (start + random.below(5)).min(model.len());
+                model.drain(start..end);
+                sorted.remove_range(start..end);
+            }
+            assert_eq!(sorted.len(), model.len());
+            if !model.is_empty() {
+                let rank = random.below(model.len());
+                let (score, member) = &model[rank];
+                assert_eq!(sorted.rank(member.as_bytes()), Some(rank));
+                assert_eq!(sorted.iter_from(rank).next(), Some((member.as_bytes(), *score)));
+                let down = sorted.iter_down_from(rank + 1).next();
+                assert_eq!(down, Some((member.as_bytes(), *score)));
+            }
+            if step % 500 == 0 {
+                check(&sorted, &model);
+                let down: Vec<_> = sorted.iter_down_from(sorted.len()).map(|it| it.0).collect();
+                assert!(
+                    down.iter().rev().eq(sorted
+                        .iter_from(0)
+                        .map(|it| it.0)
+                        .collect::<Vec<_>>()
+                        .iter())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ever_rising_scores_fill_their_blocks() {
+        let mut sorted = Sorted::default();
+        for number in 0..10_000_u32 {
+            sorted.set(&number.to_be_bytes(), f64::from(number));
+        }
+        assert!(sorted.blocks.len() <= 10_000 / BLOCK_MAX + 1);
+    }
+}
