@@ -15,7 +15,6 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use wouldblock::{Config, Listen, Server, Spread};
@@ -36,9 +35,10 @@ struct Arguments {
     /// Where to listen, HOST:PORT or unix:PATH; port 0 is any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6379", value_parser = common::stream_address)]
     listen: String,
-    /// How many reactors, each on a thread of its own with a share of the keys; as many as there are cores if it is not said
-    #[arg(long, value_name = "N")]
-    reactors: Option<NonZeroUsize>,
+    /// How many reactors, each on a thread of its own with a share of the keys. With one, no command is refused because its keys
+    /// are in several shards
+    #[arg(long, value_name = "N", default_value = "1")]
+    reactors: NonZeroUsize,
     /// The most bytes that keys and values may use, such as 100mb; 0 is no limit. CONFIG SET maxmemory changes it
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = config::bytes)]
     maxmemory: usize,
@@ -81,10 +81,7 @@ fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::raise_descriptor_limit();
-    let reactors = match arguments.reactors {
-        Some(reactors) => reactors,
-        None => thread::available_parallelism()?,
-    };
+    let reactors = arguments.reactors;
     let cluster = arguments.cluster.as_deref().zip(arguments.cluster_self.as_deref());
     let cluster = cluster.map(|(nodes, own)| Cluster::parse(nodes, own)).transpose();
     let cluster = cluster
