@@ -38,6 +38,8 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// Which shard watches keys for it.
     pub watching: Option<usize>,
+    /// About the memory that these keys take there, in bytes.
+    pub watched: usize,
     /// What it listens to.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// Which answers it does not want.
@@ -71,6 +73,15 @@ pub enum Silence {
     All,
 }
 
+/// The most memory that one client may have names kept in, in bytes: of channels and patterns, and as much of watched keys.
+pub const NAMES_MAX: usize = 16 << 20;
+
+/// About the memory that a kept name takes.
+#[must_use]
+pub fn name_bytes(name: &[u8]) -> usize {
+    name.len() + 128
+}
+
 /// Commands between `MULTI` and `EXEC`.
 #[derive(Debug, Default)]
 pub struct Transaction {
@@ -87,6 +98,8 @@ pub struct Subscriptions {
     pub channels: IndexSet<Bytes>,
     /// Patterns of channels.
     pub patterns: IndexSet<Bytes>,
+    /// About the memory that both take, in bytes.
+    pub bytes: usize,
 }
 
 impl Subscriptions {
@@ -118,6 +131,7 @@ impl Client {
             is_paused: false,
             transaction: None,
             watching: None,
+            watched: 0,
             subscriptions: None,
             silence: Silence::None,
             is_leaving: false,

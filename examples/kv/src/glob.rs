@@ -1,6 +1,24 @@
 //! Patterns of names, as Redis matches them: `*`, `?`, `[a-z]`, `[^a]`, and `\` before what is meant as it is.
 //!
-//! A pattern comes from a peer, so the time is bounded by the product of both lengths, however many stars it has.
+//! A pattern comes from a peer, so the time is bounded by the product of both lengths, however many stars it has, and a pattern is
+//! not long.
+
+use crate::command::Fault;
+
+/// The longest pattern, in bytes.
+pub const PATTERN_MAX: usize = 1024;
+
+/// Refuses a pattern that is too long.
+///
+/// # Errors
+///
+/// It is.
+pub fn check(pattern: &[u8]) -> Result<(), Fault> {
+    if pattern.len() > PATTERN_MAX {
+        return Err(Fault::other("ERR a pattern has at most 1024 bytes"));
+    }
+    Ok(())
+}
 
 /// Returns whether `text` matches the whole of `pattern`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {

@@ -6,7 +6,7 @@
 use wouldblock::ConnId;
 
 use crate::batch::Batch;
-use crate::client::Transaction;
+use crate::client::{NAMES_MAX, Transaction, name_bytes};
 use crate::command::{Fault, Outcome};
 use crate::commands::execute;
 use crate::parcel::{Ask, Ticket, UNANSWERED};
@@ -57,12 +57,17 @@ fn watch(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
     }
     turn.shard.check_cluster(crate::command::Keys::ALL, words)?;
     let id = turn.client().id;
+    let more: usize = words[1..].iter().map(|key| name_bytes(key)).sum();
+    if turn.client().watched + more > NAMES_MAX {
+        return Err(Fault::other("ERR too many watched keys"));
+    }
     let there = match (turn.shard.home(crate::command::Keys::ALL, words)?, turn.client().watching) {
         (Home::Shard(there), None) => there,
         (Home::Shard(there), Some(before)) if there == before => there,
         _ => return Err(Fault::other("CROSSSLOT Keys in request don't hash to the same slot")),
     };
     turn.client().watching = Some(there);
+    turn.client().watched += more;
     if there == turn.shard.number {
         turn.shard.watch(id, &words[1..]);
         turn.reply().simple("OK");
@@ -87,6 +92,7 @@ fn exec(turn: &mut Turn<'_, '_>, _words: &[&[u8]]) -> Outcome {
             let Transaction { batch, .. } = *transaction;
             let id = turn.client().id;
             turn.client().watching = None;
+            turn.client().watched = 0;
             turn.ask(there, &[], |protocol| Ask::Unit(id, protocol, Box::new(batch)));
         }
         Err(fault) => {
@@ -180,6 +186,7 @@ impl Turn<'_, '_> {
     pub fn forget_watched(&mut self) {
         let id = self.client().id;
         if let Some(there) = self.client().watching.take() {
+            self.client().watched = 0;
             let ticket = Ticket { place: self.place, id, number: UNANSWERED, part: 0 };
             self.shard.forget_watched_in(there, id, Some(ticket));
         }

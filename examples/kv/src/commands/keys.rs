@@ -53,6 +53,7 @@ fn kind(call: &mut Call<'_>) -> Outcome {
 
 fn keys(call: &mut Call<'_>) -> Outcome {
     let pattern = call.words[1];
+    glob::check(pattern)?;
     let mut found = Vec::new();
     call.keys.scan(0, usize::MAX, |key, _| {
         if glob::matches(pattern, key) {

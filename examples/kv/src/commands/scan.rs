@@ -44,6 +44,7 @@ impl<'a> Options<'a> {
                     return Err(Fault::Syntax);
                 }
             } else if is(word, "match") {
+                glob::check(argument)?;
                 options.pattern = Some(argument);
             } else if is(word, "type") && is_of_keys {
                 options.kind = Some(argument);

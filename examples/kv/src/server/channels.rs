@@ -4,6 +4,7 @@ use bytes::Bytes;
 use indexmap::IndexSet;
 use wouldblock::Context;
 
+use crate::client::{NAMES_MAX, name_bytes};
 use crate::command::{Fault, Outcome};
 use crate::gather::Combine;
 use crate::glob;
@@ -42,11 +43,13 @@ pub const COMMANDS: &[ServerCommand] = &[
     ServerCommand { name: "pubsub", arity: -2, in_transaction: true, run: pubsub },
 ];
 
-/// The most channels and patterns of one client.
-const SUBSCRIPTIONS_MAX: usize = 100_000;
-
 fn subscribe(turn: &mut Turn<'_, '_>, words: &[&[u8]], is_pattern: bool) -> Outcome {
-    if turn.client().subscribed() + words.len() > SUBSCRIPTIONS_MAX {
+    if is_pattern {
+        words[1..].iter().try_for_each(|pattern| glob::check(pattern))?;
+    }
+    let more: usize = words[1..].iter().map(|name| name_bytes(name)).sum();
+    let kept = turn.client().subscriptions.as_ref().map_or(0, |it| it.bytes);
+    if kept + more > NAMES_MAX {
         return Err(Fault::other("ERR too many subscriptions"));
     }
     let place = turn.place;
@@ -56,6 +59,7 @@ fn subscribe(turn: &mut Turn<'_, '_>, words: &[&[u8]], is_pattern: bool) -> Outc
         let list =
             if is_pattern { &mut subscriptions.patterns } else { &mut subscriptions.channels };
         let is_new = list.insert(name.clone());
+        subscriptions.bytes += if is_new { name_bytes(&name) } else { 0 };
         let count = subscriptions.len();
         tell(turn.reply(), if is_pattern { "psubscribe" } else { "subscribe" }, Some(&name), count);
         if is_new {
@@ -78,6 +82,7 @@ fn unsubscribe(turn: &mut Turn<'_, '_>, words: &[&[u8]], is_pattern: bool) -> Ou
     }
     for name in &names {
         if list.swap_remove(name) {
+            subscriptions.bytes -= name_bytes(name);
             turn.shard.pubsub.unsubscribe(is_pattern, name, place);
         }
         tell(turn.reply(), kind, Some(name), list.len() + other);
@@ -113,7 +118,10 @@ fn publish(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
 
 fn pubsub(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
     let combine = match (&words[1].to_ascii_lowercase()[..], words.len()) {
-        (b"channels", 2 | 3) => Combine::Union,
+        (b"channels", 2 | 3) => {
+            words.get(2).map_or(Ok(()), |pattern| glob::check(pattern))?;
+            Combine::Union
+        }
         (b"numsub", _) => Combine::SumByName,
         // The number of different patterns, as one shard alone cannot tell: those of all are compared.
         (b"numpat", 2) => Combine::CountUnion,

@@ -160,6 +160,33 @@ fn a_client_that_does_not_read_large_values_of_other_shards_holds_little_and_nob
     assert!(held < 100 << 20, "{} MB at the end", held >> 20);
 }
 
+#[test]
+fn names_that_are_kept_for_a_client_have_a_limit_and_so_has_a_pattern() {
+    let server = Server::start(2);
+    let mut client = server.client();
+    let name = "n".repeat(1 << 20);
+    let mut refused = 0;
+    for n in 0..20 {
+        refused +=
+            usize::from(client.ask(&format!("WATCH {{k}}{name}{n}")).starts_with("-ERR too many"));
+    }
+    assert_eq!(refused, 5); // 15 of a little more than 1 MiB fit in 16
+    assert_eq!(client.ask("UNWATCH"), "OK");
+    assert_eq!(client.ask("WATCH {k}"), "OK");
+    let mut listener = server.client();
+    for n in 0..15 {
+        assert!(listener.ask(&format!("SUBSCRIBE {name}{n}")).starts_with("[subscribe"));
+    }
+    assert_eq!(listener.ask(&format!("SUBSCRIBE {name}")), "-ERR too many subscriptions");
+    assert!(listener.ask(&format!("UNSUBSCRIBE {name}3")).starts_with("[unsubscribe"));
+    assert!(listener.ask(&format!("SUBSCRIBE {name}")).starts_with("[subscribe"));
+    let long = "*a".repeat(513);
+    for what in ["KEYS", "SCAN 0 MATCH", "PSUBSCRIBE", "PUBSUB CHANNELS"] {
+        let said = client.ask(&format!("{what} {long}"));
+        assert_eq!(said, "-ERR a pattern has at most 1024 bytes", "{what}");
+    }
+}
+
 /// What it has watched before its answers were too many for it is not watched for ever.
 #[test]
 fn a_client_that_vanishes_with_unread_answers_leaves_no_watch_behind() {
