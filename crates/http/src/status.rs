@@ -38,10 +38,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 const LEAVING_PERIOD: Duration = Duration::from_millis(50);
 /// The tag of the timer for that.
 const LEAVING: u64 = 1;
-/// A reactor of several that has told nothing of itself in so many looks is shown as silent; then as ill; and, in a
-/// shutdown, it holds up nothing any more.
+/// A reactor of several that has told nothing of itself for so many seconds is shown as silent; then as ill.
 pub(crate) const SILENT_SHOWN: u32 = 2;
 const SILENT_ILL: u32 = 10;
+/// In a shutdown: after so many looks it holds up nothing any more.
 const SILENT_LEAVING: u32 = 20;
 const VIEWERS_MAX: usize = 16;
 /// Clients that take a list of all connections at a time.
@@ -143,7 +143,9 @@ struct Pages {
     /// Where the reactors of the server meet, and which of them this is.
     board: Board,
     number: usize,
+    /// For how many seconds the others have been silent; and in a shutdown, where looks are more often, for how many of those.
     ear: Ear,
+    leaving_ear: Ear,
     history: History,
     /// The feed of the pages that are live.
     events: Events,
@@ -166,6 +168,7 @@ impl Status {
             board: Board::new(1),
             number: 0,
             ear: Ear::default(),
+            leaving_ear: Ear::default(),
             history: History::default(),
             // One that was behind needs the newest, and no other.
             events: Events::new().history(1, 1 << 20).retry(PERIOD * 2),
@@ -350,13 +353,6 @@ impl Pages {
         Looked { total, reactors }
     }
 
-    /// Notes who of the others has told something new since the last look.
-    fn hear(&mut self) {
-        if !self.is_alone() {
-            self.ear.listen(&self.board.all());
-        }
-    }
-
     fn is_alone(&self) -> bool {
         self.board.reactors() == 1
     }
@@ -470,11 +466,12 @@ impl Pages {
     /// In a shutdown: leaves when the others have.
     fn leave(&mut self, cx: &mut Cx<'_>) {
         let Looked { reactors, .. } = self.look(cx);
-        self.hear();
+        self.leaving_ear.listen(&self.board);
         for (number, (told, _)) in reactors.iter().enumerate() {
             let Some(Told { sample, own, .. }) = told else { continue };
             let stays = !sample.leaving || sample.open() > *own;
-            if stays && (number == self.number || self.ear.silent(number) < SILENT_LEAVING) {
+            if stays && (number == self.number || self.leaving_ear.silent(number) < SILENT_LEAVING)
+            {
                 return;
             }
         }
@@ -532,7 +529,7 @@ impl Requests for Pages {
         if timer.tag == LEAVING {
             return self.leave(cx);
         }
-        self.hear();
+        self.ear.listen(&self.board);
         let looked = self.look(cx);
         self.history.add(looked.total.clone());
         self.publish(cx, &looked);
@@ -546,7 +543,6 @@ impl Requests for Pages {
                 conn.hold(true);
             }
         }
-        self.ear = Ear::default();
         let looked = self.look(cx);
         self.publish(cx, &looked);
         cx.set_periodic_timer(LEAVING_PERIOD, LEAVING);

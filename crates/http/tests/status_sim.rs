@@ -326,3 +326,32 @@ fn the_page_stays_while_any_reactor_of_a_server_has_others() {
         assert_eq!(server.stats().closed.shutdown, 13);
     }
 }
+
+/// Promise 8: for how long a reactor has told nothing is said in seconds, in a shutdown too, where the looks are more often.
+#[test]
+fn silence_is_told_in_seconds_in_a_shutdown_too() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed, Profile::everyday());
+        let mut server = three(&sim);
+        sim.advance(&mut server, SECOND).unwrap();
+        let (client, probe) = (sim.connect(ECHO), sim.connect(STATUS));
+        ask(&probe, "/healthz");
+        sim.advance(&mut server, SECOND * 2).unwrap();
+        assert!(came(&probe).ends_with("ok\n"));
+        // Two of the three have nothing to finish, and end at once.
+        server.handle().shutdown();
+        sim.advance(&mut server, SECOND * 4).unwrap();
+        ask(&probe, "/metrics");
+        sim.advance(&mut server, SECOND).unwrap();
+        let text = came(&probe);
+        let silent = |line: &str| {
+            let (_, seconds) =
+                line.strip_prefix("wouldblock_reactor_silent_seconds{")?.split_once(' ')?;
+            seconds.parse::<u32>().ok()
+        };
+        let silent: Vec<_> = text.lines().filter_map(silent).collect();
+        assert!(silent.len() == 3 && silent.iter().max() > Some(&1), "{text}");
+        assert!(silent.iter().all(|seconds| *seconds <= 5), "{silent:?}");
+        drop(client);
+    }
+}

@@ -62,11 +62,11 @@ fn lock(place: &Mutex<Option<Told>>) -> MutexGuard<'_, Option<Told>> {
 pub(crate) struct Ear(Vec<(u64, u32)>);
 
 impl Ear {
-    /// One more look at what all have told.
-    pub(crate) fn listen(&mut self, all: &[Option<Told>]) {
-        self.0.resize(all.len(), (0, 0));
-        for ((times, silent), told) in self.0.iter_mut().zip(all) {
-            let now = told.as_ref().map_or(0, |told| told.times);
+    /// One more look at whether each has told something new.
+    pub(crate) fn listen(&mut self, board: &Board) {
+        self.0.resize(board.reactors(), (0, 0));
+        for ((times, silent), place) in self.0.iter_mut().zip(board.0.iter()) {
+            let now = lock(place).as_ref().map_or(0, |told| told.times);
             *silent = if now == *times { silent.saturating_add(1) } else { 0 };
             *times = now;
         }
@@ -103,11 +103,11 @@ mod tests {
         let (board, mut ear) = (Board::new(3), Ear::default());
         for look in 1..5 {
             board.put(0, sample(), 0);
-            ear.listen(&board.all());
+            ear.listen(&board);
             assert_eq!([0, 1, 2].map(|number| ear.silent(number)), [0, look, look]);
         }
         board.put(1, sample(), 0);
-        ear.listen(&board.all());
+        ear.listen(&board);
         assert_eq!([0, 1, 2].map(|number| ear.silent(number)), [1, 0, 5]);
         assert_eq!(ear.silent(9), 0);
     }
