@@ -355,3 +355,24 @@ fn silence_is_told_in_seconds_in_a_shutdown_too() {
         drop(client);
     }
 }
+
+/// Promise 8: the rates in the table of reactors are those of a second, however often the page is asked for.
+#[test]
+fn what_a_reactor_does_in_a_second_is_the_same_however_often_it_is_asked() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut server = three(&sim);
+    sim.advance(&mut server, SECOND * 3).unwrap();
+    let probe = sim.connect(STATUS);
+    for _ in 0..200 {
+        ask(&probe, "/");
+        sim.advance(&mut server, SECOND / 1000).unwrap();
+    }
+    let text = came(&probe);
+    let rows = text.split("<th scope=\"row\">0<td").skip(1);
+    let turns = rows.filter_map(|row| {
+        let (row, _) = row.split_once("</tr>")?;
+        row.rsplit_once("<td class=\"n\">")?.1.parse::<u64>().ok()
+    });
+    let turns: Vec<_> = turns.collect();
+    assert!(turns.len() > 50 && turns.iter().all(|turns| *turns < 300), "{turns:?}");
+}

@@ -4,13 +4,25 @@
 //! which is held as long as a copy takes. No message of a connection goes by it. Read next: `status/sample.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::sample::{Point, Sample, between};
+
+/// A rate is that of so long at least: a look is taken for each request, too, and what happens between two of those says nothing.
+const SPAN: Duration = Duration::from_millis(500);
 
 /// Joins the status pages of a [`Server`](wouldblock::Server): what is seen at one reactor is then all of them. See
 /// [`Status::of_server`](crate::Status::of_server).
 #[derive(Clone, Debug)]
-pub struct Board(Arc<[Mutex<Option<Told>>]>);
+pub struct Board(Arc<[Mutex<Place>]>);
+
+/// A reactor's place on the board.
+#[derive(Debug, Default)]
+struct Place {
+    told: Option<Told>,
+    /// The look that its next rates are counted from.
+    since: Option<Sample>,
+}
 
 /// What a reactor has told of itself.
 #[derive(Clone, Debug)]
@@ -18,7 +30,7 @@ pub(crate) struct Told {
     /// How often it has.
     times: u64,
     pub(crate) sample: Sample,
-    /// What happened since the time before.
+    /// What happened in the last second, or half of one.
     pub(crate) point: Point,
     /// Connections of the status page itself.
     pub(crate) own: usize,
@@ -40,19 +52,23 @@ impl Board {
     pub(crate) fn put(&self, number: usize, sample: Sample, own: usize) {
         let Some(place) = self.0.get(number) else { return };
         let mut place = lock(place);
-        let before = place.take();
-        let times = before.as_ref().map_or(1, |before| before.times + 1);
-        let point = before.map(|before| between(&before.sample, &sample)).unwrap_or_default();
-        *place = Some(Told { times, sample, point, own });
+        let (times, mut point) =
+            place.told.as_ref().map_or((0, Point::default()), |it| (it.times, it.point));
+        let since = place.since.get_or_insert_with(|| sample.clone());
+        if sample.at.saturating_sub(since.at) >= SPAN {
+            point = between(since, &sample);
+            *since = sample.clone();
+        }
+        place.told = Some(Told { times: times + 1, sample, point, own });
     }
 
     /// What each has told; `None`: it has not begun.
     pub(crate) fn all(&self) -> Vec<Option<Told>> {
-        self.0.iter().map(|place| lock(place).clone()).collect()
+        self.0.iter().map(|place| lock(place).told.clone()).collect()
     }
 }
 
-fn lock(place: &Mutex<Option<Told>>) -> MutexGuard<'_, Option<Told>> {
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -66,7 +82,7 @@ impl Ear {
     pub(crate) fn listen(&mut self, board: &Board) {
         self.0.resize(board.reactors(), (0, 0));
         for ((times, silent), place) in self.0.iter_mut().zip(board.0.iter()) {
-            let now = lock(place).as_ref().map_or(0, |told| told.times);
+            let now = lock(place).told.as_ref().map_or(0, |told| told.times);
             *silent = if now == *times { silent.saturating_add(1) } else { 0 };
             *times = now;
         }
@@ -81,7 +97,6 @@ impl Ear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use wouldblock::Stats;
 
     fn sample() -> Sample {
