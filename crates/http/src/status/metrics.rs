@@ -27,7 +27,7 @@ struct Families<'a> {
     open_metrics: bool,
     /// Of each reactor.
     all: &'a [Of<'a>],
-    /// Whether there are others than one: then each sample says whose it is.
+    /// Whether the server has several reactors: then each sample has the label `reactor`.
     are_several: bool,
 }
 
@@ -83,6 +83,16 @@ impl Families<'_> {
         self.family(name, "counter", unit, help);
         for (number, sample) in self.all {
             self.sample(&format!("{name}_total"), Some(*number), &[], of(sample));
+        }
+    }
+
+    /// A number of each service of each reactor.
+    fn services(&mut self, name: &str, names: &[String], of: impl Fn(&ServiceStats) -> u64) {
+        for (number, sample) in self.all {
+            for (n, service) in sample.services.iter().enumerate() {
+                let labels: [(&str, &dyn Display); 1] = [("service", &name_of(names, n))];
+                self.sample(name, Some(*number), &labels, of(service));
+            }
         }
     }
 }
@@ -201,11 +211,7 @@ fn of_services(all: &mut Families<'_>, names: &[String]) {
     type Count = (&'static str, &'static str, fn(&ServiceStats) -> u64);
     let open = "wouldblock_connections";
     all.family(open, "gauge", "", "Connections now, those that close included.");
-    for (number, sample) in all.all {
-        for (n, service) in sample.services.iter().enumerate() {
-            all.sample(open, Some(*number), &[("service", &name_of(names, n))], service.open);
-        }
-    }
+    all.services(open, names, |it| it.open as u64);
     let refused = "Connections accepted and ended at once, for want of a place.";
     let of_address = "Connections reset at once: their address had its number already.";
     let counts: [Count; 6] = [
@@ -219,12 +225,7 @@ fn of_services(all: &mut Families<'_>, names: &[String]) {
     for (name, help, count) in counts {
         let name = format!("wouldblock_{name}");
         all.family(&name, "counter", "", help);
-        for (number, sample) in all.all {
-            for (n, service) in sample.services.iter().enumerate() {
-                let labels: [(&str, &dyn Display); 1] = [("service", &name_of(names, n))];
-                all.sample(&format!("{name}_total"), Some(*number), &labels, count(service));
-            }
-        }
+        all.services(&format!("{name}_total"), names, count);
     }
     all.family("wouldblock_closed", "counter", "", "Connections that ended, by reason.");
     for (number, sample) in all.all {

@@ -35,7 +35,7 @@ impl Sample {
         }
     }
 
-    /// What several reactors come to together, the first one's clock being theirs.
+    /// The sum over several reactors. Its time is on the clock of the first one.
     pub(crate) fn total<'a>(mut all: impl Iterator<Item = &'a Sample>) -> Option<Sample> {
         let mut total = all.next()?.clone();
         for one in all {
@@ -139,7 +139,7 @@ impl History {
 #[allow(clippy::cast_precision_loss, reason = "they are drawn")]
 pub(crate) fn between(before: &Sample, now: &Sample) -> Point {
     let seconds = now.at.saturating_sub(before.at).max(Duration::from_millis(1));
-    // A reactor that was not heard of before is none of what happened since.
+    // Counters only grow. If one did not, a drawing would not be worth a panic.
     let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds.as_secs_f64();
     let (a, b) = (&before.stats.load, &now.stats.load);
     let awake = b.awake().saturating_sub(a.awake()).as_secs_f64();
