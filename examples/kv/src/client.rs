@@ -144,6 +144,12 @@ impl Client {
         }
     }
 
+    /// Whether no more of its commands are to be run for now. Not behind one that is parked: they would be asked before it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.answers.is_full() || !self.parked.is_empty()
+    }
+
     /// Whether commands may be run as they come.
     #[inline]
     #[must_use]

@@ -304,7 +304,7 @@ impl Shard {
             return;
         }
         conn.hold(true);
-        if client.answers.is_full() || client.is_leaving {
+        if client.is_full() || client.is_leaving {
             client.is_paused = true;
             conn.pause();
         }
@@ -321,7 +321,7 @@ impl Shard {
         let mut words = Vec::with_capacity(8);
         while !input.is_resting() {
             let client = &mut self.clients[place];
-            if client.is_leaving || client.answers.is_full() {
+            if client.is_leaving || client.is_full() {
                 break;
             }
             match client.requests.next(input, &mut words, self.word_max)? {

@@ -141,6 +141,60 @@ fn each_client_has_the_answers_of_a_single_map_in_order() {
     });
 }
 
+/// More answers than may wait for a client, which reads slowly and goes on to send: what was put off is run before what came later.
+#[test]
+fn a_client_that_reads_slowly_has_large_answers_in_order() {
+    let profile =
+        Profile::everyday().buffer(8 << 10..=128 << 10).piece(1000..=60_000).preempted(200);
+    check(0..30, profile, |sim| {
+        let mut dice = Dice(sim.seed());
+        let mut server = world(sim, 2 + dice.below(3))?;
+        let peer = sim.connect(DOOR);
+        let value = "v".repeat(100_000 + dice.below(100_000));
+        let large = format!("${}\r\n{value}\r\n", value.len());
+        let mut expected = String::new();
+        for key in 0..KEYS {
+            peer.send(format!("*3\r\n$3\r\nSET\r\n$2\r\nk{key}\r\n{large}"));
+            expected += "+OK\r\n";
+        }
+        peer.read_slowly(20_000 + dice.below(200_000), Duration::from_millis(10));
+        let mut counts = [0; KEYS];
+        for _ in 0..150 {
+            let key = dice.below(KEYS);
+            match dice.below(4) {
+                0 => {
+                    peer.send(format!("GET k{key}\r\n"));
+                    expected += &large;
+                }
+                1 => {
+                    peer.send(format!("MGET k{key} n{key} k{key}\r\n"));
+                    let count = counts[key];
+                    let count = if count == 0 {
+                        "$-1\r\n".into()
+                    } else {
+                        format!("${}\r\n{count}\r\n", count.to_string().len())
+                    };
+                    expected += &["*3\r\n", &large, &count, &large].concat();
+                }
+                2 => {
+                    counts[key] += 1;
+                    peer.send(format!("INCR n{key}\r\n"));
+                    expected += &format!(":{}\r\n", counts[key]);
+                }
+                _ => peer.wait(Duration::from_millis(u64::try_from(dice.below(100)).unwrap())),
+            }
+        }
+        peer.expect(expected);
+        peer.finish();
+        peer.expect_end();
+        sim.advance(&mut server, Duration::from_secs(600))?;
+        for reactor in server.reactors() {
+            assert!(reactor.handler().clients.is_empty());
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn clients_that_go_at_any_moment_leave_nothing_and_the_server_ends() {
     check(0..200, Profile::rough().watch_error(0), |sim| {
