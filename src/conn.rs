@@ -20,14 +20,16 @@ use crate::base::attempt::{Attempt, attempt};
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
 use crate::base::readiness::Readiness;
+use crate::conn::buffer::Leftover;
 use crate::conn::flags::Flags;
-use crate::conn::input::{Leftover, Wait};
+use crate::conn::input::Wait;
 use crate::conn::output::Output;
 use crate::time::deadlines::Stamp;
 use extras::Extras;
 
 pub(crate) use look::Look;
 
+pub(crate) mod buffer;
 pub(crate) mod deadlines;
 mod explain;
 mod extras;
@@ -588,8 +590,7 @@ impl Connection {
 
     /// Whether something is left that the last call did not wait to see more of.
     fn has_left(&self) -> bool {
-        let ready = |left: &Leftover| matches!(left.wait, Wait::Nothing | Wait::NotNow);
-        self.leftover.as_ref().is_some_and(|left| ready(left) && left.len() > 0)
+        self.leftover.as_ref().is_some_and(|left| left.is_ready())
     }
 
     /// Whether what is left is offered again when output comes down to low: the handler may have had

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::{Connection, Phase};
 use crate::base::close::CloseReason;
 use crate::base::config::Limits;
+use crate::conn::buffer::Leftover;
 use crate::conn::flags::Flags;
-use crate::conn::input::Leftover;
 use crate::net::detached::Taker;
 use crate::time::deadlines::Stamp;
 

@@ -18,7 +18,7 @@ use crate::base::id::{DATAGRAM_BASE, DatagramId, SOCKETS_CEILING, Token};
 use crate::base::readiness::Readiness;
 use crate::base::refused::Refused;
 use crate::base::slots::Slots;
-use crate::conn::input::ReadBuffer;
+use crate::conn::buffer::ReadBuffer;
 use crate::net::bind::{self, Bound, Interface};
 use crate::net::datagram::DatagramSocket;
 use crate::net::driver::Driver;

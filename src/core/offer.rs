@@ -6,7 +6,8 @@
 
 use crate::base::id::Origin;
 use crate::conn::Connection;
-use crate::conn::input::{Leftover, ReadBuffer, Wait};
+use crate::conn::buffer::{Leftover, ReadBuffer};
+use crate::conn::input::Wait;
 
 /// What a connection's turn brings for its handler.
 #[derive(Debug)]

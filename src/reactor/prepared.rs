@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::due::Inbox;
 use super::{Reactor, State};
 use crate::base::config::Config;
-use crate::conn::input::ReadBuffer;
+use crate::conn::buffer::ReadBuffer;
 use crate::context::Context;
 use crate::core::Core;
 use crate::handle::{Handle, Orders};

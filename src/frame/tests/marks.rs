@@ -5,7 +5,8 @@
 
 use std::io;
 
-use crate::conn::input::{AWAKE, Input, Leftover, Wait};
+use crate::conn::buffer::Leftover;
+use crate::conn::input::{AWAKE, Input, Wait};
 use crate::frame::{Delimited, Fixed, FrameError, LengthPrefixed, Varint};
 use crate::kernel::Rng;
 
