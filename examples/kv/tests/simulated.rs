@@ -179,7 +179,7 @@ fn a_client_that_reads_slowly_has_large_answers_in_order() {
                 2 => {
                     counts[key] += 1;
                     peer.send(format!("INCR n{key}\r\n"));
-                    expected += &format!(":{}\r\n", counts[key]);
+                    expected += &[":", &counts[key].to_string(), "\r\n"].concat();
                 }
                 _ => peer.wait(Duration::from_millis(u64::try_from(dice.below(100)).unwrap())),
             }
