@@ -12,14 +12,18 @@ use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 
 /// Runs one command, its words separated by spaces (`""` is an empty word, `\xNN` a byte), and returns the answer's
-/// bytes with `\r\n` as one space.
+/// bytes with `\r\n` as one space, and other control characters as `\xNN`.
 pub(crate) fn run(keys: &mut Keyspace, line: &str) -> String {
     let words: Vec<Vec<u8>> = line.split(' ').map(word).collect();
     let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
     let mut reply = Reply::default();
     super::execute(command(words[0]), &words, keys, &mut reply);
     let text = String::from_utf8_lossy(&reply.bytes).replace("\r\n", " ");
-    text.trim_end().to_string()
+    let shown = text.trim_end().chars().map(|char| match char {
+        char if char.is_control() => format!("\\x{:02x}", u32::from(char)),
+        char => char.to_string(),
+    });
+    shown.collect()
 }
 
 /// Runs lines `command => answer` in order, on one new keyspace at the time 1,000,000.
@@ -56,7 +60,7 @@ fn an_answer_that_is_far_longer_than_what_is_stored_is_refused() {
     let mut keys = Keyspace::default();
     keys.answer_max = 10_000;
     let refused = "-ERR the answer is longer than a client may get";
-    run(&mut keys, "SETRANGE a 3000 x");
+    run(&mut keys, &format!("SET a {}", "x".repeat(3001)));
     assert_eq!(run(&mut keys, "MGET a a a a"), refused);
     let whole = "*3 ".len() + 3 * ("$3001 ".len() + 3001 + 1) - 1;
     assert_eq!(run(&mut keys, "MGET a a a").len(), whole);
