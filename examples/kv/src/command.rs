@@ -69,6 +69,8 @@ pub enum Keys {
 impl Keys {
     /// The first argument alone.
     pub const ONE: Keys = Keys::Range { first: 1, last: 1, step: 1 };
+    /// The first two arguments.
+    pub const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
     /// All arguments.
     pub const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
 }

@@ -9,7 +9,7 @@ use crate::value::Value;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "copy", arity: -3, keys: TWO, effect: Effect::Grows, run: copy },
+    Command { name: "copy", arity: -3, keys: Keys::TWO, effect: Effect::Grows, run: copy },
     Command { name: "del", arity: -2, keys: Keys::ALL, effect: Effect::Writes, run: del },
     Command { name: "exists", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: exists },
     Command { name: "keys", arity: 2, keys: Keys::None, effect: Effect::Reads, run: keys },
@@ -22,15 +22,14 @@ pub const COMMANDS: &[Command] = &[
         effect: Effect::Reads,
         run: randomkey,
     },
-    Command { name: "rename", arity: 3, keys: TWO, effect: Effect::Writes, run: rename },
-    Command { name: "renamenx", arity: 3, keys: TWO, effect: Effect::Writes, run: renamenx },
+    Command { name: "rename", arity: 3, keys: Keys::TWO, effect: Effect::Writes, run: rename },
+    Command { name: "renamenx", arity: 3, keys: Keys::TWO, effect: Effect::Writes, run: renamenx },
     Command { name: "touch", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: exists },
     Command { name: "type", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: kind },
     // The memory of what is removed is given back at once: there is no thread to do it later.
     Command { name: "unlink", arity: -2, keys: Keys::ALL, effect: Effect::Writes, run: del },
 ];
 
-const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
 const SECOND: Keys = Keys::Range { first: 2, last: 2, step: 1 };
 
 fn del(call: &mut Call<'_>) -> Outcome {

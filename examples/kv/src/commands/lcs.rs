@@ -8,7 +8,7 @@ use crate::number;
 pub const COMMANDS: &[Command] = &[Command {
     name: "lcs",
     arity: -3,
-    keys: Keys::Range { first: 1, last: 2, step: 1 },
+    keys: Keys::TWO,
     effect: Effect::Reads,
     run: lcs,
 }];

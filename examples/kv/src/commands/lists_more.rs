@@ -8,7 +8,7 @@ use crate::value::{End, List};
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
     Command { name: "linsert", arity: 5, keys: Keys::ONE, effect: Effect::Grows, run: linsert },
-    Command { name: "lmove", arity: 5, keys: TWO, effect: Effect::Grows, run: lmove },
+    Command { name: "lmove", arity: 5, keys: Keys::TWO, effect: Effect::Grows, run: lmove },
     Command {
         name: "lmpop",
         arity: -4,
@@ -18,10 +18,8 @@ pub const COMMANDS: &[Command] = &[
     },
     Command { name: "lpos", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: lpos },
     Command { name: "lrem", arity: 4, keys: Keys::ONE, effect: Effect::Writes, run: lrem },
-    Command { name: "rpoplpush", arity: 3, keys: TWO, effect: Effect::Grows, run: rpoplpush },
+    Command { name: "rpoplpush", arity: 3, keys: Keys::TWO, effect: Effect::Grows, run: rpoplpush },
 ];
-
-const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
 
 fn end(word: &[u8]) -> Result<End, Fault> {
     match () {

@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command] = &[
         effect: Effect::Reads,
         run: smismember,
     },
-    Command { name: "smove", arity: 4, keys: TWO, effect: Effect::Writes, run: smove },
+    Command { name: "smove", arity: 4, keys: Keys::TWO, effect: Effect::Writes, run: smove },
     Command { name: "spop", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: spop },
     Command {
         name: "srandmember",
@@ -60,8 +60,6 @@ pub const COMMANDS: &[Command] = &[
         run: sunionstore,
     },
 ];
-
-const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
 
 fn sadd(call: &mut Call<'_>) -> Outcome {
     let members = &call.words[2..];

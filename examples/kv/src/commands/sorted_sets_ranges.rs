@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command] = &[
         effect: Effect::Reads,
         run: zrangebyscore,
     },
-    Command { name: "zrangestore", arity: -5, keys: TWO, effect: Effect::Grows, run: zrangestore },
+    Command { name: "zrangestore", arity: -5, keys: Keys::TWO, effect: Effect::Grows, run: zrangestore },
     Command {
         name: "zremrangebylex",
         arity: 4,
@@ -70,8 +70,6 @@ pub const COMMANDS: &[Command] = &[
         run: zrevrangebyscore,
     },
 ];
-
-const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
 
 /// By what a range is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
