@@ -35,10 +35,28 @@ pub struct Command {
     /// What it does to them.
     pub effect: Effect,
     /// Does it.
-    pub run: fn(&mut Call<'_>) -> Outcome,
+    pub run: Run,
 }
 
+/// Does a command.
+pub type Run = fn(&mut Call<'_>) -> Outcome;
+
 impl Command {
+    /// One that only looks.
+    pub const fn reads(name: &'static str, arity: i16, keys: Keys, run: Run) -> Self {
+        Command { name, arity, keys, effect: Effect::Reads, run }
+    }
+
+    /// One that changes keys, and makes nothing larger.
+    pub const fn writes(name: &'static str, arity: i16, keys: Keys, run: Run) -> Self {
+        Command { name, arity, keys, effect: Effect::Writes, run }
+    }
+
+    /// One that may make something larger.
+    pub const fn grows(name: &'static str, arity: i16, keys: Keys, run: Run) -> Self {
+        Command { name, arity, keys, effect: Effect::Grows, run }
+    }
+
     /// Returns whether it takes so many words, its name among them.
     pub fn takes(&self, words: usize) -> bool {
         let number = usize::from(self.arity.unsigned_abs());

@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use super::words::{is, range_of_string};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::keyspace::Expiry;
 use crate::number;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "bitcount", arity: -2, keys: Keys::ONE, effect: Effect::Reads, run: bitcount },
-    Command { name: "bitop", arity: -4, keys: FROM_SECOND, effect: Effect::Grows, run: bitop },
-    Command { name: "bitpos", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: bitpos },
-    Command { name: "getbit", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: getbit },
-    Command { name: "setbit", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: setbit },
+    Command::reads("bitcount", -2, Keys::ONE, bitcount),
+    Command::grows("bitop", -4, FROM_SECOND, bitop),
+    Command::reads("bitpos", -3, Keys::ONE, bitpos),
+    Command::reads("getbit", 3, Keys::ONE, getbit),
+    Command::grows("setbit", 4, Keys::ONE, setbit),
 ];
 
 const FROM_SECOND: Keys = Keys::Range { first: 2, last: -1, step: 1 };

@@ -1,39 +1,21 @@
 //! Deadlines of keys: `EXPIRE`, `TTL` and their like.
 
 use super::words::is;
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::keyspace::Expiry;
 use crate::number;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "expire", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: expire },
-    Command { name: "expireat", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: expireat },
-    Command {
-        name: "expiretime",
-        arity: 2,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: expiretime,
-    },
-    Command { name: "persist", arity: 2, keys: Keys::ONE, effect: Effect::Writes, run: persist },
-    Command { name: "pexpire", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: pexpire },
-    Command {
-        name: "pexpireat",
-        arity: -3,
-        keys: Keys::ONE,
-        effect: Effect::Writes,
-        run: pexpireat,
-    },
-    Command {
-        name: "pexpiretime",
-        arity: 2,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: pexpiretime,
-    },
-    Command { name: "pttl", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: pttl },
-    Command { name: "ttl", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: ttl },
+    Command::writes("expire", -3, Keys::ONE, expire),
+    Command::writes("expireat", -3, Keys::ONE, expireat),
+    Command::reads("expiretime", 2, Keys::ONE, expiretime),
+    Command::writes("persist", 2, Keys::ONE, persist),
+    Command::writes("pexpire", -3, Keys::ONE, pexpire),
+    Command::writes("pexpireat", -3, Keys::ONE, pexpireat),
+    Command::reads("pexpiretime", 2, Keys::ONE, pexpiretime),
+    Command::reads("pttl", 2, Keys::ONE, pttl),
+    Command::reads("ttl", 2, Keys::ONE, ttl),
 ];
 
 /// How a word tells a time.

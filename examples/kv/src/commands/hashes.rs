@@ -2,39 +2,27 @@
 
 use super::strings_numbers::{OVERFLOW, add_floats};
 use super::words::{is, picks};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number::{self, Extended, Parsed};
 use crate::value::Hash;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "hdel", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: hdel },
-    Command { name: "hexists", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: hexists },
-    Command { name: "hget", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: hget },
-    Command { name: "hgetall", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hgetall },
-    Command { name: "hincrby", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: hincrby },
-    Command {
-        name: "hincrbyfloat",
-        arity: 4,
-        keys: Keys::ONE,
-        effect: Effect::Grows,
-        run: hincrbyfloat,
-    },
-    Command { name: "hkeys", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hkeys },
-    Command { name: "hlen", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hlen },
-    Command { name: "hmget", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: hmget },
-    Command { name: "hmset", arity: -4, keys: Keys::ONE, effect: Effect::Grows, run: hmset },
-    Command {
-        name: "hrandfield",
-        arity: -2,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: hrandfield,
-    },
-    Command { name: "hset", arity: -4, keys: Keys::ONE, effect: Effect::Grows, run: hset },
-    Command { name: "hsetnx", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: hsetnx },
-    Command { name: "hstrlen", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: hstrlen },
-    Command { name: "hvals", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: hvals },
+    Command::writes("hdel", -3, Keys::ONE, hdel),
+    Command::reads("hexists", 3, Keys::ONE, hexists),
+    Command::reads("hget", 3, Keys::ONE, hget),
+    Command::reads("hgetall", 2, Keys::ONE, hgetall),
+    Command::grows("hincrby", 4, Keys::ONE, hincrby),
+    Command::grows("hincrbyfloat", 4, Keys::ONE, hincrbyfloat),
+    Command::reads("hkeys", 2, Keys::ONE, hkeys),
+    Command::reads("hlen", 2, Keys::ONE, hlen),
+    Command::reads("hmget", -3, Keys::ONE, hmget),
+    Command::grows("hmset", -4, Keys::ONE, hmset),
+    Command::reads("hrandfield", -2, Keys::ONE, hrandfield),
+    Command::grows("hset", -4, Keys::ONE, hset),
+    Command::grows("hsetnx", 4, Keys::ONE, hsetnx),
+    Command::reads("hstrlen", 3, Keys::ONE, hstrlen),
+    Command::reads("hvals", 2, Keys::ONE, hvals),
 ];
 
 fn hset(call: &mut Call<'_>) -> Outcome {

@@ -1,7 +1,7 @@
 //! Keys of whatever kind: `DEL`, `RENAME`, `COPY`, `KEYS`, `OBJECT`.
 
 use super::words::is;
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::glob;
 use crate::keyspace::Expiry;
 use crate::number;
@@ -9,25 +9,19 @@ use crate::value::Value;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "copy", arity: -3, keys: Keys::TWO, effect: Effect::Grows, run: copy },
-    Command { name: "del", arity: -2, keys: Keys::ALL, effect: Effect::Writes, run: del },
-    Command { name: "exists", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: exists },
-    Command { name: "keys", arity: 2, keys: Keys::None, effect: Effect::Reads, run: keys },
-    Command { name: "memory", arity: -2, keys: SECOND, effect: Effect::Reads, run: memory },
-    Command { name: "object", arity: -2, keys: SECOND, effect: Effect::Reads, run: object },
-    Command {
-        name: "randomkey",
-        arity: 1,
-        keys: Keys::None,
-        effect: Effect::Reads,
-        run: randomkey,
-    },
-    Command { name: "rename", arity: 3, keys: Keys::TWO, effect: Effect::Writes, run: rename },
-    Command { name: "renamenx", arity: 3, keys: Keys::TWO, effect: Effect::Writes, run: renamenx },
-    Command { name: "touch", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: exists },
-    Command { name: "type", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: kind },
+    Command::grows("copy", -3, Keys::TWO, copy),
+    Command::writes("del", -2, Keys::ALL, del),
+    Command::reads("exists", -2, Keys::ALL, exists),
+    Command::reads("keys", 2, Keys::None, keys),
+    Command::reads("memory", -2, SECOND, memory),
+    Command::reads("object", -2, SECOND, object),
+    Command::reads("randomkey", 1, Keys::None, randomkey),
+    Command::writes("rename", 3, Keys::TWO, rename),
+    Command::writes("renamenx", 3, Keys::TWO, renamenx),
+    Command::reads("touch", -2, Keys::ALL, exists),
+    Command::reads("type", 2, Keys::ONE, kind),
     // The memory of what is removed is given back at once: there is no thread to do it later.
-    Command { name: "unlink", arity: -2, keys: Keys::ALL, effect: Effect::Writes, run: del },
+    Command::writes("unlink", -2, Keys::ALL, del),
 ];
 
 const SECOND: Keys = Keys::Range { first: 2, last: 2, step: 1 };

@@ -1,17 +1,11 @@
 //! `LCS`: the longest sequence of bytes that two strings share.
 
 use super::words::is;
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[Command {
-    name: "lcs",
-    arity: -3,
-    keys: Keys::TWO,
-    effect: Effect::Reads,
-    run: lcs,
-}];
+pub const COMMANDS: &[Command] = &[Command::reads("lcs", -3, Keys::TWO, lcs)];
 
 #[derive(Default)]
 struct Options {

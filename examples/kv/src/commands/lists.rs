@@ -2,23 +2,23 @@
 //! another list, is in `lists_more.rs`.
 
 use super::words::{place, range};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::{End, List};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "lindex", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: lindex },
-    Command { name: "llen", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: llen },
-    Command { name: "lpop", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: lpop },
-    Command { name: "lpush", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: lpush },
-    Command { name: "lpushx", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: lpushx },
-    Command { name: "lrange", arity: 4, keys: Keys::ONE, effect: Effect::Reads, run: lrange },
-    Command { name: "lset", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: lset },
-    Command { name: "ltrim", arity: 4, keys: Keys::ONE, effect: Effect::Writes, run: ltrim },
-    Command { name: "rpop", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: rpop },
-    Command { name: "rpush", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: rpush },
-    Command { name: "rpushx", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: rpushx },
+    Command::reads("lindex", 3, Keys::ONE, lindex),
+    Command::reads("llen", 2, Keys::ONE, llen),
+    Command::writes("lpop", -2, Keys::ONE, lpop),
+    Command::grows("lpush", -3, Keys::ONE, lpush),
+    Command::grows("lpushx", -3, Keys::ONE, lpushx),
+    Command::reads("lrange", 4, Keys::ONE, lrange),
+    Command::grows("lset", 4, Keys::ONE, lset),
+    Command::writes("ltrim", 4, Keys::ONE, ltrim),
+    Command::writes("rpop", -2, Keys::ONE, rpop),
+    Command::grows("rpush", -3, Keys::ONE, rpush),
+    Command::grows("rpushx", -3, Keys::ONE, rpushx),
 ];
 
 fn lpush(call: &mut Call<'_>) -> Outcome {

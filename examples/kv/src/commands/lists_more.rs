@@ -1,24 +1,18 @@
 //! Lists, by what their elements are, and from one to another: `LINSERT`, `LREM`, `LPOS`, `LMOVE`, `LMPOP`.
 
 use super::words::{counted, is, side_and_count};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::{End, List};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "linsert", arity: 5, keys: Keys::ONE, effect: Effect::Grows, run: linsert },
-    Command { name: "lmove", arity: 5, keys: Keys::TWO, effect: Effect::Grows, run: lmove },
-    Command {
-        name: "lmpop",
-        arity: -4,
-        keys: Keys::Counted(1),
-        effect: Effect::Writes,
-        run: lmpop,
-    },
-    Command { name: "lpos", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: lpos },
-    Command { name: "lrem", arity: 4, keys: Keys::ONE, effect: Effect::Writes, run: lrem },
-    Command { name: "rpoplpush", arity: 3, keys: Keys::TWO, effect: Effect::Grows, run: rpoplpush },
+    Command::grows("linsert", 5, Keys::ONE, linsert),
+    Command::grows("lmove", 5, Keys::TWO, lmove),
+    Command::writes("lmpop", -4, Keys::Counted(1), lmpop),
+    Command::reads("lpos", -3, Keys::ONE, lpos),
+    Command::writes("lrem", 4, Keys::ONE, lrem),
+    Command::grows("rpoplpush", 3, Keys::TWO, rpoplpush),
 ];
 
 fn end(word: &[u8]) -> Result<End, Fault> {

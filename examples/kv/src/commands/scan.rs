@@ -4,7 +4,7 @@
 //! comes or goes meanwhile may be or not. Where an element is added and another removed, one may be returned twice.
 
 use super::words::is;
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::glob;
 use crate::keyspace::Keyspace;
 use crate::number;
@@ -12,10 +12,10 @@ use crate::value::{Hash, Set, Sorted};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "hscan", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: hscan },
-    Command { name: "scan", arity: -2, keys: Keys::None, effect: Effect::Reads, run: scan },
-    Command { name: "sscan", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: sscan },
-    Command { name: "zscan", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: zscan },
+    Command::reads("hscan", -3, Keys::ONE, hscan),
+    Command::reads("scan", -2, Keys::None, scan),
+    Command::reads("sscan", -3, Keys::ONE, sscan),
+    Command::reads("zscan", -3, Keys::ONE, zscan),
 ];
 
 /// What the options of a scan say.

@@ -1,64 +1,28 @@
 //! Sets: members.
 
 use super::words::{counted, is, pick_count, picks};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::Set;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "sadd", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: sadd },
-    Command { name: "scard", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: scard },
-    Command { name: "sdiff", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: sdiff },
-    Command {
-        name: "sdiffstore",
-        arity: -3,
-        keys: Keys::ALL,
-        effect: Effect::Grows,
-        run: sdiffstore,
-    },
-    Command { name: "sinter", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: sinter },
-    Command {
-        name: "sintercard",
-        arity: -3,
-        keys: Keys::Counted(1),
-        effect: Effect::Reads,
-        run: sintercard,
-    },
-    Command {
-        name: "sinterstore",
-        arity: -3,
-        keys: Keys::ALL,
-        effect: Effect::Grows,
-        run: sinterstore,
-    },
-    Command { name: "sismember", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: sismember },
-    Command { name: "smembers", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: smembers },
-    Command {
-        name: "smismember",
-        arity: -3,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: smismember,
-    },
-    Command { name: "smove", arity: 4, keys: Keys::TWO, effect: Effect::Writes, run: smove },
-    Command { name: "spop", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: spop },
-    Command {
-        name: "srandmember",
-        arity: -2,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: srandmember,
-    },
-    Command { name: "srem", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: srem },
-    Command { name: "sunion", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: sunion },
-    Command {
-        name: "sunionstore",
-        arity: -3,
-        keys: Keys::ALL,
-        effect: Effect::Grows,
-        run: sunionstore,
-    },
+    Command::grows("sadd", -3, Keys::ONE, sadd),
+    Command::reads("scard", 2, Keys::ONE, scard),
+    Command::reads("sdiff", -2, Keys::ALL, sdiff),
+    Command::grows("sdiffstore", -3, Keys::ALL, sdiffstore),
+    Command::reads("sinter", -2, Keys::ALL, sinter),
+    Command::reads("sintercard", -3, Keys::Counted(1), sintercard),
+    Command::grows("sinterstore", -3, Keys::ALL, sinterstore),
+    Command::reads("sismember", 3, Keys::ONE, sismember),
+    Command::reads("smembers", 2, Keys::ONE, smembers),
+    Command::reads("smismember", -3, Keys::ONE, smismember),
+    Command::writes("smove", 4, Keys::TWO, smove),
+    Command::writes("spop", -2, Keys::ONE, spop),
+    Command::reads("srandmember", -2, Keys::ONE, srandmember),
+    Command::writes("srem", -3, Keys::ONE, srem),
+    Command::reads("sunion", -2, Keys::ALL, sunion),
+    Command::grows("sunionstore", -3, Keys::ALL, sunionstore),
 ];
 
 fn sadd(call: &mut Call<'_>) -> Outcome {

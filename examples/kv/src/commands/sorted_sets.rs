@@ -3,37 +3,25 @@
 //! Ranges are in `sorted_sets_ranges.rs`, what combines several in `sorted_sets_combine.rs`.
 
 use super::words::{counted, is, pick_count, picks, side_and_count};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::keyspace::Edit;
 use crate::number;
 use crate::value::Sorted;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "zadd", arity: -4, keys: Keys::ONE, effect: Effect::Grows, run: zadd },
-    Command { name: "zcard", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: zcard },
-    Command { name: "zincrby", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: zincrby },
-    Command {
-        name: "zmpop",
-        arity: -4,
-        keys: Keys::Counted(1),
-        effect: Effect::Writes,
-        run: zmpop,
-    },
-    Command { name: "zmscore", arity: -3, keys: Keys::ONE, effect: Effect::Reads, run: zmscore },
-    Command { name: "zpopmax", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: zpopmax },
-    Command { name: "zpopmin", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: zpopmin },
-    Command {
-        name: "zrandmember",
-        arity: -2,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: zrandmember,
-    },
-    Command { name: "zrank", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: zrank },
-    Command { name: "zrem", arity: -3, keys: Keys::ONE, effect: Effect::Writes, run: zrem },
-    Command { name: "zrevrank", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: zrevrank },
-    Command { name: "zscore", arity: 3, keys: Keys::ONE, effect: Effect::Reads, run: zscore },
+    Command::grows("zadd", -4, Keys::ONE, zadd),
+    Command::reads("zcard", 2, Keys::ONE, zcard),
+    Command::grows("zincrby", 4, Keys::ONE, zincrby),
+    Command::writes("zmpop", -4, Keys::Counted(1), zmpop),
+    Command::reads("zmscore", -3, Keys::ONE, zmscore),
+    Command::writes("zpopmax", -2, Keys::ONE, zpopmax),
+    Command::writes("zpopmin", -2, Keys::ONE, zpopmin),
+    Command::reads("zrandmember", -2, Keys::ONE, zrandmember),
+    Command::reads("zrank", 3, Keys::ONE, zrank),
+    Command::writes("zrem", -3, Keys::ONE, zrem),
+    Command::reads("zrevrank", 3, Keys::ONE, zrevrank),
+    Command::reads("zscore", 3, Keys::ONE, zscore),
 ];
 
 /// What the options of `ZADD` say.

@@ -4,49 +4,19 @@
 use indexmap::IndexMap;
 
 use super::words::{Split, counted, is};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::{Set, Sorted, Value};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "zdiff", arity: -3, keys: Keys::Counted(1), effect: Effect::Reads, run: zdiff },
-    Command { name: "zdiffstore", arity: -4, keys: STORED, effect: Effect::Grows, run: zdiffstore },
-    Command {
-        name: "zinter",
-        arity: -3,
-        keys: Keys::Counted(1),
-        effect: Effect::Reads,
-        run: zinter,
-    },
-    Command {
-        name: "zintercard",
-        arity: -3,
-        keys: Keys::Counted(1),
-        effect: Effect::Reads,
-        run: zintercard,
-    },
-    Command {
-        name: "zinterstore",
-        arity: -4,
-        keys: STORED,
-        effect: Effect::Grows,
-        run: zinterstore,
-    },
-    Command {
-        name: "zunion",
-        arity: -3,
-        keys: Keys::Counted(1),
-        effect: Effect::Reads,
-        run: zunion,
-    },
-    Command {
-        name: "zunionstore",
-        arity: -4,
-        keys: STORED,
-        effect: Effect::Grows,
-        run: zunionstore,
-    },
+    Command::reads("zdiff", -3, Keys::Counted(1), zdiff),
+    Command::grows("zdiffstore", -4, STORED, zdiffstore),
+    Command::reads("zinter", -3, Keys::Counted(1), zinter),
+    Command::reads("zintercard", -3, Keys::Counted(1), zintercard),
+    Command::grows("zinterstore", -4, STORED, zinterstore),
+    Command::reads("zunion", -3, Keys::Counted(1), zunion),
+    Command::grows("zunionstore", -4, STORED, zunionstore),
 ];
 
 const STORED: Keys = Keys::StoredAndCounted(2);

@@ -3,72 +3,24 @@
 use std::ops::Range;
 
 use super::words::{is, range};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::Sorted;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "zcount", arity: 4, keys: Keys::ONE, effect: Effect::Reads, run: zcount },
-    Command { name: "zlexcount", arity: 4, keys: Keys::ONE, effect: Effect::Reads, run: zlexcount },
-    Command { name: "zrange", arity: -4, keys: Keys::ONE, effect: Effect::Reads, run: zrange },
-    Command {
-        name: "zrangebylex",
-        arity: -4,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: zrangebylex,
-    },
-    Command {
-        name: "zrangebyscore",
-        arity: -4,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: zrangebyscore,
-    },
-    Command { name: "zrangestore", arity: -5, keys: Keys::TWO, effect: Effect::Grows, run: zrangestore },
-    Command {
-        name: "zremrangebylex",
-        arity: 4,
-        keys: Keys::ONE,
-        effect: Effect::Writes,
-        run: zremrangebylex,
-    },
-    Command {
-        name: "zremrangebyrank",
-        arity: 4,
-        keys: Keys::ONE,
-        effect: Effect::Writes,
-        run: zremrangebyrank,
-    },
-    Command {
-        name: "zremrangebyscore",
-        arity: 4,
-        keys: Keys::ONE,
-        effect: Effect::Writes,
-        run: zremrangebyscore,
-    },
-    Command {
-        name: "zrevrange",
-        arity: -4,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: zrevrange,
-    },
-    Command {
-        name: "zrevrangebylex",
-        arity: -4,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: zrevrangebylex,
-    },
-    Command {
-        name: "zrevrangebyscore",
-        arity: -4,
-        keys: Keys::ONE,
-        effect: Effect::Reads,
-        run: zrevrangebyscore,
-    },
+    Command::reads("zcount", 4, Keys::ONE, zcount),
+    Command::reads("zlexcount", 4, Keys::ONE, zlexcount),
+    Command::reads("zrange", -4, Keys::ONE, zrange),
+    Command::reads("zrangebylex", -4, Keys::ONE, zrangebylex),
+    Command::reads("zrangebyscore", -4, Keys::ONE, zrangebyscore),
+    Command::grows("zrangestore", -5, Keys::TWO, zrangestore),
+    Command::writes("zremrangebylex", 4, Keys::ONE, zremrangebylex),
+    Command::writes("zremrangebyrank", 4, Keys::ONE, zremrangebyrank),
+    Command::writes("zremrangebyscore", 4, Keys::ONE, zremrangebyscore),
+    Command::reads("zrevrange", -4, Keys::ONE, zrevrange),
+    Command::reads("zrevrangebylex", -4, Keys::ONE, zrevrangebylex),
+    Command::reads("zrevrangebyscore", -4, Keys::ONE, zrevrangebyscore),
 ];
 
 /// By what a range is told.

@@ -2,28 +2,28 @@
 
 use super::expire::{self, Unit};
 use super::words::{is, range_of_string};
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::keyspace::Expiry;
 use crate::number;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "append", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: append },
-    Command { name: "get", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: get },
-    Command { name: "getdel", arity: 2, keys: Keys::ONE, effect: Effect::Writes, run: getdel },
-    Command { name: "getex", arity: -2, keys: Keys::ONE, effect: Effect::Writes, run: getex },
-    Command { name: "getrange", arity: 4, keys: Keys::ONE, effect: Effect::Reads, run: getrange },
-    Command { name: "getset", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: getset },
-    Command { name: "mget", arity: -2, keys: Keys::ALL, effect: Effect::Reads, run: mget },
-    Command { name: "mset", arity: -3, keys: PAIRS, effect: Effect::Grows, run: mset },
-    Command { name: "msetnx", arity: -3, keys: PAIRS, effect: Effect::Grows, run: msetnx },
-    Command { name: "psetex", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: psetex },
-    Command { name: "set", arity: -3, keys: Keys::ONE, effect: Effect::Grows, run: set },
-    Command { name: "setex", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: setex },
-    Command { name: "setnx", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: setnx },
-    Command { name: "setrange", arity: 4, keys: Keys::ONE, effect: Effect::Grows, run: setrange },
-    Command { name: "strlen", arity: 2, keys: Keys::ONE, effect: Effect::Reads, run: strlen },
-    Command { name: "substr", arity: 4, keys: Keys::ONE, effect: Effect::Reads, run: getrange },
+    Command::grows("append", 3, Keys::ONE, append),
+    Command::reads("get", 2, Keys::ONE, get),
+    Command::writes("getdel", 2, Keys::ONE, getdel),
+    Command::writes("getex", -2, Keys::ONE, getex),
+    Command::reads("getrange", 4, Keys::ONE, getrange),
+    Command::grows("getset", 3, Keys::ONE, getset),
+    Command::reads("mget", -2, Keys::ALL, mget),
+    Command::grows("mset", -3, PAIRS, mset),
+    Command::grows("msetnx", -3, PAIRS, msetnx),
+    Command::grows("psetex", 4, Keys::ONE, psetex),
+    Command::grows("set", -3, Keys::ONE, set),
+    Command::grows("setex", 4, Keys::ONE, setex),
+    Command::grows("setnx", 3, Keys::ONE, setnx),
+    Command::grows("setrange", 4, Keys::ONE, setrange),
+    Command::reads("strlen", 2, Keys::ONE, strlen),
+    Command::reads("substr", 4, Keys::ONE, getrange),
 ];
 
 const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };

@@ -2,23 +2,17 @@
 
 use std::io::Write as _;
 
-use crate::command::{Call, Command, Effect, Fault, Keys, Outcome};
+use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::keyspace::Expiry;
 use crate::number::{self, Extended, Parsed};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command { name: "decr", arity: 2, keys: Keys::ONE, effect: Effect::Grows, run: decr },
-    Command { name: "decrby", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: decrby },
-    Command { name: "incr", arity: 2, keys: Keys::ONE, effect: Effect::Grows, run: incr },
-    Command { name: "incrby", arity: 3, keys: Keys::ONE, effect: Effect::Grows, run: incrby },
-    Command {
-        name: "incrbyfloat",
-        arity: 3,
-        keys: Keys::ONE,
-        effect: Effect::Grows,
-        run: incrbyfloat,
-    },
+    Command::grows("decr", 2, Keys::ONE, decr),
+    Command::grows("decrby", 3, Keys::ONE, decrby),
+    Command::grows("incr", 2, Keys::ONE, incr),
+    Command::grows("incrby", 3, Keys::ONE, incrby),
+    Command::grows("incrbyfloat", 3, Keys::ONE, incrbyfloat),
 ];
 
 /// What a sum beyond 64 bits is answered with.
