@@ -1,6 +1,6 @@
 //! Sets: members.
 
-use super::words::{counted, is, pick_count, picks};
+use super::words::{counted, limit, pick_count, picks};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::Set;
@@ -216,21 +216,11 @@ fn sdiffstore(call: &mut Call<'_>) -> Outcome {
 
 fn sintercard(call: &mut Call<'_>) -> Outcome {
     let counted = counted(&call.words[1..], "ERR numkeys should be greater than 0");
-    let (keys, mut rest) = counted.map_err(|fault| match fault {
+    let (keys, rest) = counted.map_err(|fault| match fault {
         Fault::Syntax => Fault::other("ERR Number of keys can't be greater than number of args"),
         other => other,
     })?;
-    let mut max = usize::MAX;
-    while let [word, limit, others @ ..] = rest
-        && is(word, "limit")
-    {
-        let limit = number::length(number::at_least(0, limit, "ERR LIMIT can't be negative")?);
-        max = if limit == 0 { usize::MAX } else { limit };
-        rest = others;
-    }
-    if !rest.is_empty() {
-        return Err(Fault::Syntax);
-    }
+    let max = limit(rest)?;
     let sets = call.keys.read_all::<Set>(keys)?;
     let mut count = 0;
     intersect(&sets, |_| {

@@ -3,7 +3,7 @@
 
 use indexmap::IndexMap;
 
-use super::words::{Split, counted, is};
+use super::words::{Split, counted, is, limit};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
 use crate::value::{Set, Sorted, Value};
@@ -264,24 +264,14 @@ fn zdiffstore(call: &mut Call<'_>) -> Outcome {
 }
 
 fn zintercard(call: &mut Call<'_>) -> Outcome {
-    let (keys, mut rest) = keys_and_rest(&call.words[1..], "zintercard")?;
+    let (keys, rest) = keys_and_rest(&call.words[1..], "zintercard")?;
     let sources = call.keys.values(keys).into_iter().map(Source::new);
     let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
-    let mut max = 0;
-    while let [word, limit, others @ ..] = rest
-        && is(word, "limit")
-    {
-        max = number::at_least(0, limit, "ERR LIMIT can't be negative")?;
-        rest = others;
-    }
-    if !rest.is_empty() {
-        return Err(Fault::Syntax);
-    }
+    let max = limit(rest)?;
     sources.sort_by_key(|source| source.len());
     let Some((first, others)) = sources.split_first() else { return Err(Fault::Syntax) };
     let is_in_all = |member: &[u8]| others.iter().all(|other| other.score(member).is_some());
     let members = first.iter().filter(|(member, _)| is_in_all(member));
-    let max = if max == 0 { usize::MAX } else { number::length(max) };
     call.reply.count(members.take(max).count());
     Ok(())
 }

@@ -49,6 +49,25 @@ pub fn side_and_count<T>(
     if rest.is_empty() { Ok((side, number::length(count))) } else { Err(Fault::Syntax) }
 }
 
+/// Reads what follows the keys of `SINTERCARD` and `ZINTERCARD`: how far to count. Nothing, and 0, is no limit.
+///
+/// # Errors
+///
+/// The words make no sense.
+pub fn limit(words: &[&[u8]]) -> Result<usize, Fault> {
+    let (mut max, mut rest) = (0, words);
+    while let [word, limit, others @ ..] = rest
+        && is(word, "limit")
+    {
+        max = number::at_least(0, limit, "ERR LIMIT can't be negative")?;
+        rest = others;
+    }
+    if !rest.is_empty() {
+        return Err(Fault::Syntax);
+    }
+    Ok(if max == 0 { usize::MAX } else { number::length(max) })
+}
+
 /// Returns the part of `len` elements from `first` to `last`, both with it; negative ones count from the end.
 pub fn range(first: i64, last: i64, len: usize) -> Range<usize> {
     let total = number::from_length(len);
