@@ -1,7 +1,7 @@
 //! Hashes: fields with a value each.
 
 use super::strings_numbers::{OVERFLOW, add_floats};
-use super::words::{is, picks};
+use super::words::{pick_options, picks};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number::{self, Extended, Parsed};
 use crate::value::Hash;
@@ -161,14 +161,7 @@ fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 
 fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let mut random = call.keys.random.fork();
-    let (count, with_values) = match call.words[2..] {
-        [] => (None, false),
-        [count] => (Some(super::words::pick_count(count, false, call.keys.answer_max)?), false),
-        [count, option] if is(option, "withvalues") => {
-            (Some(super::words::pick_count(count, true, call.keys.answer_max)?), true)
-        }
-        _ => return Err(Fault::Syntax),
-    };
+    let (count, with_values) = pick_options(&call.words[2..], "withvalues", call.keys.answer_max)?;
     let hash = call.keys.read::<Hash>(call.words[1])?;
     match (hash, count) {
         (None, None) => call.reply.null(),

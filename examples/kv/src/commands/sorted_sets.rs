@@ -2,7 +2,7 @@
 //!
 //! Ranges are in `sorted_sets_ranges.rs`, what combines several in `sorted_sets_combine.rs`.
 
-use super::words::{counted, is, pick_count, picks, side_and_count};
+use super::words::{counted, is, pick_options, picks, side_and_count};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::keyspace::Edit;
 use crate::number;
@@ -264,14 +264,7 @@ fn pop(
 }
 
 fn zrandmember(call: &mut Call<'_>) -> Outcome {
-    let (count, with_scores) = match call.words[2..] {
-        [] => (None, false),
-        [count] => (Some(pick_count(count, false, call.keys.answer_max)?), false),
-        [count, option] if is(option, "withscores") => {
-            (Some(pick_count(count, true, call.keys.answer_max)?), true)
-        }
-        _ => return Err(Fault::Syntax),
-    };
+    let (count, with_scores) = pick_options(&call.words[2..], "withscores", call.keys.answer_max)?;
     let mut random = call.keys.random.fork();
     let sorted = call.keys.read::<Sorted>(call.words[1])?;
     match (sorted, count) {

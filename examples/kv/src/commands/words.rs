@@ -115,6 +115,26 @@ pub fn pick_count(word: &[u8], are_pairs: bool, answer_max: usize) -> Result<i64
     Ok(count)
 }
 
+/// Reads what follows the key of `HRANDFIELD` and `ZRANDMEMBER`: how many to pick, where that is said, and whether
+/// each comes with its value, for which `option` asks.
+///
+/// # Errors
+///
+/// The words make no sense, or ask for more than an answer can hold.
+pub fn pick_options(
+    words: &[&[u8]],
+    option: &str,
+    answer_max: usize,
+) -> Result<(Option<i64>, bool), Fault> {
+    let (count, are_pairs) = match words {
+        [] => return Ok((None, false)),
+        [count] => (count, false),
+        [count, word] if is(word, option) => (count, true),
+        _ => return Err(Fault::Syntax),
+    };
+    Ok((Some(pick_count(count, are_pairs, answer_max)?), are_pairs))
+}
+
 /// Returns places of `len` elements at random: with `count` above 0 as many different ones, at most all; with one
 /// below as many as that says, of which some may be the same.
 pub fn picks(count: i64, len: usize, random: &mut Random) -> Picks<'_> {
