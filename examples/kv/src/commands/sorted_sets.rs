@@ -6,6 +6,7 @@ use super::words::{counted, is, pick_options, picks, side_and_count};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::keyspace::Edit;
 use crate::number;
+use crate::reply::Reply;
 use crate::value::Sorted;
 
 /// The commands of this file.
@@ -276,24 +277,36 @@ fn zrandmember(call: &mut Call<'_>) -> Outcome {
         }
         (Some(sorted), Some(count)) => {
             let picks = picks(count, sorted.len(), &mut random);
-            if with_scores {
-                call.reply.pairs(picks.len());
-            } else {
-                call.reply.array(picks.len());
-            }
-            for (member, score) in picks.filter_map(|place| sorted.at(place)) {
-                if with_scores {
-                    call.reply.pair();
-                }
-                call.reply.bulk(member);
-                if with_scores {
-                    call.reply.double(score);
-                }
-                if call.reply.is_cut() {
-                    break;
-                }
-            }
+            let len = picks.len();
+            let members = picks.filter_map(|place| sorted.at(place));
+            write_members(call.reply, with_scores, len, members);
         }
     }
     Ok(())
+}
+
+/// Writes `len` members, each with its score if those are asked for.
+pub(super) fn write_members<'a>(
+    reply: &mut Reply,
+    with_scores: bool,
+    len: usize,
+    members: impl Iterator<Item = (&'a [u8], f64)>,
+) {
+    if with_scores {
+        reply.pairs(len);
+    } else {
+        reply.array(len);
+    }
+    for (member, score) in members {
+        if with_scores {
+            reply.pair();
+        }
+        reply.bulk(member);
+        if with_scores {
+            reply.double(score);
+        }
+        if reply.is_cut() {
+            break;
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use indexmap::IndexMap;
 
+use super::sorted_sets::write_members;
 use super::words::{Split, counted, is, limit};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
@@ -215,20 +216,7 @@ fn combine(
 
 fn answer(call: &mut Call<'_>, how: How, name: &str) -> Outcome {
     let (sorted, with_scores) = combine(call, how, name, false)?;
-    if with_scores {
-        call.reply.pairs(sorted.len());
-    } else {
-        call.reply.array(sorted.len());
-    }
-    for (member, score) in sorted.iter_from(0) {
-        if with_scores {
-            call.reply.pair();
-        }
-        call.reply.bulk(member);
-        if with_scores {
-            call.reply.double(score);
-        }
-    }
+    write_members(call.reply, with_scores, sorted.len(), sorted.iter_from(0));
     Ok(())
 }
 

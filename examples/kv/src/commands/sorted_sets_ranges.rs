@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::sorted_sets::write_members;
 use super::words::{is, range};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number;
@@ -216,20 +217,7 @@ fn answer(call: &mut Call<'_>, by: Option<By>, is_down: Option<bool>) -> Outcome
         return Ok(());
     };
     let (len, members) = request.run(sorted);
-    if request.with_scores {
-        call.reply.pairs(len);
-    } else {
-        call.reply.array(len);
-    }
-    for (member, score) in members {
-        if request.with_scores {
-            call.reply.pair();
-        }
-        call.reply.bulk(member);
-        if request.with_scores {
-            call.reply.double(score);
-        }
-    }
+    write_members(call.reply, request.with_scores, len, members);
     Ok(())
 }
 
