@@ -28,9 +28,11 @@ pub struct Unit {
 }
 
 impl Unit {
-    const SECONDS: Unit = Unit { is_seconds: true, is_absolute: false };
+    /// From now.
+    pub const SECONDS: Unit = Unit { is_seconds: true, is_absolute: false };
     const SECONDS_AT: Unit = Unit { is_seconds: true, is_absolute: true };
-    const MILLISECONDS: Unit = Unit { is_seconds: false, is_absolute: false };
+    /// From now.
+    pub const MILLISECONDS: Unit = Unit { is_seconds: false, is_absolute: false };
     const MILLISECONDS_AT: Unit = Unit { is_seconds: false, is_absolute: true };
 
     /// Returns what an option says of the number behind it: `EX`, `PX`, `EXAT` or `PXAT`.

@@ -145,15 +145,14 @@ impl<'a> Options<'a> {
 }
 
 fn setex(call: &mut Call<'_>) -> Outcome {
-    set_with_time(call, "ex", "setex")
+    set_with_time(call, Unit::SECONDS, "setex")
 }
 
 fn psetex(call: &mut Call<'_>) -> Outcome {
-    set_with_time(call, "px", "psetex")
+    set_with_time(call, Unit::MILLISECONDS, "psetex")
 }
 
-fn set_with_time(call: &mut Call<'_>, option: &str, name: &str) -> Outcome {
-    let unit = Unit::of_option(option.as_bytes()).expect("it is one of the options");
+fn set_with_time(call: &mut Call<'_>, unit: Unit, name: &str) -> Outcome {
     let at = expire::positive_deadline(call.words[2], unit, call.keys.now(), name)?;
     call.keys.put_string(call.words[1], call.words[3], Expiry::At(at));
     call.reply.simple("OK");
