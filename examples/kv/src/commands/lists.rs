@@ -70,8 +70,7 @@ fn pop(call: &mut Call<'_>, end: End, name: &'static str) -> Outcome {
         _ => return Err(Fault::Arity(name)),
     };
     let popped = call.keys.edit(call.words[1], |list: &mut List| {
-        let count = count.unwrap_or(1).min(list.len());
-        let popped: Vec<_> = (0..count).filter_map(|_| list.pop(end)).collect();
+        let popped = list.pop_some(end, count.unwrap_or(1));
         Ok((!popped.is_empty(), popped))
     })?;
     match (popped, count) {

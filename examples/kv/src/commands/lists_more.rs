@@ -143,10 +143,8 @@ fn lmpop(call: &mut Call<'_>) -> Outcome {
     let (keys, rest) = counted(&call.words[1..], "ERR numkeys should be greater than 0")?;
     let (end, count) = side_and_count(rest, end)?;
     for key in keys {
-        let popped = call.keys.edit(key, |list: &mut List| {
-            let popped: Vec<_> = (0..count.min(list.len())).filter_map(|_| list.pop(end)).collect();
-            Ok((true, popped))
-        })?;
+        let popped =
+            call.keys.edit(key, |list: &mut List| Ok((true, list.pop_some(end, count))))?;
         if let Some(popped) = popped {
             call.reply.array(2);
             call.reply.bulk(key);

@@ -67,6 +67,11 @@ impl List {
         Some(element)
     }
 
+    /// Takes up to `max` elements from one end.
+    pub fn pop_some(&mut self, end: End, max: usize) -> Vec<Box<[u8]>> {
+        (0..max.min(self.len())).filter_map(|_| self.pop(end)).collect()
+    }
+
     /// Replaces the element at a place that the list has.
     pub fn set(&mut self, index: usize, element: &[u8]) {
         let place = &mut self.elements[index];
