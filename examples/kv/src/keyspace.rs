@@ -97,6 +97,12 @@ pub enum Expiry {
     At(i64),
 }
 
+impl From<Deadline> for Expiry {
+    fn from(deadline: Deadline) -> Self {
+        deadline.map_or(Expiry::Never, |at| Expiry::At(at.get()))
+    }
+}
+
 /// What an edit did to a value: whether it changed, and what the command wants to know.
 pub type Edit<R> = Result<(bool, R), Fault>;
 

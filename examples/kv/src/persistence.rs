@@ -14,7 +14,7 @@ use wouldblock::{Context, Server};
 
 use crate::client::Silence;
 use crate::command::{Fault, Outcome};
-use crate::keyspace::{Expiry, Progress};
+use crate::keyspace::Progress;
 use crate::parcel::Ticket;
 use crate::reply::Reply;
 use crate::shard::{SAVE_TIMER, Shard, wall};
@@ -231,7 +231,7 @@ pub fn load(server: &mut Server<Shard>, path: &Path) -> Result<Option<Summary>, 
     snapshot::load(path, |key, value, deadline| {
         let owner = crate::slots::owner(crate::slots::slot(key), shards);
         let keys = &mut server.reactors_mut()[owner].handler_mut().keys;
-        keys.put(key, value, deadline.map_or(Expiry::Never, |it| Expiry::At(it.get())));
+        keys.put(key, value, deadline.into());
     })
 }
 

@@ -1,6 +1,6 @@
 //! Hashes: fields with a value each.
 
-use super::strings_numbers::{OVERFLOW, add_floats};
+use super::strings_numbers::{OVERFLOW, add_floats, float};
 use super::words::{pick_options, picks};
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::number::{self, Extended, Parsed};
@@ -140,7 +140,7 @@ fn hincrby(call: &mut Call<'_>) -> Outcome {
 
 fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
     let field = call.words[2];
-    let more = Extended::parse(call.words[3]).ok_or(Fault::NotFloat)?;
+    let more = float(call.words[3])?;
     if more == Parsed::Infinite {
         return Err(Fault::other("ERR value is NaN or Infinity"));
     }

@@ -3,7 +3,6 @@
 use super::words::is;
 use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::glob;
-use crate::keyspace::Expiry;
 use crate::number;
 use crate::value::Value;
 
@@ -87,8 +86,7 @@ fn rename_to(call: &mut Call<'_>) -> Outcome {
         return if call.keys.contains(from) { Ok(()) } else { Err(Fault::NoSuchKey) };
     }
     let (value, deadline) = call.keys.take(from).ok_or(Fault::NoSuchKey)?;
-    let expiry = deadline.map_or(Expiry::Never, |at| Expiry::At(at.get()));
-    call.keys.put(to, value, expiry);
+    call.keys.put(to, value, deadline.into());
     Ok(())
 }
 
@@ -115,8 +113,7 @@ fn copy(call: &mut Call<'_>) -> Outcome {
     if is_copied {
         let value = call.keys.value(from).expect("it exists: seen above").clone();
         let deadline = call.keys.deadline(from).flatten();
-        let expiry = deadline.map_or(Expiry::Never, |at| Expiry::At(at.get()));
-        call.keys.put(to, value, expiry);
+        call.keys.put(to, value, deadline.into());
     }
     call.reply.integer(is_copied.into());
     Ok(())

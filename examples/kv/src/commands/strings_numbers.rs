@@ -61,7 +61,7 @@ fn incrbyfloat(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-fn float(text: &[u8]) -> Result<Parsed, Fault> {
+pub(super) fn float(text: &[u8]) -> Result<Parsed, Fault> {
     Extended::parse(text).ok_or(Fault::NotFloat)
 }
 
