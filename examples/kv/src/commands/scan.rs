@@ -8,6 +8,7 @@ use crate::command::{Call, Command, Fault, Keys, Outcome};
 use crate::glob;
 use crate::keyspace::Keyspace;
 use crate::number;
+use crate::reply::Reply;
 use crate::value::{Hash, Set, Sorted};
 
 /// The commands of this file.
@@ -39,10 +40,10 @@ impl<'a> Options<'a> {
             let argument = words.next().ok_or(Fault::Syntax)?;
             if is(word, "count") {
                 let count = number::integer(argument)?;
-                options.count = usize::try_from(count).map_err(|_| Fault::Syntax)?;
                 if count < 1 {
                     return Err(Fault::Syntax);
                 }
+                options.count = number::length(count);
             } else if is(word, "match") {
                 glob::check(argument)?;
                 options.pattern = Some(argument);
@@ -91,37 +92,44 @@ fn scan(call: &mut Call<'_>) -> Outcome {
     let options = Options::parse(&call.words[2..], true)?;
     let mut found = Vec::new();
     let next = scan_keys(call.keys, cursor, &options, |key| found.push(key.to_vec()));
-    answer(call, next, found.len());
+    answer(call.reply, next, found.len());
     found.iter().for_each(|key| call.reply.bulk(key));
     Ok(())
 }
 
-/// Returns the places to look at, from high to low; the lowest is the next cursor.
-fn places(cursor: usize, count: usize, len: usize) -> std::ops::Range<usize> {
-    let from = if cursor == 0 { len } else { cursor.min(len) };
-    from.saturating_sub(count)..from
+fn answer(reply: &mut Reply, next: usize, len: usize) {
+    reply.array(2);
+    reply.bulk(next.to_string().as_bytes());
+    reply.array(len);
 }
 
-fn answer(call: &mut Call<'_>, next: usize, len: usize) {
-    call.reply.array(2);
-    call.reply.bulk(next.to_string().as_bytes());
-    call.reply.array(len);
+/// The next cursor, and elements with their names.
+type Page<'a, T> = (usize, Vec<(&'a [u8], T)>);
+
+/// Goes on with a scan of a container of `len` elements, of which `at` returns the one at a place. Returns the next
+/// cursor, and the elements whose names the options in `words` take. Of an empty one, no option is read, as in Redis.
+fn page<'a, T>(
+    cursor: usize,
+    words: &[&[u8]],
+    len: usize,
+    at: impl Fn(usize) -> Option<(&'a [u8], T)>,
+) -> Result<Page<'a, T>, Fault> {
+    if len == 0 {
+        return Ok((0, Vec::new()));
+    }
+    let options = Options::parse(words, false)?;
+    let from = if cursor == 0 { len } else { cursor.min(len) };
+    let next = from.saturating_sub(options.count);
+    let elements = (next..from).rev().filter_map(at);
+    Ok((next, elements.filter(|(name, _)| options.takes(name)).collect()))
 }
 
 fn hscan(call: &mut Call<'_>) -> Outcome {
     let cursor = cursor(call.words[2])?;
-    let options = Options::parse(&call.words[3..], false)?;
-    let Some(hash) = call.keys.read::<Hash>(call.words[1])? else {
-        answer(call, 0, 0);
-        return Ok(());
-    };
-    let places = places(cursor, options.count, hash.len());
-    let next = places.start;
-    let fields = places.rev().filter_map(|place| hash.at(place));
-    let fields: Vec<_> = fields.filter(|(field, _)| options.takes(field)).collect();
-    call.reply.array(2);
-    call.reply.bulk(next.to_string().as_bytes());
-    call.reply.array(2 * fields.len());
+    let hash = call.keys.read::<Hash>(call.words[1])?;
+    let len = hash.map_or(0, Hash::len);
+    let (next, fields) = page(cursor, &call.words[3..], len, |place| hash?.at(place))?;
+    answer(call.reply, next, 2 * fields.len());
     for (field, value) in fields {
         call.reply.bulk(field);
         call.reply.bulk(value);
@@ -131,36 +139,20 @@ fn hscan(call: &mut Call<'_>) -> Outcome {
 
 fn sscan(call: &mut Call<'_>) -> Outcome {
     let cursor = cursor(call.words[2])?;
-    let options = Options::parse(&call.words[3..], false)?;
-    let Some(set) = call.keys.read::<Set>(call.words[1])? else {
-        answer(call, 0, 0);
-        return Ok(());
-    };
-    let places = places(cursor, options.count, set.len());
-    let next = places.start;
-    let members = places.rev().filter_map(|place| set.at(place));
-    let members: Vec<_> = members.filter(|member| options.takes(member)).collect();
-    call.reply.array(2);
-    call.reply.bulk(next.to_string().as_bytes());
-    call.reply.array(members.len());
-    members.iter().for_each(|member| call.reply.bulk(member));
+    let set = call.keys.read::<Set>(call.words[1])?;
+    let len = set.map_or(0, Set::len);
+    let (next, members) = page(cursor, &call.words[3..], len, |place| Some((set?.at(place)?, ())))?;
+    answer(call.reply, next, members.len());
+    members.iter().for_each(|(member, ())| call.reply.bulk(member));
     Ok(())
 }
 
 fn zscan(call: &mut Call<'_>) -> Outcome {
     let cursor = cursor(call.words[2])?;
-    let options = Options::parse(&call.words[3..], false)?;
-    let Some(sorted) = call.keys.read::<Sorted>(call.words[1])? else {
-        answer(call, 0, 0);
-        return Ok(());
-    };
-    let places = places(cursor, options.count, sorted.len());
-    let next = places.start;
-    let members = places.rev().filter_map(|place| sorted.at(place));
-    let members: Vec<_> = members.filter(|(member, _)| options.takes(member)).collect();
-    call.reply.array(2);
-    call.reply.bulk(next.to_string().as_bytes());
-    call.reply.array(2 * members.len());
+    let sorted = call.keys.read::<Sorted>(call.words[1])?;
+    let len = sorted.map_or(0, Sorted::len);
+    let (next, members) = page(cursor, &call.words[3..], len, |place| sorted?.at(place))?;
+    answer(call.reply, next, 2 * members.len());
     for (member, score) in members {
         call.reply.bulk(member);
         call.reply.bulk(number::print_double(score).as_bytes());

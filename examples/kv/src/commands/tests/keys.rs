@@ -68,3 +68,29 @@ fn deadlines_have_conditions() {
         ",
     );
 }
+
+#[test]
+fn scans_look_at_the_key_before_their_options() {
+    check(
+        r"
+        HSCAN nothing 0 BAD => *2 $1 0 *0
+        HSCAN nothing x => -ERR invalid cursor
+        SET a 1 => +OK
+        HSCAN a 0 BAD => -WRONGTYPE Operation against a key holding the wrong kind of value
+        SSCAN a x => -ERR invalid cursor
+        HSET h a 1 b 2 => :2
+        HSCAN h 0 BAD => -ERR syntax error
+        HSCAN h 0 COUNT 0 => -ERR syntax error
+        HSCAN h 0 COUNT x => -ERR value is not an integer or out of range
+        HSCAN h 0 COUNT 9223372036854775807 MATCH b => *2 $1 0 *2 $1 b $1 2
+        HSCAN h 18446744073709551615 MATCH a => *2 $1 0 *2 $1 a $1 1
+        SADD s a b => :2
+        SSCAN s 0 MATCH [^a] => *2 $1 0 *1 $1 b
+        SSCAN s 0 TYPE set => -ERR syntax error
+        ZADD z 1.5 a 2 b => :2
+        ZSCAN z 0 MATCH a => *2 $1 0 *2 $1 a $3 1.5
+        SCAN 0 TYPE zset => *2 $1 0 *1 $1 z
+        SCAN 0 BAD => -ERR syntax error
+        ",
+    );
+}
