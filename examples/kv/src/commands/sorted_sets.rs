@@ -109,19 +109,18 @@ fn add(call: &mut Call<'_>, options: Options, scores: &[(f64, &[u8])]) -> Result
         let mut done = Added::default();
         for (score, member) in scores {
             let old = sorted.score(member);
+            // What is not to be set has no sum that could be wrong.
+            if old.map_or(options.only_old, |_| options.only_new) {
+                continue;
+            }
             let score = old.filter(|_| options.adds).map_or(*score, |old| old + score);
             if score.is_nan() {
                 // Only of one member, so that nothing is done yet.
                 return Err(Fault::other("ERR resulting score is not a number (NaN)"));
             }
-            let is_set = match old {
-                None => !options.only_old,
-                Some(old) => {
-                    !(options.only_new
-                        || options.only_greater && score <= old
-                        || options.only_less && score >= old)
-                }
-            };
+            let is_set = old.is_none_or(|old| {
+                !(options.only_greater && score <= old || options.only_less && score >= old)
+            });
             if is_set {
                 done.new += usize::from(sorted.set(member, score));
                 done.changed += usize::from(old.is_some_and(|old| old != score));

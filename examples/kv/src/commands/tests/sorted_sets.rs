@@ -13,6 +13,8 @@ fn scores_are_doubles() {
         ZADD z 1e400 a => -ERR value is not a valid float
         ZADD z "" a => -ERR value is not a valid float
         ZINCRBY z -inf d => -ERR resulting score is not a number (NaN)
+        ZADD z NX INCR -inf d => $-1
+        ZADD z GT INCR -inf d => -ERR resulting score is not a number (NaN)
         ZINCRBY z 0.2 a => $19 0.30000000000000004
         ZSCORE z f => $1 3
         ZSCORE z nothing => $-1
