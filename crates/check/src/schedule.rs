@@ -299,13 +299,13 @@ impl Schedule {
         self
     }
 
-    /// Whether a seed is one of those, 8 in a hundred, whose world is to be run with what is handed in, too.
+    /// Whether the world of a seed is run once more with sockets handed in: 8 in a hundred are.
     #[must_use]
     pub fn is_handed_too(seed: u64) -> bool {
         Rng::new(seed ^ 0x004A_4DED_0200_0000).chance(80)
     }
 
-    /// Whether a seed is one of those, 8 in a hundred, whose world is to be run with layers, too.
+    /// Whether the world of a seed is run once more with layers: 8 in a hundred are.
     #[must_use]
     pub fn is_layered_too(seed: u64) -> bool {
         Rng::new(seed ^ 0x00A1_5070_1A7E_2500).chance(80)
