@@ -380,7 +380,7 @@ impl<H: Handler> Seat<'_, H> {
                 Err(payload)
             }
         };
-        reactor.cx.core.listeners.close_intakes();
+        reactor.refuse_outside();
         all.shutdown();
         Some(end)
     }

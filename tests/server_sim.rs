@@ -8,12 +8,13 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use wouldblock::sim::{Failure, Peer, Profile, Sim, check};
 use wouldblock::{
     Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin, Server, ServerHandle,
-    Spread, handler_fn,
+    Spread, Stats, handler_fn,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -368,6 +369,28 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     });
 }
 
+/// Promises 3 and 6: what is posted to a reactor that a panic has ended comes back, and what waited there is dropped: its
+/// statistics are told as missing.
+#[test]
+fn a_reactor_that_a_panic_has_ended_refuses_what_is_posted() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut server = world(&sim, 2, Spread::Kernel).unwrap();
+    let (tell, told) = mpsc::channel();
+    let ask = |server: &Server<Node>| {
+        let tell = tell.clone();
+        let counted = move |each: Vec<Option<Stats>>| each.iter().map(Option::is_some).collect();
+        server.handle().stats(move |each| drop(tell.send(counted(each))));
+    };
+    post(&server, 1, |_, _| panic!("as it was told to"));
+    ask(&server);
+    let ran = catch_unwind(AssertUnwindSafe(|| sim.run_until_idle(&mut server)));
+    assert!(ran.is_err());
+    assert_eq!(told.try_recv(), Ok(vec![true, false]));
+    assert!(server.handle().reactor(1).unwrap().post(|_, _| ()).unwrap_err().is_ended());
+    ask(&server);
+    assert_eq!(told.try_recv(), Ok(vec![false, false]));
+}
+
 /// A server in a simulated world is driven by that, and says so.
 #[test]
 fn a_simulated_server_cannot_be_run_by_itself() {
@@ -410,6 +433,14 @@ fn time_passes_for_all_reactors_alike() {
     });
 }
 
+/// Has this called in one of the reactors.
+fn post<F>(server: &Server<Node>, number: usize, closure: F)
+where
+    F: FnOnce(&mut Node, &mut Context) + Send + 'static,
+{
+    assert!(server.handle().reactor(number).unwrap().post(closure).is_ok());
+}
+
 /// How many connections each reactor has now.
 fn open(server: &Server<Node>) -> Vec<usize> {
     server.reactors().iter().map(|it| it.handler().open.len()).collect()
@@ -440,12 +471,11 @@ fn connections_are_handed_to_the_reactor_that_has_the_fewest() {
         sim.run_until_idle(&mut server)?;
         assert_eq!(open(&server), [10, 10, 10]);
         let gone = usize::try_from(sim.seed() % 3).unwrap();
-        let posted = server.handle().reactor(gone).unwrap().post(|_, cx| {
+        post(&server, gone, |_, cx| {
             for id in cx.connections() {
                 cx.conn(id).unwrap().abort();
             }
         });
-        assert!(posted.is_ok());
         sim.run_until_idle(&mut server)?;
         assert_eq!(open(&server)[gone], 0);
         let more: Vec<_> = (0..13).map(|n| sim.connect(DOORS[n % 2])).collect();
@@ -553,20 +583,18 @@ fn who_waits_for_a_listener_that_closes_is_reset() {
         let mut server = sim.server(2, Config::default(), |n, all| Ok(Node::new(n, all)))?;
         server.listen(Listen::from(DOORS[0]).spread(Spread::RoundRobin))?;
         let intake = |cx: &mut Context| *cx.listeners().last().expect("it listens");
-        let posted = server.handle().reactor(1).unwrap().post(move |_, cx| {
+        post(&server, 1, move |_, cx| {
             let intake = intake(cx);
             assert!(cx.pause_accepting(intake));
         });
-        assert!(posted.is_ok());
         sim.run_until_idle(&mut server)?;
         let peers = [(); 6].map(|()| sim.connect(DOORS[0]));
         sim.run_until_idle(&mut server)?;
         assert_eq!(open(&server), [3, 0]);
-        let posted = server.handle().reactor(1).unwrap().post(move |_, cx| {
+        post(&server, 1, move |_, cx| {
             let intake = intake(cx);
             assert!(cx.close_listener(intake));
         });
-        assert!(posted.is_ok());
         sim.run_until_idle(&mut server)?;
         assert_eq!(peers.iter().filter(|peer| peer.is_reset()).count(), 3);
         // From now on the other has them all.
@@ -604,16 +632,14 @@ fn a_reactor_that_panics_goes_on_with_another_handler() {
         sim.run_until_idle(&mut server)?;
         let before = open(&server);
         let number = clients.len() % 2;
-        let (unfinished, posted) = (200_000, server.handle());
-        let posted = posted.reactor(number).unwrap().post(move |node, cx| {
+        post(&server, number, |node, cx| {
             cx.set_periodic_timer(MS, 1);
             if let Some(id) = node.open.first() {
                 // More than the network takes: it is owed when the panic comes.
-                cx.conn(*id).unwrap().send(vec![b'x'; unfinished]);
+                cx.conn(*id).unwrap().send(vec![b'x'; 200_000]);
             }
             cx.set_timer(5 * MS, 2);
         });
-        assert!(posted.is_ok());
         sim.advance(&mut server, Duration::from_secs(2))?;
         let node = server.reactors()[number].handler();
         assert_eq!((node.ticks, node.open.len()), (0, 0), "a new handler, and no timer of the old");
@@ -649,10 +675,7 @@ fn a_reactor_that_panics_goes_on_with_another_handler() {
 fn restarts_are_bounded_in_a_time() {
     check(0..40, Profile::calm(), |sim| {
         let mut server = restarting(sim, 2)?;
-        let panics = |server: &Server<Node>| {
-            let posted = server.handle().reactor(1).unwrap().post(|_, _| panic!("once more"));
-            assert!(posted.is_ok());
-        };
+        let panics = |server: &Server<Node>| post(server, 1, |_, _| panic!("once more"));
         for _ in 0..3 {
             panics(&server);
             panics(&server);
@@ -681,8 +704,7 @@ fn a_panic_that_cannot_be_made_good_ends_the_server() {
             assert!(fails || n == 9, "the making panics");
             if n == 9 { Ok(Node::new(n, all)) } else { Err(io::Error::other("none to be had")) }
         });
-        let posted = server.handle().reactor(1).unwrap().post(|_, _| panic!("the first"));
-        assert!(posted.is_ok());
+        post(&server, 1, |_, _| panic!("the first"));
         let ran = catch_unwind(AssertUnwindSafe(|| sim.run_until_idle(&mut server)));
         assert_eq!(ran.unwrap_err().downcast_ref::<&str>(), Some(&"the first"));
         assert_eq!(server.stats().restarts, 0);
@@ -697,8 +719,7 @@ fn a_panic_in_a_shutdown_is_not_made_good() {
         let mut server = restarting(&sim, 9).unwrap();
         sim.run_until_idle(&mut server).unwrap();
         server.handle().shutdown();
-        let posted = server.handle().reactor(1).unwrap().post(|_, _| panic!("too late"));
-        assert!(posted.is_ok());
+        post(&server, 1, |_, _| panic!("too late"));
         let ran = catch_unwind(AssertUnwindSafe(|| sim.run_until_idle(&mut server)));
         assert_eq!(ran.unwrap_err().downcast_ref::<&str>(), Some(&"too late"));
         assert_eq!(server.stats().restarts, 0);

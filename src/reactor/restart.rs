@@ -1,4 +1,4 @@
-//! A reactor that goes on with another handler, after a panic of the one it had.
+//! A reactor that goes on with another handler, after a panic of the one it had, or does not.
 //!
 //! The handler that knew the connections is gone, so they end without a callback. What listens and what is bound goes on:
 //! no client that comes meanwhile is refused. Who decides on it, and how often, is `server/restart.rs`. Read next:
@@ -14,6 +14,13 @@ impl<H: Handler> Reactor<H> {
     pub(crate) fn may_start_again(&self) -> bool {
         let runs = matches!(self.state, State::New | State::Running);
         runs && !self.inbox.0.is_shutdown() && self.cx.core.check_running().is_ok()
+    }
+
+    /// It does not go on, be it after a panic: what other threads have for it is refused, and posts that wait are dropped.
+    pub(crate) fn refuse_outside(&self) {
+        self.cx.core.listeners.close_intakes();
+        // What goes with a closure may panic.
+        drop(guarded(|| self.inbox.0.posts.end()));
     }
 
     /// Ends every connection, and starts with this handler. Posts that wait run with it.
