@@ -264,18 +264,23 @@ impl Shard {
     fn deliver(&mut self, conn: &mut Conn<'_>, place: usize) {
         let client = &mut self.clients[place];
         let mut bytes = Vec::new();
-        while conn.room() > bytes.len() {
-            let Some(answer) = client.answers.pop() else { break };
+        loop {
+            // Until there is no room: only then is `on_drain` to come, which goes on with the rest.
+            let enough = conn.room().min(SEND);
+            while bytes.len() < enough
+                && let Some(answer) = client.answers.pop()
+            {
+                if bytes.is_empty() {
+                    bytes = answer;
+                } else {
+                    bytes.extend_from_slice(&answer);
+                }
+            }
             if bytes.is_empty() {
-                bytes = answer;
-            } else {
-                bytes.extend_from_slice(&answer);
+                break;
             }
-            if bytes.len() >= SEND {
-                send(conn, &mut bytes);
-            }
+            send(conn, &mut bytes);
         }
-        send(conn, &mut bytes);
         if client.answers.may_go_on() {
             for parked in client.parked.drain(..) {
                 self.ways[parked.there].ask_again(parked);

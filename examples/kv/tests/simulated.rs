@@ -195,6 +195,99 @@ fn a_client_that_reads_slowly_has_large_answers_in_order() {
     });
 }
 
+/// One client's large values.
+struct Large {
+    name: usize,
+    /// The longest.
+    end: usize,
+    values: [Vec<u8>; KEYS],
+}
+
+impl Large {
+    /// A command, and its answer. Each changes a value: so answers tell in which order commands were run.
+    fn draw(&mut self, dice: &mut Dice) -> (String, Vec<u8>) {
+        let (key, other) = (dice.below(KEYS), dice.below(KEYS));
+        let name = |key: usize| format!("{}:{key}", self.name);
+        let len = |value: &[u8]| format!(":{}\r\n", value.len()).into_bytes();
+        let bulk =
+            |value: &[u8]| [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat();
+        let command = format!("APPEND {} a\r\n", name(key));
+        match dice.below(6) {
+            0 => {
+                let end = dice.below(self.end);
+                let value = &mut self.values[key];
+                value.resize(value.len().max(end + 1), 0);
+                value[end] = b'e';
+                (format!("SETRANGE {}:{key} {end} e\r\n", self.name), len(value))
+            }
+            1 => {
+                let command = format!("WATCH {}\r\nMULTI\r\n{command}EXEC\r\n", name(key));
+                self.values[key].push(b'a');
+                let answer = [b"+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n", &len(&self.values[key])[..]];
+                (command, answer.concat())
+            }
+            2 => {
+                let command = format!("{command}ECHO e\r\nMGET {} {}\r\n", name(key), name(other));
+                self.values[key].push(b'a');
+                let (value, other) = (&self.values[key], &self.values[other]);
+                let missing = || b"$-1\r\n".to_vec();
+                let other = if other.is_empty() { missing() } else { bulk(other) };
+                (command, [&len(value), &b"$1\r\ne\r\n*2\r\n"[..], &bulk(value), &other].concat())
+            }
+            3 => {
+                self.values[key].push(b'a');
+                (command, len(&self.values[key]))
+            }
+            _ => {
+                let command = format!("{command}GET {}\r\n", name(key));
+                self.values[key].push(b'a');
+                let value = &self.values[key];
+                (command, [len(value), bulk(value)].concat())
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_stops_reading_large_values_and_goes_on_has_all_answers_in_order() {
+    let profile = Profile::rough().accept_error(0).watch_error(0);
+    check(0..80, profile.buffer(1000..=400_000).piece(1000..=60_000), |sim| {
+        let mut dice = Dice(sim.seed());
+        let mut server = world(sim, 2 + dice.below(3))?;
+        for name in 0..=dice.below(2) {
+            let peer = sim.connect(DOOR);
+            let end = [3_000, 30_000, 300_000][dice.below(3)];
+            let mut client = Large { name, end, values: Default::default() };
+            for _ in 0..=dice.below(4) {
+                let mut expected = Vec::new();
+                peer.stop_reading();
+                for _ in 0..[5, 20, 40][dice.below(3)] {
+                    let (command, answer) = client.draw(&mut dice);
+                    peer.send(command);
+                    expected.extend(answer);
+                    match dice.below(20) {
+                        0 => peer.read_slowly(1 + dice.below(20_000), Duration::from_millis(1)),
+                        1 => peer.resume_reading(),
+                        2 => peer.stop_reading(),
+                        3..10 => peer.wait(Duration::from_millis(20)),
+                        _ => {}
+                    }
+                }
+                peer.resume_reading();
+                peer.expect(expected);
+            }
+            peer.finish();
+            peer.expect_end();
+        }
+        sim.advance(&mut server, Duration::from_secs(300))?;
+        for reactor in server.reactors() {
+            let shard = reactor.handler();
+            assert!(shard.clients.is_empty() && shard.watched.is_empty(), "{:?}", shard.ways);
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn clients_that_go_at_any_moment_leave_nothing_and_the_server_ends() {
     check(0..200, Profile::rough().watch_error(0), |sim| {
