@@ -187,158 +187,47 @@ impl ClosedCounts {
     }
 }
 
-/// The counters of several reactors together: each is a sum. [`Load`] says what it makes of several.
-impl AddAssign<&Stats> for Stats {
-    fn add_assign(&mut self, other: &Stats) {
-        // Each by name, so that none is forgotten.
-        let Stats {
-            accepted,
-            adopted,
-            connected,
-            connect_errors,
-            refused,
-            refused_address,
-            handshakes_failed,
-            accept_errors,
-            accept_shortages,
-            accept_failures,
-            closed,
-            bytes_in,
-            bytes_out,
-            datagrams_in,
-            datagrams_out,
-            datagrams_truncated,
-            datagrams_stray,
-            datagrams_dropped,
-            datagrams_expired,
-            datagram_errors,
-            posts,
-            posts_missed,
-            panics,
-            restarts,
-            turns,
-            load,
-        } = other;
-        self.accepted += accepted;
-        self.adopted += adopted;
-        self.connected += connected;
-        self.connect_errors += connect_errors;
-        self.refused += refused;
-        self.refused_address += refused_address;
-        self.handshakes_failed += handshakes_failed;
-        self.accept_errors += accept_errors;
-        self.accept_shortages += accept_shortages;
-        self.accept_failures += accept_failures;
-        self.closed += closed;
-        self.bytes_in += bytes_in;
-        self.bytes_out += bytes_out;
-        self.datagrams_in += datagrams_in;
-        self.datagrams_out += datagrams_out;
-        self.datagrams_truncated += datagrams_truncated;
-        self.datagrams_stray += datagrams_stray;
-        self.datagrams_dropped += datagrams_dropped;
-        self.datagrams_expired += datagrams_expired;
-        self.datagram_errors += datagram_errors;
-        self.posts += posts;
-        self.posts_missed += posts_missed;
-        self.panics += panics;
-        self.restarts += restarts;
-        self.turns += turns;
-        self.load += load;
-    }
+/// Of several reactors each counter is the sum of theirs; [`Load`] says what it makes of several.
+macro_rules! add_up {
+    ($counts:ident: $($field:ident),+ $(,)?) => {
+        /// Adds the counters of another reactor, each to its own.
+        impl AddAssign<&$counts> for $counts {
+            fn add_assign(&mut self, other: &$counts) {
+                // Each by name, so that none is forgotten.
+                let $counts { $($field),+ } = other;
+                $(self.$field += $field;)+
+            }
+        }
+
+        impl<'a> Sum<&'a $counts> for $counts {
+            fn sum<I: Iterator<Item = &'a $counts>>(all: I) -> Self {
+                all.fold(Self::default(), |mut sum, one| {
+                    sum += one;
+                    sum
+                })
+            }
+        }
+    };
 }
 
-impl<'a> Sum<&'a Stats> for Stats {
-    fn sum<I: Iterator<Item = &'a Stats>>(all: I) -> Self {
-        all.fold(Self::default(), |mut sum, one| {
-            sum += one;
-            sum
-        })
-    }
+add_up! {
+    Stats:
+    accepted, adopted, connected, connect_errors, refused, refused_address, handshakes_failed,
+    accept_errors, accept_shortages, accept_failures, closed, bytes_in, bytes_out, datagrams_in,
+    datagrams_out, datagrams_truncated, datagrams_stray, datagrams_dropped, datagrams_expired,
+    datagram_errors, posts, posts_missed, panics, restarts, turns, load,
 }
 
-/// The counters of one service on several reactors together.
-impl AddAssign<&ServiceStats> for ServiceStats {
-    fn add_assign(&mut self, other: &ServiceStats) {
-        // Each by name, so that none is forgotten.
-        let ServiceStats {
-            open,
-            accepted,
-            adopted,
-            connected,
-            taken_over,
-            refused,
-            refused_address,
-            closed,
-        } = other;
-        self.open += open;
-        self.accepted += accepted;
-        self.adopted += adopted;
-        self.connected += connected;
-        self.taken_over += taken_over;
-        self.refused += refused;
-        self.refused_address += refused_address;
-        self.closed += closed;
-    }
+add_up! {
+    ServiceStats:
+    open, accepted, adopted, connected, taken_over, refused, refused_address, closed,
 }
 
-impl<'a> Sum<&'a ServiceStats> for ServiceStats {
-    fn sum<I: Iterator<Item = &'a ServiceStats>>(all: I) -> Self {
-        all.fold(Self::default(), |mut sum, one| {
-            sum += one;
-            sum
-        })
-    }
-}
-
-impl AddAssign<&ClosedCounts> for ClosedCounts {
-    fn add_assign(&mut self, other: &ClosedCounts) {
-        // Each by name, so that none is forgotten.
-        let ClosedCounts {
-            peer_end,
-            local,
-            aborted,
-            handler,
-            panic,
-            io,
-            source,
-            layer,
-            handshake,
-            truncated,
-            input_limit,
-            output_limit,
-            buffered_limit,
-            first_byte,
-            too_slow,
-            reclaimed,
-            idle,
-            write_stall,
-            shutdown,
-            detached,
-            handed_over,
-        } = other;
-        self.peer_end += peer_end;
-        self.local += local;
-        self.aborted += aborted;
-        self.handler += handler;
-        self.panic += panic;
-        self.io += io;
-        self.source += source;
-        self.layer += layer;
-        self.handshake += handshake;
-        self.truncated += truncated;
-        self.input_limit += input_limit;
-        self.output_limit += output_limit;
-        self.buffered_limit += buffered_limit;
-        self.first_byte += first_byte;
-        self.too_slow += too_slow;
-        self.reclaimed += reclaimed;
-        self.idle += idle;
-        self.write_stall += write_stall;
-        self.shutdown += shutdown;
-        self.detached += detached;
-        self.handed_over += handed_over;
-    }
+add_up! {
+    ClosedCounts:
+    peer_end, local, aborted, handler, panic, io, source, layer, handshake, truncated, input_limit,
+    output_limit, buffered_limit, first_byte, too_slow, reclaimed, idle, write_stall, shutdown,
+    detached, handed_over,
 }
 
 #[cfg(test)]
@@ -378,8 +267,7 @@ mod tests {
         assert_eq!((counts.idle, counts.handler), (1, 1));
     }
 
-    /// Promise 8: a sum of statistics is that of each number. Every field is written by its own value, so that one that is
-    /// added to another shows.
+    /// Promise 8: a sum of statistics is that of each number.
     #[test]
     fn statistics_of_several_reactors_add_up() {
         let mut one = Stats { accepted: 1, bytes_out: 2, turns: 3, ..Stats::default() };
