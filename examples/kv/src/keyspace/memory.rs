@@ -4,8 +4,8 @@
 //!
 //! The count is our own: the bytes of keys and values, and a fixed sum for what a map and the allocator add to each.
 //! It is exact in what it adds and takes away, and an estimate of what the process occupies: the sums were chosen so that both
-//! are within a fifth of each other with half a million small elements of each kind. A map that grows doubles its room,
-//! and buffers of clients are not in it: leave the machine a quarter more than the limit.
+//! are within a fifth of each other with half a million small elements of each kind (`tests/server/memory.rs`). A map that
+//! grows doubles its room, and buffers of clients are not in it: leave the machine a quarter more than the limit.
 
 use super::Keyspace;
 use super::key::SHORT;

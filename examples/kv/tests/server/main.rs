@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod foreign;
 mod hostile;
+mod memory;
 mod reactors;
 mod snapshots;
 mod support;
