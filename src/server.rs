@@ -203,8 +203,8 @@ impl<H: Handler> Server<H> {
     /// looks whether it does already ([`Context::listeners`](crate::Context::listeners)). Posts that wait run with the new
     /// handler. [`Stats::restarts`] counts, and the log tells, at error.
     ///
-    /// After `most` restarts within a time the next panic ends the server after all, as it does in a shutdown, and where `make`
-    /// fails. A panic costs all clients of its reactor their connections: where one connection is to blame,
+    /// After `most` restarts in the time `within` the next panic ends the server after all, as it does in a shutdown, and where
+    /// `make` fails. A panic costs all clients of its reactor their connections: where one connection is to blame,
     /// [`isolate_panics`](Config::isolate_panics) ends that alone, if the handler can be left as the panic leaves it.
     ///
     /// # Examples

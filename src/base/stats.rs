@@ -9,7 +9,7 @@ use std::ops::AddAssign;
 use crate::base::close::CloseReason;
 use crate::base::load::Load;
 
-/// Counters of one reactor, since it was made. None is ever reset. Those of several are added up: `sum`, `+=`.
+/// Counters of one reactor, since it was made. None is ever reset. The counters of several reactors are added up by `sum` and `+=`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {

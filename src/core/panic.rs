@@ -54,8 +54,8 @@ impl Core {
         self.update(id);
     }
 
-    /// For another handler: ends every connection, with a reset where something is owed, and cancels the timers. The others
-    /// go on, and nobody is told.
+    /// For another handler: ends every connection without a callback, with a reset where its peer is owed something, and
+    /// cancels the timers.
     pub(crate) fn cut_for_another(&mut self) {
         self.timers.clear();
         for id in self.connection_ids() {

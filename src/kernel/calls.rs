@@ -365,7 +365,7 @@ impl State {
         std::mem::take(lingers)
     }
 
-    /// `listen(2)` once more: those that wait already stay.
+    /// `listen(2)` once more: connections that wait already stay.
     pub(super) fn listen_again(&mut self, file: u32, backlog: usize) {
         if let (_, Kind::Listener(door)) = self.file_of(file) {
             self.doors[door as usize].backlog_max = backlog.min(self.profile.backlog_max).max(1);

@@ -275,7 +275,7 @@ impl State {
             file.as_ref()
                 .is_some_and(|file| matches!(file.what, Kind::Listener(n) if n as usize == number))
         };
-        // All who watch it are told.
+        // Each poll that watches it is told.
         for file in 0..self.files.len() {
             if is_it(&self.files[file]) {
                 self.edge(u32::try_from(file).expect("files are few"));

@@ -1,4 +1,4 @@
-//! Connections that one reactor accepts for others: the intake of each, and who chooses among them.
+//! Connections that one reactor accepts for others: the intake of each, and the choice among them.
 //!
 //! An intake is a listener without a socket: its owner accepts from it as from any other, so that limits, layers and
 //! shutdown are the same there. What two threads share is the queue of posts once more (`base/post.rs`), and two numbers that
@@ -197,7 +197,7 @@ mod tests {
     use crate::net::socket::Stream;
     use std::os::unix::net::UnixStream;
 
-    /// So many reactors of two places each.
+    /// The intakes of `reactors` reactors, each of which may have two connections.
     fn world(by: Spread, reactors: usize) -> (Spreader, Vec<Intake>) {
         let intake = || Intake::new(Address::Unnamed, Arc::default(), 2, || ());
         let intakes: Vec<_> = (0..reactors).map(|_| intake()).collect();

@@ -192,7 +192,7 @@ impl Listen {
         Ok(Opened { layer, ..self.open_socket()? })
     }
 
-    /// How it is shared out among so many reactors, if one of them accepts for all.
+    /// Returns how the connections are shared out among `reactors` reactors, if one of those accepts for all.
     pub(crate) fn hands_over(&self, reactors: usize) -> Option<Spread> {
         let is_port = match &self.target {
             Target::Name(name) => !name.starts_with("unix:"),
@@ -314,7 +314,7 @@ struct Given {
 }
 
 impl Opened {
-    /// One that was there before. More may wait there than what it is told of a backlog now.
+    /// A listener that was there before. More connections may wait at it than the backlog that it is told now.
     fn existing(acceptor: Acceptor, given: Given) -> Self {
         Opened { path: None, acceptor, backlog: None, given, layer: None, spreader: None }
     }

@@ -18,8 +18,8 @@ use crate::net::detached::Detached;
 ///
 /// # Examples
 ///
-/// A line of one client goes to all, whichever reactor serves them (the example `cores` also slows down a client that floods,
-/// or those who read too slowly would be ended for it):
+/// A line of one client goes to all, whichever reactor serves them (the example `cores` also slows down a client that
+/// floods: without that, clients that read too slowly would be ended for it):
 ///
 /// ```
 /// use std::io;
@@ -132,7 +132,7 @@ impl<H: Handler> ServerHandle<H> {
         let gather = Arc::new(Gather(Mutex::new((each, Some(Box::new(then))))));
         for (number, way) in self.ways.iter().enumerate() {
             let gather = Arc::clone(&gather);
-            // One that is refused is dropped, as one that has run.
+            // A closure that is refused is dropped, as one that has run: both let go of it.
             let _ =
                 way.handle.post(move |_, cx| gather.lock().0[number] = Some(cx.stats().clone()));
         }
@@ -194,7 +194,7 @@ impl<H: Handler> ServerHandle<H> {
     }
 }
 
-/// Statistics that are asked for: when nobody holds this any more, they are told.
+/// Statistics that were asked for. They are told when the last reactor has let go of this.
 struct Gather(Mutex<(Vec<Option<Stats>>, Option<Tell>)>);
 
 type Tell = Box<dyn FnOnce(Vec<Option<Stats>>) + Send>;

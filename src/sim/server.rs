@@ -21,7 +21,7 @@ use crate::server::{End, Server};
 const PREEMPTED_MAX: u64 = 10_000_000;
 
 impl Sim {
-    /// A server of so many reactors in this world, as [`Server::with_config`] makes one in the real one: with
+    /// Makes a server of `reactors` reactors in this world, as [`Server::with_config`] makes one in the real one: with
     /// [`listen`](Server::listen), [`ServerHandle`], moves from one reactor to another, and their end together. Drive it
     /// with [`run_until_idle`](Self::run_until_idle) and [`advance`](Self::advance); [`Server::run`] is refused here.
     ///
@@ -91,7 +91,8 @@ impl Sim {
         Ok(Server::with_drivers(reactors, &config, driver, make)?)
     }
 
-    /// Until the horizon that is set: gives turns to those that have something to do, and lets time pass where none has.
+    /// Gives turns to the reactors that have something to do, up to the horizon that is set, and lets time pass where none
+    /// has.
     fn take_turns<H: Handler>(&self, server: &mut Server<H>) -> Result<(), Failure> {
         let mut seats: Vec<Seat> = server.reactors().iter().map(|it| self.seat(it)).collect();
         let mut quiet = Quiet::default();

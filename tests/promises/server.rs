@@ -104,7 +104,7 @@ impl Running {
         Self::run(server, listen, shutdowns)
     }
 
-    /// One that is restarted so often at most.
+    /// A server whose reactors are restarted `most` times at most.
     fn restarting(reactors: usize, most: usize) -> Self {
         let shutdowns = Arc::<AtomicUsize>::default();
         let told = Arc::clone(&shutdowns);
@@ -446,8 +446,8 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     assert!(closed.iter().all(|it| !matches!(it.reason, CloseReason::Aborted)), "{closed:?}");
 }
 
-/// Promise 6: where it is asked for, a panic costs its own reactor's clients their connections, and nobody else anything; who
-/// comes next is served by a new handler of the same reactor.
+/// Promise 6: where it is asked for, a panic costs the clients of its own reactor their connections, and those of others
+/// nothing; a client that comes next is served by a new handler of the same reactor.
 #[test]
 fn a_reactor_that_panics_is_restarted_alone() {
     let running = Running::restarting(2, 3);
