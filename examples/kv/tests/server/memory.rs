@@ -34,9 +34,10 @@ fn what_is_counted_is_within_a_fifth_of_what_the_process_occupies() {
                 let start = vec![name.to_string(), "key".to_string()];
                 vec![[start, elements.flatten().collect()].concat()]
             };
-            for words in &commands {
-                client.send(command(&words.iter().map(String::as_bytes).collect::<Vec<_>>()));
-            }
+            let bytes = |words: &Vec<String>| {
+                command(&words.iter().map(String::as_bytes).collect::<Vec<_>>())
+            };
+            client.send(commands.iter().flat_map(bytes).collect::<Vec<u8>>());
             for _ in &commands {
                 client.answer();
             }
