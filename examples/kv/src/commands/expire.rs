@@ -7,15 +7,21 @@ use crate::number;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command::writes("expire", -3, Keys::ONE, expire),
-    Command::writes("expireat", -3, Keys::ONE, expireat),
-    Command::reads("expiretime", 2, Keys::ONE, expiretime),
+    Command::writes("expire", -3, Keys::ONE, |call| set(call, Unit::SECONDS, "expire")),
+    Command::writes("expireat", -3, Keys::ONE, |call| set(call, Unit::SECONDS_AT, "expireat")),
+    Command::reads("expiretime", 2, Keys::ONE, |call| {
+        tell(call, |deadline, _| in_seconds(deadline))
+    }),
     Command::writes("persist", 2, Keys::ONE, persist),
-    Command::writes("pexpire", -3, Keys::ONE, pexpire),
-    Command::writes("pexpireat", -3, Keys::ONE, pexpireat),
-    Command::reads("pexpiretime", 2, Keys::ONE, pexpiretime),
-    Command::reads("pttl", 2, Keys::ONE, pttl),
-    Command::reads("ttl", 2, Keys::ONE, ttl),
+    Command::writes("pexpire", -3, Keys::ONE, |call| set(call, Unit::MILLISECONDS, "pexpire")),
+    Command::writes("pexpireat", -3, Keys::ONE, |call| {
+        set(call, Unit::MILLISECONDS_AT, "pexpireat")
+    }),
+    Command::reads("pexpiretime", 2, Keys::ONE, |call| tell(call, |deadline, _| deadline)),
+    Command::reads("pttl", 2, Keys::ONE, |call| tell(call, |deadline, now| deadline - now)),
+    Command::reads("ttl", 2, Keys::ONE, |call| {
+        tell(call, |deadline, now| in_seconds(deadline - now))
+    }),
 ];
 
 /// How a word tells a time.
@@ -71,22 +77,6 @@ pub fn positive_deadline(word: &[u8], unit: Unit, now: i64, name: &str) -> Resul
 
 fn invalid(name: &str) -> Fault {
     Fault::other(format!("ERR invalid expire time in '{name}' command"))
-}
-
-fn expire(call: &mut Call<'_>) -> Outcome {
-    set(call, Unit::SECONDS, "expire")
-}
-
-fn expireat(call: &mut Call<'_>) -> Outcome {
-    set(call, Unit::SECONDS_AT, "expireat")
-}
-
-fn pexpire(call: &mut Call<'_>) -> Outcome {
-    set(call, Unit::MILLISECONDS, "pexpire")
-}
-
-fn pexpireat(call: &mut Call<'_>) -> Outcome {
-    set(call, Unit::MILLISECONDS_AT, "pexpireat")
 }
 
 /// When a deadline is set.
@@ -151,22 +141,6 @@ fn persist(call: &mut Call<'_>) -> Outcome {
     }
     call.reply.integer(has_deadline.into());
     Ok(())
-}
-
-fn ttl(call: &mut Call<'_>) -> Outcome {
-    tell(call, |deadline, now| in_seconds(deadline - now))
-}
-
-fn pttl(call: &mut Call<'_>) -> Outcome {
-    tell(call, |deadline, now| deadline - now)
-}
-
-fn expiretime(call: &mut Call<'_>) -> Outcome {
-    tell(call, |deadline, _| in_seconds(deadline))
-}
-
-fn pexpiretime(call: &mut Call<'_>) -> Outcome {
-    tell(call, |deadline, _| deadline)
 }
 
 fn tell(call: &mut Call<'_>, time: impl Fn(i64, i64) -> i64) -> Outcome {

@@ -10,24 +10,16 @@ use crate::value::{End, List};
 pub const COMMANDS: &[Command] = &[
     Command::reads("lindex", 3, Keys::ONE, lindex),
     Command::reads("llen", 2, Keys::ONE, llen),
-    Command::writes("lpop", -2, Keys::ONE, lpop),
-    Command::grows("lpush", -3, Keys::ONE, lpush),
-    Command::grows("lpushx", -3, Keys::ONE, lpushx),
+    Command::writes("lpop", -2, Keys::ONE, |call| pop(call, End::Left, "lpop")),
+    Command::grows("lpush", -3, Keys::ONE, |call| push(call, End::Left)),
+    Command::grows("lpushx", -3, Keys::ONE, |call| push_if_exists(call, End::Left)),
     Command::reads("lrange", 4, Keys::ONE, lrange),
     Command::grows("lset", 4, Keys::ONE, lset),
     Command::writes("ltrim", 4, Keys::ONE, ltrim),
-    Command::writes("rpop", -2, Keys::ONE, rpop),
-    Command::grows("rpush", -3, Keys::ONE, rpush),
-    Command::grows("rpushx", -3, Keys::ONE, rpushx),
+    Command::writes("rpop", -2, Keys::ONE, |call| pop(call, End::Right, "rpop")),
+    Command::grows("rpush", -3, Keys::ONE, |call| push(call, End::Right)),
+    Command::grows("rpushx", -3, Keys::ONE, |call| push_if_exists(call, End::Right)),
 ];
-
-fn lpush(call: &mut Call<'_>) -> Outcome {
-    push(call, End::Left)
-}
-
-fn rpush(call: &mut Call<'_>) -> Outcome {
-    push(call, End::Right)
-}
 
 fn push(call: &mut Call<'_>, end: End) -> Outcome {
     let elements = &call.words[2..];
@@ -39,28 +31,12 @@ fn push(call: &mut Call<'_>, end: End) -> Outcome {
     Ok(())
 }
 
-fn lpushx(call: &mut Call<'_>) -> Outcome {
-    push_if_exists(call, End::Left)
-}
-
-fn rpushx(call: &mut Call<'_>) -> Outcome {
-    push_if_exists(call, End::Right)
-}
-
 fn push_if_exists(call: &mut Call<'_>, end: End) -> Outcome {
     if call.keys.read::<List>(call.words[1])?.is_some() {
         return push(call, end);
     }
     call.reply.integer(0);
     Ok(())
-}
-
-fn lpop(call: &mut Call<'_>) -> Outcome {
-    pop(call, End::Left, "lpop")
-}
-
-fn rpop(call: &mut Call<'_>) -> Outcome {
-    pop(call, End::Right, "rpop")
 }
 
 fn pop(call: &mut Call<'_>, end: End, name: &'static str) -> Outcome {

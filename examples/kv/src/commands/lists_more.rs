@@ -12,7 +12,7 @@ pub const COMMANDS: &[Command] = &[
     Command::writes("lmpop", -4, Keys::Counted(1), lmpop),
     Command::reads("lpos", -3, Keys::ONE, lpos),
     Command::writes("lrem", 4, Keys::ONE, lrem),
-    Command::grows("rpoplpush", 3, Keys::TWO, rpoplpush),
+    Command::grows("rpoplpush", 3, Keys::TWO, |call| move_element(call, End::Right, End::Left)),
 ];
 
 fn end(word: &[u8]) -> Result<End, Fault> {
@@ -97,10 +97,6 @@ fn lpos(call: &mut Call<'_>) -> Outcome {
         (None, None) => call.reply.null(),
     }
     Ok(())
-}
-
-fn rpoplpush(call: &mut Call<'_>) -> Outcome {
-    move_element(call, End::Right, End::Left)
 }
 
 fn lmove(call: &mut Call<'_>) -> Outcome {

@@ -9,11 +9,11 @@ use crate::value::Set;
 pub const COMMANDS: &[Command] = &[
     Command::grows("sadd", -3, Keys::ONE, sadd),
     Command::reads("scard", 2, Keys::ONE, scard),
-    Command::reads("sdiff", -2, Keys::ALL, sdiff),
-    Command::grows("sdiffstore", -3, Keys::ALL, sdiffstore),
-    Command::reads("sinter", -2, Keys::ALL, sinter),
+    Command::reads("sdiff", -2, Keys::ALL, |call| answer(call, diff)),
+    Command::grows("sdiffstore", -3, Keys::ALL, |call| store(call, diff)),
+    Command::reads("sinter", -2, Keys::ALL, |call| answer(call, inter)),
     Command::reads("sintercard", -3, Keys::Counted(1), sintercard),
-    Command::grows("sinterstore", -3, Keys::ALL, sinterstore),
+    Command::grows("sinterstore", -3, Keys::ALL, |call| store(call, inter)),
     Command::reads("sismember", 3, Keys::ONE, sismember),
     Command::reads("smembers", 2, Keys::ONE, smembers),
     Command::reads("smismember", -3, Keys::ONE, smismember),
@@ -21,8 +21,8 @@ pub const COMMANDS: &[Command] = &[
     Command::writes("spop", -2, Keys::ONE, spop),
     Command::reads("srandmember", -2, Keys::ONE, srandmember),
     Command::writes("srem", -3, Keys::ONE, srem),
-    Command::reads("sunion", -2, Keys::ALL, sunion),
-    Command::grows("sunionstore", -3, Keys::ALL, sunionstore),
+    Command::reads("sunion", -2, Keys::ALL, |call| answer(call, union)),
+    Command::grows("sunionstore", -3, Keys::ALL, |call| store(call, union)),
 ];
 
 fn sadd(call: &mut Call<'_>) -> Outcome {
@@ -188,30 +188,6 @@ fn store(call: &mut Call<'_>, combine: Combine) -> Outcome {
     call.reply.count(set.len());
     call.keys.store(call.words[1], set);
     Ok(())
-}
-
-fn sinter(call: &mut Call<'_>) -> Outcome {
-    answer(call, inter)
-}
-
-fn sunion(call: &mut Call<'_>) -> Outcome {
-    answer(call, union)
-}
-
-fn sdiff(call: &mut Call<'_>) -> Outcome {
-    answer(call, diff)
-}
-
-fn sinterstore(call: &mut Call<'_>) -> Outcome {
-    store(call, inter)
-}
-
-fn sunionstore(call: &mut Call<'_>) -> Outcome {
-    store(call, union)
-}
-
-fn sdiffstore(call: &mut Call<'_>) -> Outcome {
-    store(call, diff)
 }
 
 fn sintercard(call: &mut Call<'_>) -> Outcome {

@@ -16,12 +16,12 @@ pub const COMMANDS: &[Command] = &[
     Command::grows("zincrby", 4, Keys::ONE, zincrby),
     Command::writes("zmpop", -4, Keys::Counted(1), zmpop),
     Command::reads("zmscore", -3, Keys::ONE, zmscore),
-    Command::writes("zpopmax", -2, Keys::ONE, zpopmax),
-    Command::writes("zpopmin", -2, Keys::ONE, zpopmin),
+    Command::writes("zpopmax", -2, Keys::ONE, |call| zpop(call, true)),
+    Command::writes("zpopmin", -2, Keys::ONE, |call| zpop(call, false)),
     Command::reads("zrandmember", -2, Keys::ONE, zrandmember),
-    Command::reads("zrank", 3, Keys::ONE, zrank),
+    Command::reads("zrank", 3, Keys::ONE, |call| rank(call, |rank, _| rank)),
     Command::writes("zrem", -3, Keys::ONE, zrem),
-    Command::reads("zrevrank", 3, Keys::ONE, zrevrank),
+    Command::reads("zrevrank", 3, Keys::ONE, |call| rank(call, |rank, len| len - 1 - rank)),
     Command::reads("zscore", 3, Keys::ONE, zscore),
 ];
 
@@ -169,14 +169,6 @@ fn zmscore(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-fn zrank(call: &mut Call<'_>) -> Outcome {
-    rank(call, |rank, _| rank)
-}
-
-fn zrevrank(call: &mut Call<'_>) -> Outcome {
-    rank(call, |rank, len| len - 1 - rank)
-}
-
 fn rank(call: &mut Call<'_>, place: impl Fn(usize, usize) -> usize) -> Outcome {
     let sorted = call.keys.read::<Sorted>(call.words[1])?;
     let found = sorted.and_then(|sorted| Some((sorted.rank(call.words[2])?, sorted.len())));
@@ -185,14 +177,6 @@ fn rank(call: &mut Call<'_>, place: impl Fn(usize, usize) -> usize) -> Outcome {
         None => call.reply.null(),
     }
     Ok(())
-}
-
-fn zpopmin(call: &mut Call<'_>) -> Outcome {
-    zpop(call, false)
-}
-
-fn zpopmax(call: &mut Call<'_>) -> Outcome {
-    zpop(call, true)
 }
 
 fn zpop(call: &mut Call<'_>, is_max: bool) -> Outcome {

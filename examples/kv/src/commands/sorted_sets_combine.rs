@@ -11,13 +11,13 @@ use crate::value::{Set, Sorted, Value};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command::reads("zdiff", -3, Keys::Counted(1), zdiff),
-    Command::grows("zdiffstore", -4, STORED, zdiffstore),
-    Command::reads("zinter", -3, Keys::Counted(1), zinter),
+    Command::reads("zdiff", -3, Keys::Counted(1), |call| answer(call, How::Diff, "zdiff")),
+    Command::grows("zdiffstore", -4, STORED, |call| store(call, How::Diff, "zdiffstore")),
+    Command::reads("zinter", -3, Keys::Counted(1), |call| answer(call, How::Inter, "zinter")),
     Command::reads("zintercard", -3, Keys::Counted(1), zintercard),
-    Command::grows("zinterstore", -4, STORED, zinterstore),
-    Command::reads("zunion", -3, Keys::Counted(1), zunion),
-    Command::grows("zunionstore", -4, STORED, zunionstore),
+    Command::grows("zinterstore", -4, STORED, |call| store(call, How::Inter, "zinterstore")),
+    Command::reads("zunion", -3, Keys::Counted(1), |call| answer(call, How::Union, "zunion")),
+    Command::grows("zunionstore", -4, STORED, |call| store(call, How::Union, "zunionstore")),
 ];
 
 const STORED: Keys = Keys::StoredAndCounted(2);
@@ -225,30 +225,6 @@ fn store(call: &mut Call<'_>, how: How, name: &str) -> Outcome {
     call.reply.count(sorted.len());
     call.keys.store(call.words[1], sorted);
     Ok(())
-}
-
-fn zunion(call: &mut Call<'_>) -> Outcome {
-    answer(call, How::Union, "zunion")
-}
-
-fn zinter(call: &mut Call<'_>) -> Outcome {
-    answer(call, How::Inter, "zinter")
-}
-
-fn zdiff(call: &mut Call<'_>) -> Outcome {
-    answer(call, How::Diff, "zdiff")
-}
-
-fn zunionstore(call: &mut Call<'_>) -> Outcome {
-    store(call, How::Union, "zunionstore")
-}
-
-fn zinterstore(call: &mut Call<'_>) -> Outcome {
-    store(call, How::Inter, "zinterstore")
-}
-
-fn zdiffstore(call: &mut Call<'_>) -> Outcome {
-    store(call, How::Diff, "zdiffstore")
 }
 
 fn zintercard(call: &mut Call<'_>) -> Outcome {

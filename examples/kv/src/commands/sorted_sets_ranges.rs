@@ -10,18 +10,26 @@ use crate::value::Sorted;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command::reads("zcount", 4, Keys::ONE, zcount),
-    Command::reads("zlexcount", 4, Keys::ONE, zlexcount),
-    Command::reads("zrange", -4, Keys::ONE, zrange),
-    Command::reads("zrangebylex", -4, Keys::ONE, zrangebylex),
-    Command::reads("zrangebyscore", -4, Keys::ONE, zrangebyscore),
+    Command::reads("zcount", 4, Keys::ONE, |call| count(call, By::Score)),
+    Command::reads("zlexcount", 4, Keys::ONE, |call| count(call, By::Member)),
+    Command::reads("zrange", -4, Keys::ONE, |call| answer(call, None, None)),
+    Command::reads("zrangebylex", -4, Keys::ONE, |call| {
+        answer(call, Some(By::Member), Some(false))
+    }),
+    Command::reads("zrangebyscore", -4, Keys::ONE, |call| {
+        answer(call, Some(By::Score), Some(false))
+    }),
     Command::grows("zrangestore", -5, Keys::TWO, zrangestore),
-    Command::writes("zremrangebylex", 4, Keys::ONE, zremrangebylex),
-    Command::writes("zremrangebyrank", 4, Keys::ONE, zremrangebyrank),
-    Command::writes("zremrangebyscore", 4, Keys::ONE, zremrangebyscore),
-    Command::reads("zrevrange", -4, Keys::ONE, zrevrange),
-    Command::reads("zrevrangebylex", -4, Keys::ONE, zrevrangebylex),
-    Command::reads("zrevrangebyscore", -4, Keys::ONE, zrevrangebyscore),
+    Command::writes("zremrangebylex", 4, Keys::ONE, |call| remove(call, By::Member)),
+    Command::writes("zremrangebyrank", 4, Keys::ONE, |call| remove(call, By::Rank)),
+    Command::writes("zremrangebyscore", 4, Keys::ONE, |call| remove(call, By::Score)),
+    Command::reads("zrevrange", -4, Keys::ONE, |call| answer(call, Some(By::Rank), Some(true))),
+    Command::reads("zrevrangebylex", -4, Keys::ONE, |call| {
+        answer(call, Some(By::Member), Some(true))
+    }),
+    Command::reads("zrevrangebyscore", -4, Keys::ONE, |call| {
+        answer(call, Some(By::Score), Some(true))
+    }),
 ];
 
 /// By what a range is told.
@@ -221,30 +229,6 @@ fn answer(call: &mut Call<'_>, by: Option<By>, is_down: Option<bool>) -> Outcome
     Ok(())
 }
 
-fn zrange(call: &mut Call<'_>) -> Outcome {
-    answer(call, None, None)
-}
-
-fn zrevrange(call: &mut Call<'_>) -> Outcome {
-    answer(call, Some(By::Rank), Some(true))
-}
-
-fn zrangebyscore(call: &mut Call<'_>) -> Outcome {
-    answer(call, Some(By::Score), Some(false))
-}
-
-fn zrevrangebyscore(call: &mut Call<'_>) -> Outcome {
-    answer(call, Some(By::Score), Some(true))
-}
-
-fn zrangebylex(call: &mut Call<'_>) -> Outcome {
-    answer(call, Some(By::Member), Some(false))
-}
-
-fn zrevrangebylex(call: &mut Call<'_>) -> Outcome {
-    answer(call, Some(By::Member), Some(true))
-}
-
 fn zrangestore(call: &mut Call<'_>) -> Outcome {
     let request = Request::parse(&call.words[3..], None, None, true)?;
     let mut stored = Sorted::default();
@@ -258,31 +242,11 @@ fn zrangestore(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-fn zcount(call: &mut Call<'_>) -> Outcome {
-    count(call, By::Score)
-}
-
-fn zlexcount(call: &mut Call<'_>) -> Outcome {
-    count(call, By::Member)
-}
-
 fn count(call: &mut Call<'_>, by: By) -> Outcome {
     let bounds = Bounds::parse(by, call.words[2], call.words[3])?;
     let sorted = call.keys.read::<Sorted>(call.words[1])?;
     call.reply.count(sorted.map_or(0, |sorted| bounds.ranks(sorted, false).len()));
     Ok(())
-}
-
-fn zremrangebyrank(call: &mut Call<'_>) -> Outcome {
-    remove(call, By::Rank)
-}
-
-fn zremrangebyscore(call: &mut Call<'_>) -> Outcome {
-    remove(call, By::Score)
-}
-
-fn zremrangebylex(call: &mut Call<'_>) -> Outcome {
-    remove(call, By::Member)
 }
 
 fn remove(call: &mut Call<'_>, by: By) -> Outcome {

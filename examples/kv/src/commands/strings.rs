@@ -17,9 +17,11 @@ pub const COMMANDS: &[Command] = &[
     Command::reads("mget", -2, Keys::ALL, mget),
     Command::grows("mset", -3, PAIRS, mset),
     Command::grows("msetnx", -3, PAIRS, msetnx),
-    Command::grows("psetex", 4, Keys::ONE, psetex),
+    Command::grows("psetex", 4, Keys::ONE, |call| {
+        set_with_time(call, Unit::MILLISECONDS, "psetex")
+    }),
     Command::grows("set", -3, Keys::ONE, set),
-    Command::grows("setex", 4, Keys::ONE, setex),
+    Command::grows("setex", 4, Keys::ONE, |call| set_with_time(call, Unit::SECONDS, "setex")),
     Command::grows("setnx", 3, Keys::ONE, setnx),
     Command::grows("setrange", 4, Keys::ONE, setrange),
     Command::reads("strlen", 2, Keys::ONE, strlen),
@@ -142,14 +144,6 @@ impl<'a> Options<'a> {
         let Some((unit, word)) = self.time else { return Ok(None) };
         expire::positive_deadline(word, unit, now, name).map(|at| Some(Expiry::At(at)))
     }
-}
-
-fn setex(call: &mut Call<'_>) -> Outcome {
-    set_with_time(call, Unit::SECONDS, "setex")
-}
-
-fn psetex(call: &mut Call<'_>) -> Outcome {
-    set_with_time(call, Unit::MILLISECONDS, "psetex")
 }
 
 fn set_with_time(call: &mut Call<'_>, unit: Unit, name: &str) -> Outcome {

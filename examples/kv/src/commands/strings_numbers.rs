@@ -8,23 +8,15 @@ use crate::number::{self, Extended, Parsed};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
-    Command::grows("decr", 2, Keys::ONE, decr),
+    Command::grows("decr", 2, Keys::ONE, |call| add(call, -1)),
     Command::grows("decrby", 3, Keys::ONE, decrby),
-    Command::grows("incr", 2, Keys::ONE, incr),
+    Command::grows("incr", 2, Keys::ONE, |call| add(call, 1)),
     Command::grows("incrby", 3, Keys::ONE, incrby),
     Command::grows("incrbyfloat", 3, Keys::ONE, incrbyfloat),
 ];
 
 /// What a sum beyond 64 bits is answered with.
 pub(super) const OVERFLOW: &str = "ERR increment or decrement would overflow";
-
-fn incr(call: &mut Call<'_>) -> Outcome {
-    add(call, 1)
-}
-
-fn decr(call: &mut Call<'_>) -> Outcome {
-    add(call, -1)
-}
 
 fn incrby(call: &mut Call<'_>) -> Outcome {
     let more = number::integer(call.words[2])?;
