@@ -58,10 +58,17 @@ impl Command {
     }
 
     /// Returns whether it takes so many words, its name among them.
+    #[inline]
     pub fn takes(&self, words: usize) -> bool {
-        let number = usize::from(self.arity.unsigned_abs());
-        if self.arity < 0 { words >= number } else { words == number }
+        takes(self.arity, words)
     }
+}
+
+/// Returns whether a command of this [`Command::arity`] takes so many words.
+#[inline]
+pub fn takes(arity: i16, words: usize) -> bool {
+    let number = usize::from(arity.unsigned_abs());
+    words == number || (arity < 0 && words > number)
 }
 
 /// Which words of a command are keys.

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use crate::command::{Command, Keys, Outcome};
+use crate::command::{self, Command, Keys, Outcome};
 use crate::commands::ALL;
 use crate::server;
 use crate::turn::Turn;
@@ -50,8 +50,7 @@ impl Entry {
     #[inline]
     #[must_use]
     pub fn takes(&self, words: usize) -> bool {
-        let least = usize::from(self.arity.unsigned_abs());
-        words == least || (self.arity < 0 && words > least)
+        command::takes(self.arity, words)
     }
 
     /// Which words are keys.
