@@ -19,10 +19,10 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -32,6 +32,10 @@ use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use wouldblock::{Config, Reactor};
 use wouldblock_http::{Cx, Files, Http, Request, Requests, Responder, Response};
+
+use process::Server;
+
+mod process;
 
 const HELLO: &str = "hello, world\n";
 const ROUNDS: usize = 15;
@@ -92,7 +96,7 @@ fn main() -> io::Result<()> {
     }
     let mut servers = Vec::new();
     for name in ["wouldblock", "wouldblock again", "hyper", "nginx", "tiny_http", "node"] {
-        match Server::start(name, &root) {
+        match start(name, &root) {
             Ok(server) => servers.push(server),
             Err(error) => println!("{name}: left out: {error}"),
         }
@@ -100,7 +104,7 @@ fn main() -> io::Result<()> {
     if arguments.iter().any(|it| it == "idle") {
         for server in &servers {
             match idle(server) {
-                Ok(each) => println!("{:<18} {each:.0} bytes a connection of {IDLE}", server.name),
+                Ok(each) => println!("{:<18} {each} bytes a connection of {IDLE}", server.name),
                 Err(error) => println!("{:<18} left out: {error}", server.name),
             }
         }
@@ -132,14 +136,14 @@ fn measure(case: &Case, servers: &mut [Server], rounds: usize, is_test: bool) ->
             // Each begins a round as often as any other.
             let n = (n + round) % servers.len();
             let Some(connected) = &mut clients[n] else { continue };
-            let before = servers[n].cpu()?;
+            let before = servers[n].cpu_time()?;
             if let Err(error) = connected.ask(requests) {
                 println!("  {:<18} left out: {error}", servers[n].name);
                 clients[n] = None;
                 rates[n].clear();
                 continue;
             }
-            let used = servers[n].cpu()?.saturating_sub(before);
+            let used = servers[n].cpu_time()?.saturating_sub(before);
             rates[n].push((case.clients * requests) as f64 / used.as_secs_f64());
         }
     }
@@ -157,13 +161,13 @@ fn measure(case: &Case, servers: &mut [Server], rounds: usize, is_test: bool) ->
 }
 
 /// Resident memory of the server for each connection that has asked once, was answered, and stays.
-fn idle(server: &Server) -> io::Result<f64> {
+fn idle(server: &Server) -> io::Result<u64> {
     let case = |clients| Case { name: "idle", path: "/hello", clients, pipelined: 1, requests: 1 };
     let _warm = Clients::connect(server.addr, &case(1))?;
     let before = server.resident()?;
     let mut clients = Clients::connect(server.addr, &case(IDLE))?;
     clients.ask(1)?;
-    Ok((server.resident()? - before) / IDLE as f64)
+    Ok(server.resident()?.saturating_sub(before) / IDLE as u64)
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -229,70 +233,19 @@ fn length(stream: &mut TcpStream, ask: &str) -> io::Result<usize> {
 }
 
 /// A process, killed when dropped.
-struct Server {
-    name: &'static str,
-    process: Child,
-    addr: SocketAddr,
-}
-
-impl Server {
-    fn start(name: &'static str, root: &Path) -> io::Result<Server> {
-        let mut command;
-        match name {
-            "nginx" => {
-                let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-                command = Command::new("nginx");
-                command.arg("-c").arg(nginx(root, port)?).stderr(Stdio::null());
-                let process = command.spawn()?;
-                let server = Server { name, process, addr: port };
-                for _ in 0..1000 {
-                    if TcpStream::connect(port).is_ok() {
-                        return Ok(server);
-                    }
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                return Err(io::Error::other("it does not come up"));
-            }
-            "node" => {
-                command = Command::new("node");
-                command.args(["-e", NODE]).env("ROOT", root);
-            }
-            _ => {
-                command = Command::new(std::env::current_exe()?);
-                command.arg("--serve").arg(name).arg(root);
-            }
+fn start(name: &str, root: &Path) -> io::Result<Server> {
+    match name {
+        "nginx" => {
+            let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            let mut command = Command::new("nginx");
+            command.arg("-c").arg(nginx(root, addr)?).stderr(Stdio::null());
+            Server::spawn_at(name, &mut command, addr)
         }
-        let mut process = command.stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("it is piped")).read_line(&mut line)?;
-        let addr = line.trim().parse().map_err(|_| io::Error::other("it does not say where"))?;
-        Ok(Server { name, process, addr })
-    }
-
-    /// The time that all its threads have used.
-    fn cpu(&self) -> io::Result<Duration> {
-        let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            let used = text.split(' ').next().and_then(|it| it.parse::<u64>().ok());
-            nanoseconds += used.unwrap_or_default();
+        "node" => Server::spawn(name, Command::new("node").args(["-e", NODE]).env("ROOT", root)),
+        _ => {
+            let mut command = Command::new(std::env::current_exe()?);
+            Server::spawn(name, command.arg("--serve").arg(name).arg(root))
         }
-        Ok(Duration::from_nanos(nanoseconds))
-    }
-
-    /// Resident memory, in bytes.
-    fn resident(&self) -> io::Result<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = kib.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-        Ok(kib.ok_or_else(|| io::Error::other("the system does not tell"))? * 1024.0)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -328,7 +281,7 @@ const server = require("http").createServer((request, response) => {
   });
 });
 server.keepAliveTimeout = 600000;
-server.listen(0, "127.0.0.1", 4096, () => console.log("127.0.0.1:" + server.address().port));
+server.listen(0, "127.0.0.1", 4096, () => console.log("listening on 127.0.0.1:" + server.address().port));
 "#;
 
 fn serve(name: &str, root: &Path) -> io::Result<()> {
@@ -343,7 +296,7 @@ fn serve(name: &str, root: &Path) -> io::Result<()> {
 /// Tells the process that started this one where it listens.
 fn say(addr: SocketAddr) {
     let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "{addr}");
+    let _ = writeln!(stdout, "listening on {addr}");
     let _ = stdout.flush();
 }
 

@@ -18,7 +18,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -31,6 +31,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use wouldblock::{Listen, Reactor, handler_fn};
 use wouldblock_rustls::Server;
+
+mod process;
 
 const CLIENTS: usize = 64;
 const MESSAGE: usize = 16 << 10;
@@ -213,34 +215,23 @@ fn serve(name: &str) {
     io::stdin().read_to_string(&mut pem).expect("a certificate and its key");
     let (chain, key) = pem.split_once('\0').expect("both");
     let running = serve(chain.to_owned(), key.to_owned());
-    println!("{}", running.addr);
+    println!("listening on {}", running.addr);
     loop {
         thread::park();
     }
 }
 
-/// Resident memory of a process, in bytes.
-fn resident(child: &Child) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
-}
-
 /// What an idle connection adds, when each has echoed a message of 16 KiB. Warmed up with a tenth of them.
 fn idle(name: &str, chain: &str, key: &str, config: &Arc<ClientConfig>, clients: usize) {
-    let program = std::env::current_exe().expect("this program");
-    let mut command = Command::new(program);
-    let piped = command.args(["serve", name]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = piped.spawn().expect("this program runs");
-    let stdin = child.stdin.take().expect("piped");
-    { stdin }.write_all(format!("{chain}\0{key}").as_bytes()).expect("it reads");
-    let mut addr = String::new();
-    let stdout = child.stdout.as_mut().expect("piped");
-    io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut addr).expect("it tells");
-    let addr = addr.trim().parse().expect("an address");
+    let (stdin, mut pem) = io::pipe().expect("a pipe");
+    pem.write_all(format!("{chain}\0{key}").as_bytes()).expect("a pipe holds as much");
+    drop(pem);
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["serve", name]).stdin(stdin);
+    let server = process::Server::spawn(name, &mut command).expect("this program runs");
     let open = |clients: usize| -> Vec<_> {
         let clients = (0..clients).map(|_| {
-            let mut tls = connect(addr, config);
+            let mut tls = connect(server.addr, config);
             tls.write_all(&[7; MESSAGE]).and_then(|()| tls.flush()).expect("it reads");
             tls.read_exact(&mut [0; MESSAGE]).expect("it echoes");
             tls
@@ -248,11 +239,10 @@ fn idle(name: &str, chain: &str, key: &str, config: &Arc<ClientConfig>, clients:
         clients.collect()
     };
     let _warm = open(clients.div_ceil(10));
-    let before = resident(&child);
+    let before = server.resident().expect("it runs");
     let _idle = open(clients);
-    let added = resident(&child).saturating_sub(before);
-    println!("an idle connection, {name}: {} bytes", added / clients);
-    child.kill().and_then(|()| child.wait()).expect("it runs");
+    let added = server.resident().expect("it runs").saturating_sub(before);
+    println!("an idle connection, {name}: {} bytes", added / clients as u64);
 }
 
 fn main() {

@@ -17,10 +17,9 @@
 #![allow(clippy::cast_precision_loss, reason = "counts are small")]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use flate2::{Compress, Compression, FlushCompress};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,6 +27,10 @@ use wouldblock::{Config, ConnId, Context, Reactor};
 use wouldblock_websocket::{
     Closed, Deflate, Endpoint, Head, Message, Prepared, Topics, WebSocket, Ws,
 };
+
+use process::Server;
+
+mod process;
 
 const IDLE: usize = 10_000;
 const ROUNDS: usize = 25;
@@ -76,81 +79,28 @@ fn serve() -> io::Result<()> {
     reactor.run()
 }
 
-/// A server, ended when it is dropped.
-struct Server {
-    name: &'static str,
-    process: Child,
-    addr: SocketAddr,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Server {
-    /// `None` if it is not here.
-    fn start(name: &'static str, command: &mut Command) -> Option<Self> {
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take()?).read_line(&mut line).ok()?;
-        let addr = line.trim().strip_prefix("listening on ").and_then(|addr| addr.parse().ok());
-        let Some(addr) = addr else {
-            let _ = process.kill();
-            let _ = process.wait();
-            return None;
-        };
-        Some(Server { name, process, addr })
-    }
-
-    /// Nanoseconds of CPU time so far.
-    fn cpu(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
-        let time = |task: io::Result<fs::DirEntry>| {
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<f64>().ok()
-        };
-        tasks.filter_map(time).sum()
-    }
-
-    /// Bytes of resident memory.
-    fn resident(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
-        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0.0) * 1024.0
-    }
-}
-
 fn servers(only_ours: bool) -> Vec<Server> {
     let exe = std::env::current_exe().expect("we run");
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let of = |path: &str| format!("{root}/{path}");
-    let mut ours = Command::new(&exe);
-    let mut again = Command::new(&exe);
+    // None if it is not here.
+    let start =
+        |name: &str, command: &mut Command| Server::spawn(name, command.stderr(Stdio::null())).ok();
     let mut servers = vec![
-        Server::start("ours", ours.arg("serve")),
-        Server::start("ours, as a control", again.arg("serve")),
+        start("ours", Command::new(&exe).arg("serve")),
+        start("ours, as a control", Command::new(&exe).arg("serve")),
     ];
     if !only_ours {
-        servers.push(Server::start(
-            "tokio-tungstenite",
-            &mut Command::new(of("target/peers/release/tungstenite-server")),
-        ));
-        servers.push(Server::start(
-            "the same, with a read buffer of 4 KiB",
-            Command::new(of("target/peers/release/tungstenite-server")).arg("4096"),
-        ));
+        let tungstenite = of("target/peers/release/tungstenite-server");
+        let python = of("target/peers/python/bin/python");
         let mut node = Command::new("node");
         node.arg(of("benches/websocket/server.mjs")).current_dir(of("target/peers"));
-        servers.push(Server::start("npm ws", &mut node));
-        let mut python = Command::new(of("target/peers/python/bin/python"));
-        servers.push(Server::start(
-            "Python websockets",
-            python.arg(of("benches/websocket/server.py")),
-        ));
+        servers.extend([
+            start("tokio-tungstenite", &mut Command::new(&tungstenite)),
+            start("the same, with a read buffer of 4 KiB", Command::new(&tungstenite).arg("4096")),
+            start("npm ws", &mut node),
+            start("Python websockets", Command::new(python).arg(of("benches/websocket/server.py"))),
+        ]);
     }
     servers.into_iter().flatten().collect()
 }
@@ -311,7 +261,7 @@ impl Scenario {
     /// Nanoseconds of CPU time of the server for each message that it sends.
     fn slice(&self, server: &Server, clients: &mut [Client], buf: &mut [u8], times: usize) -> f64 {
         let message = frame(&text(self.bytes), self.deflate);
-        let before = server.cpu();
+        let before = server.cpu_time().expect("it runs");
         for _ in 0..times {
             let talkers = if self.path == "/all" { 1 } else { clients.len() };
             for client in &mut clients[..talkers] {
@@ -322,7 +272,8 @@ impl Scenario {
                 assert_eq!(first & 0x40 != 0, self.deflate, "{}: {first:#x}", server.name);
             }
         }
-        (server.cpu() - before) / (times * clients.len()) as f64
+        let spent = server.cpu_time().expect("it runs").saturating_sub(before);
+        spent.as_secs_f64() * 1e9 / (times * clients.len()) as f64
     }
 
     fn run(&self, servers: &[Server], is_test: bool) {
@@ -376,7 +327,7 @@ fn idle(servers: &[Server]) {
         let mut warm = Client::open(server.addr, "/", false).0;
         warm.send(&message);
         warm.frame(&mut buf);
-        let before = server.resident();
+        let before = server.resident().expect("it runs");
         let clients: Vec<_> = (0..IDLE)
             .map(|_| {
                 let mut client = Client::open(server.addr, "/", false).0;
@@ -385,8 +336,8 @@ fn idle(servers: &[Server]) {
                 client
             })
             .collect();
-        let each = (server.resident() - before) / IDLE as f64;
-        let _ = writeln!(io::stdout(), "| {} | {each:.0} bytes |", server.name);
+        let each = server.resident().expect("it runs").saturating_sub(before) / IDLE as u64;
+        let _ = writeln!(io::stdout(), "| {} | {each} bytes |", server.name);
         drop(clients);
     }
 }

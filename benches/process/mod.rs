@@ -1,14 +1,13 @@
 //! Servers as processes of their own: started, stopped, and asked what they cost.
 //!
-//! What a server does for its clients is measured by `compare.rs` and `rows.rs`. Linux only: the numbers come from
-//! `/proc`.
+//! What a server does for its clients is for the bench to measure. Linux only: the numbers come from `/proc`.
 
 #![allow(dead_code, reason = "no bench needs all of it")]
 
 use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
@@ -24,7 +23,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// From a command, or else from the default, whose program is looked for beside this one.
+    /// Takes a command apart, or the default if there is none. The default's program is an example, built beside this one.
     pub(crate) fn named(command: Option<&str>, default: &str) -> Self {
         let mut words = command.unwrap_or(default).split_whitespace().map(str::to_owned);
         let mut path = PathBuf::from(words.next().unwrap_or_default());
@@ -41,10 +40,11 @@ impl Program {
 
 /// A running server; it is killed when it goes out of scope.
 pub(crate) struct Server {
+    pub(crate) name: String,
     child: Child,
     pub(crate) addr: SocketAddr,
     /// Held open, for what it says at its end.
-    _stdout: BufReader<ChildStdout>,
+    _stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Server {
@@ -58,22 +58,37 @@ impl Server {
                 command
             }
         };
-        let mut child = command
-            .args(&program.args)
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| named(&program.name, &error))?;
+        Self::spawn(&program.name, command.args(&program.args).args(["--listen", "127.0.0.1:0"]))
+    }
+
+    /// Starts a command, and waits until it says where it listens.
+    pub(crate) fn spawn(name: &str, command: &mut Command) -> io::Result<Self> {
+        let started = command.stdout(Stdio::piped()).spawn();
+        let mut child = started.map_err(|error| named(name, &error))?;
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let mut line = String::new();
         stdout.read_line(&mut line)?;
         let Some(addr) = line.trim().strip_prefix("listening on ").and_then(|a| a.parse().ok())
         else {
             let _ = child.kill();
-            let text = format!("{} said {line:?} and not where it listens", program.name);
+            let _ = child.wait();
+            let text = format!("{name} said {line:?} and not where it listens");
             return Err(io::Error::other(text));
         };
-        Ok(Self { child, addr, _stdout: stdout })
+        Ok(Self { name: name.into(), child, addr, _stdout: Some(stdout) })
+    }
+
+    /// Starts a command that says nothing, and waits until something listens at this address.
+    pub(crate) fn spawn_at(
+        name: &str,
+        command: &mut Command,
+        addr: SocketAddr,
+    ) -> io::Result<Self> {
+        let started = command.stdout(Stdio::null()).spawn();
+        let child = started.map_err(|error| named(name, &error))?;
+        let server = Self { name: name.into(), child, addr, _stdout: None };
+        patiently(name, || Ok(TcpStream::connect(addr).ok()))?;
+        Ok(server)
     }
 
     /// Stops it, and waits until it has stopped.
