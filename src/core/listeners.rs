@@ -241,7 +241,7 @@ mod tests {
     use crate::net::listen::Listen;
 
     fn one() -> (Listeners, ListenerId, Schedule) {
-        let opened = Listen::from("unix:@wouldblock-listeners-in-parts").open_on(None).unwrap();
+        let opened = Listen::from("127.0.0.1:0").open_on(None).unwrap();
         let address = opened.local_addr().unwrap();
         let mut listeners = Listeners::new(3);
         let id = listeners.insert(Listener::new(opened, address), 0);
