@@ -276,15 +276,8 @@ impl Listen {
         let backlog = self.options.backlog().unsigned_abs() as usize;
         let shared = self.options.socket.reuse_port;
         let acceptor = Acceptor::Sim(kernel.listen(address, backlog, shared)?);
-        let given = Given::default();
-        Ok(Opened {
-            path: None,
-            acceptor,
-            backlog: Some(backlog),
-            given,
-            layer: self.options.layer,
-            spreader: None,
-        })
+        let opened = Opened::new(acceptor, Given::default());
+        Ok(Opened { backlog: Some(backlog), layer: self.options.layer, ..opened })
     }
 }
 
@@ -314,8 +307,9 @@ struct Given {
 }
 
 impl Opened {
-    /// A listener that was there before. More connections may wait at it than the backlog that it is told now.
-    fn existing(acceptor: Acceptor, given: Given) -> Self {
+    /// A listener at which as many connections may wait as the kernel allows: one that was there before may have had
+    /// another backlog than it is told now.
+    fn new(acceptor: Acceptor, given: Given) -> Self {
         Opened { path: None, acceptor, backlog: None, given, layer: None, spreader: None }
     }
 
@@ -332,16 +326,14 @@ impl Opened {
     fn duplicate(&self) -> io::Result<Opened> {
         let acceptor = self.acceptor.duplicate()?;
         let Opened { backlog, ref given, ref layer, .. } = *self;
-        let (given, layer) = (given.clone(), layer.clone());
-        Ok(Opened { path: None, acceptor, backlog, given, layer, spreader: None })
+        Ok(Opened { backlog, layer: layer.clone(), ..Opened::new(acceptor, given.clone()) })
     }
 
     /// A listener for a reactor that another one accepts for, with the same layers.
     pub(crate) fn intake(&self, intake: Intake) -> Opened {
-        let acceptor = Acceptor::Intake(intake);
+        let opened = Opened::new(Acceptor::Intake(intake), Given::default());
         // How many wait is for the one that accepts to bound.
-        let (backlog, layer) = (Some(usize::MAX), self.layer.clone());
-        Opened { path: None, acceptor, backlog, given: Given::default(), layer, spreader: None }
+        Opened { backlog: Some(usize::MAX), layer: self.layer.clone(), ..opened }
     }
 
     /// What another reactor accepts for this one, if it is that.
@@ -442,7 +434,7 @@ impl Options {
         self.socket.set_tcp(&of, Some(true))?;
         socket.bind(&addr.into())?;
         self.listen(&socket)?;
-        let opened = Opened::existing(tcp(socket.into())?, Given::default());
+        let opened = Opened::new(tcp(socket.into())?, Given::default());
         Ok(Opened { backlog: Some(self.granted()), ..opened })
     }
 
@@ -458,7 +450,7 @@ impl Options {
             self.listen(&socket)?;
         }
         let lingers = take_in(&listener, Kind::Listener, Family::Ip)?;
-        Ok(Opened::existing(tcp(listener)?, Given { lingers, ..Given::default() }))
+        Ok(Opened::new(tcp(listener)?, Given { lingers, ..Given::default() }))
     }
 
     /// The same of one on a simulated kernel.
@@ -467,7 +459,7 @@ impl Options {
             listener.listen_again(backlog as usize);
         }
         let given = Given { lingers: listener.forbid_linger(), ..Given::default() };
-        Opened { layer: self.layer, ..Opened::existing(Acceptor::Sim(listener), given) }
+        Opened { layer: self.layer, ..Opened::new(Acceptor::Sim(listener), given) }
     }
 
     /// Takes over an existing listener, and sets what was asked for.
@@ -490,14 +482,7 @@ impl Options {
         let SocketOptions { recv_buffer, send_buffer, .. } = self.socket;
         let buffers = recv_buffer.or(send_buffer).map(|_| self.socket.clone());
         let given = Given { buffers, lingers: false };
-        Ok(Opened {
-            path,
-            acceptor: Acceptor::unix(listener),
-            backlog,
-            given,
-            layer: None,
-            spreader: None,
-        })
+        Ok(Opened { path, backlog, ..Opened::new(Acceptor::unix(listener), given) })
     }
 
     fn check_path(&self) -> io::Result<()> {
