@@ -140,17 +140,16 @@ fn run(job: u64, arguments: &Arguments, found: &Found) {
             return;
         }
         let seed = arguments.from.wrapping_add(number);
-        let mut results = arguments.schedules(seed).map(|(_, schedule)| schedule.run());
-        let first = results.next().expect("each seed has one");
-        // The others only count if they fail.
-        let result = first
-            .and_then(|report| results.try_fold(report, |report, other| other.and(Ok(report))));
-        match result {
-            Ok(Report { hash, connections, callbacks, .. }) => {
-                found.connections.fetch_add(connections, Ordering::Relaxed);
-                found.callbacks.fetch_add(callbacks, Ordering::Relaxed);
+        let reports: Result<Vec<_>, _> =
+            arguments.schedules(seed).map(|(_, schedule)| schedule.run()).collect();
+        match reports {
+            Ok(reports) => {
+                // The others only count if they fail.
+                let Report { hash, connections, callbacks, .. } = &reports[0];
+                found.connections.fetch_add(*connections, Ordering::Relaxed);
+                found.callbacks.fetch_add(*callbacks, Ordering::Relaxed);
                 if arguments.hashes {
-                    found.hashes.lock().unwrap_or_else(PoisonError::into_inner).push((seed, hash));
+                    found.hashes.lock().unwrap_or_else(PoisonError::into_inner).push((seed, *hash));
                 }
             }
             Err(failure) => {
