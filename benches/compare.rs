@@ -90,13 +90,7 @@ enum What {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compare: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    clients::end("compare", run(&args))
 }
 
 fn run(args: &Args) -> io::Result<()> {

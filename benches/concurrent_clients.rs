@@ -31,7 +31,6 @@ use bytes::Bytes;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use wouldblock::{Conn, Handler, Input, Origin, Reactor, handler_fn};
 
@@ -41,6 +40,7 @@ mod clients;
 #[path = "../examples/raw_mio.rs"]
 #[allow(dead_code)] // A program, of which this bench runs the server and not `main`.
 mod raw_mio;
+mod tokio_echo;
 
 /// Echo: clients, messages that each sends at once, and bytes of each.
 const ROWS: [(usize, usize, usize); 6] =
@@ -61,7 +61,7 @@ type Serve = fn(&TcpListener) -> io::Result<()>;
 const SERVERS: [(&str, Serve, usize); 4] = [
     ("wouldblock", wouldblock, usize::MAX),
     ("raw_mio", raw_mio, usize::MAX),
-    ("tokio", tokio_echo::<{ 256 * 1024 }>, usize::MAX),
+    ("tokio", |listener| tokio_echo::serve(listener, 256 * 1024), usize::MAX),
     ("blocking", blocking, 1),
 ];
 
@@ -69,7 +69,7 @@ const SERVERS: [(&str, Serve, usize); 4] = [
 const CHURNED: [(&str, Serve); 4] = [
     ("wouldblock", wouldblock),
     ("raw_mio", raw_mio),
-    ("tokio", tokio_echo::<4096>),
+    ("tokio", |listener| tokio_echo::serve(listener, 4096)),
     ("blocking", blocking),
 ];
 
@@ -82,16 +82,8 @@ fn main() -> ExitCode {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(4))
         .configure_from_args();
-    match bench_all(&mut criterion) {
-        Ok(()) => {
-            criterion.final_summary();
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("concurrent_clients: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let done = bench_all(&mut criterion).map(|()| criterion.final_summary());
+    clients::end("concurrent_clients", done)
 }
 
 fn bench_all(criterion: &mut Criterion) -> io::Result<()> {
@@ -222,31 +214,9 @@ fn wouldblock_broadcast(listener: &TcpListener) -> io::Result<()> {
     reactor.run()
 }
 
-fn tokio_runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_io().build()
-}
-
-fn tokio_echo<const BUFFER: usize>(listener: &TcpListener) -> io::Result<()> {
-    tokio_runtime()?.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
-        loop {
-            let (mut stream, _peer) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(async move {
-                let mut buf = vec![0; BUFFER];
-                while let Ok(n @ 1..) = stream.read(&mut buf).await {
-                    if stream.write_all(&buf[..n]).await.is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-    })
-}
-
 /// As [`wouldblock_broadcast`].
 fn tokio_broadcast(listener: &TcpListener) -> io::Result<()> {
-    tokio_runtime()?.block_on(async {
+    tokio_echo::runtime()?.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
         let (said, _) = broadcast::channel::<Bytes>(1024);
         loop {

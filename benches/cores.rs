@@ -22,14 +22,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wouldblock::{Address, Conn, Handler, Input, Listen, Origin, Server as Reactors};
 
 use clients::{Clients, raise_descriptor_limit, say, visit};
-use process::{Program, Server, Spread};
+use process::{Cost, Program, Ratios, Server, Spread};
 
 mod clients;
 mod process;
+mod tokio_echo;
 
 const SIZE: usize = 64;
 /// Clients that exchange messages, and threads that visit.
@@ -79,13 +79,7 @@ fn main() -> ExitCode {
         Some(name) => serve(name, &args),
         None => measure(&args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cores: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    clients::end("cores", done)
 }
 
 fn measure(args: &Args) -> io::Result<()> {
@@ -136,7 +130,7 @@ fn socket_path(round: usize, which: usize) -> PathBuf {
 
 /// A connect, an echo and a close, again and again, by several threads at a time.
 fn visits(rounds: usize, each: usize, unix: bool) -> io::Result<()> {
-    let mut ratios: [[Vec<f64>; 2]; WAYS.len()] = Default::default();
+    let mut ratios = Ratios::default();
     let mut rates = Vec::new();
     for round in 0..rounds {
         let mut started = Vec::new();
@@ -145,39 +139,28 @@ fn visits(rounds: usize, each: usize, unix: bool) -> io::Result<()> {
             let server = start(name, 0, path.as_deref())?;
             started.push((server, path));
         }
-        let mut costs = [(Duration::ZERO, Duration::ZERO); WAYS.len()];
+        let mut costs = [Cost::default(); WAYS.len()];
         for slice in 0..8 {
             for place in 0..WAYS.len() {
                 let which = (round + slice + place) % WAYS.len();
                 let (server, path) = &started[which];
-                let (before, begun) = (server.cpu_time()?, Instant::now());
-                visit_by_many(server.addr, path.as_deref(), each)?;
-                costs[which].1 += begun.elapsed();
-                costs[which].0 += server.cpu_time()?.saturating_sub(before);
+                server.measure(&mut costs[which], || {
+                    visit_by_many(server.addr, path.as_deref(), each)
+                })?;
             }
         }
         for (server, path) in started {
             end(server, path);
         }
-        for (ratios, cost) in ratios.iter_mut().zip(costs) {
-            ratios[0].push(cost.0.as_secs_f64() / costs[0].0.as_secs_f64());
-            ratios[1].push(costs[0].1.as_secs_f64() / cost.1.as_secs_f64());
-        }
+        ratios.add(costs);
         #[allow(clippy::cast_precision_loss, reason = "three digits are told")]
-        rates.push((8 * each * VISITORS) as f64 / costs[0].1.as_secs_f64());
+        rates.push((8 * each * VISITORS) as f64 / costs[0].wall.as_secs_f64());
     }
     let kind = if unix { "Unix" } else { "TCP" };
     let rate = Spread::of(&mut rates).median;
     say(format_args!("{kind}: short connections; by the kernel {rate:.0} a second"));
-    tell(&WAYS, &mut ratios);
+    say(ratios.text(WAYS));
     Ok(())
-}
-
-fn tell<const N: usize>(names: &[&str; N], ratios: &mut [[Vec<f64>; 2]; N]) {
-    for (name, [cpu, rate]) in names.iter().zip(ratios).skip(1) {
-        let (cpu, rate) = (Spread::of(cpu), Spread::of(rate));
-        say(format_args!("  {name:<17} CPU {}   rate {}", cpu.middle(), rate.middle()));
-    }
 }
 
 fn visit_by_many(addr: SocketAddr, path: Option<&Path>, each: usize) -> io::Result<()> {
@@ -294,7 +277,7 @@ fn tail(rounds: usize, each: usize, hot: u8) -> io::Result<()> {
 
 /// Messages of 64 clients, each with so much work in its callback.
 fn work(rounds: usize, exchanges: usize, micros: u64) -> io::Result<()> {
-    let mut ratios: [[Vec<f64>; 2]; WORKERS.len()] = Default::default();
+    let mut ratios = Ratios::default();
     let mut rates = Vec::new();
     for round in 0..rounds {
         let mut started = Vec::new();
@@ -304,29 +287,25 @@ fn work(rounds: usize, exchanges: usize, micros: u64) -> io::Result<()> {
             clients.exchange()?;
             started.push((server, clients));
         }
-        let mut costs = [(Duration::ZERO, Duration::ZERO); WORKERS.len()];
+        let mut costs = [Cost::default(); WORKERS.len()];
         for slice in 0..10 {
             for place in 0..WORKERS.len() {
                 let which = (round + slice + place) % WORKERS.len();
                 let (server, clients) = &mut started[which];
-                let (before, begun) = (server.cpu_time()?, Instant::now());
-                (0..exchanges).try_for_each(|_| clients.exchange())?;
-                costs[which].1 += begun.elapsed();
-                costs[which].0 += server.cpu_time()?.saturating_sub(before);
+                server.measure(&mut costs[which], || {
+                    (0..exchanges).try_for_each(|_| clients.exchange())
+                })?;
             }
         }
-        for (ratios, cost) in ratios.iter_mut().zip(costs) {
-            ratios[0].push(cost.0.as_secs_f64() / costs[0].0.as_secs_f64());
-            ratios[1].push(costs[0].1.as_secs_f64() / cost.1.as_secs_f64());
-        }
+        ratios.add(costs);
         #[allow(clippy::cast_precision_loss, reason = "three digits are told")]
-        rates.push((10 * exchanges * CLIENTS) as f64 / costs[0].1.as_secs_f64());
+        rates.push((10 * exchanges * CLIENTS) as f64 / costs[0].wall.as_secs_f64());
     }
     let rate = Spread::of(&mut rates).median;
     say(format_args!(
         "{CLIENTS} clients of {SIZE} B, {micros} µs of work; 1 reactor: {rate:.0} a second"
     ));
-    tell(&WORKERS, &mut ratios);
+    say(ratios.text(WORKERS));
     Ok(())
 }
 
@@ -334,6 +313,9 @@ fn work(rounds: usize, exchanges: usize, micros: u64) -> io::Result<()> {
 
 /// Keeps the processor for so long.
 fn toil(time: Duration) {
+    if time.is_zero() {
+        return;
+    }
     let begun = Instant::now();
     while begun.elapsed() < time {
         std::hint::spin_loop();
@@ -365,9 +347,7 @@ impl Handler for Echo {
                 conn.send([HOT]);
             }
             message => {
-                if !self.work.is_zero() {
-                    toil(self.work);
-                }
+                toil(self.work);
                 conn.send(message);
             }
         }
@@ -380,7 +360,7 @@ fn serve(name: &str, args: &Args) -> io::Result<()> {
     let work = Duration::from_micros(args.micros);
     let count = if name.contains('1') { 1 } else { 2 };
     if name.starts_with("tokio") {
-        return tokio_echo(&args.listen, count, work);
+        return serve_tokio(&args.listen, count, work);
     }
     let mut server = Reactors::new(count, |number, _| {
         Ok(Echo { number: u8::try_from(number).expect("one of two"), work })
@@ -398,29 +378,14 @@ fn serve(name: &str, args: &Args) -> io::Result<()> {
     server.run()
 }
 
-fn tokio_echo(listen: &str, workers: usize, work: Duration) -> io::Result<()> {
+fn serve_tokio(listen: &str, workers: usize, work: Duration) -> io::Result<()> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(workers).enable_io().build()?.block_on(async {
         let listener = tokio::net::TcpListener::bind(listen).await?;
         say(format_args!("listening on {}", listener.local_addr()?));
         // In a task, as the connections are: the thread of `block_on` is none of the workers.
-        let accepts = tokio::spawn(async move {
-            loop {
-                let (mut stream, _peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                tokio::spawn(async move {
-                    let mut buf = vec![0; 16 << 10];
-                    while let Ok(n @ 1..) = stream.read(&mut buf).await {
-                        if !work.is_zero() {
-                            toil(work);
-                        }
-                        if stream.write_all(&buf[..n]).await.is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-        });
-        accepts.await.map_err(io::Error::other)?
+        tokio::spawn(tokio_echo::accept(listener, 16 << 10, move || toil(work)))
+            .await
+            .map_err(io::Error::other)?
     })
 }

@@ -17,22 +17,21 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::Parser;
 use rustix::event::epoll;
 use slab::Slab;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wouldblock::{Reactor, handler_fn};
 
 use clients::{Clients, raise_descriptor_limit, say, visit};
-use process::{Program, Server, Spread};
+use process::{Cost, Program, Ratios, Server, Spread};
 
 mod clients;
 mod process;
 #[path = "../examples/raw_mio.rs"]
 #[allow(dead_code)] // A program, of which this bench runs the server and not `main`.
 mod raw_mio;
+mod tokio_echo;
 
 const KIB: usize = 1024;
 const READ_BUFFER: usize = 256 * KIB;
@@ -96,13 +95,7 @@ fn main() -> ExitCode {
         Some(name) => serve(name, &args.listen),
         None => compare(&args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rows: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    clients::end("rows", done)
 }
 
 fn compare(args: &Args) -> io::Result<()> {
@@ -123,19 +116,11 @@ fn compare(args: &Args) -> io::Result<()> {
     Ok(())
 }
 
-/// What one server has cost in a round.
-#[derive(Clone, Copy, Default)]
-struct Cost {
-    cpu: Duration,
-    wall: Duration,
-}
-
 fn measure(row: &Row, rounds: usize, smoke: bool) -> io::Result<()> {
     let (slices, exchanges) = if smoke { (1, 1) } else { (10, row.exchanges) };
     let own = std::env::current_exe()?;
     let message: Vec<u8> = (0..=250).cycle().take(row.bytes).collect();
-    // Of each server: CPU time and rate, each by that of the first.
-    let mut ratios: [[Vec<f64>; 2]; SERVERS.len()] = Default::default();
+    let mut ratios = Ratios::default();
     let mut nanos = Vec::new();
     for round in 0..rounds {
         let mut started = Vec::new();
@@ -155,34 +140,22 @@ fn measure(row: &Row, rounds: usize, smoke: bool) -> io::Result<()> {
         for slice in 0..slices {
             for place in 0..SERVERS.len() {
                 let (which, server, clients) = &mut started[(slice + place) % SERVERS.len()];
-                let before = server.cpu_time()?;
-                let begun = Instant::now();
-                for _ in 0..exchanges {
-                    if row.clients == 0 {
-                        visit(server.addr, &message)?;
-                    } else {
-                        clients.exchange()?;
-                    }
-                }
-                costs[*which].wall += begun.elapsed();
-                costs[*which].cpu += server.cpu_time()?.saturating_sub(before);
+                server.measure(&mut costs[*which], || {
+                    (0..exchanges).try_for_each(|_| match row.clients {
+                        0 => visit(server.addr, &message),
+                        _ => clients.exchange(),
+                    })
+                })?;
             }
         }
-        let first = costs[0];
-        for (ratios, cost) in ratios.iter_mut().zip(costs) {
-            ratios[0].push(cost.cpu.as_secs_f64() / first.cpu.as_secs_f64());
-            ratios[1].push(first.wall.as_secs_f64() / cost.wall.as_secs_f64());
-        }
+        ratios.add(costs);
         let messages = slices * exchanges * row.clients.max(1) * row.messages;
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        nanos.push(first.cpu.as_secs_f64() * 1e9 / f64::from(messages));
+        nanos.push(costs[0].cpu.as_secs_f64() * 1e9 / f64::from(messages));
     }
     let each = Spread::of(&mut nanos).median;
     say(format_args!("{}, {rounds} rounds; epoll: {each:.0} ns of CPU a message", row.name));
-    for (name, [cpu, rate]) in SERVERS.iter().zip(&mut ratios).skip(1) {
-        let (cpu, rate) = (Spread::of(cpu), Spread::of(rate));
-        say(format_args!("  {name:<12} CPU {}   rate {}", cpu.middle(), rate.middle()));
-    }
+    say(ratios.text(SERVERS));
     Ok(())
 }
 
@@ -201,27 +174,11 @@ fn serve(name: &str, listen: &str) -> io::Result<()> {
         }
         "raw_mio" => match raw_mio::serve(mio::net::TcpListener::from_std(listener))? {},
         // A large buffer for each visitor would be all that is measured of it.
-        "tokio" => tokio_echo(&listener, if name.contains("churn") { 4096 } else { READ_BUFFER }),
+        "tokio" => {
+            tokio_echo::serve(&listener, if name.contains("churn") { 4096 } else { READ_BUFFER })
+        }
         _ => epoll_echo(&listener),
     }
-}
-
-fn tokio_echo(listener: &TcpListener, buffer: usize) -> io::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
-        loop {
-            let (mut stream, _peer) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            tokio::spawn(async move {
-                let mut buf = vec![0; buffer];
-                while let Ok(n @ 1..) = stream.read(&mut buf).await {
-                    if stream.write_all(&buf[..n]).await.is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-    })
 }
 
 /// A client of the server on epoll.

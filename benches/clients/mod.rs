@@ -8,6 +8,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -208,4 +209,15 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
 /// One line on stdout. Where nobody reads it any more, as behind `head`, that is no failure.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// How a bench ends: a failure is told in one line.
+pub(crate) fn end(bench: &str, done: io::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{bench}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -122,6 +122,19 @@ impl Server {
         Ok(Duration::from_nanos(nanos))
     }
 
+    /// Does something to it, and adds what that costs.
+    pub(crate) fn measure(
+        &self,
+        cost: &mut Cost,
+        act: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (before, begun) = (self.cpu_time()?, Instant::now());
+        act()?;
+        cost.wall += begun.elapsed();
+        cost.cpu += self.cpu_time()?.saturating_sub(before);
+        Ok(())
+    }
+
     /// Resident memory in bytes. Not `VmRSS`, which the kernel keeps only roughly.
     pub(crate) fn resident(&self) -> io::Result<u64> {
         thread::sleep(Duration::from_millis(100));
@@ -147,6 +160,42 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What a server has cost in a round.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cost {
+    pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
+}
+
+/// CPU time and rate of each of N servers, each by that of the first, in every round.
+pub(crate) struct Ratios<const N: usize>([[Vec<f64>; 2]; N]);
+
+impl<const N: usize> Default for Ratios<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
+}
+
+impl<const N: usize> Ratios<N> {
+    /// One more round.
+    pub(crate) fn add(&mut self, costs: [Cost; N]) {
+        let first = costs[0];
+        for ([cpu, rate], cost) in self.0.iter_mut().zip(costs) {
+            cpu.push(cost.cpu.as_secs_f64() / first.cpu.as_secs_f64());
+            rate.push(first.wall.as_secs_f64() / cost.wall.as_secs_f64());
+        }
+    }
+
+    /// A line for each server but the first.
+    pub(crate) fn text(mut self, names: [&str; N]) -> String {
+        let lines = names.iter().zip(&mut self.0).skip(1).map(|(name, [cpu, rate])| {
+            let (cpu, rate) = (Spread::of(cpu), Spread::of(rate));
+            format!("  {name:<17} CPU {}   rate {}", cpu.middle(), rate.middle())
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 }
 
