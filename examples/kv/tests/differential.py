@@ -9,7 +9,7 @@ Both are flushed. Where Redis defines no order (SMEMBERS, HGETALL, KEYS), answer
 (SPOP, SRANDMEMBER) is asked for only so that the answer is the same whatever is picked. The first difference is
 printed with the commands on the same keys before it, and ends the run with status 1.
 
-It knows nothing of cursors, clients and settings. Nothing but Python's own library is needed.
+Scans are in one page, since a cursor is each server's own. It knows nothing of clients and settings. Nothing but Python's own library is needed.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Client:
 # Words in braces are drawn: k any key, K a key that often holds what the command wants, v a value, i an integer, f a
 # float, c a small count, and so on. A part in brackets is left out half of the time.
 COMMANDS = {
-    "s": """SET {K} {v}|SET {K} {v} {set}|SET {K} {v} {set} {set}|SET {K} {i}|SETNX {K} {v}|SETEX {K} {i} {v}|PSETEX {K} {t} {v}|
+    "s": """SET {K} {v}|SET {K} {v} {set}|SET {K} {v} {set} {set}|SET {K} {i}|SETNX {K} {v}|SETEX {K} {soon} {v}|PSETEX {K} {t} {v}|
         GET {K}|GETEX {K} [{getex}]|GETDEL {K}|GETSET {K} {v}|MGET {K} {k} {K}|MSET {K} {v} {k} {v}|MSETNX {K} {v} {K} {v}|
         APPEND {K} {v}|STRLEN {K}|SETRANGE {K} {o} {v}|GETRANGE {K} {i} {i}|SUBSTR {K} {c} {c}|INCR {K}|DECR {K}|INCRBY {K} {i}|
         DECRBY {K} {i}|INCRBYFLOAT {K} {f}|INCRBYFLOAT {K} {f}|SET {K} {f}|LCS {K} {K} [LEN] [IDX] [MINMATCHLEN {c}] [WITHMATCHLEN]|
@@ -65,10 +65,12 @@ COMMANDS = {
         LMPOP {n} {K} {K} {end} [COUNT {c}]|LMPOP 1 {K} {end} [COUNT {c}]""",
     "h": """HSET {K} {v} {v}|HSET {K} {v} {v} {v} {v}|HSET {K} {v} {i}|HMSET {K} {v} {v}|HSETNX {K} {v} {v}|HGET {K} {v}|
         HMGET {K} {v} {v}|HDEL {K} {v} {v}|HEXISTS {K} {v}|HSTRLEN {K} {v}|HLEN {K}|HGETALL {K}|HKEYS {K}|HVALS {K}|
-        HINCRBY {K} {v} {i}|HINCRBYFLOAT {K} {v} {f}|HRANDFIELD {K} 0|HRANDFIELD {K} 1000|HRANDFIELD {K} 1000 WITHVALUES""",
+        HINCRBY {K} {v} {i}|HINCRBYFLOAT {K} {v} {f}|HRANDFIELD {K} 0|HRANDFIELD {K} 1000|HRANDFIELD {K} 1000 WITHVALUES|
+        HSCAN {K} {cursor} COUNT {page} [MATCH {glob}]|HSCAN {K} {cursor} QQ COUNT 1000""",
     "t": """SADD {K} {v} {v}|SADD {K} {i}|SREM {K} {v} {v}|SCARD {K}|SISMEMBER {K} {v}|SMISMEMBER {K} {v} {i}|SMEMBERS {K}|
         SMOVE {K} {K} {v}|SPOP {K} 1000|SPOP {K} 0|SRANDMEMBER {K} 1000|SINTER {K} {K}|SUNION {K} {K}|SDIFF {K} {K} {K}|
-        SINTERSTORE {K} {K} {K}|SUNIONSTORE {K} {K} {K}|SDIFFSTORE {K} {K} {K}|SINTERCARD {n} {K} {K} [LIMIT {c}]""",
+        SINTERSTORE {K} {K} {K}|SUNIONSTORE {K} {K} {K}|SDIFFSTORE {K} {K} {K}|SINTERCARD {n} {K} {K} [LIMIT {c}]|
+        SSCAN {K} {cursor} COUNT {page} [MATCH {glob}]|SSCAN {K} {cursor} TYPE set""",
     "z": """ZADD {K} {f} {v} {f} {v}|ZADD {K} {zadd} {f} {v}|ZADD {K} {zadd} {zadd} {f} {v}|ZADD {K} {c} {v} {c} {v}|ZINCRBY {K} {f} {v}|
         ZSCORE {K} {v}|ZMSCORE {K} {v} {v}|ZRANK {K} {v}|ZREVRANK {K} {v}|ZREM {K} {v} {v}|ZCARD {K}|ZPOPMIN {K} [{c}]|
         ZPOPMAX {K} [{c}]|ZMPOP {n} {K} {K} {minmax} [COUNT {c}]|ZRANDMEMBER {K} 0|ZRANDMEMBER {K} 1000 [WITHSCORES]|
@@ -80,18 +82,20 @@ COMMANDS = {
         ZREMRANGEBYRANK {K} {c} {c}|ZREMRANGEBYSCORE {K} {b} {b}|
         ZUNION 2 {K} {K} [WEIGHTS {f} {f}] [AGGREGATE {agg}] [WITHSCORES]|ZINTER 2 {K} {K} [WEIGHTS {f} {f}] [WITHSCORES]|
         ZDIFF {n} {K} {K} [WITHSCORES]|ZUNIONSTORE {K} 2 {K} {k} [WEIGHTS {f} {f}] [AGGREGATE {agg}]|
-        ZINTERSTORE {K} 2 {K} {K} [AGGREGATE {agg}]|ZDIFFSTORE {K} 2 {K} {K}|ZINTERCARD {n} {K} {K} [LIMIT {c}]""",
+        ZINTERSTORE {K} 2 {K} {K} [AGGREGATE {agg}]|ZDIFFSTORE {K} 2 {K} {K}|ZINTERCARD {n} {K} {K} [LIMIT {c}]|
+        ZSCAN {K} {cursor} COUNT {page} [MATCH {glob}]|ZSCAN {K} {cursor} MATCH""",
     # Ranges of members have a meaning where all scores are the same.
     "y": """ZADD {K} 0 {v} 0 {v}|ZADD {K} 0 {v} 0 {v} 0 {v}|ZREM {K} {v}|ZRANGE {K} {x} {x} BYLEX [REV] [LIMIT {c} {c}]|ZLEXCOUNT {K} {x} {x}|
         ZRANGEBYLEX {K} {x} {x} [LIMIT {c} {c}]|ZREVRANGEBYLEX {K} {x} {x} [LIMIT {c} {c}]|ZREMRANGEBYLEX {K} {x} {x}|
         ZRANGESTORE {K} {K} {x} {x} BYLEX [REV] [LIMIT {c} {c}]""",
     "": """DEL {k} {k}|UNLINK {k}|EXISTS {k} {k} {k}|TYPE {k}|TOUCH {k} {k}|RENAME {k} {k}|RENAMENX {k} {k}|COPY {k} {k} [REPLACE]|
-        KEYS *|KEYS {glob}|DBSIZE|PERSIST {k}|EXPIREAT {k} {at} [{cond}] [{cond}]|PEXPIREAT {k} {at}000 [{cond}]|EXPIRE {k} {i} {cond}|
+        KEYS *|KEYS {glob}|SCAN {cursor} COUNT {page} [MATCH {glob}] [TYPE {type}]|DBSIZE|PERSIST {k}|EXPIREAT {k} {at} [{cond}] [{cond}]|PEXPIREAT {k} {at}000 [{cond}]|EXPIRE {k} {soon} {cond}|
         EXPIRETIME {k}|PEXPIRETIME {k}|EXPIRE {k} {neg}|SETEX {k} 100000 {v}|TTL {k}|ECHO {v}|PING {v}""",
 }
 UNORDERED = b"SMEMBERS SINTER SUNION SDIFF HKEYS HVALS KEYS SPOP SRANDMEMBER".split()
 PAIRS = b"HGETALL".split()
 TIMES = b"TTL EXPIRETIME PEXPIRETIME".split()
+SCANS = b"SCAN SSCAN HSCAN ZSCAN".split()
 PICKED = b"HRANDFIELD ZRANDMEMBER".split()
 INTEGERS = ["9223372036854775807", "-9223372036854775808", "9223372036854775808", "4611686018427387904", "-1", "0", "1", "01", "+1", "-0",
             "", " 1", "1 ", "1.0", "a", "2147483648", "-9223372036854775807"]
@@ -144,6 +148,9 @@ class Words:
         return {
             "v": lambda: pick(VALUES) if self.random.random() < 0.97 else pick(INTEGERS + FLOATS + ["x" * 70, "y" * 300]),
             "i": lambda: small() if self.random.random() < 0.6 else pick(INTEGERS),
+            # Never the same twice, nor over while a round lasts: which of two equal times is the later one is for the clocks to say.
+            "soon": lambda: str(self.random.choice([0, 2**31]) + self.random.randint(200_000, 100_000_000)) if self.random.random() < 0.6
+            else pick([it for it in INTEGERS if it not in ("1", "2147483648")]),
             "t": lambda: pick(["1000000", "100000000", "0", "-1", "a", "9223372036854775807"]),
             "f": lambda: pick(FLOATS) if self.random.random() < 0.7 else small(),
             "c": small,
@@ -165,6 +172,9 @@ class Words:
             "agg": lambda: pick(["SUM", "MIN", "MAX", "AVG"]) if self.random.random() < 0.2 else pick(["SUM", "MIN", "MAX"]),
             "b": lambda: pick(["-inf", "+inf", "(1", "(3", "0", "1", "3", "-3", "(-3", "(inf", "1e300", "x", "(x", "nan", "(5"]),
             "x": lambda: pick(["-", "+", "[a", "(a", "[b", "(c", "[", "(", "a", "", "[hello", "(10", "-x", "[\xff"]),
+            "cursor": lambda: pick(["0", "0", "0", "x"]),
+            "page": lambda: pick(["1000", "1000", "1000", "9223372036854775807", "0", "-1", "a"]),
+            "type": lambda: pick(["string", "list", "hash", "set", "zset", "SET", "none"]),
             "glob": lambda: pick(["s*", "?1", "[sz]2", "[^s]?", "\\s1", "*[1-2]", "", "l", "*1*"]),
         }[what]()
 
@@ -180,6 +190,14 @@ def normal(words, answer):
     kind, elements = answer
     if name.startswith(b"Z"):
         elements = [normal(words[:1], element) for element in elements]
+    if name in SCANS and elements and isinstance(elements[-1], tuple):
+        found = elements[-1][1]
+        if name in (b"HSCAN", b"ZSCAN"):
+            found = zip(found[::2], found[1::2])
+        if name == b"ZSCAN":
+            # How Redis prints a large integer here, too, is by how it stores the sorted set.
+            found = [(member, float(score)) for member, score in found]
+        return kind, elements[:1] + sorted(found, key=repr)
     if name in UNORDERED:
         return kind, sorted(elements, key=repr)
     is_paired = len(words) > 3 and words[3].upper() in (b"WITHVALUES", b"WITHSCORES")
