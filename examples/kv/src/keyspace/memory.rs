@@ -162,11 +162,15 @@ impl Keyspace {
 
 /// Returns what an entry costs without its value.
 pub(super) fn entry_bytes(key: &[u8]) -> usize {
-    // A short one is within its entry.
-    ENTRY + if key.len() > SHORT { key.len() } else { 0 }
+    ENTRY + outside(key)
 }
 
 /// Returns what a deadline costs.
 pub(super) fn expiring_bytes(key: &[u8]) -> usize {
-    EXPIRING + if key.len() > SHORT { key.len() } else { 0 }
+    EXPIRING + outside(key)
+}
+
+/// Returns the bytes of a key that are not within its entry.
+fn outside(key: &[u8]) -> usize {
+    if key.len() > SHORT { key.len() } else { 0 }
 }
