@@ -12,9 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// anything is done with it: `on_open` comes in the reactor that gets it, with the limits of that. One that is full or has
 /// ended gets none while another takes it; where all are full, clients wait in the kernel.
 ///
-/// The cost of a hand-over is a queue between two threads, and that reactor 0 accepts for all: while a callback of it runs, nothing is
-/// accepted. `cargo bench --bench cores -- spread` measures it: on two
-/// cores, short connections over TCP as many a second as by the kernel, over Unix sockets 0.84 to 0.91 of them.
+/// Full is a reactor that has [`connections`](crate::Config::connections). The [caps](crate::Context::set_caps) of a service
+/// are its own: where they let no more in, clients that were handed to it wait there, each with a descriptor.
+///
+/// The cost of a hand-over is a queue between two threads, and that reactor 0 accepts for all: while a callback of it runs,
+/// nothing is accepted. `cargo bench --bench cores -- spread` measures it: on two cores, short connections over TCP as many
+/// a second as by the kernel, over Unix sockets 0.84 to 0.91 of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Spread {

@@ -111,7 +111,7 @@ impl<H: Handler> ServerHandle<H> {
     }
 
     /// Has `then` called with what each reactor has counted, by number, once all have told: on the thread of the last of
-    /// them. `None` of one that did not, because [`posts_queued`](crate::Config::posts_queued) wait there or it has ended.
+    /// them, or on the caller's if the last is refused. `None` of one that did not, because [`posts_queued`](crate::Config::posts_queued) wait there or it has ended.
     ///
     /// # Examples
     ///
