@@ -1,7 +1,7 @@
 //! A reactor that goes on with another handler, after a panic of the one it had, or does not.
 //!
 //! The handler that knew the connections is gone, so they end without a callback. What listens and what is bound goes on:
-//! no client that comes meanwhile is refused. Who decides on it, and how often, is `server/restart.rs`. Read next:
+//! no client that comes meanwhile is refused. Whether it does, and how often, `server/restart.rs` decides. Read next:
 //! `core/panic.rs`.
 
 use super::callbacks::guarded;
@@ -42,7 +42,7 @@ impl<H: Handler> Reactor<H> {
         self.cx.core.stats.restarts += 1;
         let old = std::mem::replace(&mut self.handler, handler);
         self.state = State::New;
-        // Whatever state the panic has left them in: theirs may be the next.
+        // To drop what the panic has left behind may panic, too.
         drop(guarded(|| drop((sessions, old))));
     }
 }

@@ -161,7 +161,7 @@ impl Sim {
     }
 
     /// Nothing can be done now: lets time pass up to the next moment at which something may. Returns whether
-    /// there is one within the horizon. `held_up`: when the first that has something to do has the processor again.
+    /// there is one within the horizon. `held_up`: when the first reactor that has something to do has the processor again.
     fn pass_time(&self, seats: &[Seat], held_up: Option<u64>) -> bool {
         let mut state = self.kernel.state();
         let happens = state.next_event().into_iter().chain(held_up).min();
@@ -193,7 +193,8 @@ impl Sim {
         Some(*state.rng.pick(&waiting))
     }
 
-    /// What the ends of reactors come to: as [`Server::run`] returns them.
+    /// Tells how reactors have ended as [`Server::run`] does: the first panic passes through, otherwise the first error is
+    /// returned.
     fn settle(&self, ends: Vec<(usize, End)>) -> Result<(), Failure> {
         let mut failed = Ok(());
         for (number, end) in ends {
