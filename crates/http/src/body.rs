@@ -297,6 +297,7 @@ mod tests {
         assert_eq!(read(b"65\r\n"), Err(413));
         assert_eq!(read(b"ffffffffffffffff\r\n"), Err(413));
     }
+
     /// Promise 2: extensions are read over, quoted ones too, and what they may be does not depend on where they are cut.
     #[test]
     fn extensions_are_read_over_wherever_they_are_cut() {

@@ -50,7 +50,7 @@ const LISTS_MAX: usize = 4;
 const CONNECTIONS_MAX: usize = 64;
 /// Places kept back for it.
 const RESERVE: usize = 8;
-/// Whatever the other services allow: clients that say nothing are not to fill those.
+/// However long the other services wait: clients that say nothing are not to fill this service's places.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -501,7 +501,7 @@ fn too_many(what: &str) -> Response {
     response.with(StatusCode::SERVICE_UNAVAILABLE).header(RETRY_AFTER, later)
 }
 
-/// With what every answer bears.
+/// Adds what every answer bears.
 fn guarded(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         let name = HeaderName::from_static(name);
@@ -535,7 +535,7 @@ impl Requests for Pages {
         self.publish(cx, &looked);
     }
 
-    /// Lets pages tell it at once, and stays while others are left.
+    /// Has the live pages show it at once. The service stays while connections of others are left.
     fn on_shutdown(&mut self, cx: &mut Cx<'_>) {
         self.leaving = true;
         for id in cx.connections() {

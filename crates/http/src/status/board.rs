@@ -37,13 +37,13 @@ pub(crate) struct Told {
 }
 
 impl Board {
-    /// For so many reactors.
+    /// Creates one for this number of reactors, at least one.
     #[must_use]
     pub fn new(reactors: usize) -> Self {
         Board((0..reactors.max(1)).map(|_| Mutex::default()).collect())
     }
 
-    /// How many it is for.
+    /// Returns the number of reactors that it is for.
     #[must_use]
     pub fn reactors(&self) -> usize {
         self.0.len()
