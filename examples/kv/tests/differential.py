@@ -83,7 +83,7 @@ COMMANDS = {
         ZUNION 2 {K} {K} [WEIGHTS {f} {f}] [AGGREGATE {agg}] [WITHSCORES]|ZINTER 2 {K} {K} [WEIGHTS {f} {f}] [WITHSCORES]|
         ZDIFF {n} {K} {K} [WITHSCORES]|ZUNIONSTORE {K} 2 {K} {k} [WEIGHTS {f} {f}] [AGGREGATE {agg}]|
         ZINTERSTORE {K} 2 {K} {K} [AGGREGATE {agg}]|ZDIFFSTORE {K} 2 {K} {K}|ZINTERCARD {n} {K} {K} [LIMIT {c}]|
-        ZSCAN {K} {cursor} COUNT {page} [MATCH {glob}]|ZSCAN {K} {cursor} MATCH""",
+        ZSCAN {K} {cursor} COUNT {page} [MATCH {glob}]|ZSCAN {K} {cursor} COUNT 1000 MATCH""",
     # Ranges of members have a meaning where all scores are the same.
     "y": """ZADD {K} 0 {v} 0 {v}|ZADD {K} 0 {v} 0 {v} 0 {v}|ZREM {K} {v}|ZRANGE {K} {x} {x} BYLEX [REV] [LIMIT {c} {c}]|ZLEXCOUNT {K} {x} {x}|
         ZRANGEBYLEX {K} {x} {x} [LIMIT {c} {c}]|ZREVRANGEBYLEX {K} {x} {x} [LIMIT {c} {c}]|ZREMRANGEBYLEX {K} {x} {x}|
@@ -129,6 +129,9 @@ class Words:
         if self.random.random() < 0.02:
             words.append(self.word("{v}", kind))
         if ("RAND" in words[0].upper() or words[0].upper() == "SPOP") and words[2:3] not in (["0"], ["1000"]):
+            return self.command()
+        counts = [int(word) for option, word in zip(words, words[1:]) if option.upper() == "COUNT" and word.isdigit()]
+        if words[0].upper().endswith("SCAN") and any(0 < count < 1000 for count in counts):
             return self.command()
         return [word.encode("latin-1") for word in words]
 
