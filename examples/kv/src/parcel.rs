@@ -137,6 +137,12 @@ impl Way {
         None
     }
 
+    /// Whether nothing waits without a parcel that is away, whose return sends it.
+    #[must_use]
+    pub fn is_on_its_way(&self) -> bool {
+        self.away_for.is_some() || (self.back.asks.is_empty() && self.waiting.asks.is_empty())
+    }
+
     /// The parcel that was away is answered, or lost. Returns where the answers belong.
     pub fn returned(&mut self) -> Vec<Option<Ticket>> {
         self.away_for.take().expect("a parcel was away")

@@ -232,6 +232,7 @@ impl Shard {
                 self.on_lost(cx, there);
             }
         }
+        debug_assert!(self.ways.iter().all(Way::is_on_its_way));
     }
 
     /// A shard has ended, in a shutdown, before it was asked.
@@ -242,6 +243,8 @@ impl Shard {
         for ticket in lost.filter(|it| it.number != UNANSWERED) {
             self.fill(cx, ticket, &reply.bytes);
         }
+        // What waited for that parcel, and what its answers have let go on.
+        self.send_parcels(cx);
     }
 
     /// An answer has come that a client waits for, if it is still there.

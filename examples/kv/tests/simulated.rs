@@ -370,3 +370,31 @@ fn a_shutdown_leaves_nothing_unanswered_that_was_run() {
     });
     assert!(answered_later > 10, "{answered_later}: a shutdown never comes in the midst of it");
 }
+
+/// A shard that has ended may have given back what it had not answered, while more waits for it: all of that is refused.
+#[test]
+fn a_shutdown_amid_large_answers_cuts_nobody_off() {
+    check(0..300, Profile::calm().preempted(300), |sim| {
+        let mut dice = Dice(sim.seed());
+        let mut server = world(sim, 2 + dice.below(2))?;
+        let peers: Vec<_> = (0..=dice.below(2)).map(|_| sim.connect(DOOR)).collect();
+        let value = "v".repeat(200_000);
+        for key in 0..KEYS {
+            peers[0].send(format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n$200000\r\n{value}\r\n"));
+        }
+        sim.advance(&mut server, Duration::from_secs(1))?;
+        for peer in &peers {
+            for _ in 0..=dice.below(30) {
+                peer.send(format!("GET {}\r\n", dice.below(KEYS)));
+                peer.wait(Duration::from_micros(u64::try_from(dice.below(300)).unwrap()));
+            }
+        }
+        sim.advance(&mut server, Duration::from_micros(u64::try_from(dice.below(9000)).unwrap()))?;
+        server.handle().shutdown();
+        sim.advance(&mut server, Duration::from_secs(60))?;
+        for reactor in server.reactors() {
+            assert!(reactor.shutdown_report().is_some_and(|report| report.cut == 0));
+        }
+        Ok(())
+    });
+}
