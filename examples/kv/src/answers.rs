@@ -65,21 +65,28 @@ impl Answers {
         self.slots.len() <= COMMANDS_MAX / 2 && self.held + self.asked <= BYTES_MAX / 2
     }
 
-    /// Whether no more of its commands are to be run: much is here, and it does not read it. Never while the first answer is
-    /// still to come, since nothing can be sent before that.
+    /// Whether many bytes are here that are not sent.
     #[must_use]
-    pub fn is_held_up(&self) -> bool {
-        self.held >= BYTES_MAX && self.is_first_ready()
+    pub fn are_many(&self) -> bool {
+        self.held >= BYTES_MAX
     }
 
-    /// Whether they may be run again.
+    /// Whether few are.
     #[must_use]
-    pub fn may_go_on(&self) -> bool {
-        self.held <= BYTES_MAX / 2 || !self.is_first_ready()
+    pub fn are_few(&self) -> bool {
+        self.held <= BYTES_MAX / 2
     }
 
-    fn is_first_ready(&self) -> bool {
-        matches!(self.slots.front(), Some(Slot { state: State::Ready(_), .. }))
+    /// The number of the first answer that is not sent: no other can be sent before it.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The number of the next answer.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.first + self.slots.len() as u64
     }
 
     /// An answer that is here and has to wait for others.
@@ -110,8 +117,9 @@ impl Answers {
     fn push(&mut self, state: State, silent: bool, asked: usize, held: usize) -> u64 {
         self.asked += asked;
         self.held += held;
+        let number = self.next();
         self.slots.push_back(Slot { state, silent, asked, held });
-        self.first + self.slots.len() as u64 - 1
+        number
     }
 
     /// An answer has come, or a part of it.

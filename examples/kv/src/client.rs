@@ -150,6 +150,26 @@ impl Client {
         self.answers.is_full() || !self.parked.is_empty()
     }
 
+    /// Whether what it asks for the answer of this number is to be parked: many are here that are not sent, or something that it
+    /// has asked before is parked. Never what the first one waits for, since nothing can be sent before that.
+    #[must_use]
+    pub fn is_held_up(&self, number: u64) -> bool {
+        number > self.answers.first() && (self.answers.are_many() || !self.parked.is_empty())
+    }
+
+    /// Takes what is parked no longer: all when few answers are here, or what the first one waits for, and what was asked before.
+    pub fn unpark(&mut self) -> impl Iterator<Item = Parked> {
+        let first = self.answers.first();
+        let is_first = |it: &Parked| it.ticket.number <= first;
+        let all = self.parked.len();
+        let ready = if self.answers.are_few() {
+            all
+        } else {
+            self.parked.iter().rposition(is_first).map_or(0, |last| last + 1)
+        };
+        self.parked.drain(..ready)
+    }
+
     /// Whether commands may be run as they come.
     #[inline]
     #[must_use]

@@ -16,8 +16,8 @@ use crate::reply::Protocol;
 /// So many bytes of answers end the serving of a parcel: one answer more than that at most.
 pub const ANSWER: usize = 256 << 10;
 
-/// In the place of an answer's number: nothing is answered.
-pub const UNANSWERED: u64 = u64::MAX;
+/// In the place of a part of an answer: nothing is answered.
+pub const UNANSWERED: usize = usize::MAX;
 
 /// What one shard asks of another.
 #[derive(Debug, Default)]
@@ -68,9 +68,10 @@ pub struct Ticket {
     pub place: usize,
     /// Its connection, since the place may be another's by then.
     pub id: ConnId,
-    /// The number of the answer (`answers.rs`), or [`UNANSWERED`].
+    /// The number of the answer (`answers.rs`); of the next one where nothing is answered. So it never falls from one thing
+    /// that a client asks of a shard to the next.
     pub number: u64,
-    /// Which part of it this is.
+    /// Which part of it this is, or [`UNANSWERED`].
     pub part: usize,
 }
 
@@ -84,7 +85,7 @@ pub struct Parked {
     /// Its command, if it has one.
     batch: Option<Batch>,
     /// Where the answer belongs.
-    ticket: Option<Ticket>,
+    pub ticket: Ticket,
 }
 
 /// The way to one other shard.
@@ -118,7 +119,7 @@ impl Way {
         if let Some(batch) = &parked.batch {
             batch.get(0, &mut words);
         }
-        self.ask(parked.ask, parked.batch.as_ref().map(|_| &words[..]), parked.ticket);
+        self.ask(parked.ask, parked.batch.as_ref().map(|_| &words[..]), Some(parked.ticket));
     }
 
     /// The next parcel, if there is anything to ask and none is away.
@@ -156,7 +157,7 @@ impl Way {
         rest: Parcel,
         rest_for: Vec<Option<Ticket>>,
         held_up: impl Fn(&Ticket) -> bool,
-    ) -> Vec<(Ticket, Parked)> {
+    ) -> Vec<Parked> {
         let mut parked = Vec::new();
         (self.back, self.back_for) = part(rest, rest_for, there, &held_up, &mut parked);
         if !parked.is_empty() {
@@ -174,7 +175,7 @@ fn part(
     tickets: Vec<Option<Ticket>>,
     there: usize,
     held_up: impl Fn(&Ticket) -> bool,
-    parked: &mut Vec<(Ticket, Parked)>,
+    parked: &mut Vec<Parked>,
 ) -> (Parcel, Vec<Option<Ticket>>) {
     let Parcel { asks, batch } = parcel;
     let mut left = (Vec::with_capacity(asks.len()), Vec::with_capacity(asks.len()));
@@ -188,8 +189,7 @@ fn part(
                     own.push(&words);
                     own
                 });
-                let ticket_of = Some(ticket);
-                parked.push((ticket, Parked { there, ask: asked.ask, batch, ticket: ticket_of }));
+                parked.push(Parked { there, ask: asked.ask, batch, ticket });
             }
             _ => {
                 left.0.push(asked);

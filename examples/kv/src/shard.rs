@@ -191,7 +191,7 @@ impl Shard {
         for (ticket, end) in tickets.into_iter().zip(ends) {
             let bytes = &all[start..end];
             start = end;
-            let Some(ticket) = ticket.filter(|it| it.number != UNANSWERED) else { continue };
+            let Some(ticket) = ticket.filter(|it| it.part != UNANSWERED) else { continue };
             // The place may be another's by now.
             let client = self.clients.get_mut(ticket.place).filter(|client| client.id == ticket.id);
             let Some(client) = client else { continue };
@@ -215,10 +215,10 @@ impl Shard {
         let Shard { ways, clients, .. } = self;
         let held_up = |ticket: &Ticket| {
             let client = clients.get(ticket.place).filter(|client| client.id == ticket.id);
-            client.is_some_and(|it| !it.parked.is_empty() || it.answers.is_held_up())
+            client.is_some_and(|it| it.is_held_up(ticket.number))
         };
-        for (ticket, parked) in ways[there].put_back(there, rest, rest_for, held_up) {
-            clients[ticket.place].parked.push(parked);
+        for parked in ways[there].put_back(there, rest, rest_for, held_up) {
+            clients[parked.ticket.place].parked.push(parked);
         }
     }
 
@@ -240,7 +240,7 @@ impl Shard {
         let mut reply = Reply::default();
         reply.error("ERR the server is shutting down");
         let lost = self.ways[there].returned().into_iter().flatten();
-        for ticket in lost.filter(|it| it.number != UNANSWERED) {
+        for ticket in lost.filter(|it| it.part != UNANSWERED) {
             self.fill(cx, ticket, &reply.bytes);
         }
         // What waited for that parcel, and what its answers have let go on.
@@ -284,10 +284,8 @@ impl Shard {
             }
             send(conn, &mut bytes);
         }
-        if client.answers.may_go_on() {
-            for parked in client.parked.drain(..) {
-                self.ways[parked.there].ask_again(parked);
-            }
+        for parked in client.unpark() {
+            self.ways[parked.there].ask_again(parked);
         }
         if client.is_paused && client.answers.is_low() {
             client.is_paused = false;

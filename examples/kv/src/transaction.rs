@@ -187,7 +187,8 @@ impl Turn<'_, '_> {
         let id = self.client().id;
         if let Some(there) = self.client().watching.take() {
             self.client().watched = 0;
-            let ticket = Ticket { place: self.place, id, number: UNANSWERED, part: 0 };
+            let number = self.client().answers.next();
+            let ticket = Ticket { place: self.place, id, number, part: UNANSWERED };
             self.shard.forget_watched_in(there, id, Some(ticket));
         }
     }

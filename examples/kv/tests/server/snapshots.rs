@@ -126,3 +126,35 @@ fn without_a_file_nothing_is_saved_and_that_is_said() {
         (why.into(), why.into())
     );
 }
+
+/// `SAVE` is answered late, and before that nothing behind it can be sent.
+#[test]
+fn answers_behind_a_save_do_not_pile_up() {
+    let path = file("behind");
+    let path = path.to_str().unwrap();
+    let server = Server::with(&["--reactors", "3", "--snapshot", path]);
+    let mut client = server.client();
+    let value = vec![b'v'; 1 << 20];
+    let keys = ["a", "b", "c"];
+    for key in keys {
+        client.send(command(&[b"SET", key.as_bytes(), &value]));
+        assert_eq!(client.answer(), "OK");
+    }
+    for n in 0..1500 {
+        let members: Vec<String> = (0..1000).map(|member| member.to_string()).collect();
+        client.send(format!("SADD set{n} {}\r\n", members.join(" ")));
+    }
+    (0..1500).for_each(|_| assert_eq!(client.answer(), "1000"));
+    let before = server.resident();
+    client.send(["SAVE\r\n".into(), "GET a\r\nGET b\r\nGET c\r\n".repeat(300)].concat());
+    let reading = thread::spawn(move || {
+        assert_eq!(client.answer(), "OK");
+        (0..900).for_each(|_| assert_eq!(client.answer().len(), 1 << 20));
+    });
+    while !reading.is_finished() {
+        let more = server.resident().saturating_sub(before);
+        assert!(more < 150 << 20, "{} MB", more >> 20);
+        thread::yield_now();
+    }
+    reading.join().unwrap();
+}
