@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use wouldblock::sim::{Failure, Peer, Profile, Sim, check};
 use wouldblock::{
-    Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin, Server, ServerHandle,
-    Spread, Stats, handler_fn,
+    Caps, Closed, Config, Conn, ConnId, Context, Handler, Input, Listen, Origin, Server,
+    ServerHandle, Spread, Stats, handler_fn,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -575,34 +575,110 @@ fn a_client_that_is_handed_over_in_a_shutdown_is_not_lost() {
     });
 }
 
+/// Promise 4: a reactor whose service has as many connections as its caps allow, or whose places are kept back for another
+/// service, gets none while another has room, whether one leaves or the caps are set anew.
+#[test]
+fn a_reactor_at_the_cap_of_a_service_gets_none_while_another_has_room() {
+    check(0..200, Profile::everyday(), |sim| {
+        let config = Config::default().connections(9).linger(MS);
+        let mut server = sim.server(3, config, |n, all| Ok(Node::new(n, all)))?;
+        let by = any_way(1 + sim.seed() % 3);
+        server.listen(Listen::from(DOORS[0]).spread(by))?;
+        let cap = |server: &Server<Node>, connections| {
+            post(server, 1, move |_, cx| {
+                cx.set_caps(Caps::default().connections(connections)).unwrap();
+            });
+        };
+        cap(&server, 1);
+        let reserve = Caps::default().reserve(6);
+        post(&server, 2, move |_, cx| cx.service(1).set_caps(reserve).unwrap());
+        sim.run_until_idle(&mut server)?;
+        let from = |n: usize| format!("10.9.9.{}:1", 1 + n);
+        let peers: Vec<_> = (0..13).map(|n| sim.connect_from(&from(n), DOORS[0])).collect();
+        sim.advance(&mut server, Duration::from_secs(2))?;
+        assert_eq!(open(&server), [9, 1, 3], "{by:?}");
+        // One leaves of that which is at its cap: one more comes, and none waits there.
+        post(&server, 1, |_, cx| cx.conn(cx.connections()[0]).unwrap().abort());
+        let more: Vec<_> = (13..18).map(|n| sim.connect_from(&from(n), DOORS[0])).collect();
+        sim.advance(&mut server, Duration::from_secs(2))?;
+        assert_eq!(open(&server), [9, 1, 3], "{by:?}");
+        post(&server, 0, |_, cx| {
+            cx.connections()[..4].iter().for_each(|id| cx.conn(*id).unwrap().abort());
+        });
+        sim.advance(&mut server, Duration::from_secs(2))?;
+        assert_eq!(open(&server), [9, 1, 3], "{by:?}");
+        cap(&server, 3);
+        let last: Vec<_> = (18..20).map(|n| sim.connect_from(&from(n), DOORS[0])).collect();
+        sim.advance(&mut server, Duration::from_secs(2))?;
+        assert_eq!(open(&server), [9, 3, 3], "{by:?}");
+        drop((peers, more, last));
+        Ok(())
+    });
+}
+
+/// A reactor that does not accept for now gets none while another does; and where none does, clients wait in the kernel.
+#[test]
+fn a_reactor_that_has_stopped_accepting_gets_none() {
+    check(0..100, Profile::everyday(), |sim| {
+        let config = Config::default().connections(6).reclaim_idle(Some(Duration::from_secs(60)));
+        let mut server = sim.server(2, config, |n, all| Ok(Node::new(n, all)))?;
+        let by = any_way(1 + sim.seed() % 3);
+        server.listen(Listen::from(DOORS[0]).spread(by))?;
+        let stop = |server: &Server<Node>, number, stops| {
+            post(server, number, move |_, cx| {
+                let intake = *cx.listeners().last().expect("it listens");
+                assert!(if stops {
+                    cx.pause_accepting(intake)
+                } else {
+                    cx.resume_accepting(intake)
+                });
+            });
+        };
+        stop(&server, 1, true);
+        sim.run_until_idle(&mut server)?;
+        let peers: Vec<_> = (0..4).map(|_| sim.connect(DOORS[0])).collect();
+        sim.run_until_idle(&mut server)?;
+        assert_eq!(open(&server), [4, 0], "{by:?}");
+        stop(&server, 0, true);
+        sim.run_until_idle(&mut server)?;
+        let more: Vec<_> = (0..4).map(|_| sim.connect(DOORS[0])).collect();
+        sim.advance(&mut server, Duration::from_secs(1))?;
+        assert_eq!(open(&server), [4, 0], "{by:?}");
+        stop(&server, 1, false);
+        sim.advance(&mut server, Duration::from_secs(1))?;
+        assert_eq!(open(&server), [4, 4], "{by:?}");
+        drop((peers, more));
+        Ok(())
+    });
+}
+
 /// Trap 25: a connection that waits for a listener when that closes is reset, as one in the kernel's backlog is.
 #[test]
 fn a_connection_that_waits_for_a_listener_that_closes_is_reset() {
-    check(0..100, Profile::everyday(), |sim| {
+    let mut all = 0;
+    check(0..200, Profile::everyday().preempted(500), |sim| {
         let mut server = sim.server(2, Config::default(), |n, all| Ok(Node::new(n, all)))?;
         server.listen(Listen::from(DOORS[0]).spread(Spread::RoundRobin))?;
-        let intake = |cx: &mut Context| *cx.listeners().last().expect("it listens");
+        let peers = [(); 20].map(|()| sim.connect(DOORS[0]));
+        let mut dice = Dice(sim.seed());
+        sim.advance(&mut server, Duration::from_micros(dice.below(1000)))?;
         post(&server, 1, move |_, cx| {
-            let intake = intake(cx);
-            assert!(cx.pause_accepting(intake));
-        });
-        sim.run_until_idle(&mut server)?;
-        let peers = [(); 6].map(|()| sim.connect(DOORS[0]));
-        sim.run_until_idle(&mut server)?;
-        assert_eq!(open(&server), [3, 0]);
-        post(&server, 1, move |_, cx| {
-            let intake = intake(cx);
+            let intake = *cx.listeners().last().expect("it listens");
             assert!(cx.close_listener(intake));
         });
         sim.run_until_idle(&mut server)?;
-        assert_eq!(peers.iter().filter(|peer| peer.is_reset()).count(), 3);
+        let reset = peers.iter().filter(|peer| peer.is_reset()).count();
+        let now = open(&server);
+        assert_eq!(now[0] + now[1] + reset, 20);
+        all += reset;
         // From now on the other has them all.
         let more = [(); 4].map(|()| sim.connect(DOORS[0]));
         sim.run_until_idle(&mut server)?;
-        assert_eq!(open(&server), [7, 0]);
+        assert_eq!(open(&server), [now[0] + 4, now[1]]);
         drop(more);
         Ok(())
     });
+    assert!(all > 0, "none has waited");
 }
 
 /// A server of two reactors, each restarted at most `most` times in a minute.

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// anything is done with it: `on_open` comes in the reactor that gets it, with the limits of that. One that is full or has
 /// ended gets none while another takes it; where all are full, clients wait in the kernel.
 ///
-/// Full is a reactor that has [`connections`](crate::Config::connections). The [caps](crate::Context::set_caps) of a service
-/// are its own: where they let no more in, clients that were handed to it wait there, each with a descriptor.
+/// Full is a reactor that has [`connections`](crate::Config::connections), or whose [caps](crate::Context::set_caps) let no more of
+/// the service in. One that has [stopped accepting](crate::Context::pause_accepting) gets none either.
 ///
 /// The cost of a hand-over is a queue between two threads, and that reactor 0 accepts for all: while a callback of it runs,
 /// nothing is accepted. `cargo bench --bench cores -- spread` measures it: on two cores, short connections over TCP as many
@@ -33,8 +33,7 @@ pub enum Spread {
     ByAddress,
 }
 
-/// How many connections a reactor has, for one that accepts for it: the only numbers that two reactors look at. They are
-/// hints, and a moment old.
+/// How many connections a reactor has, for one that accepts for it: hints, and a moment old.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     open: AtomicUsize,

@@ -146,6 +146,9 @@ impl Core {
         }
         let Some(listener) = self.listeners.get_mut(id) else { return false };
         listener.paused = pause;
+        if let Some(intake) = listener.opened.as_intake() {
+            intake.pause(pause);
+        }
         if !pause {
             self.listeners.wake(id, &mut self.schedule);
         }
@@ -183,6 +186,14 @@ impl Core {
             self.count_refused(self.listeners.service(id));
         }
         Accepted::Skipped
+    }
+
+    /// Tells the reactor that accepts for this one how many it may hand to it.
+    #[inline]
+    pub(super) fn note_places(&self) {
+        for (service, intake) in self.listeners.intakes() {
+            intake.note_places(self.places(service));
+        }
     }
 
     /// Before the end of a listener that another reactor accepts for: that gives it nothing any more.

@@ -152,16 +152,19 @@ impl Listeners {
 
     /// A reactor that does not go on takes nothing for it.
     pub(crate) fn close_intakes(&self) {
-        self.intakes().for_each(Intake::close);
+        self.intakes().for_each(|(_, intake)| intake.close());
     }
 
     #[cfg(test)]
     pub(crate) fn are_intakes_closed(&self) -> bool {
-        self.intakes().all(Intake::is_closed)
+        self.intakes().all(|(_, intake)| intake.is_closed())
     }
 
-    fn intakes(&self) -> impl Iterator<Item = &Intake> {
-        self.intakes.iter().filter_map(|id| self.get(*id)?.opened.as_intake())
+    /// What another reactor accepts for, each with its service.
+    pub(super) fn intakes(&self) -> impl Iterator<Item = (u8, &Intake)> {
+        let intake =
+            |id: &ListenerId| Some((self.service(*id), self.get(*id)?.opened.as_intake()?));
+        self.intakes.iter().filter_map(intake)
     }
 
     /// The kernel says that a client waits.

@@ -54,6 +54,7 @@ impl Core {
             (Some(own), Some(limit)) => Some(own.min(limit)),
             (own, limit) => own.or(limit),
         };
+        self.note_places();
         let polled = self.driver.poll(timeout);
         // After an interrupted wait, too: what is done in this turn is not done in the past.
         self.now = self.driver.now();

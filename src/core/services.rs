@@ -69,11 +69,10 @@ impl Services {
         self.part(service).map(|part| part.stats.clone()).unwrap_or_default()
     }
 
-    /// Whether the service has as many connections as its own cap allows.
-    fn is_at_cap(&self, service: u8) -> bool {
-        let at_cap =
-            |part: &Part| part.caps.connections.is_some_and(|most| part.stats.open >= most);
-        self.part(service).is_some_and(at_cap)
+    /// The connections that the service's own cap still allows.
+    fn below_cap(&self, service: u8) -> usize {
+        let below = |part: &Part| Some(part.caps.connections?.saturating_sub(part.stats.open));
+        self.part(service).and_then(below).unwrap_or(usize::MAX)
     }
 
     /// The places that are kept back for others.
@@ -86,9 +85,10 @@ impl Services {
         others.map(|(_, part)| kept(part)).sum()
     }
 
-    /// Whether there is a place for one more of this service, where `all` of `most` are taken.
-    pub(super) fn has_place(&self, service: u8, all: usize, most: usize) -> bool {
-        !self.is_at_cap(service) && all.saturating_add(self.kept_from(service)) < most
+    /// The places that are left for this service, where `all` of `most` are taken.
+    fn places(&self, service: u8, all: usize, most: usize) -> usize {
+        let left = most.saturating_sub(all.saturating_add(self.kept_from(service)));
+        left.min(self.below_cap(service))
     }
 
     /// The connections at which one more of this service has no place.
@@ -100,7 +100,7 @@ impl Services {
     /// Whether a connection of the one makes a place for one of the other when it goes.
     pub(super) fn makes_place(&self, from: u8, to: u8) -> bool {
         let is_beyond_reserve = |part: &Part| part.stats.open > part.caps.reserve;
-        from == to || (!self.is_at_cap(to) && self.part(from).is_some_and(is_beyond_reserve))
+        from == to || (self.below_cap(to) > 0 && self.part(from).is_some_and(is_beyond_reserve))
     }
 
     /// A connection is this service's from now on: what that says of its connections holds.
@@ -176,7 +176,8 @@ impl Core {
                 self.conns.iter().map(|entry| (entry.conn.service, entry.conn.output.counted));
             self.memory.count_by_service(held);
         }
-        // There may be more places now.
+        // There may be more places now, or fewer.
+        self.note_places();
         self.wake_listeners();
         Ok(())
     }
@@ -188,7 +189,12 @@ impl Core {
 
     /// Whether one more connection of this service has a place.
     pub(super) fn has_place(&self, service: u8) -> bool {
-        self.services.has_place(service, self.conns.len(), self.limits.connections)
+        self.places(service) > 0
+    }
+
+    /// How many more connections of this service have a place.
+    pub(super) fn places(&self, service: u8) -> usize {
+        self.services.places(service, self.conns.len(), self.limits.connections)
     }
 
     /// A connection has left its place.

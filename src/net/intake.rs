@@ -1,14 +1,14 @@
 //! Connections that one reactor accepts for others: the intake of each, and the choice among them.
 //!
 //! An intake is a listener without a socket: its owner accepts from it as from any other, so that limits, layers and
-//! shutdown are the same there. What two threads share is the queue of posts once more (`base/post.rs`), and two numbers that
+//! shutdown are the same there. What two threads share is the queue of posts once more (`base/post.rs`), and a few numbers that
 //! are hints: nothing is lost if they are a little old. Read next: `core/accept.rs`.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::base::address::Address;
 use crate::base::post::Posts;
@@ -25,6 +25,11 @@ pub(crate) struct Queue {
     /// The connections of the reactor, and the most that it may have.
     crowd: Arc<Crowd>,
     most: usize,
+    /// Those in this queue, and the places that the owner has for them: as many as its service may have, and no more than are left.
+    waiting: AtomicUsize,
+    places: AtomicUsize,
+    /// The owner has stopped accepting for now.
+    paused: AtomicBool,
     closed: AtomicBool,
     /// Where the socket listens.
     address: Address,
@@ -40,8 +45,9 @@ impl Intake {
     ) -> Self {
         // What bounds it is `has_room`, and in a shutdown the kernel's backlog.
         let sockets = Posts::new(usize::MAX, wake);
-        let closed = AtomicBool::new(false);
-        Intake(Arc::new(Queue { sockets, crowd, most, closed, address }))
+        let (waiting, places) = (AtomicUsize::new(0), AtomicUsize::new(most));
+        let (paused, closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Intake(Arc::new(Queue { sockets, crowd, most, waiting, places, paused, closed, address }))
     }
 
     pub(crate) fn queue(&self) -> Arc<Queue> {
@@ -63,8 +69,20 @@ impl Intake {
     /// `WouldBlock` if none waits.
     pub(crate) fn accept(&self) -> io::Result<(Socket, Address)> {
         let taken = self.0.sockets.take().ok_or(io::ErrorKind::WouldBlock)?;
-        self.0.crowd.one_waits_no_more();
+        // It waits no more, and has a place: in that order there would be one too many in between.
+        self.note_places(self.0.places.load(Ordering::Relaxed).saturating_sub(1));
+        self.0.one_waits_no_more();
         Ok(taken)
+    }
+
+    /// Says how many there are places for.
+    pub(crate) fn note_places(&self, places: usize) {
+        self.0.places.store(places, Ordering::Relaxed);
+    }
+
+    /// Says whether any is taken for now.
+    pub(crate) fn pause(&self, pause: bool) {
+        self.0.paused.store(pause, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -94,19 +112,39 @@ impl Queue {
     fn put(&self, accepted: (Socket, Address)) -> Result<(), (Socket, Address)> {
         // Before it can be taken.
         self.crowd.one_waits();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let put = self.sockets.post(accepted, |accepted| accepted);
         put.map_err(|refused| {
-            self.crowd.one_waits_no_more();
+            self.one_waits_no_more();
             refused.into_inner()
         })
     }
 
+    fn one_waits_no_more(&self) {
+        self.crowd.one_waits_no_more();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
+    fn is_taken_from(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed) && !self.paused.load(Ordering::Relaxed)
+    }
+
     fn has_room(&self) -> bool {
-        !self.is_closed() && self.crowd.all() < self.most
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        self.is_taken_from()
+            && waiting < self.places.load(Ordering::Relaxed)
+            // Others of the reactor's intakes want places, too.
+            && self.crowd.all() < self.most
+    }
+
+    /// Whether it may make room for one.
+    fn may_reclaim(&self) -> bool {
+        self.is_taken_from() && !self.sockets.is_waiting()
     }
 }
 
@@ -132,9 +170,7 @@ impl Spreader {
 
     /// Whether one of them would take a connection. `reclaims`: a full one may make room for one.
     pub(crate) fn has_room(&self, reclaims: bool) -> bool {
-        let may_reclaim =
-            |queue: &Queue| reclaims && !queue.is_closed() && !queue.sockets.is_waiting();
-        self.queues.iter().any(|queue| queue.has_room() || may_reclaim(queue))
+        self.queues.iter().any(|queue| queue.has_room() || reclaims && queue.may_reclaim())
     }
 
     /// Hands a connection to one of them.
@@ -237,6 +273,21 @@ mod tests {
             drop(intakes);
             assert!(spreader.hand(socket(), Address::Unnamed).is_err(), "{by:?}");
         }
+    }
+
+    /// Promise 4: between two words of its owner an intake is handed no more than there were places; and none while it is paused.
+    #[test]
+    fn what_is_taken_out_has_a_place_that_is_not_given_again() {
+        let (mut spreader, intakes) = world(Spread::RoundRobin, 1);
+        intakes[0].note_places(1);
+        assert_eq!(handed(&mut spreader, &intakes, 1), [1]);
+        assert!(!spreader.has_room(true));
+        assert!(intakes[0].accept().is_ok());
+        assert!(!spreader.has_room(false) && spreader.has_room(true));
+        intakes[0].note_places(1);
+        assert!(spreader.has_room(false));
+        intakes[0].pause(true);
+        assert!(!spreader.has_room(false) && !spreader.has_room(true));
     }
 
     /// A full reactor that may make room gets one, and the next when it has taken that.
