@@ -292,7 +292,7 @@ impl<H: Handler> Server<H> {
     ) -> Option<End> {
         let Server { reactors, handle, restart, past, .. } = self;
         let (reactor, past) = (&mut reactors[number], &mut past[number]);
-        Seat { number, reactor, past, all: handle, restart: restart.as_ref() }.turn(by)
+        Running { number, reactor, past, all: handle, restart: restart.as_ref() }.turn(by)
     }
 
     /// Serves with each reactor on a thread of its own, until all of them have ended. Afterwards they are here
@@ -320,9 +320,9 @@ impl<H: Handler> Server<H> {
         let (handle, restart, cores) = (&self.handle, self.restart.as_ref(), &self.cores);
         let ends: Vec<io::Result<End>> = thread::scope(|scope| {
             let mut threads = Vec::with_capacity(self.reactors.len());
-            let seats = self.reactors.iter_mut().zip(&mut self.past).enumerate();
-            for (number, (reactor, past)) in seats {
-                let mut seat = Seat { number, reactor, past, all: handle, restart };
+            let all = self.reactors.iter_mut().zip(&mut self.past).enumerate();
+            for (number, (reactor, past)) in all {
+                let mut running = Running { number, reactor, past, all: handle, restart };
                 let core = cores.get(number % cores.len().max(1)).copied();
                 let thread = thread::Builder::new().name(format!("reactor {number}"));
                 let started = thread.spawn_scoped(scope, move || {
@@ -330,7 +330,7 @@ impl<H: Handler> Server<H> {
                         log::warn!("reactor {number} runs anywhere: it cannot be pinned: {error}");
                     }
                     loop {
-                        if let Some(end) = seat.turn(|reactor| reactor.run().map(|()| false)) {
+                        if let Some(end) = running.turn(|reactor| reactor.run().map(|()| false)) {
                             break end;
                         }
                     }
@@ -356,7 +356,7 @@ impl<H: Handler> Server<H> {
 }
 
 /// A reactor that runs.
-struct Seat<'a, H: Handler> {
+struct Running<'a, H: Handler> {
     number: usize,
     reactor: &'a mut Reactor<H>,
     past: &'a mut Past,
@@ -364,11 +364,11 @@ struct Seat<'a, H: Handler> {
     restart: Option<&'a Restart<H>>,
 }
 
-impl<H: Handler> Seat<'_, H> {
+impl<H: Handler> Running<'_, H> {
     /// Has the reactor turn. Returns its end, if that was it: the others are told to shut down then. After a panic it may go
     /// on with another handler.
     fn turn(&mut self, turn: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>) -> Option<End> {
-        let Seat { number, reactor, past, all, restart } = self;
+        let Running { number, reactor, past, all, restart } = self;
         // What a panic leaves behind is made good, or seen by the caller, which it is passed on to.
         let end = match panic::catch_unwind(AssertUnwindSafe(|| turn(reactor))) {
             Ok(Ok(true)) => return None,

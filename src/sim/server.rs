@@ -94,37 +94,39 @@ impl Sim {
     /// Gives turns to the reactors that have something to do, up to the horizon that is set, and lets time pass where none
     /// has.
     fn take_turns<H: Handler>(&self, server: &mut Server<H>) -> Result<(), Failure> {
-        let mut seats: Vec<Seat> = server.reactors().iter().map(|it| self.seat(it)).collect();
+        let mut waits: Vec<Wait> = server.reactors().iter().map(|it| self.wait(it)).collect();
         let mut quiet = Quiet::default();
         let mut ends: Vec<(usize, End)> = Vec::new();
         for _ in 0..TURNS_MAX {
             let now = self.let_peers_act();
-            let wants = |reactor: &Reactor<H>, seat: &Seat| {
-                !seat.ended && (seat.until <= now || has_news(reactor))
+            let has_work = |reactor: &Reactor<H>, wait: &Wait| {
+                !wait.ended && (wait.until <= now || has_news(reactor))
             };
-            let all = server.reactors().iter().zip(&seats).enumerate();
-            let wanting: Vec<usize> =
-                all.filter(|(_, (it, seat))| wants(it, seat)).map(|(number, _)| number).collect();
+            let all = server.reactors().iter().zip(&waits).enumerate();
+            let wanting: Vec<usize> = all
+                .filter(|(_, (it, wait))| has_work(it, wait))
+                .map(|(number, _)| number)
+                .collect();
             let ready: Vec<usize> =
-                wanting.iter().copied().filter(|number| seats[*number].from <= now).collect();
+                wanting.iter().copied().filter(|number| waits[*number].from <= now).collect();
             let number = if ready.is_empty() {
-                let held_up = wanting.iter().map(|number| seats[*number].from).min();
-                if !self.pass_time(&seats, held_up) {
+                let held_up = wanting.iter().map(|number| waits[*number].from).min();
+                if !self.pass_time(&waits, held_up) {
                     break;
                 }
-                let Some(number) = self.interrupted(&seats) else { continue };
+                let Some(number) = self.interrupted(&waits) else { continue };
                 number
             } else {
                 *self.kernel.state().rng.pick(&ready)
             };
             self.kernel.state().note_reactor(number);
             let end = server.turn_in(number, |reactor| reactor.turn(Some(Duration::ZERO)));
-            seats[number] = self.seat(&server.reactors()[number]);
-            self.preempt(&mut seats[number]);
+            waits[number] = self.wait(&server.reactors()[number]);
+            self.preempt(&mut waits[number]);
             if let Some(end) = end {
-                seats[number].ended = true;
+                waits[number].ended = true;
                 ends.push((number, end));
-                if seats.iter().all(|seat| seat.ended) {
+                if waits.iter().all(|wait| wait.ended) {
                     break;
                 }
             }
@@ -145,28 +147,28 @@ impl Sim {
     }
 
     /// A reactor that goes to wait now.
-    fn seat<H: Handler>(&self, reactor: &Reactor<H>) -> Seat {
+    fn wait<H: Handler>(&self, reactor: &Reactor<H>) -> Wait {
         let now = self.kernel.now();
         let until = reactor.next_timeout().map_or(u64::MAX, |wait| now.saturating_add(nanos(wait)));
-        Seat { from: now, until, ended: false }
+        Wait { from: now, until, ended: false }
     }
 
     /// Perhaps its thread loses the processor.
-    fn preempt(&self, seat: &mut Seat) {
+    fn preempt(&self, wait: &mut Wait) {
         let mut state = self.kernel.state();
         let chance = state.profile.preempted;
         if state.rng.chance(chance) {
-            seat.from += state.rng.within(0, PREEMPTED_MAX);
+            wait.from += state.rng.within(0, PREEMPTED_MAX);
         }
     }
 
     /// Nothing can be done now: lets time pass up to the next moment at which something may. Returns whether
     /// there is one within the horizon. `held_up`: when the first reactor that has something to do has the processor again.
-    fn pass_time(&self, seats: &[Seat], held_up: Option<u64>) -> bool {
+    fn pass_time(&self, waits: &[Wait], held_up: Option<u64>) -> bool {
         let mut state = self.kernel.state();
         let happens = state.next_event().into_iter().chain(held_up).min();
-        let waits = seats.iter().filter(|seat| !seat.ended);
-        let due = waits.map(|seat| seat.until.max(seat.from)).min().unwrap_or(u64::MAX);
+        let waits = waits.iter().filter(|wait| !wait.ended);
+        let due = waits.map(|wait| wait.until.max(wait.from)).min().unwrap_or(u64::MAX);
         let wanted = happens.unwrap_or(u64::MAX).min(due);
         match state.horizon {
             // Deadlines are no happening.
@@ -184,12 +186,12 @@ impl Sim {
     }
 
     /// The reactor whose poll a signal interrupts, if one came.
-    fn interrupted(&self, seats: &[Seat]) -> Option<usize> {
+    fn interrupted(&self, waits: &[Wait]) -> Option<usize> {
         let mut state = self.kernel.state();
         if !state.take_signal() {
             return None;
         }
-        let waiting = (0..seats.len()).filter(|number| !seats[*number].ended).collect::<Vec<_>>();
+        let waiting = (0..waits.len()).filter(|number| !waits[*number].ended).collect::<Vec<_>>();
         Some(*state.rng.pick(&waiting))
     }
 
@@ -211,8 +213,8 @@ impl Sim {
     }
 }
 
-/// Where a reactor waits between its turns.
-struct Seat {
+/// How a reactor waits between its turns.
+struct Wait {
     /// It has the processor from then on.
     from: u64,
     /// Then its poll returns without news; `u64::MAX`: never.
