@@ -249,11 +249,12 @@ fn start(name: &str, root: &Path) -> io::Result<Server> {
     }
 }
 
+/// With more than fifteen sixteenths of its connections in use nginx closes those that are idle.
 fn nginx(root: &Path, addr: SocketAddr) -> io::Result<PathBuf> {
     let at = root.display();
     let text = format!(
         "daemon off; master_process off; worker_processes 1; pid {at}/nginx.pid; error_log /dev/null crit;\n\
-         events {{ worker_connections 4096; }}\n\
+         events {{ worker_connections 16384; }}\n\
          http {{ access_log off; keepalive_requests 1000000000; sendfile on; tcp_nopush on;\n\
          client_body_temp_path {at}/a; proxy_temp_path {at}/b; fastcgi_temp_path {at}/c;\n\
          uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
