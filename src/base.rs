@@ -12,6 +12,7 @@ pub(crate) mod explain;
 pub(crate) mod id;
 pub(crate) mod layer;
 pub(crate) mod load;
+pub(crate) mod one_line;
 pub(crate) mod packed;
 pub(crate) mod post;
 pub(crate) mod readiness;

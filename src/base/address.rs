@@ -4,12 +4,14 @@
 
 use std::error::Error;
 use std::ffi::OsStr;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::str::FromStr;
+
+use crate::base::one_line::{OneLine, write_char};
 
 /// The address of one end of a connection, of a listener, or of a datagram socket.
 ///
@@ -89,8 +91,11 @@ impl Address {
             return Ok(vec![address]);
         }
         let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot resolve {name}: {error}"))
+            io::Error::new(error.kind(), format!("cannot resolve {}: {error}", OneLine(name)))
         };
+        if name.starts_with("unix:") {
+            return name.parse().map(|address| vec![address]).map_err(named);
+        }
         let found: Vec<_> = name.to_socket_addrs().map_err(named)?.map(Address::from).collect();
         if found.is_empty() {
             return Err(named(io::Error::new(io::ErrorKind::NotFound, "it has no address")));
@@ -163,6 +168,7 @@ impl FromStr for Address {
             }
         }
         text.parse().map(Address::Ip).map_err(|_| {
+            let text = OneLine(text);
             let what = format!("{text}: expected IP:PORT, unix:PATH or unix:@NAME");
             io::Error::new(io::ErrorKind::InvalidInput, what)
         })
@@ -195,14 +201,7 @@ fn unescape(name: &str) -> io::Result<Vec<u8>> {
 /// Writes a path so that it is one line, and [`unescape`] reads the same bytes.
 fn escape(path: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for chunk in path.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            let shows = matches!(char, '\'' | '"') || char.escape_debug().eq([char]);
-            if shows {
-                f.write_char(char)?;
-            } else {
-                write!(f, "{}", char.encode_utf8(&mut [0; 4]).as_bytes().escape_ascii())?;
-            }
-        }
+        chunk.valid().chars().try_for_each(|char| write_char(char, f))?;
         write!(f, "{}", chunk.invalid().escape_ascii())?;
     }
     Ok(())
@@ -213,6 +212,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 fn no_escape(name: &str) -> io::Error {
+    let name = OneLine(name);
     let what = format!("{name}: a backslash is \\\\, and other bytes are like \\x00");
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
@@ -273,7 +273,7 @@ impl fmt::Display for CannotConnect {
         if cause.kind() == io::ErrorKind::WouldBlock && address.ip().is_none() {
             f.write_str("its backlog is full: ")?;
         }
-        cause.fmt(f)
+        OneLine(cause).fmt(f)
     }
 }
 
@@ -355,6 +355,26 @@ mod tests {
         }
         let error = Address::resolve("no port").unwrap_err().to_string();
         assert!(error.starts_with("cannot resolve no port: "), "{error}");
+        // No name of a host, whatever stands behind its last colon.
+        let error = Address::resolve(r"unix:/a\b:80").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            r"cannot resolve unix:/a\b:80: /a\b:80: a backslash is \\, and other bytes are like \x00"
+        );
+    }
+
+    /// Promise 7: a name may be one that a peer asked for; what is said of it is one line.
+    #[test]
+    fn the_error_of_a_name_is_one_line() {
+        let name = "host\nERROR forged";
+        let error = name.parse::<Address>().unwrap_err().to_string();
+        assert_eq!(error, r"host\nERROR forged: expected IP:PORT, unix:PATH or unix:@NAME");
+        let error = Address::resolve(name).unwrap_err().to_string();
+        assert!(error.starts_with(r"cannot resolve host\nERROR forged: "), "{error}");
+        let error = "unix:a\n\\".parse::<Address>().unwrap_err().to_string();
+        assert!(error.starts_with(r"a\n\: a backslash is"), "{error}");
+        let error = cannot_connect(Address::Unnamed, io::Error::other("a\nb")).to_string();
+        assert_eq!(error, r"cannot connect to unix:(unnamed): a\nb");
     }
 
     /// Promise 7: a person reads where and why, a program finds the code.

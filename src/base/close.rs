@@ -5,6 +5,8 @@
 use std::fmt;
 use std::io;
 
+use crate::base::one_line::OneLine;
+
 /// Why a connection ended: the first cause.
 ///
 /// Later causes change only [`Closed::unsent`] and [`Closed::clean`].
@@ -87,11 +89,11 @@ impl fmt::Display for CloseReason {
             CloseReason::PeerEnd => f.write_str("the peer ended"),
             CloseReason::Local => f.write_str("closed here"),
             CloseReason::Aborted => f.write_str("aborted here"),
-            CloseReason::Handler(error) => write!(f, "handler error: {error}"),
-            CloseReason::Panic(error) => write!(f, "handler panic: {error}"),
+            CloseReason::Handler(error) => write!(f, "handler error: {}", OneLine(error)),
+            CloseReason::Panic(error) => write!(f, "handler panic: {}", OneLine(error)),
             CloseReason::Io(error) => write!(f, "socket error: {error}"),
-            CloseReason::Source(error) => write!(f, "source error: {error}"),
-            CloseReason::Layer(error) => write!(f, "layer error: {error}"),
+            CloseReason::Source(error) => write!(f, "source error: {}", OneLine(error)),
+            CloseReason::Layer(error) => write!(f, "layer error: {}", OneLine(error)),
             CloseReason::Handshake => f.write_str("handshake limit reached"),
             CloseReason::Truncated => f.write_str("the peer ended without an end of its layer"),
             CloseReason::InputLimit => f.write_str("input limit reached"),
@@ -111,7 +113,7 @@ impl fmt::Display for CloseReason {
 
 /// How a connection ended, as told to [`on_close`](crate::Handler::on_close).
 ///
-/// Prints as one line: `write stall timeout, 4128768 bytes unsent`.
+/// Prints as one line, whatever an error of yours says: `write stall timeout, 4128768 bytes unsent`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closed {
@@ -208,6 +210,8 @@ mod tests {
         let full = line(CloseReason::OutputLimit, 1 << 20, false);
         assert_eq!(full, "output limit passed, 1048576 bytes unsent");
         assert_eq!(line(CloseReason::Detached, 0, false), "detached");
+        let told = CloseReason::Handler(io::Error::other("bad command a\nERROR forged"));
+        assert_eq!(line(told, 0, true), r"handler error: bad command a\nERROR forged");
         let reset = io::Error::other("reset");
         assert_eq!(line(CloseReason::Io(reset), 1, false), "socket error: reset, 1 byte unsent");
         let line = |reason, unsent| {

@@ -9,6 +9,7 @@ use crate::base::address::Address;
 use crate::base::attempt::{Attempt, attempt};
 use crate::base::id::{ConnId, LISTENERS_CEILING, ListenerId, Origin};
 use crate::base::layer::Layer;
+use crate::base::one_line::OneLine;
 use crate::base::refused::Refused;
 use crate::conn::flags::Flags;
 use crate::conn::{Connection, Phase};
@@ -290,7 +291,7 @@ impl Core {
             return Ok(None);
         };
         self.make_layer(&make, peer).map(Some).inspect_err(|error| {
-            log::info!("{peer}: no layer for it, refused: {error}");
+            log::info!("{peer}: no layer for it, refused: {}", OneLine(error));
             socket.reset_on_close();
         })
     }

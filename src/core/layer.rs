@@ -15,6 +15,7 @@ use crate::base::address::Address;
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, Origin};
 use crate::base::layer::{Layer, MakeLayer, Received};
+use crate::base::one_line::OneLine;
 use crate::conn::buffer::{Leftover, ReadBuffer};
 use crate::conn::flags::Flags;
 use crate::conn::input::Wait;
@@ -89,7 +90,7 @@ impl Core {
             Ok(Err(error)) => conn.break_layer(CloseReason::Layer(error)),
             Err(panic) => {
                 let text = panic_text(&*panic);
-                log::error!(target: TARGET, "{peer}: a layer panicked, the connection ends ({id}): {text}");
+                log::error!(target: TARGET, "{peer}: a layer panicked, the connection ends ({id}): {}", OneLine(&text));
                 conn.cut(CloseReason::Panic(io::Error::other(text)));
                 if self.limits.isolate_panics {
                     self.stats.panics += 1;

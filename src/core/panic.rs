@@ -9,6 +9,7 @@ use std::io;
 use super::{Core, Entry, TARGET};
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
+use crate::base::one_line::OneLine;
 use crate::conn::flags::Flags;
 
 impl Core {
@@ -17,7 +18,7 @@ impl Core {
     pub(crate) fn end_panicked(&mut self, id: ConnId, panic: io::Error) {
         self.stats.panics += 1;
         if let Some(Entry { peer, .. }) = self.entry(id) {
-            log::error!(target: TARGET, "{peer}: a callback panicked, the connection ends ({id}): {panic}");
+            log::error!(target: TARGET, "{peer}: a callback panicked, the connection ends ({id}): {}", OneLine(&panic));
         }
         self.drop_callback(id, panic);
     }
@@ -26,7 +27,7 @@ impl Core {
     #[cold]
     pub(crate) fn note_panic(&mut self, callback: &str, panic: &io::Error) {
         self.stats.panics += 1;
-        log::error!(target: TARGET, "{callback} panicked: {panic}");
+        log::error!(target: TARGET, "{callback} panicked: {}", OneLine(panic));
     }
 
     /// If the last turn ended in a panic of a callback, and the caller goes on: ends the connection

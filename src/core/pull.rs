@@ -5,6 +5,7 @@
 
 use super::{Core, Entry};
 use crate::base::id::ConnId;
+use crate::base::one_line::OneLine;
 use crate::base::source::{Pulled, Source};
 use crate::conn::Phase;
 
@@ -33,7 +34,7 @@ impl Core {
             && entry.conn.phase() != Phase::Open
         {
             // Its reason is another already.
-            log::info!("{}: a source failed ({id}): {error}", entry.peer);
+            log::info!("{}: a source failed ({id}): {}", entry.peer, OneLine(error));
         }
         entry.conn.handle_pulled(bytes, pulled, now, limits);
         if entry.conn.is_layered() {

@@ -12,6 +12,7 @@ use std::path::Path;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::address::Address;
+use crate::base::one_line::OneLine;
 use crate::kernel::Kernel;
 use crate::net::options::{SocketOptions, for_bound_sockets, for_every_socket, invalid};
 use crate::net::path::{OwnedPath, bind_path, path_to_bind};
@@ -189,7 +190,7 @@ impl Bind {
         let (at, bound) = match target {
             Target::Name(name) => {
                 let bound = options.open_name(&name);
-                (name, bound)
+                (OneLine(name).to_string(), bound)
             }
             Target::At(address) => (address.to_string(), options.open_at(&address)),
             Target::Udp(socket) => return options.take_existing_udp(socket).map_err(cannot_take),

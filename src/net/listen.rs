@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::base::address::Address;
 use crate::base::layer::{Layer, MakeLayer};
+use crate::base::one_line::OneLine;
 use crate::base::spread::Spread;
 use crate::kernel::{Kernel, Listener as SimListener};
 use crate::net::intake::{Intake, Spreader};
@@ -53,7 +54,8 @@ const BACKLOG_UNKNOWN: usize = 65_536;
 ///
 /// An existing listener keeps its options and its backlog, unless set here; its path is never
 /// removed. It is made non-blocking and close-on-exec, and `SO_LINGER`, which accepted connections
-/// would inherit, is cleared. After the close nothing watches it, though a duplicate lives on.
+/// would inherit, is cleared; set again by way of a duplicate, it would make closes wait
+/// ([`Conn::fd`](crate::Conn::fd)). After the close nothing watches it, though a duplicate lives on.
 ///
 /// An option that a target cannot have is an error of kind `InvalidInput` that names it.
 ///
@@ -245,7 +247,7 @@ impl Listen {
         let (at, opened) = match target {
             Target::Name(name) => {
                 let opened = options.open_name(&name);
-                (name, opened)
+                (OneLine(name).to_string(), opened)
             }
             Target::At(address) => (address.to_string(), options.open_at(&address)),
             Target::Tcp(listener) => return options.take_tcp(listener).map_err(cannot_take),

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::base::one_line::OneLine;
 use crate::handler::Handler;
 use crate::reactor::Reactor;
 use crate::server::handle::ServerHandle;
@@ -49,7 +50,7 @@ impl<H: Handler> Restart<H> {
         }
         reactor.cx.core.read_clock();
         let now = reactor.cx.core.now;
-        let what = what_it_says(payload);
+        let what = OneLine(what_it_says(payload));
         past.0.retain(|then| then.after(self.within) > now);
         if past.0.len() >= self.most {
             let (most, within) = (self.most, self.within);
@@ -70,7 +71,10 @@ impl<H: Handler> Restart<H> {
                 return true;
             }
             Ok(Err(error)) => {
-                log::error!("reactor {number} panicked, and has no other handler: {error}: {what}");
+                log::error!(
+                    "reactor {number} panicked, and has no other handler: {}: {what}",
+                    OneLine(error)
+                );
             }
             Err(_) => log::error!(
                 "reactor {number} panicked, and so did the making of another handler: {what}"

@@ -499,6 +499,8 @@ fn a_contradiction_is_refused_in_words() {
     let (kind, words) = refuse(at.into());
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert!(words.starts_with(&format!("cannot bind {at}: ")), "{words}");
+    let (_, words) = refuse("a\nb".into());
+    assert!(words.starts_with(r"cannot bind a\nb: "), "{words}");
     let udp = |name: &str| Bind::from(name);
     let group = std::net::Ipv4Addr::new(239, 1, 2, 3);
     let group6: std::net::Ipv6Addr = "ff02::6".parse().unwrap();

@@ -152,6 +152,12 @@ fn what_is_of_another_family_than_its_type_is_refused() {
     let unix = UnixDatagram::unbound().unwrap();
     let error = reactor.bind_datagram(UdpSocket::from(OwnedFd::from(unix))).unwrap_err();
     assert!(error.to_string().contains("it is not an IP socket"), "{error}");
+    // Neither: of a virtual machine (vsock(7)), where the kernel has them.
+    #[cfg(target_os = "linux")]
+    if let Ok(vsock) = socket2::Socket::new(socket2::Domain::VSOCK, socket2::Type::STREAM, None) {
+        let error = reactor.adopt(UnixStream::from(vsock), 1).unwrap_err();
+        assert!(error.to_string().contains("it is not a Unix socket"), "{error}");
+    }
 }
 
 // ---- what is promised of all sockets ------------------------------------------------------------

@@ -48,6 +48,8 @@ impl Drop for Folder {
 fn a_name_without_a_port_is_a_clear_error() {
     let error = open("localhost").unwrap_err().to_string();
     assert!(error.starts_with("cannot listen on localhost: "), "{error}");
+    let error = open("a\nb").unwrap_err().to_string();
+    assert!(error.starts_with(r"cannot listen on a\nb: "), "{error}");
 }
 
 #[test]

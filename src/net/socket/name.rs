@@ -106,6 +106,11 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
+/// Of which family a socket is.
+pub(crate) fn family(socket: impl AsFd) -> io::Result<AddressFamily> {
+    Ok(rustix::net::getsockname(socket)?.address_family())
+}
+
 /// What a socket is called (getsockname(2)).
 pub(crate) fn own(socket: impl AsFd) -> io::Result<Address> {
     Ok(told(Some(rustix::net::getsockname(socket)?)))
