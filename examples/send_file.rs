@@ -58,7 +58,11 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("info");
     common::raise_descriptor_limit();
-    File::open(&arguments.file)?; // a wrong name is told now, and not to the clients
+    // A wrong name is told now, and not to the clients. What can be opened and not read is a directory.
+    File::open(&arguments.file)
+        .and_then(|file| file.metadata())
+        .and_then(|is| if is.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(()) })
+        .map_err(common::about(&arguments.file))?;
     let mut reactor = Reactor::new(SendFile(arguments.file.clone()))?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;

@@ -7,6 +7,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -129,6 +130,12 @@ pub(crate) fn say(line: impl Display) {
     let mut stdout = io::stdout().lock();
     // Nobody listens any more: no reason for a server to stop.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Names the file that an error is about; the system's does not.
+pub(crate) fn about(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("{path}: {error}"))
 }
 
 /// One line on stderr.

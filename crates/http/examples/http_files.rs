@@ -49,7 +49,8 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("info");
     common::raise_descriptor_limit();
     let links = if arguments.follow_links { Links::Follow } else { Links::Inside };
-    let files = Files::new(&arguments.root)?
+    let files = Files::new(&arguments.root)
+        .map_err(common::about(&arguments.root))?
         .listing(arguments.list)
         .precompressed(arguments.precompressed)
         .links(links);

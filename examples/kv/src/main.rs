@@ -89,6 +89,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let word_max = arguments.word_max;
     let now = wall();
     let snapshots = Snapshots::new(arguments.snapshot.clone(), arguments.save_every, now);
+    snapshots.check()?;
     let facts = Arc::new(Facts::new(now, run_id(), reactors.get(), word_max, cluster, snapshots));
     // A command is kept as it comes until it is whole.
     let mut limits = Config::default().input_max(2 * word_max).output_max(OUTPUT_MAX);

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, access};
 use wouldblock::{Context, Server};
 
 use crate::client::Silence;
@@ -85,6 +86,24 @@ impl Snapshots {
         )
     }
 
+    /// What is in the way of one, for whoever runs the server.
+    fn not_written(&self, error: &io::Error) -> io::Error {
+        let path = self.path.as_deref().unwrap_or(Path::new("")).display();
+        io::Error::new(error.kind(), format!("the snapshot {path} is not written: {error}"))
+    }
+
+    /// Finds out whether snapshots could be written now, before there is anything to lose.
+    ///
+    /// # Errors
+    ///
+    /// Their directory is not there, or nothing may be made in it.
+    pub fn check(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let directory = snapshot::directory(path).join("."); // no file, either
+        access(&directory, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| self.not_written(&error.into()))
+    }
+
     fn is_due(&self, now: i64) -> bool {
         let since = now - self.begun.load(Ordering::Relaxed);
         self.every
@@ -101,7 +120,7 @@ impl Snapshots {
                     summary.bytes
                 );
             }
-            Err(error) => log::error!("a snapshot is not written: {error}"),
+            Err(error) => log::error!("{}", self.not_written(error)),
         }
         self.has_failed.store(result.is_err(), Ordering::Relaxed);
         self.is_running.store(false, Ordering::Release);
@@ -275,5 +294,5 @@ pub fn save_at_end(server: &mut Server<Shard>) -> io::Result<()> {
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("the thread that writes it has ended")));
     snapshots.ended(&result);
-    result.map(drop)
+    result.map(drop).map_err(|error| snapshots.not_written(&error))
 }

@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::{fmt, io};
 
 pub use load::load;
-pub use save::{Saver, save};
+pub use save::{Saver, directory, save};
 pub use write::Section;
 
 const MAGIC: &[u8; 8] = b"WBKVSNAP";

@@ -133,7 +133,11 @@ fn write(
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     fs::rename(beside, path)?;
     // The new name is in the directory, and has to be on the disk too.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    File::open(directory(path))?.sync_all()?;
     Ok(summary)
+}
+
+/// Returns the directory of a file.
+pub fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -91,6 +91,27 @@ fn killed_under_load_the_last_snapshot_loads() {
     }
 }
 
+/// Not when the first snapshot is due, or at the end: by then there are keys to lose.
+#[test]
+fn a_place_where_no_snapshot_can_be_written_is_told_at_the_start() {
+    let path = file("nowhere").join("deeper");
+    let kv = env!("CARGO_BIN_EXE_kv");
+    let mut child = Command::new(kv)
+        .args(["--listen", "127.0.0.1:0", "--snapshot"])
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until(|| child.try_wait().unwrap().is_some());
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = format!("error: the snapshot {} is not written: No such file", path.display());
+    assert!(said.contains(&told), "{said}");
+}
+
 #[test]
 fn a_snapshot_that_is_not_whole_is_refused_and_kept() {
     let path = file("torn");
