@@ -5,13 +5,16 @@
 //! nc 127.0.0.1 6666
 //! ```
 
-use std::error::Error;
+#[path = "../../../examples/common/mod.rs"]
+mod common;
+
 use std::io;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use calloop::EventLoop;
 use calloop::timer::{TimeoutAction, Timer};
-use wouldblock::{Reactor, handler_fn};
+use wouldblock::{Handler, Reactor, handler_fn};
 use wouldblock_in_calloop::Source;
 
 /// What all sources of the loop share.
@@ -21,10 +24,21 @@ struct State {
     end: Option<io::Result<()>>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:6666".into());
+/// An echo server as an event source of a calloop loop.
+#[derive(clap::Parser)]
+#[command(name = "calloop", version, after_help = common::MANNERS)]
+struct Arguments {
+    /// Where to listen, HOST:PORT or unix:PATH; port 0 is any free one
+    #[arg(default_value = "127.0.0.1:6666", value_name = "ADDR", value_parser = common::stream_address)]
+    listen: String,
+}
 
+fn main() -> ExitCode {
+    common::run(serve)
+}
+
+fn serve(arguments: &Arguments) -> io::Result<()> {
+    common::log_from("info");
     let mut reactor = Reactor::new(handler_fn(|conn, input| {
         if input.bytes().starts_with(b"shutdown") {
             conn.cx().shutdown();
@@ -32,28 +46,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         conn.send(input.take_all());
         Ok(())
     }))?;
-    let listener = reactor.listen(&*address)?;
-    println!("listening on {}", reactor.listener_addr(listener)?);
+    let (first, again) = (reactor.handle(), reactor.handle());
+    common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
+    let listener = reactor.listen(&arguments.listen)?;
+    common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
+    let mut state = State::default();
+    run(reactor, &mut state).map_err(io::Error::other)?;
+    state.end.expect("it has ended")?;
+    common::say(format_args!("ended after {} seconds", state.seconds));
+    Ok(())
+}
 
+/// Until the reactor has ended.
+fn run<H: Handler + 'static>(reactor: Reactor<H>, state: &mut State) -> calloop::Result<()> {
     let mut events: EventLoop<'_, State> = EventLoop::try_new()?;
     let handle = events.handle();
     handle.insert_source(Source::new(reactor)?, |end, (), state| state.end = Some(end))?;
     handle.insert_source(Timer::from_duration(Duration::from_secs(1)), |_, (), state| {
         state.seconds += 1;
         if state.seconds % 10 == 0 {
-            println!("{} seconds, by calloop's clock", state.seconds);
+            common::say(format_args!("{} seconds, by calloop's clock", state.seconds));
         }
         TimeoutAction::ToDuration(Duration::from_secs(1))
     })?;
-
-    let mut state = State::default();
     let signal = events.get_signal();
-    events.run(None, &mut state, |state| {
+    events.run(None, state, |state| {
         if state.end.is_some() {
             signal.stop();
         }
-    })?;
-    state.end.expect("it has ended")?;
-    println!("ended after {} seconds", state.seconds);
-    Ok(())
+    })
 }
