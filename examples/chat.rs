@@ -70,7 +70,8 @@ impl Messages<Lines> for Chat {
         if *told == 0 {
             conn.set_timeout(Duration::from_secs(1)); // a second begins
         }
-        let line = String::from_utf8_lossy(line);
+        // Without what would act on the others' terminals, or forge a line of somebody else.
+        let line = String::from_utf8_lossy(line).replace(char::is_control, "");
         let (me, line) = (conn.id(), line.trim());
         *told += match self.names.get(me) {
             Some(name) => self.tell(conn.cx(), me, &format!("{name}: {line}")),

@@ -415,6 +415,8 @@ fn the_chat_of_the_python_page_tells_who_came_spoke_and_left() {
     anna.write_all(b"morning\nhow are you?\n").unwrap();
     assert_eq!(to_bob.next().unwrap(), "Anna: good morning");
     assert_eq!(to_bob.next().unwrap(), "Anna: how are you?");
+    anna.write_all(b"me too\x1b[2J\rCarl: I am here\n").unwrap();
+    assert_eq!(to_bob.next().unwrap(), "Anna: me too[2JCarl: I am here");
 
     // A line without an end is too long, and one of them has had enough.
     let (mut carl, mut to_carl) = enter("Carl");
