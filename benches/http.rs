@@ -23,7 +23,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -93,6 +93,9 @@ fn main() -> io::Result<()> {
     for (name, len) in [("hello", 0), ("16k", 16 << 10), ("1m", 1 << 20)] {
         let bytes = if len == 0 { HELLO.into() } else { vec![b'x'; len] };
         fs::write(root.join(name), bytes)?;
+        // The head of an answer says less of a file that has just been written.
+        let file = fs::File::options().write(true).open(root.join(name))?;
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600))?;
     }
     let mut servers = Vec::new();
     for name in ["wouldblock", "wouldblock again", "hyper", "nginx", "tiny_http", "node"] {
