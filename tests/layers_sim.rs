@@ -9,10 +9,11 @@
 use std::io;
 use std::time::Duration;
 
+use wouldblock::frame::{Decode, MessageError};
 use wouldblock::sim::{Peer, Profile, Sim, check};
 use wouldblock::{
     CloseReason, Closed, Config, Conn, ConnId, Connect, Context, Handler, Input, Layer, Listen,
-    Origin, Reactor,
+    Messages, Origin, Reactor, framed,
 };
 
 #[path = "promises/support/toy.rs"]
@@ -559,4 +560,60 @@ fn the_rate_of_a_record_is_judged_from_its_own_beginning() {
     assert!(case.peer.is_ended());
     case.peer.close();
     assert!(matches!(case.run().closed[..], [Closed { reason: CloseReason::TooSlow, .. }]));
+}
+
+/// A decoder of a user's own, which reads bytes: one is a message.
+#[derive(Clone)]
+struct Letters;
+
+impl Decode for Letters {
+    type Message<'a> = u8;
+
+    fn decode(&mut self, input: &mut Input<'_>) -> Result<Option<u8>, MessageError> {
+        let letter = input.bytes().first().copied();
+        input.consume(usize::from(letter.is_some()));
+        Ok(letter)
+    }
+}
+
+/// Goes on behind a layer at a `U`.
+#[derive(Default)]
+struct Upgrades {
+    told: Vec<u8>,
+}
+
+impl Handler for Upgrades {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Messages<Letters> for Upgrades {
+    fn on_message(&mut self, conn: &mut Conn<'_>, (): &mut (), letter: u8) -> io::Result<()> {
+        self.told.push(letter);
+        if letter == b'U' {
+            conn.upgrade(Toy::server(OURS));
+        }
+        Ok(())
+    }
+}
+
+/// Promise 2, and what a client slips in behind its STARTTLS: in the clear it is no message.
+#[test]
+fn a_decoder_that_reads_bytes_is_not_shown_what_is_for_the_layer() {
+    check(0..100, rough(), |sim| {
+        let mut reactor = sim.reactor(framed(Letters, Upgrades::default()), Config::default())?;
+        reactor.listen(SERVER)?;
+        let peer = sim.connect(SERVER);
+        let mut wire = b"aU".to_vec();
+        record(b'H', &[THEIRS], &mut wire);
+        record(b'D', &[b'b' ^ THEIRS], &mut wire);
+        peer.send(wire);
+        sim.run_until_idle(&mut reactor)?;
+        let told = &reactor.handler().told;
+        assert_eq!(told, b"aUb", "{}", String::from_utf8_lossy(told));
+        Ok(())
+    });
 }

@@ -361,8 +361,11 @@ impl<'a> Conn<'a> {
     ///
     /// What was sent before leaves as it is, and before; what is sent from here on goes through the layer, and
     /// waits for its handshake. What the callback has not consumed of its input goes through the layer, as does all
-    /// that comes later; no message of it is handed out any more (as [not now](crate::Input#not-now)). `on_data`
-    /// comes when the layer has made something of it. A connection that has a layer already has the new one above
+    /// that comes later; no message of it is handed out any more (as [not now](crate::Input#not-now)), and a loop
+    /// that reads bytes ends [there](Self::is_reading): what a client slips in behind its STARTTLS is no command.
+    /// `on_data` comes when the layer has made something of it. No callback tells that the handshake is over; one
+    /// that fails is told by `on_close`, with [`Layer`](crate::CloseReason::Layer) or
+    /// [`Handshake`](crate::CloseReason::Handshake). A connection that has a layer already has the new one above
     /// that. On a [connect](Context::connect) under way: as [`Connect::layer`](crate::Connect::layer).
     ///
     /// Ignored where nothing can be sent any more. Where it cannot be done in order, while a
@@ -455,13 +458,51 @@ impl<'a> Conn<'a> {
     }
 
     /// Whether the next message may be handed out: the connection is not closing, not
-    /// [paused](Self::pause), and does not [rest](crate::Input::is_resting).
+    /// [paused](Self::pause), does not [rest](crate::Input::is_resting), and what is left is not for a layer
+    /// that it was [upgraded](Self::upgrade) to, for another service or for whatever it is
+    /// [detached](Self::detach) for.
     ///
-    /// For a loop that calls a handler with messages, and stops when one of them has paused the connection
-    /// or closed it, as [`framed`](crate::framed) does. What is left then is offered again.
+    /// For a loop over messages in `on_data`, which is to stop when one of them has done that, as
+    /// [`framed`](crate::framed) does. What is left then is offered again, where it belongs.
+    ///
+    /// # Examples
+    ///
+    /// Lines, until one of them says that bytes follow:
+    ///
+    /// ```
+    /// # use std::io;
+    /// # use wouldblock::{Conn, Input};
+    /// struct Client {
+    ///     bytes: usize, // to come before the next line
+    /// }
+    ///
+    /// fn on_data(conn: &mut Conn<'_>, client: &mut Client, input: &mut Input<'_>) -> io::Result<()> {
+    ///     while conn.is_reading() && !input.is_empty() {
+    ///         if client.bytes > 0 {
+    ///             let n = client.bytes.min(input.len());
+    ///             input.consume(n); // a piece of them: to a file, say
+    ///             client.bytes -= n;
+    ///         } else if let Some(line) = input.line() {
+    ///             match line.strip_prefix(b"bytes ").and_then(number) {
+    ///                 Some(n) => client.bytes = n,
+    ///                 None => conn.close(), // no other line comes
+    ///             }
+    ///         } else {
+    ///             break; // it is not complete
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # fn number(digits: &[u8]) -> Option<usize> {
+    /// #     str::from_utf8(digits).ok()?.parse().ok()
+    /// # }
+    /// # let _ = on_data;
+    /// ```
     #[must_use]
     pub fn is_reading(&self) -> bool {
-        self.entry().conn.is_reading()
+        let conn = &self.entry().conn;
+        // A decoder that reads bytes is not held back by its input: only by not being asked.
+        conn.is_reading() && !conn.is_resting()
     }
 
     /// Whether callbacks come: not closing.
