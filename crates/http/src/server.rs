@@ -67,10 +67,10 @@ impl<R: Requests> Http<R> {
 
     /// How much of a body that comes in [pieces](crate::Requests::on_head) must come in each window of time, but where the program has paused it: less, and
     /// it is 408. In place of [`Config::min_rate`](wouldblock::Config::min_rate), which sees nothing of what is taken as it comes. 0 bytes: no
-    /// limit. Default: 4 KiB in 30 s.
+    /// limit; a window below one millisecond counts as one. Default: 4 KiB in 30 s.
     #[must_use]
     pub fn upload_rate(mut self, bytes: usize, window: Duration) -> Self {
-        self.upload_rate = (bytes, window);
+        self.upload_rate = (bytes, window.max(Duration::from_millis(1)));
         self
     }
 

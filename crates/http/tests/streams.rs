@@ -178,6 +178,21 @@ fn a_paused_upload_waits_and_goes_on() {
     });
 }
 
+/// Promise 6: a window of no time is one of a millisecond. The paused body of a client that waits takes no turn after the other.
+#[test]
+fn a_window_of_no_time_does_not_make_the_server_spin() {
+    let sim = Sim::new(0, Profile::calm());
+    let http = Http::new(Uploads::default()).upload_rate(1, Duration::ZERO);
+    let mut reactor = sim.reactor(http, Config::public()).unwrap();
+    reactor.listen(SERVER).unwrap();
+    let peer = sim.connect(SERVER);
+    peer.send(post("/a", "Content-Length: 9\r\n") + "slowly");
+    sim.advance(&mut reactor, Duration::from_millis(5)).unwrap();
+    assert_eq!(reactor.handler_mut().requests_mut().paused.len(), 1);
+    let turns = reactor.stats().turns;
+    assert!(turns < 100, "{turns} turns in 5 ms");
+}
+
 /// A client that waits for our word is told when the program takes the request, behind the answers before it; and not at all
 /// where it is answered at once.
 #[test]

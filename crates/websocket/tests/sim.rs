@@ -141,6 +141,24 @@ fn messages_come_back_whole_however_the_network_cuts_them() {
     });
 }
 
+/// Promise 6: a silence of no time is one of a millisecond; a peer that is slow to read makes the server look no more often.
+#[test]
+fn a_silence_of_no_time_does_not_make_the_server_spin() {
+    let sim = Sim::new(0, Profile::calm());
+    let echo = WebSocket::new(Echo::default()).ping(Some(Duration::ZERO));
+    let mut reactor = sim.reactor(echo, Config::default()).unwrap();
+    reactor.listen(SERVER).unwrap();
+    let peer = sim.connect(SERVER);
+    peer.stop_reading();
+    let much = frame(0x82, &[b'x'; 50_000], true).repeat(20);
+    peer.send([REQUEST.as_bytes(), &much].concat());
+    sim.advance(&mut reactor, Duration::from_millis(10)).unwrap();
+    let before = reactor.stats().turns;
+    sim.advance(&mut reactor, Duration::from_millis(10)).unwrap();
+    let turns = reactor.stats().turns - before;
+    assert!((5..100).contains(&turns), "{turns} turns in 10 ms");
+}
+
 /// However a peer leaves, its WebSocket ends once; and a server that waits for one that is silent does so no longer
 /// than it was told.
 #[test]

@@ -101,10 +101,11 @@ impl<E: Endpoint> WebSocket<E> {
 
     /// After which silence a peer is sent a ping; 30 seconds unless said otherwise, `None` for never. One that
     /// stays silent for [`pong`](Self::pong) after it is gone, and is told as
-    /// [`ABNORMAL`](crate::code::ABNORMAL) (1006). Between one and two of these times pass before it is sent.
+    /// [`ABNORMAL`](crate::code::ABNORMAL) (1006). Between one and two of these times pass before it is sent. One below one millisecond
+    /// counts as one.
     #[must_use]
     pub fn ping(mut self, silence: Option<Duration>) -> Self {
-        self.shared.settings.ping = silence;
+        self.shared.settings.ping = silence.map(|silence| silence.max(Duration::from_millis(1)));
         self
     }
 
