@@ -15,7 +15,7 @@
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
 //! 7. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
 //!    does there, when it waits, and what stands for it here; the three classic programs; a
-//!    port-forwarder and a chat.
+//!    thread for each client; a port-forwarder and a chat.
 //! 8. [Layers: write one](layers): what stands between the bytes and the handler, as TLS does; a toy
 //!    one from scratch, and its test.
 //! 9. [More than one service](services): an admin port, or a second protocol, on the same thread; limits

@@ -1,5 +1,5 @@
 //! Holds `docs/guide/from_python.md` to Python itself: each row of its table is a fact that holds, its
-//! Python runs, its three classic programs do to a second client what it says, and its two whole
+//! Python runs, its three classic programs do to a second client what it says, its threads work, and its two whole
 //! programs, which are examples, serve clients that nobody here wrote.
 //!
 //! Skipped, with a line, where `python3` is missing; an error instead when `WOULDBLOCK_CI=1`.
@@ -267,6 +267,22 @@ fn a_long_answer_that_is_not_read_stops_the_classic_programs_and_not_ours() {
     assert_eq!(read_to_end(&mut first).len(), 64 * MIB);
     drop((first, second));
     server.end();
+}
+
+/// The threads of the page do what the page says; ours beside them is run as a test of the guide.
+#[test]
+fn the_threads_of_the_page_let_one_client_wait_for_another() {
+    if !has("python3", "--version") {
+        return;
+    }
+    let server = start(program("store.py"));
+    let (mut waits, mut puts) = (server.connect(), server.connect());
+    waits.write_all(b"WAIT b\nWAIT a\nPUT c 2\nhi").unwrap();
+    puts.write_all(b"PUT a 3\nonePUT b 3\ntwo").unwrap();
+    let mut answers = [vec![0; 9], vec![0; 6]];
+    waits.read_exact(&mut answers[0]).unwrap();
+    puts.read_exact(&mut answers[1]).unwrap();
+    assert_eq!(answers, [&b"twooneOK\n"[..], b"OK\nOK\n"]);
 }
 
 /// With a thousand clients `select` ends its program: it cannot name a descriptor from 1024 on.
