@@ -150,7 +150,7 @@ fn a_silence_of_no_time_does_not_make_the_server_spin() {
     reactor.listen(SERVER).unwrap();
     let peer = sim.connect(SERVER);
     peer.stop_reading();
-    let much = frame(0x82, &[b'x'; 50_000], true).repeat(20);
+    let much = frame(0x82, &vec![b'x'; 50_000], true).repeat(20);
     peer.send([REQUEST.as_bytes(), &much].concat());
     sim.advance(&mut reactor, Duration::from_millis(10)).unwrap();
     let before = reactor.stats().turns;
