@@ -353,7 +353,8 @@ mod tests {
     /// Trap 31: whatever the kernel takes of a write, the rest follows in order.
     #[test]
     fn bytes_come_out_in_order_however_they_went_in_and_are_cut() {
-        for room in [1, 2, 3, 7, 100, 511, 4096, 200_000] {
+        let rooms = [200_000, 4096, 511, 100, 7, 3, 2, 1];
+        for room in rooms.into_iter().filter(|room| *room >= 100 || !cfg!(miri)) {
             let mut output = Output::default();
             let mut expected = Vec::new();
             let mut io = Narrow { room, taken: Vec::new() };
