@@ -271,9 +271,9 @@ impl<H: Handler> Handle<H> {
     ///         });
     ///         Ok(())
     ///     }
-    ///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
-    ///     #     Ok(())
-    ///     # }
+    ///     fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+    ///         Ok(())
+    ///     }
     /// }
     /// ```
     pub fn post_to<F>(&self, id: ConnId, closure: F) -> Result<(), PostError<F>>

@@ -144,9 +144,9 @@ impl<H: Handler> Reactor<H> {
     ///
     /// impl Handler for Server {
     ///     type Session = ();
-    ///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
-    ///     #     Ok(())
-    ///     # }
+    ///     fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+    ///         Ok(())
+    ///     }
     ///     # fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> {
     ///     #     Ok(())
     ///     # }

@@ -51,9 +51,9 @@ impl Context {
     ///             other => unreachable!("no timer is set with tag {other}"),
     ///         }
     ///     }
-    ///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
-    ///     #     Ok(())
-    ///     # }
+    ///     fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+    ///         Ok(())
+    ///     }
     ///     # fn on_data(&mut self, _: &mut Conn<'_>, _: &mut (), _: &mut Input<'_>) -> io::Result<()> {
     ///     #     Ok(())
     ///     # }

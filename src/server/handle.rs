@@ -45,9 +45,9 @@ use crate::net::detached::Detached;
 ///         }
 ///         Ok(())
 ///     }
-///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
-///     #     Ok(())
-///     # }
+///     fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+///         Ok(())
+///     }
 /// }
 /// ```
 pub struct ServerHandle<H: Handler> {

@@ -61,9 +61,9 @@ impl Sim {
     ///         }
     ///         Ok(())
     ///     }
-    ///     # fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
-    ///     #     Ok(())
-    ///     # }
+    ///     fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+    ///         Ok(())
+    ///     }
     /// }
     ///
     /// check(0..100, Profile::default(), |sim| {
