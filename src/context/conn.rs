@@ -280,7 +280,8 @@ impl<'a> Conn<'a> {
     /// [`output_high`](crate::Config::output_high) until it is down to
     /// [`output_low`](crate::Config::output_low): right where input causes output on the same
     /// connection, and wrong where the two have nothing to do with each other. A proxy whose client
-    /// sends all before it reads anything would never come to read.
+    /// sends all before it reads anything would never come to read; and of a subscriber that is behind with what
+    /// others publish the heartbeats would lie unread, until the [timeout](Self::set_timeout) that waits for them comes.
     ///
     /// With `false`, from now on, the handler holds back what causes the output: [`pause`](Self::pause) that connection
     /// when this one has no [`room`](Self::room), ask this one to [`want_drain`](Self::want_drain),
