@@ -29,6 +29,7 @@ mod calls;
 mod close_check;
 mod datagrams;
 mod layers;
+mod pace;
 mod quiescent;
 mod shown;
 mod sources;
@@ -124,6 +125,12 @@ pub(crate) struct Ledger {
     moved_then: Option<Moved>,
     /// It was ever paused, held, or may have rested.
     stood: bool,
+    /// What it has moved in the windows of `min_rate`.
+    pace: pace::Pace,
+    /// It is to be reset behind what it was sent.
+    resets: bool,
+    /// It was paused before the library had decided anything about it.
+    paused_in_time: bool,
     /// It is we who connect, since then, for so long, under this tag; until `on_open`.
     connecting: Option<(u64, Duration, u64)>,
     /// It is read from however much is queued.
@@ -195,6 +202,9 @@ impl Ledger {
             closing: None,
             moved_then: None,
             stood: false,
+            pace: pace::Pace::default(),
+            resets: false,
+            paused_in_time: false,
             connecting: None,
             full_duplex: false,
             timer: None,

@@ -222,6 +222,10 @@ impl TestHandler {
             return;
         };
         match verb {
+            0 | 1 if self.layering.is_none() && self.is_rash(300) => {
+                self.oracle.ends_in_a_reset(cx, link);
+                act(cx, id, Conn::close_reset);
+            }
             0 | 1 => {
                 self.oracle.ends(cx, link, false);
                 act(cx, id, Conn::close);

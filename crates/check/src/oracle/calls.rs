@@ -66,6 +66,9 @@ impl Oracle {
         let ledger = self.ledger(link);
         ledger.may_drain |= owed >= rests;
         ledger.above_low |= owed as u64 > low;
+        if owed as u64 > low {
+            ledger.pace.may_rest(now);
+        }
     }
 
     /// No answer of the handler is longer, and it asks for no room.
@@ -96,9 +99,16 @@ impl Oracle {
 
     /// The handler stops or restarts reading.
     pub(crate) fn reads(&mut self, cx: &Context, link: u32, reads: bool) {
+        let (now, decided) = (self.kernel.now(), self.is_retiring(cx, link));
         let ledger = self.ledger(link);
         // It changes nothing for one that ends already.
         if Self::is_live(cx, ledger.id) && ledger.closing.is_none() {
+            if !decided {
+                ledger.paused_in_time = !reads;
+                if ledger.paused || !reads {
+                    ledger.pace.stands(now);
+                }
+            }
             ledger.resumed |= reads && ledger.paused;
             ledger.paused = !reads;
             ledger.stood = true;
@@ -274,8 +284,12 @@ impl Oracle {
     }
 
     pub(crate) fn hold(&mut self, cx: &Context, link: u32, hold: bool) {
+        let (now, decided) = (self.kernel.now(), self.is_retiring(cx, link));
         let ledger = self.ledger(link);
         if Self::is_live(cx, ledger.id) && ledger.closing.is_none() {
+            if !decided && (hold || ledger.held) {
+                ledger.pace.stands(now);
+            }
             ledger.held = hold;
             ledger.stood = true;
         }
@@ -297,6 +311,14 @@ impl Oracle {
             (false, false) => Cause::Local,
         };
         self.causes(link, cause);
+    }
+
+    /// The handler closes one that is to be reset behind what it was sent, though it may close already.
+    pub(crate) fn ends_in_a_reset(&mut self, cx: &Context, link: u32) {
+        let id = self.ledger(link).id;
+        let phase = cx.core.entry(id).map(|entry| entry.conn.phase());
+        self.ledger(link).resets |= matches!(phase, Some(Phase::Open | Phase::Draining));
+        self.ends(cx, link, false);
     }
 
     /// The handler aborts the open connection that it is called for, and nothing is asked of the

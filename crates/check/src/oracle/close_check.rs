@@ -144,6 +144,54 @@ impl CloseCheck<'_> {
         moved.held > REST && after && !self.failed && !self.oracle.denies
     }
 
+    fn input_limit(&self) -> Result<bool, String> {
+        let (limits, (_, kept, word)) = (&self.oracle.limits, self.ledger.last);
+        let waits = matches!(word, Word::Bytes(n) if n > limits.input_max);
+        let asleep = self.ledger.paused_in_time && !waits;
+        unless(asleep, "promise 4: its input, while it is paused")?;
+        Ok(kept >= limits.input_max || waits)
+    }
+
+    fn too_slow(&self, left: u64) -> Result<bool, String> {
+        let due = self.oracle.limits.min_rate.map_or(u64::MAX, |(_, window)| nanos(window));
+        let owes = self.was_unshown() || self.queued > 0;
+        unless(!self.may_be_too_slow(left), "promise 4: too slow, and it was not")?;
+        Ok(owes && left >= self.ledger.begun.saturating_add(due))
+    }
+
+    fn may_be_too_slow(&self, left: u64) -> bool {
+        let Some(rate) = self.oracle.limits.min_rate else { return true };
+        let unknown = self.net.profile.stopped > 0 || self.net.worked > 0;
+        unknown
+            || self.ledger.is_layered()
+            || self.ledger.may_be_too_slow(self.place, self.queued > 0, rate, left)
+    }
+
+    /// It had failed while it was paused, with something to read: until then the handler might have come back.
+    fn comes_back_until(&self) -> u64 {
+        let limits = &self.oracle.limits;
+        let own = self.ledger.idle.or(limits.idle).unwrap_or(Duration::MAX);
+        let wait = limits.linger.min(own).min(self.ledger.idle_before);
+        let failed = self.place.failed_at.unwrap_or(0);
+        failed.max(self.moved().read).saturating_add(nanos(wait))
+    }
+
+    /// It was cut in its linger, though its peer came to less of what our kernel holds since that was last asked.
+    fn read_in_its_linger(&self) -> bool {
+        let limits = &self.oracle.limits;
+        let moved = &self.place.moved;
+        let from = self.net.now.saturating_sub(nanos(limits.linger));
+        let reads = moved.delivered > from && moved.delivered < self.net.now && moved.held > REST;
+        let by_the_linger = self.ledger.lingered
+            && !self.closed.clean
+            && !self.failed
+            && !self.at_last()
+            && !self.after(self.ledger.leaves_from, limits.close_max);
+        // From our end on the kernel has nothing more to take.
+        let lingers = self.place.fin_at.is_some_and(|at| at < from);
+        reads && by_the_linger && lingers && !self.place.link.halves[THERE].fin_arrived
+    }
+
     fn by_io(&self) -> bool {
         matches!(self.closed.reason, CloseReason::Io(_))
     }
@@ -162,10 +210,7 @@ impl CloseCheck<'_> {
             CloseReason::Panic(_) => ledger.cause == Some(Cause::Panic),
             CloseReason::Io(_) => self.failed,
             CloseReason::Source(_) => ledger.is_broken(),
-            CloseReason::InputLimit => {
-                let (_, kept, word) = ledger.last;
-                kept >= limits.input_max || matches!(word, Word::Bytes(n) if n > limits.input_max)
-            }
+            CloseReason::InputLimit => self.input_limit()?,
             CloseReason::OutputLimit => {
                 let fits = |most| limits.output_high + most <= limits.output_max;
                 let naive = self.oracle.naive.is_some_and(fits) && !ledger.is_layered();
@@ -190,13 +235,10 @@ impl CloseCheck<'_> {
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);
                 unless(told && unread, "silent, while input lay unread")?;
+                unless(ledger.pace.has_stood(), "silent, while nobody would have listened")?;
                 ledger.shown == 0 && left >= due
             }
-            CloseReason::TooSlow => {
-                let due = limits.min_rate.map_or(u64::MAX, |(_, window)| nanos(window));
-                let owes = self.was_unshown() || queued > 0;
-                owes && left >= ledger.begun.saturating_add(due)
-            }
+            CloseReason::TooSlow => self.too_slow(left)?,
             CloseReason::Idle => {
                 let wait = ledger.idle.or(limits.idle).unwrap_or(Duration::MAX);
                 let wait = nanos(wait.min(ledger.idle_before));
@@ -306,7 +348,7 @@ impl CloseCheck<'_> {
                 | CloseReason::OutputLimit
                 | CloseReason::BufferedLimit
         );
-        let cut = cut || self.ledger.is_broken();
+        let cut = cut || self.ledger.is_broken() || self.ledger.resets;
         let cut = cut || self.ledger.layer_failed() || self.ledger.is_cut_off();
         if self.closed.clean {
             unless(self.owed > 0 || !ended, "clean, and not all was taken, or no end seen")?;
@@ -331,6 +373,7 @@ impl CloseCheck<'_> {
         let fin_at = self.place.fin_at.max(self.ledger.left);
         let lingered = self.ledger.lingered && !holds_much(self.net) && late(fin_at, limits.linger);
         unless(lingered, "it lingered for longer than allowed")?;
+        unless(self.read_in_its_linger(), "promise 2: its linger is cut, while the peer read")?;
         let closed = late(self.ledger.left, limits.close_max);
         unless(closed, "its close took longer than allowed")
     }
@@ -351,6 +394,10 @@ impl CloseCheck<'_> {
         );
         let tcp = self.place.link.transport == Transport::Tcp;
         unless(tcp && abrupt && !here.reset_on_close && !self.failed, "the peer sees no reset")?;
+        let asked = tcp && ledger.resets && !self.failed;
+        unless(asked && !here.reset_on_close, "a reset was asked for, and the peer sees none")?;
+        let left = self.place.link.undelivered(HERE);
+        unless(asked && left > 0 && !self.may_be_cut(), "promise 2: reset before all has left")?;
         unless(ledger.lingered && here.reset_on_close, "a reset may destroy what was delivered")?;
         // What follows the layer's end is nothing, and so is what it cannot read.
         let ended = ledger.has_layer_ended() || ledger.layer_failed();
@@ -365,7 +412,11 @@ impl CloseCheck<'_> {
             || (self.oracle.is_crowded && self.holds())
             || self.oracle.shutdown.is_some();
         let withheld = self.by_io() && unread && !stopped && !otherwise;
-        unless(withheld, "input that came before the failure was not shown")
+        unless(withheld, "input that came before the failure was not shown")?;
+        let left = ledger.left.unwrap_or(self.net.now);
+        let calm = self.net.worked == 0 && self.net.profile.stopped == 0;
+        let asleep = self.by_io() && unread && ledger.paused && !otherwise && calm;
+        unless(asleep && left < self.comes_back_until(), "dead, and no time to come back to it")
     }
 
     /// Shutdown waits for what it promised to wait for, and for nothing else.

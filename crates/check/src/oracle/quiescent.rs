@@ -114,6 +114,7 @@ impl Oracle {
                 ledger.counts.0 = counts.0;
             }
             ledger.counts.1 = counts.1;
+            ledger.note_pace(net.now, counts, (open, level), limits);
             let failed = entry.is_some_and(|entry| entry.conn.has_failed());
             let sends = entry.is_some_and(|entry| entry.conn.phase() != Phase::Closed) && !failed;
             let takes = open && !ledger.eof && ledger.cause.is_none();
@@ -366,6 +367,13 @@ impl Oracle {
         {
             return Some("idle for longer than allowed".into());
         }
+        // What is there is read to its end, which is the failure's. With a layer there may be last words.
+        let waits = ledger.paused && (unread > 0 || ledger.last.1 > 0);
+        if failed && !waits && !ledger.is_layered() {
+            return Some(
+                "promise 6: it is dead, nothing is left to read, and nobody is told".into(),
+            );
+        }
         if failed && is_late(net.polls, moved, limits.linger) {
             return Some("it is dead, and kept for longer than allowed".into());
         }
@@ -411,7 +419,7 @@ impl Oracle {
         if unread > 0 {
             return Some(format!("promise 1: closing, and {unread} bytes lie unread"));
         }
-        if ledger.is_broken() {
+        if ledger.is_broken() || ledger.resets {
             // No end of ours is due: it waits until all has left, and is reset.
             let late = ledger.left.is_some_and(|at| is_late(net.polls, at, limits.close_max));
             return late.then(|| "its close takes longer than allowed".into());

@@ -66,6 +66,7 @@ impl Oracle {
     pub(crate) fn data(&mut self, cx: &Context, id: ConnId, link: u32, input: &Input<'_>) {
         self.enter(cx, id, link, "on_data", input.len());
         self.check_window(link, input);
+        self.check_pace(link);
         let new = input.len() - input.seen();
         let queued = self.level(link);
         let low = self.limits.output_low;
@@ -107,7 +108,11 @@ impl Oracle {
     pub(crate) fn consumed(&mut self, link: u32, consumed: usize, left: usize, word: Word) {
         let (max, owed) = (self.limits.input_max, self.level(link));
         let low = self.limits.output_low;
+        let now = self.kernel.now();
         let ledger = self.ledger(link);
+        if consumed > 0 || ledger.last.1 == 0 {
+            ledger.pace.begins(now);
+        }
         ledger.consumed += consumed as u64;
         ledger.last = (consumed, left, word);
         ledger.must_end = match word {
