@@ -182,6 +182,16 @@
 //! A [`Server`](crate::Server) is made by [`Sim::server`], and driven as a reactor is: its reactors have their turns as the
 //! seed draws them, and posts between them come late.
 //!
+//! # Work on threads
+//!
+//! No seed drives a thread. Let the handler be given what does the work: in production a queue to threads; here a
+//! closure that does it at once and [posts](Handle::post_to) what came of it, as a callback may.
+//!
+//! # Why a connection ended
+//!
+//! The trace has the calls of the reactor, not its reasons. Those are told to `on_close`, and to the log: with
+//! `env_logger::builder().is_test(true).try_init()` in the test, `RUST_LOG=debug` shows a stall or a limit.
+//!
 //! # What is simulated
 //!
 //! TCP and Unix streams: listeners with a backlog, buffers that fill, half-close, resets that
