@@ -77,7 +77,8 @@ pub trait Messages<D: Decode>: Handler {
     /// Not while the connection is paused or rests: after [`Conn::pause`] the next message comes when
     /// it is resumed, and when the answers so far have brought queued output to
     /// [`output_high`](crate::Config::output_high), it comes when they are down to
-    /// [`output_low`](crate::Config::output_low). None comes after a close.
+    /// [`output_low`](crate::Config::output_low). None comes after a close; after an [upgrade](Conn::upgrade) the next is
+    /// the first that came through the layer.
     ///
     /// # Errors
     ///
