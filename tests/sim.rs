@@ -372,6 +372,20 @@ fn a_datagram_that_does_not_come_is_told() {
     assert!(failure.trace().contains("a datagram is lost"), "{failure}");
 }
 
+#[test]
+fn what_only_a_deadline_would_bring_is_told_as_that() {
+    let sim = Sim::new(1, Profile::calm());
+    let config = Config::default().idle(Some(Duration::from_secs(60)));
+    let mut reactor = sim.reactor(Echo, config).unwrap();
+    reactor.listen("10.0.0.1:7777").unwrap();
+    let peer = sim.connect("10.0.0.1:7777");
+    peer.expect_end();
+    let failure = sim.run_until_idle(&mut reactor).unwrap_err();
+    assert!(failure.what().contains("see Sim::advance"), "{failure}");
+    sim.advance(&mut reactor, Duration::from_secs(61)).unwrap();
+    assert!(peer.is_ended());
+}
+
 /// Says half of what it should, and lets the peer know.
 struct Half;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::peer::text;
+use super::peer::{AT_REST, text};
 use crate::base::address::Address;
 use crate::kernel::{Actor, Kernel, State, nanos};
 
@@ -209,6 +209,6 @@ impl Script {
         let Some(Step::Expect(wanted)) = self.steps.front() else { return None };
         let got: Vec<_> = self.inbox.iter().take(10).map(|(_, payload)| text(payload)).collect();
         let got = if got.is_empty() { "nothing".into() } else { got.join(", ") };
-        Some(format!("still expects {}, got {got}, and nothing more comes", text(wanted)))
+        Some(format!("still expects {}, got {got}, {AT_REST}", text(wanted)))
     }
 }

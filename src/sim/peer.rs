@@ -10,6 +10,9 @@ use rustix::io::Errno;
 use crate::kernel::link::THERE;
 use crate::kernel::{Actor, Kernel, Stage, State, nanos};
 
+/// Behind what a peer still expects, where the world has come to rest.
+pub(super) const AT_REST: &str = "and nothing more comes (unless by a deadline: see Sim::advance)";
+
 /// A simulated peer.
 ///
 /// What it is told to do it does in order, each thing when the one before is done: a send when the
@@ -353,10 +356,10 @@ impl Script {
         let got = text(&self.inbox);
         match self.steps.front()? {
             Step::Expect(wanted, _) => {
-                Some(format!("still expects {}, got {got}, and nothing more comes", text(wanted)))
+                Some(format!("still expects {}, got {got}, {AT_REST}", text(wanted)))
             }
-            Step::ExpectEnd => Some("still expects the end, and nothing more comes".into()),
-            Step::ExpectReset => Some("still expects a reset, and nothing more comes".into()),
+            Step::ExpectEnd => Some(format!("still expects the end, {AT_REST}")),
+            Step::ExpectReset => Some(format!("still expects a reset, {AT_REST}")),
             _ => None,
         }
     }
