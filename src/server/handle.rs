@@ -102,7 +102,8 @@ impl<H: Handler> ServerHandle<H> {
 
     /// Has a clone of `closure` called in each reactor, as [`Handle::post`], in that of the caller too. Returns how many
     /// took it: fewer than [`reactors`](Self::reactors) where [`posts_queued`](crate::Config::posts_queued) wait, or one
-    /// has ended.
+    /// has ended. Which one it is, a post to each by itself tells ([`reactor`](Self::reactor)): for state of which each
+    /// reactor has a copy.
     pub fn post_each<F>(&self, closure: F) -> usize
     where
         F: FnOnce(&mut H, &mut Context) + Clone + Send + 'static,
