@@ -132,7 +132,7 @@ pub struct Closed {
     /// Whether the kernel took all that was sent, and the peer ended its side in its own time: no
     /// reset, no deadline.
     ///
-    /// Not whether it said goodbye: of a peer that crashed, the kernel ends the stream in order, too. Where a protocol has
+    /// Not whether it said goodbye: of a peer that crashed, its kernel mostly ends the stream in order, too. Where a protocol has
     /// a word for it (`QUIT`, MQTT's `DISCONNECT` and its last will), the session notes that it came.
     pub clean: bool,
     /// The number of the [service](crate::Context::service) that it was of; 0 where there is but one.
