@@ -1,7 +1,7 @@
 //! A file server: the files of a directory, with ranges, conditions and lists.
 //!
 //! ```sh
-//! cargo run --release -p wouldblock-http --example http_files -- --listen 127.0.0.1:8080 --root docs
+//! cargo run --release -p wouldblock-http --example http_files -- --listen 127.0.0.1:8080 --root docs --list
 //! curl -i http://127.0.0.1:8080/guide/
 //! curl -r 0-99,-100 http://127.0.0.1:8080/traps.md
 //! ```
