@@ -142,6 +142,10 @@ impl<'t, 'c> Turn<'t, 'c> {
         let before = self.shard.reply.bytes.len();
         match found {
             Some(entry) => self.reply().error(Fault::Arity(entry.name)),
+            None if is_http(words[0]) => {
+                self.client().is_leaving = true;
+                self.reply().error("ERR this is no HTTP server: nothing behind it is read");
+            }
             None => self.reply().error(unknown(words)),
         }
         let Shard { tally, reply, .. } = &mut *self.shard;
@@ -287,6 +291,12 @@ impl<'t, 'c> Turn<'t, 'c> {
         }
         self.mark = bytes.len();
     }
+}
+
+/// Whether a line is of a request of HTTP. A web page has a browser send one anywhere, this machine included, and what
+/// the page has put into its body would be commands. Redis closes at these two words, too.
+fn is_http(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }
 
 /// As Redis words it: with the first words, and not much of them.

@@ -40,6 +40,19 @@ fn what_is_no_command_is_answered_as_redis_does_and_closed() {
     assert_eq!(said, "+PONG\r\n-ERR Protocol error: invalid bulk length");
 }
 
+/// Lines are commands, and so would be those of a form that a web page has a browser on this machine send.
+#[test]
+fn what_a_web_page_has_a_browser_send_is_no_command() {
+    let server = Server::start(1);
+    server.client().ask("SET kept 1");
+    for head in ["POST / HTTP/1.1\r\nHost: x", "PUT / HTTP/1.1\r\nhost: x"] {
+        let request = format!("{head}\r\nContent-Length: 10\r\n\r\nFLUSHALL\r\n");
+        let told = last_words(&server, request.as_bytes());
+        assert!(told.contains("HTTP"), "{told}");
+        assert_eq!(server.client().ask("GET kept"), "1");
+    }
+}
+
 #[test]
 fn empty_commands_are_no_commands_and_lines_are() {
     let server = Server::start(1);
