@@ -196,6 +196,12 @@ impl Client {
         self.subscriptions.as_ref().map_or(0, |it| it.len())
     }
 
+    /// Its address as one word: a client chooses the path of its Unix socket, and a space in it would be the end of a field.
+    #[must_use]
+    pub fn addr(&self) -> String {
+        self.address.to_string().replace(' ', r"\x20")
+    }
+
     /// A line of `CLIENT LIST`. `queued`: what its connection owes it.
     #[must_use]
     pub fn describe(&self, shard: usize, queued: usize, now: i64) -> String {
@@ -222,7 +228,7 @@ impl Client {
             "id={} addr={} fd=-1 name={} age={} idle={} flags={flags} db=0 sub={channels} psub={patterns} ssub=0 multi={} \
              obl={queued} omem={queued} events=r cmd={} user=default redir=-1 resp={} shard={shard}",
             self.number,
-            self.address,
+            self.addr(),
             String::from_utf8_lossy(&self.name),
             (now - self.since) / 1000,
             (now - self.seen) / 1000,
@@ -231,5 +237,19 @@ impl Client {
             if self.protocol == Protocol::Resp3 { 3 } else { 2 },
         );
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_path_adds_no_field_to_its_line() {
+        let address = Address::unix("a name=admin\n");
+        let client = Client::new(ConnId::from_u64(1), 7, address.clone(), 0);
+        let line = client.describe(0, 0, 0);
+        assert!(line.starts_with(r"id=7 addr=unix:a\x20name=admin\n fd=-1 name= age=0 "), "{line}");
+        assert_eq!(client.addr().parse::<Address>().unwrap(), address);
     }
 }

@@ -130,7 +130,7 @@ struct Filter {
 impl Filter {
     fn matches(&self, client: &crate::client::Client) -> bool {
         self.numbers.as_ref().is_none_or(|it| it.contains(&client.number))
-            && self.address.as_ref().is_none_or(|it| *it == client.address.to_string())
+            && self.address.as_ref().is_none_or(|it| *it == client.addr())
             && self.is_listening.is_none_or(|it| it == client.subscriptions.is_some())
             && self.but != Some(client.number)
             && !client.is_killed
