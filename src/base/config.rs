@@ -420,8 +420,8 @@ impl Config {
         self
     }
 
-    /// The most bytes that the peer may send in the handshake of a [layer](crate::Layer), what follows it in
-    /// the same read included. Above, the connection ends as at [`handshake`](Self::handshake). Default 64 KiB.
+    /// The most bytes that the peer may send in the handshake of a [layer](crate::Layer). Above, where the last
+    /// read has not brought it to its end, the connection ends as at [`handshake`](Self::handshake). Default 64 KiB.
     #[must_use]
     pub fn handshake_max(mut self, bytes: usize) -> Self {
         self.handshake_max = bytes;
