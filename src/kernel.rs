@@ -614,6 +614,9 @@ impl State {
     }
 }
 
+/// Nothing has a world wait beyond this, after 292 years: what is under way by then ends before the clock does.
+pub(crate) const END: u64 = u64::MAX / 2;
+
 /// In nanoseconds; 584 years at most.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

@@ -223,7 +223,7 @@ use crate::base::address::Address;
 use crate::base::config::Config;
 use crate::handle::Handle;
 use crate::handler::Handler;
-use crate::kernel::{Answers, Horizon, Kernel, nanos};
+use crate::kernel::{Answers, END, Horizon, Kernel, nanos};
 use crate::net::driver::Driver;
 use crate::net::socket::Stream;
 use crate::reactor::Reactor;
@@ -432,13 +432,14 @@ impl Sim {
         self.unmet(true)
     }
 
-    /// Runs a reactor, or a server, for so long, whatever happens or does not: to see what a timeout does.
+    /// Runs a reactor, or a server, for so long, whatever happens or does not: to see what a timeout does. The world ends after
+    /// 292 years: it does not go beyond.
     ///
     /// # Errors
     ///
     /// As [`run_until_idle`](Self::run_until_idle), but what a peer expects may still come.
     pub fn advance(&self, what: &mut impl Driven, time: Duration) -> Result<(), Failure> {
-        let end = self.kernel.now().saturating_add(nanos(time));
+        let end = self.kernel.now().saturating_add(nanos(time)).min(END);
         self.run(what, Horizon::Until(end))?;
         self.unmet(false)
     }

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use super::link::{HERE, THERE};
 use super::trace::{Answer, NOBODY, What};
 use super::{
-    Answers, Door, Event, File, Horizon, Kind, Place, SYN_RETRIES, SYN_RETRY, Stage, State, Watch,
+    Answers, Door, END, Event, File, Horizon, Kind, Place, SYN_RETRIES, SYN_RETRY, Stage, State,
+    Watch,
 };
 use crate::base::id::Token;
 use crate::base::readiness::Readiness;
@@ -123,7 +124,7 @@ impl State {
     pub(crate) fn work(&mut self, span: u64) {
         self.trace.add(self.now, NOBODY, What::Note("works for", span), Answer::None);
         self.worked = self.worked.saturating_add(span);
-        self.pass(self.now.saturating_add(span));
+        self.pass(self.now.saturating_add(span).min(END));
     }
 
     pub(super) fn call_peers(&mut self) {

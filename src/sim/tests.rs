@@ -28,6 +28,25 @@ fn few(seeds: u64) -> u64 {
     if cfg!(miri) { seeds.div_ceil(25) } else { seeds }
 }
 
+/// Promise 4: a wait beyond the clock ends with the world, which can still be asked.
+#[test]
+fn a_world_that_has_come_to_its_end_goes_on() {
+    let sim = Sim::new(1, Profile::calm());
+    let mut reactor = sim.reactor(echo(), Config::default()).unwrap();
+    reactor.listen(TO).unwrap();
+    for _ in 0..3 {
+        sim.advance(&mut reactor, Duration::MAX).unwrap();
+        sim.work(Duration::MAX);
+    }
+    assert_eq!(sim.now().as_secs() / (365 * 86_400), 292);
+    let peer = sim.connect(TO);
+    peer.send("late");
+    peer.expect("late");
+    peer.finish();
+    peer.expect_end();
+    sim.run_until_idle(&mut reactor).unwrap();
+}
+
 #[test]
 fn what_is_sent_comes_back_in_a_world_of_every_kind() {
     for profile in [Profile::calm(), Profile::everyday(), Profile::rough()] {
