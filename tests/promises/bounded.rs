@@ -399,3 +399,18 @@ fn child_idle_memory() {
     drop((clients, more));
     server.end();
 }
+
+/// Promise 4: the places of listeners and datagram sockets that were closed are used again, and so more come and go than
+/// a reactor has places for.
+#[test]
+fn listeners_and_datagram_sockets_come_and_go_without_end() {
+    let mut reactor = Reactor::new(wouldblock::handler_fn(|_, _| Ok(()))).unwrap();
+    for n in 0..33_000 {
+        let listener = reactor.listen("127.0.0.1:0").unwrap();
+        let socket = reactor.bind_datagram("127.0.0.1:0").unwrap();
+        assert!(reactor.close_listener(listener) && reactor.close_datagram(socket));
+        if n % 100 == 0 {
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What only some planted bugs showed to be unwatched: each promise alone, in the smallest world that tells.
+//!
+//! Needs the feature: `cargo test --features sim --test small_print_sim`.
+
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use wouldblock::sim::{Failure, Profile, Sim, check};
+use wouldblock::{
+    Caps, Closed, Config, Conn, ConnId, Connect, Context, Detached, Handler, Input, Listen, Origin,
+    Reactor, Spread, handler_fn,
+};
+
+const MS: Duration = Duration::from_millis(1);
+const DOOR: &str = "10.0.0.1:7777";
+
+/// Does three things with a connection, and writes down when it rang and how it ended.
+struct Three {
+    opens: fn(&mut Conn<'_>),
+    data: fn(&mut Conn<'_>, &mut Input<'_>),
+    rings: fn(&mut Conn<'_>),
+    rang: usize,
+    ends: Vec<Closed>,
+}
+
+impl Default for Three {
+    fn default() -> Self {
+        Three {
+            opens: |_| {},
+            data: |_, input| _ = input.take_all(),
+            rings: |_| {},
+            rang: 0,
+            ends: Vec::new(),
+        }
+    }
+}
+
+impl Handler for Three {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        (self.opens)(conn);
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        (self.data)(conn, input);
+        Ok(())
+    }
+
+    fn on_timeout(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
+        self.rang += 1;
+        (self.rings)(conn);
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), closed: Closed) {
+        self.ends.push(closed);
+    }
+}
+
+fn listening(sim: &Sim, handler: Three, config: Config) -> Result<Reactor<Three>, Failure> {
+    let mut reactor = sim.reactor(handler, config)?;
+    reactor.listen(DOOR)?;
+    Ok(reactor)
+}
+
+/// Promise 1: input that a call left whole, since what it sent made the connection rest, is offered when that is to rest no
+/// more, though its peer reads nothing.
+#[test]
+fn what_was_left_whole_is_offered_when_a_connection_is_to_rest_no_more() {
+    check(0..30, Profile::calm().buffer(50..=50), |sim| {
+        let handler = Three {
+            opens: |conn| conn.set_timeout(MS * 500),
+            data: |conn, input| {
+                if conn.queued() > 0 {
+                    input.take_all();
+                }
+                conn.send([b'.'; 1500]);
+            },
+            rings: |conn| conn.auto_pause(false),
+            ..Three::default()
+        };
+        let config = Config::default().output_low(100).output_high(1000);
+        let mut reactor = listening(sim, handler, config)?;
+        let peer = sim.connect(DOOR);
+        peer.stop_reading();
+        peer.send("a");
+        sim.advance(&mut reactor, Duration::from_secs(1))?;
+        let mut cx = reactor.service(0);
+        let id = cx.connections()[0];
+        let queued = cx.conn(id).unwrap().queued();
+        assert!(queued > 2800, "{queued} bytes are queued, of two calls that sent 1500");
+        Ok(())
+    });
+}
+
+/// Promise 6: a dead connection that was paused with input, and is paused again when all of it is read, is over at once.
+#[test]
+fn a_dead_connection_that_is_paused_again_with_nothing_left_is_over() {
+    check(0..30, Profile::calm(), |sim| {
+        let handler = Three {
+            opens: |conn| {
+                conn.pause();
+                conn.set_timeout(MS * 500);
+            },
+            data: |conn, input| {
+                if input.take_all() == b"c" {
+                    conn.pause();
+                }
+            },
+            rings: |conn| conn.resume(),
+            ..Three::default()
+        };
+        let mut reactor = listening(sim, handler, Config::default().read_buffer(1))?;
+        let peer = sim.connect(DOOR);
+        peer.send("abc");
+        peer.wait(MS * 50);
+        peer.reset();
+        sim.advance(&mut reactor, MS * 400)?;
+        assert_eq!(reactor.handler().ends.len(), 0);
+        sim.advance(&mut reactor, MS * 400)?;
+        assert_eq!(reactor.handler().ends.len(), 1);
+        Ok(())
+    });
+}
+
+/// Promise 4: a deadline that was put off in the batch of an `on_timeout` that panics, caught outside, is met all the same.
+#[test]
+fn what_was_put_off_when_a_timeout_panicked_still_comes() {
+    check(0..5, Profile::calm(), |sim| {
+        let handler = Three {
+            opens: |conn| conn.set_timeout(MS * 100),
+            rings: |conn| assert!(conn.peer_addr().unwrap().port() != Some(5002), "as planned"),
+            ..Three::default()
+        };
+        // The one that talks is on the run queue whenever its timeout is looked at.
+        let mut reactor = listening(sim, handler, Config::default().read_buffer(1))?;
+        let [talks, _panics] =
+            [5001, 5002].map(|port| sim.connect_from(&format!("10.1.1.1:{port}"), DOOR));
+        talks.wait(MS * 90);
+        talks.send(vec![b'.'; 10_000]);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                reactor.turn(None).unwrap();
+            }
+        }));
+        assert!(caught.is_err());
+        assert_eq!(reactor.handler().rang, 1, "the other one is put off");
+        sim.advance(&mut reactor, Duration::from_secs(5))?;
+        assert_eq!(reactor.handler().rang, 2);
+        Ok(())
+    });
+}
+
+/// Promise 3: behind a panic of the second service that is caught outside, what others make is not that service's.
+#[test]
+fn a_closure_behind_a_panic_is_of_no_service_that_panicked() {
+    check(0..30, Profile::calm(), |sim| {
+        let panics = Three { data: |_, _| panic!("as planned"), ..Three::default() };
+        let mut reactor = sim.reactor((Three::default(), panics), Config::default())?;
+        reactor.service(1).listen(DOOR)?;
+        sim.black_hole("10.9.9.9:9");
+        let peer = sim.connect(DOOR);
+        peer.send("a");
+        let turns = AssertUnwindSafe(|| {
+            loop {
+                reactor.turn(None).unwrap();
+            }
+        });
+        assert!(catch_unwind(turns).is_err());
+        let connect = |_: &mut (Three, Three), cx: &mut Context| {
+            cx.connect(Connect::from("10.9.9.9:9"), 0).unwrap();
+        };
+        assert!(reactor.handle().post(connect).is_ok());
+        sim.advance(&mut reactor, MS)?;
+        assert_eq!([0, 1].map(|n| reactor.service(n).service_stats().open), [1, 0]);
+        Ok(())
+    });
+}
+
+/// Promise 4: what an adopted connection brings along is counted from then on.
+#[test]
+fn what_is_adopted_is_counted_at_once() {
+    check(0..5, Profile::calm(), |sim| {
+        let mut reactor = listening(sim, Three::default(), Config::default())?;
+        let (stream, _peer) = sim.pair()?;
+        let unread = vec![b'.'; 100_000].into();
+        reactor.adopt(Detached { unread, ..Detached::from(stream) }, 0)?;
+        assert!(reactor.service(0).buffered() >= 100_000);
+        Ok(())
+    });
+}
+
+/// Promise 2: who cannot be watched sees a reset, and is counted as refused by the service, too.
+#[test]
+fn one_that_cannot_be_watched_is_reset_and_counted_by_its_service() {
+    let mut refused = 0;
+    check(0..40, Profile::calm().watch_error(300), |sim| {
+        let mut reactor = sim.reactor(Three::default(), Config::default())?;
+        if reactor.listen(DOOR).is_err() {
+            return Ok(());
+        }
+        let peers = [0, 1, 2, 3].map(|_| sim.connect(DOOR));
+        sim.advance(&mut reactor, Duration::from_secs(2))?;
+        let reset = peers.iter().filter(|peer| peer.is_reset()).count() as u64;
+        assert!(peers.iter().all(|peer| !peer.is_ended()));
+        assert_eq!(reactor.service(0).service_stats().refused, reset);
+        refused += reset;
+        Ok(())
+    });
+    assert!(refused > 0);
+}
+
+/// A shutdown never goes back: `shutdown` behind a `shutdown_now` changes nothing.
+#[test]
+fn an_order_to_cut_all_is_not_taken_back_by_one_to_leave() {
+    check(0..10, Profile::calm(), |sim| {
+        let handler = Three { opens: |conn| conn.hold(true), ..Three::default() };
+        let mut reactor = listening(sim, handler, Config::default())?;
+        let _peer = sim.connect(DOOR);
+        sim.advance(&mut reactor, MS * 100)?;
+        let handle = reactor.handle();
+        handle.shutdown_now();
+        handle.shutdown();
+        sim.advance(&mut reactor, MS * 100)?;
+        assert_eq!(reactor.shutdown_report().unwrap().cut, 1);
+        Ok(())
+    });
+}
+
+/// Trap 25: who waits at the cap of a service when a shutdown begins is served, as long as there is any place.
+#[test]
+fn who_waits_at_a_cap_when_a_shutdown_begins_is_served() {
+    check(0..30, Profile::calm(), |sim| {
+        let handler = Three { data: |conn, input| conn.send(input.take_all()), ..Three::default() };
+        let mut reactor = listening(sim, handler, Config::default())?;
+        reactor.service(0).set_caps(Caps::default().connections(1))?;
+        let peers = [0, 1, 2].map(|_| sim.connect(DOOR));
+        for peer in &peers {
+            peer.send("a");
+        }
+        sim.advance(&mut reactor, MS * 100)?;
+        assert_eq!(reactor.stats().accepted, 1);
+        reactor.shutdown();
+        sim.advance(&mut reactor, MS * 100)?;
+        assert_eq!(peers.map(|peer| peer.recv()), [b"a", b"a", b"a"]);
+        Ok(())
+    });
+}
+
+/// Promise 2: a reactor that is dropped resets whom its handler held, or whom it would have sent more at the next drain.
+#[test]
+fn a_reactor_that_is_dropped_resets_whom_its_handler_was_to_answer() {
+    let owes: [fn(&mut Conn<'_>); 2] = [|conn| conn.hold(true), |conn| _ = conn.want_drain()];
+    for data in owes {
+        check(0..10, Profile::calm(), |sim| {
+            let handler = Three { opens: data, ..Three::default() };
+            let mut reactor = listening(sim, handler, Config::default())?;
+            let peer = sim.connect(DOOR);
+            while reactor.stats().accepted == 0 {
+                reactor.turn(None).unwrap();
+            }
+            drop(reactor);
+            let other = handler_fn(|_, _| Ok(()));
+            sim.advance(&mut sim.reactor(other, Config::default())?, MS * 100)?;
+            assert!(peer.is_reset());
+            Ok(())
+        });
+    }
+}
+
+/// Promise 4: a server whose reactors are full of the idle takes a client in the place of one.
+#[test]
+fn a_server_full_of_the_idle_has_a_place() {
+    check(0..30, Profile::calm(), |sim| {
+        let config = Config::default().connections(1).reclaim_idle(Some(MS * 100));
+        let mut server = sim.server(2, config, |_, _| Ok(Three::default()))?;
+        server.listen(Listen::from(DOOR).spread(Spread::RoundRobin))?;
+        let _idle = [0, 1].map(|_| sim.connect(DOOR));
+        sim.advance(&mut server, Duration::from_secs(1))?;
+        assert_eq!(server.stats().accepted, 2);
+        let _third = sim.connect(DOOR);
+        sim.advance(&mut server, Duration::from_secs(2))?;
+        assert_eq!((server.stats().accepted, server.stats().closed.reclaimed), (3, 1));
+        Ok(())
+    });
+}
