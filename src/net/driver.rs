@@ -408,6 +408,7 @@ impl fmt::Debug for Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::bind::Bind;
 
     /// Trap 56: however often it is woken before it polls, it returns once.
     #[test]
@@ -432,6 +433,24 @@ mod tests {
         let Wake::Real(waker) = &wake else { panic!("it is a real one") };
         assert!(waker.upgrade().is_none(), "the waker's descriptor is still open");
         wake.wake();
+    }
+
+    /// Promise 6: that a datagram can be sent is an event only while one waits for it.
+    #[test]
+    fn room_to_send_datagrams_is_told_only_when_asked_for() {
+        let mut driver = Driver::new().unwrap();
+        let mut socket = Bind::from("127.0.0.1:0").open().unwrap().socket;
+        let token = Token(7);
+        driver.register_datagrams(&mut socket, token).unwrap();
+        for (asked, events) in [(None, 0), (Some(true), 1), (Some(false), 0)] {
+            if let Some(wants) = asked {
+                driver.watch_room(&mut socket, token, wants).unwrap();
+            }
+            driver.poll(Some(Duration::ZERO)).unwrap();
+            let mut count = 0;
+            driver.for_each_event(|_, _| count += 1);
+            assert_eq!(count, events, "{asked:?}");
+        }
     }
 
     #[test]

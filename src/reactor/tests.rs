@@ -99,3 +99,44 @@ fn a_caught_panic_queues_no_listener_twice() {
     assert_eq!(resting.count(), core.listeners.resting());
     drop((one, others));
 }
+
+/// Sets more timers than one turn calls.
+struct ManyTimers {
+    calls: usize,
+}
+
+impl Handler for ManyTimers {
+    type Session = ();
+
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
+        for tag in 0..3000 {
+            cx.set_timer(Duration::ZERO, tag);
+        }
+        Ok(())
+    }
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _: &mut Context, _: crate::Timer) {
+        self.calls += 1;
+    }
+}
+
+/// Promise 6: however many timers are due, sockets have their turn between them.
+#[test]
+fn one_turn_calls_so_many_timers_and_no_more() {
+    let mut reactor = Reactor::new(ManyTimers { calls: 0 }).unwrap();
+    let mut most = 0;
+    while reactor.handler().calls < 3000 {
+        let before = reactor.handler().calls;
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        most = most.max(reactor.handler().calls - before);
+    }
+    assert!(most <= 1024, "{most} in one turn");
+}
