@@ -14,7 +14,9 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
 use socket2::SockRef;
-use wouldblock::{Closed, Config, Conn, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor};
+use wouldblock::{
+    Closed, Config, Conn, ConnId, ConnMap, Context, Handler, Input, Origin, Reactor, Timer,
+};
 
 const KIB: usize = 1024;
 /// What each peer leaves unread.
@@ -332,6 +334,45 @@ fn what_the_program_makes_takes_no_more_than_is_documented() {
     assert!(timer <= 128 && listener <= KIB && socket <= KIB);
     // And the read buffer, and what is there in any case.
     assert!(none <= (256 + 1024) * KIB, "{none} bytes a reactor");
+}
+
+/// Sets a timer again each time that it comes.
+struct Ticks(u64);
+
+impl Handler for Ticks {
+    type Session = ();
+
+    fn on_start(&mut self, cx: &mut Context) -> io::Result<()> {
+        cx.set_timer(Duration::ZERO, 0);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context, _: Timer) {
+        self.0 += 1;
+        cx.set_timer(Duration::ZERO, 0);
+    }
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Promise 4: timers that have come leave nothing behind.
+#[test]
+fn a_timer_that_has_come_gives_its_place_back() {
+    let mut reactor = Reactor::new(Ticks(0)).unwrap();
+    let mut turns = |most: u64| {
+        while reactor.handler().0 < most {
+            reactor.turn(None).unwrap();
+        }
+    };
+    turns(10);
+    let kept = measure(|| turns(10_000)).bytes_current;
+    assert!(kept < 1000, "{kept} bytes are kept of 10,000 timers");
 }
 
 /// Promise 4: a connection takes less than a KiB beside what it holds, all entries in all queues

@@ -231,6 +231,17 @@ mod tests {
         assert_eq!(listener.handle_error(&abort, Stamp::default()), Verdict::Skip);
     }
 
+    /// Trap 22: errors of peers between which others are accepted do not add up.
+    #[test]
+    fn errors_of_peers_between_which_others_come_in_do_not_add_up() {
+        let mut listener = listener();
+        for _ in 0..1000 {
+            let verdict = listener.handle_error(&error(Errno::CONNABORTED), Stamp::default());
+            assert_eq!(verdict, Verdict::Skip);
+            listener.handle_success();
+        }
+    }
+
     /// Trap 67: warnings of one listener are ten seconds apart.
     #[test]
     fn a_flood_of_errors_is_one_line_in_ten_seconds() {
