@@ -141,7 +141,7 @@ impl Stream {
         match *self {}
     }
 
-    pub(crate) fn forbid_linger(&self) -> bool {
+    pub(crate) fn forbid_linger(&self) {
         match *self {}
     }
 
@@ -183,7 +183,7 @@ impl Stream {
 }
 
 impl Listener {
-    pub(crate) fn forbid_linger(&self) -> bool {
+    pub(crate) fn forbid_linger(&self) {
         match *self {}
     }
 

@@ -355,14 +355,14 @@ impl State {
         }
     }
 
-    /// Sees that its close does not wait, or those of what comes in there. Returns whether it would have.
-    pub(super) fn forbid_linger(&mut self, file: u32) -> bool {
+    /// Sees that its close does not wait, or those of what comes in there.
+    pub(super) fn forbid_linger(&mut self, file: u32) {
         let lingers = match self.file_of(file).1 {
             Kind::Stream(link) => &mut self.links[link as usize].link.ends[HERE].lingers,
             Kind::Listener(door) => &mut self.doors[door as usize].lingers,
-            Kind::Datagrams(_) => return false,
+            Kind::Datagrams(_) => return,
         };
-        std::mem::take(lingers)
+        *lingers = false;
     }
 
     /// `listen(2)` once more: connections that wait already stay.

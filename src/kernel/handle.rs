@@ -93,8 +93,8 @@ impl Stream {
         self.state().lend(self.descriptor.file);
     }
 
-    pub(crate) fn forbid_linger(&self) -> bool {
-        self.state().forbid_linger(self.descriptor.file)
+    pub(crate) fn forbid_linger(&self) {
+        self.state().forbid_linger(self.descriptor.file);
     }
 
     pub(crate) fn end_for_all(&self) {
@@ -260,8 +260,8 @@ impl Listener {
         self.0.kernel.state().addresses(self.0.file).0
     }
 
-    pub(crate) fn forbid_linger(&self) -> bool {
-        self.0.kernel.state().forbid_linger(self.0.file)
+    pub(crate) fn forbid_linger(&self) {
+        self.0.kernel.state().forbid_linger(self.0.file);
     }
 
     pub(crate) fn listen_again(&self, backlog: usize) {

@@ -54,8 +54,8 @@ const BACKLOG_UNKNOWN: usize = 65_536;
 ///
 /// An existing listener keeps its options and its backlog, unless set here; its path is never
 /// removed. It is made non-blocking and close-on-exec, and `SO_LINGER`, which accepted connections
-/// would inherit, is cleared; set again by way of a duplicate, it would make closes wait
-/// ([`Conn::fd`](crate::Conn::fd)). After the close nothing watches it, though a duplicate lives on.
+/// would inherit, is cleared; whoever sets it on a duplicate, or makes that blocking, makes nothing wait
+/// here. After the close nothing watches it, though a duplicate lives on.
 ///
 /// An option that a target cannot have is an error of kind `InvalidInput` that names it.
 ///
@@ -299,13 +299,14 @@ pub(crate) struct Opened {
     pub(crate) spreader: Option<Spreader>,
 }
 
-/// What accepted sockets do not inherit, or inherit and must not keep.
+/// What accepted sockets do not inherit, or inherit and must not keep, and whose they are.
 #[derive(Clone, Debug, Default)]
 struct Given {
     /// On Unix sockets: nothing is inherited there.
     buffers: Option<SocketOptions>,
-    /// Those accepted by the kernel before the listener was handed in may linger.
-    lingers: bool,
+    /// It was handed in, so that a duplicate may live elsewhere, and be made blocking, or to linger, at any time. Those that the
+    /// kernel accepted before may linger, too.
+    is_shared: bool,
 }
 
 impl Opened {
@@ -317,8 +318,11 @@ impl Opened {
 
     /// Accepts one connection: as [`Acceptor::accept`], with the options that it does not inherit.
     pub(crate) fn accept(&self) -> io::Result<(socket::Socket, Address)> {
+        if self.given.is_shared {
+            self.acceptor.forbid_waiting()?;
+        }
         let (accepted, peer) = self.acceptor.accept()?;
-        if self.given.lingers || self.given.buffers.is_some() {
+        if self.given.is_shared || self.given.buffers.is_some() {
             self.given.give(&accepted);
         }
         Ok((accepted, peer))
@@ -451,8 +455,8 @@ impl Options {
         if self.backlog.is_some() {
             self.listen(&socket)?;
         }
-        let lingers = take_in(&listener, Kind::Listener, Family::Ip)?;
-        Ok(Opened::new(tcp(listener)?, Given { lingers, ..Given::default() }))
+        take_in(&listener, Kind::Listener, Family::Ip)?;
+        Ok(Opened::new(tcp(listener)?, Given { is_shared: true, ..Given::default() }))
     }
 
     /// The same of one on a simulated kernel.
@@ -460,7 +464,8 @@ impl Options {
         if let Some(backlog) = self.backlog {
             listener.listen_again(backlog as usize);
         }
-        let given = Given { lingers: listener.forbid_linger(), ..Given::default() };
+        listener.forbid_linger();
+        let given = Given { is_shared: true, ..Given::default() };
         Opened { layer: self.layer, ..Opened::new(Acceptor::Sim(listener), given) }
     }
 
@@ -471,7 +476,9 @@ impl Options {
             self.listen(&SockRef::from(&listener))?;
         }
         take_in(&listener, Kind::Listener, Family::Unix)?;
-        self.open_unix(listener, None, None)
+        let mut opened = self.open_unix(listener, None, None)?;
+        opened.given.is_shared = true;
+        Ok(opened)
     }
 
     fn open_unix(
@@ -483,7 +490,7 @@ impl Options {
         listener.set_nonblocking(true)?;
         let SocketOptions { recv_buffer, send_buffer, .. } = self.socket;
         let buffers = recv_buffer.or(send_buffer).map(|_| self.socket.clone());
-        let given = Given { buffers, lingers: false };
+        let given = Given { buffers, is_shared: false };
         Ok(Opened { path, backlog, ..Opened::new(Acceptor::unix(listener), given) })
     }
 

@@ -460,6 +460,16 @@ impl Acceptor {
         }
     }
 
+    /// Makes it non-blocking, as it was: a duplicate may have been made blocking, and no flag of
+    /// accept4(2) says that this call must not wait.
+    pub(crate) fn forbid_waiting(&self) -> io::Result<()> {
+        match self {
+            Acceptor::Tcp { listener, .. } => Ok(rustix::io::ioctl_fionbio(listener, true)?),
+            Acceptor::Unix(listener) => Ok(rustix::io::ioctl_fionbio(listener, true)?),
+            Acceptor::Sim(_) | Acceptor::Intake(_) => Ok(()),
+        }
+    }
+
     /// The same socket by another descriptor, which is closed on exec as well.
     pub(crate) fn duplicate(&self) -> io::Result<Acceptor> {
         Ok(match self {

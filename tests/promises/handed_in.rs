@@ -227,6 +227,40 @@ fn a_duplicate_made_blocking_does_not_make_the_reactor_wait() {
     server.end();
 }
 
+/// Nor does one of a listener, for which accept(2) knows no such word as recv(2) does; and what is set
+/// there to linger is not inherited.
+#[test]
+fn a_listeners_duplicate_made_blocking_does_not_make_the_reactor_wait() {
+    let name = abstract_name("blocking");
+    let (tcp, unix) = (listener(), UnixListener::bind_addr(&name).unwrap());
+    let copies = [tcp.try_clone().unwrap().into(), OwnedFd::from(unix.try_clone().unwrap())];
+    let kept = copies.each_ref().map(|copy| copy.try_clone().unwrap());
+    let (told, tells) = std::sync::mpsc::channel();
+    let script = echo().on_open(move |conn| {
+        told.send(lingers(conn.fd().unwrap())).unwrap();
+        Ok(())
+    });
+    let server = Server::start_with(tcp, script, Config::default(), move |reactor| {
+        reactor.listen(unix).unwrap();
+        for copy in &copies {
+            SockRef::from(copy).set_nonblocking(false).unwrap();
+            make_linger(copy);
+        }
+    });
+    for _ in 0..3 {
+        let mut local = UnixStream::connect_addr(&name).unwrap();
+        local.set_read_timeout(Some(DEADLINE)).unwrap();
+        local.write_all(b"hello").unwrap();
+        local.read_exact(&mut [0; 5]).unwrap();
+        ping(&mut server.connect(), b"served all the same");
+        for _ in 0..2 {
+            assert!(!tells.recv_timeout(DEADLINE).unwrap());
+        }
+    }
+    drop(kept);
+    server.end();
+}
+
 // ---- SO_LINGER ----------------------------------------------------------------------------------
 
 fn lingers(fd: impl AsFd) -> bool {

@@ -31,12 +31,12 @@ pub(crate) enum Family {
 }
 
 /// Makes a socket that was handed in non-blocking and closed on exec, as those made here are, and
-/// sees that closing it does not wait. Returns whether it would have waited.
+/// sees that closing it does not wait.
 ///
 /// # Errors
 ///
 /// It is not of this kind, whatever the type it was handed in as says.
-pub(crate) fn take_in(socket: impl AsFd, kind: Kind, family: Family) -> io::Result<bool> {
+pub(crate) fn take_in(socket: impl AsFd, kind: Kind, family: Family) -> io::Result<()> {
     let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
     let found = name::family(&socket)?;
     let is_of_family = match family {
@@ -78,13 +78,12 @@ fn listens(_: impl AsFd) -> io::Result<bool> {
 }
 
 /// Sees that close(2) does not wait for a peer (`SO_LINGER`, socket(7)): it would, on a non-blocking
-/// socket too, and all others with it. Returns whether it would have.
-fn forbid_linger(socket: &SockRef<'_>) -> io::Result<bool> {
-    let lingers = socket.linger()?.is_some();
-    if lingers {
+/// socket too, and all others with it.
+fn forbid_linger(socket: &SockRef<'_>) -> io::Result<()> {
+    if socket.linger()?.is_some() {
         socket.set_linger(None)?;
     }
-    Ok(lingers)
+    Ok(())
 }
 
 impl Stream {
@@ -93,18 +92,21 @@ impl Stream {
         match self.0.fd() {
             Some(fd) => take_in(fd, Kind::Stream, family)?,
             None => self.0.forbid_linger()?,
-        };
+        }
         Ok(self.0)
     }
 }
 
 impl Socket {
-    /// Sees that its close does not wait for the peer. Returns whether it would have.
-    pub(crate) fn forbid_linger(&self) -> io::Result<bool> {
+    /// Sees that its close does not wait for the peer.
+    pub(crate) fn forbid_linger(&self) -> io::Result<()> {
         match self {
             Socket::Tcp(stream) => forbid_linger(&SockRef::from(stream)),
             Socket::Unix(stream) => forbid_linger(&SockRef::from(stream)),
-            Socket::Sim(stream) => Ok(stream.forbid_linger()),
+            Socket::Sim(stream) => {
+                stream.forbid_linger();
+                Ok(())
+            }
         }
     }
 
