@@ -429,6 +429,15 @@ impl State {
         conn.set_timeout(LAST_MAX);
     }
 
+    /// Reads on when an answer has gone out. From a client that has gone none will, and what it has asked besides is in vain.
+    pub(crate) fn wait_for_answers(&mut self, conn: &mut Conn<'_>) {
+        if conn.has_failed() {
+            return conn.abort();
+        }
+        self.is_paused = true;
+        conn.pause();
+    }
+
     fn go_on(&mut self, conn: &mut Conn<'_>) {
         if self.asked.is_empty() {
             conn.hold(false);

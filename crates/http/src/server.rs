@@ -125,8 +125,7 @@ impl<R: Requests> Http<R> {
             return false;
         }
         if state.asked.len() >= PIPELINED_MAX || state.hands_to.is_some() {
-            state.is_paused = true;
-            conn.pause();
+            state.wait_for_answers(conn);
             return false;
         }
         if !conn.is_reading() {
@@ -169,8 +168,7 @@ impl<R: Requests> Http<R> {
         let waits = head.expects && rest.is_empty() && !state.said_continue;
         if waits && !state.asked.is_empty() {
             // Told to go on behind the answers that are due before: offered again then.
-            state.is_paused = true;
-            conn.pause();
+            state.wait_for_answers(conn);
             return Ok(false);
         }
         let has_body = head.framing != Framing::Length(0);
@@ -335,8 +333,7 @@ impl<R: Requests> Http<R> {
         let state = self.answers.states.get_mut(id).expect("it is open");
         if head.upgrades && !state.asked.is_empty() {
             // What is to be another protocol comes when all before it is answered.
-            state.is_paused = true;
-            conn.pause();
+            state.wait_for_answers(conn);
             return false;
         }
         let (is_1_1, keeps_alive) = (head.is_1_1, head.keeps_alive);
@@ -414,6 +411,9 @@ impl<R: Requests> Handler for Http<R> {
         let id = conn.id();
         let Some(state) = self.answers.states.get_mut(id) else { return Ok(()) };
         if !conn.is_open() {
+            if state.is_paused {
+                state.wait_for_answers(conn);
+            }
             return Ok(());
         }
         if state.is_over && state.asked.is_empty() {

@@ -310,6 +310,25 @@ fn a_client_that_goes_before_its_answer_is_told() {
     });
 }
 
+/// Promise 1: so is one that had asked for more than is handed out at a time, without a wait for what is left: no answer to
+/// it would leave.
+#[test]
+fn a_client_that_goes_with_requests_left_is_told_at_once() {
+    check(0..20, Profile::calm(), |sim| {
+        let mut reactor = site(sim, Config::default().linger(60 * SECOND))?;
+        let peer = sim.connect(SERVER);
+        let ask = |path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        peer.send(format!("{}{}", ask("/huge"), ask("/never").repeat(100)));
+        peer.stop_reading();
+        peer.wait(SECOND);
+        peer.reset();
+        sim.advance(&mut reactor, 2 * SECOND)?;
+        assert!(reactor.handler_mut().requests_mut().served < 100);
+        assert_eq!((open(&reactor), reactor.stats().closed.io), (0, 1));
+        Ok(())
+    });
+}
+
 /// Limits: too slow, never answered, shut down: the client is told what it was.
 #[test]
 fn who_waits_is_told_why_it_ends() {
