@@ -268,8 +268,10 @@ impl Shard {
         let client = &mut self.clients[place];
         let mut bytes = Vec::new();
         loop {
-            // Until there is no room: only then is `on_drain` to come, which goes on with the rest.
-            let enough = conn.room().min(SEND);
+            // Until there is no room: only then is `on_drain` to come, which goes on with the rest. A client that has gone
+            // has none, and takes all: it is read on to its end, and its answers are kept for nobody.
+            let room = if conn.has_failed() { SEND } else { conn.room() };
+            let enough = room.min(SEND);
             while bytes.len() < enough
                 && let Some(answer) = client.answers.pop()
             {

@@ -289,6 +289,31 @@ fn a_client_that_stops_reading_large_values_and_goes_on_has_all_answers_in_order
 }
 
 #[test]
+fn a_client_that_goes_while_large_answers_wait_for_it_is_over_at_once() {
+    check(0..20, Profile::calm(), |sim| {
+        let mut server = world(sim, 3)?;
+        let peer = sim.connect(DOOR);
+        let value = "v".repeat(100_000);
+        for key in 0..KEYS {
+            peer.send(format!(
+                "*3\r\n$3\r\nSET\r\n$2\r\nk{key}\r\n${}\r\n{value}\r\n",
+                value.len()
+            ));
+        }
+        peer.expect("+OK\r\n".repeat(KEYS));
+        peer.stop_reading();
+        for n in 0..200 {
+            peer.send(format!("GET k{}\r\n", n % KEYS));
+        }
+        peer.wait(Duration::from_secs(1));
+        peer.reset();
+        sim.advance(&mut server, Duration::from_secs(3))?;
+        assert!(server.reactors().iter().all(|reactor| reactor.handler().clients.is_empty()));
+        Ok(())
+    });
+}
+
+#[test]
 fn clients_that_go_at_any_moment_leave_nothing_and_the_server_ends() {
     check(0..200, Profile::rough().watch_error(0), |sim| {
         let mut dice = Dice(sim.seed());
