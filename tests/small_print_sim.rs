@@ -191,6 +191,28 @@ fn what_was_put_off_when_a_timeout_panicked_still_comes() {
     });
 }
 
+/// Trap 14: a deadline waits for what its connection has to read, however often that was put off before.
+#[test]
+fn each_timeout_of_a_peer_that_talks_on_is_put_off_anew() {
+    check(0..5, Profile::calm(), |sim| {
+        let handler = Three {
+            opens: |conn| conn.set_timeout(MS * 100),
+            rings: |conn| conn.set_timeout(Duration::ZERO),
+            ..Three::default()
+        };
+        let mut reactor = listening(sim, handler, Config::default().read_buffer(1))?;
+        let peer = sim.connect(DOOR);
+        peer.wait(MS * 90);
+        peer.send(vec![b'.'; 10_000]);
+        while reactor.stats().bytes_in < 10_000 {
+            reactor.turn(None)?;
+        }
+        let rang = reactor.handler().rang;
+        assert!((10..500).contains(&rang), "{rang} times in 10,000 turns");
+        Ok(())
+    });
+}
+
 /// Promise 3: behind a panic of the second service that is caught outside, what others make is not that service's.
 #[test]
 fn a_closure_behind_a_panic_is_of_no_service_that_panicked() {

@@ -452,6 +452,7 @@ fn a_close_takes_no_longer_than_close_max() {
     let mut conn = Connection::new(START);
     conn.output.push(&[7; 50]);
     conn.close(START, &limits());
+    assert!(conn.is_overdue(later(600), &limits()), "however much it sends");
     let mut seconds = 0;
     while conn.phase() != Phase::Closed {
         seconds += 30;
