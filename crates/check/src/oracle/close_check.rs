@@ -397,7 +397,8 @@ impl CloseCheck<'_> {
         let asked = tcp && ledger.resets && !self.failed;
         unless(asked && !here.reset_on_close, "a reset was asked for, and the peer sees none")?;
         let left = self.place.link.undelivered(HERE);
-        unless(asked && left > 0 && !self.may_be_cut(), "promise 2: reset before all has left")?;
+        let cut = ledger.aborted || self.may_be_cut();
+        unless(asked && left > 0 && !cut, "promise 2: reset before all has left")?;
         unless(ledger.lingered && here.reset_on_close, "a reset may destroy what was delivered")?;
         // What follows the layer's end is nothing, and so is what it cannot read.
         let ended = ledger.has_layer_ended() || ledger.layer_failed();
