@@ -492,6 +492,25 @@ fn a_layer_that_fails_behind_too_much_input_is_the_reason() {
     assert!(matches!(told.closed[0].reason, CloseReason::Layer(_)), "{}", told.closed[0]);
 }
 
+/// Promise 6: a handler that has paused may read on what came before its layer failed, until the first deadline; and no turn
+/// is taken for that meanwhile, nor after it.
+#[test]
+fn a_paused_connection_whose_layer_has_failed_ends_when_it_is_idle() {
+    let config = Config::default().idle(Some(Duration::from_millis(50)));
+    let mut case = Case::new(Profile::calm(), config, |conn, _| conn.pause());
+    case.run();
+    let mut wire = Vec::new();
+    case.theirs.send(b"unread", &mut wire).unwrap();
+    record(b'?', b"", &mut wire);
+    case.peer.send(&wire);
+    case.wait(Duration::from_millis(200));
+    let turns = case.reactor.stats().turns;
+    assert!(turns < 100, "{turns} turns");
+    assert!(case.peer.is_ended());
+    let told = case.wait(Duration::from_secs(6));
+    assert!(matches!(told.closed[0].reason, CloseReason::Layer(_)), "{}", told.closed[0]);
+}
+
 /// Promise 6: a connection whose peer has ended its layer, but not its stream, does not stop a shutdown.
 #[test]
 fn a_shutdown_does_not_wait_for_what_follows_the_peers_end() {

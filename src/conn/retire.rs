@@ -14,7 +14,8 @@ impl Connection {
     /// An end that the library decides on: the handler has the last word before it, where it is served
     /// and that word would go out.
     pub(crate) fn retire(&mut self, reason: CloseReason, now: Stamp, limits: &Limits) {
-        if !self.is_served() || self.flags.has(Flags::NOTHING_MORE_TO_SEND) {
+        let sends = !self.flags.has(Flags::NOTHING_MORE_TO_SEND) && !self.is_broken();
+        if !self.is_served() || !sends {
             self.note_late(&reason);
             return self.end(reason, now, limits);
         }
