@@ -511,6 +511,25 @@ fn a_paused_connection_whose_layer_has_failed_ends_when_it_is_idle() {
     assert!(matches!(told.closed[0].reason, CloseReason::Layer(_)), "{}", told.closed[0]);
 }
 
+/// Promise 4: so is one behind which there is input, which rests until the alert is read; however long the linger is.
+#[test]
+fn an_alert_that_is_not_read_stalls_with_input_left() {
+    let limits = Config::default().output_low(1).output_high(2).linger(Duration::from_secs(60));
+    let config = limits.write_stall(Duration::from_millis(10));
+    let mut case = Case::new(narrow(14), config, |_, input| {
+        input.line();
+    });
+    case.peer.stop_reading();
+    case.run();
+    let mut wire = Vec::new();
+    case.theirs.send(b"one\ntwo\n", &mut wire).unwrap();
+    record(b'?', b"", &mut wire);
+    case.peer.send(&wire);
+    let told = case.wait(Duration::from_secs(1));
+    assert_eq!(told.closed.len(), 1, "it waits for longer");
+    assert!(matches!(told.closed[0].reason, CloseReason::Layer(_)), "{}", told.closed[0]);
+}
+
 /// Promise 6: a connection whose peer has ended its layer, but not its stream, does not stop a shutdown.
 #[test]
 fn a_shutdown_does_not_wait_for_what_follows_the_peers_end() {

@@ -157,10 +157,12 @@ impl Connection {
             self.layer_until(limits)
         } else if self.flags.has(Flags::FAILED) {
             self.heard().max(self.taken).after(limits.linger)
-        } else if self.output.is_empty() {
-            Stamp::NEVER
         } else {
-            self.taken.after(limits.write_stall)
+            self.owes_until(limits)
         }
+    }
+
+    pub(super) fn owes_until(&self, limits: &Limits) -> Stamp {
+        if self.output.is_empty() { Stamp::NEVER } else { self.taken.after(limits.write_stall) }
     }
 }

@@ -499,10 +499,10 @@ impl Connection {
     }
 
     /// By when the handshake must be over; after a failure, by when a handler that has paused must have read
-    /// what came before it.
+    /// what came before it, and the kernel have taken some of what is owed.
     pub(super) fn layer_until(&self, limits: &Limits) -> Stamp {
         if self.is_broken() {
-            return self.moved().after(limits.linger);
+            return self.moved().after(limits.linger).min(self.owes_until(limits));
         }
         self.ready_by()
     }

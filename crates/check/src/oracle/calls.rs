@@ -36,16 +36,20 @@ impl Oracle {
 
     /// Bytes were accepted for a connection.
     pub(crate) fn sent(&mut self, cx: &Context, link: u32, bytes: &[u8]) {
-        if self.is_retiring(cx, link) {
-            // What becomes of these bytes does not undo what the library had decided before.
-            let moved = self.kernel.state().links[link as usize].moved;
-            self.ledger(link).moved_then.get_or_insert(moved);
-        }
+        self.note_decided(cx, link);
         self.sent_unseen(link, bytes);
         self.watch_level(cx, link);
     }
 
-    /// The same, and nothing is asked of the context.
+    /// What comes of a callback does not undo what the library had decided before.
+    fn note_decided(&mut self, cx: &Context, link: u32) {
+        if self.is_retiring(cx, link) {
+            let moved = self.kernel.state().links[link as usize].moved;
+            self.ledger(link).moved_then.get_or_insert(moved);
+        }
+    }
+
+    /// The same as `sent`, and nothing is asked of the context.
     pub(crate) fn sent_unseen(&mut self, link: u32, bytes: &[u8]) {
         self.catch_up(link);
         let low = self.limits.output_low as u64;
@@ -373,6 +377,7 @@ impl Oracle {
     }
 
     pub(crate) fn finishes(&mut self, cx: &Context, link: u32) {
+        self.note_decided(cx, link);
         let ledger = self.ledger(link);
         if ledger.eof {
             return self.ends(cx, link, false);
