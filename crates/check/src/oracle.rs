@@ -588,7 +588,9 @@ impl Oracle {
 
     pub(crate) fn drain(&mut self, cx: &Context, id: ConnId, link: u32) {
         self.enter(cx, id, link, "on_drain", 0);
-        let queued = self.level(link);
+        // When a layer has failed, sources are dropped.
+        let failed = self.ledger(link).layer_failed();
+        let queued = if failed { self.owed(link) } else { self.level(link) };
         let low = self.limits.output_low;
         let ledger = self.ledger(link);
         let owed = ledger.wish || ledger.may_drain || ledger.may_wish;
