@@ -70,7 +70,7 @@ impl Messages<Lines> for Chat {
         if *told == 0 {
             conn.set_timeout(Duration::from_secs(1)); // a second begins
         }
-        // Without what would act on the others' terminals, or forge a line of somebody else.
+        // Without what would act on the others' terminals, or forge a line of another member.
         let line = String::from_utf8_lossy(line).replace(char::is_control, "");
         let (me, line) = (conn.id(), line.trim());
         *told += match self.names.get(me) {

@@ -162,6 +162,7 @@ impl Connection {
         }
     }
 
+    /// By when the kernel must have taken some of what is queued.
     pub(super) fn owes_until(&self, limits: &Limits) -> Stamp {
         if self.output.is_empty() { Stamp::NEVER } else { self.taken.after(limits.write_stall) }
     }

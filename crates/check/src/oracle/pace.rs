@@ -2,7 +2,7 @@
 //!
 //! Where a window begins is the library's to say. But of each verdict the last `window` lies in the one that was
 //! judged, whole; and of each span of four windows, one that was judged lies in it. So both errors
-//! show: who is fast enough and is cut, and who trickles and goes on. Of connections with a layer it
+//! show: a connection that is fast enough and is cut, and one that trickles and goes on. Of connections with a layer it
 //! says nothing, since their bytes are another's; nor where callbacks work, since then a time is not one
 //! moment. Read next: `close_check.rs`.
 
