@@ -195,7 +195,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         Beacon { name, every, group, interface, sockets: None, is_mute: false, neighbours };
     let mut reactor = Reactor::new(beacon)?;
 
-    // Before anybody can know of us, and so send us a signal.
+    // Before any program can know of us, and so send us a signal.
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
     reactor.run()

@@ -1,7 +1,7 @@
 //! A countdown for each client, and a clock that all of them hear.
 //!
 //! A timer of the connection counts down from what the client says, one line a second; one
-//! periodic timer of the reactor tells everybody how many are there. Try it:
+//! periodic timer of the reactor tells all clients how many are there. Try it:
 //!
 //! ```sh
 //! cargo run --release --example countdown

@@ -86,7 +86,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     }
     let mut reactor = Reactor::with_config(Echo, config)?;
 
-    // Before anybody can know of us, and so send us a signal.
+    // Before any program can know of us, and so send us a signal.
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 

@@ -2,7 +2,7 @@
 //!
 //! Written with blocking calls (`accept`, `recv`, `sendall`, `close` in a row), a client that
 //! connects and stays silent for ten seconds keeps all others waiting for ten seconds. Here it
-//! keeps nobody waiting. Try it:
+//! keeps no client waiting. Try it:
 //!
 //! ```sh
 //! cargo run --release --example hello

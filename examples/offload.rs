@@ -1,6 +1,6 @@
 //! Work that takes long, done on threads: whoever sends a number gets its prime factors.
 //!
-//! The reactor's one thread must not compute, or everybody waits. A pool of threads does, and posts
+//! The reactor's one thread must not compute, or all clients wait. A pool of threads does, and posts
 //! the answers back to the connection that asked. Answers leave in the order of the questions,
 //! whichever was done first; how much may be under way is bounded, for each client and in all, and
 //! who is over it is not read from. Try it:
@@ -36,7 +36,7 @@ struct Arguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// How many questions may be under way in all; who asks more waits
+    /// How many questions may be under way in all; a client that asks more waits
     #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
     questions: u16,
@@ -51,7 +51,7 @@ struct Job {
     /// Which of its client's questions it is.
     number: u64,
     question: String,
-    /// Gone when the client is: then nobody needs the answer.
+    /// Gone when the client is: then the answer is not needed.
     client: Weak<()>,
 }
 
@@ -120,8 +120,8 @@ impl Offload {
     /// A question is done, whether or not its client is still there.
     fn done(&mut self, cx: &mut Context) {
         self.under_way -= 1;
-        // All of them: whoever finds a place takes it, the others come back here in their order. One
-        // that was left behind for a client with nothing to ask would be nobody's.
+        // All of them: those that find a place take it, the others come back here in their order. A place
+        // kept for one client that has nothing to ask would stay empty.
         for id in self.waiting.drain(..) {
             if let Some(mut conn) = cx.conn(id) {
                 conn.resume();
@@ -182,7 +182,7 @@ impl Handler for Offload {
 fn work(jobs: &Mutex<Receiver<Job>>, handle: &Handle<Offload>) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        // The reactor is gone, and with it who could ask.
+        // The reactor is gone, and with it every client that could ask.
         let Ok(Job { id, number, question, client }) = job else { return };
         if client.strong_count() > 0 {
             let answer = factors(&question);
@@ -251,7 +251,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     let listener = reactor.listen(&arguments.listen)?;
     common::say(format_args!("listening on {}", reactor.listener_addr(listener)?));
     reactor.run()?;
-    // Who still computes does it for nobody: the program's end is theirs.
+    // What a thread still computes is wanted by no client: it ends with the program.
     common::say(format_args!("served {} connections", reactor.stats().accepted));
     Ok(())
 }

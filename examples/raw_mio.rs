@@ -8,7 +8,7 @@
 //!
 //! It makes none of the library's promises, and so pays for none: a peer that sends without a pause
 //! is served without a pause while the others wait, nothing has a deadline or a limit, a process
-//! out of descriptors leaves waiting clients to the next one that knocks, nobody is told how a
+//! out of descriptors leaves waiting clients until the next one connects, nothing tells how a
 //! connection ended, and SIGTERM just ends the process.
 //!
 //! `benches/compare.rs` measures both as processes; `benches/concurrent_clients.rs` runs [`serve`]
@@ -123,7 +123,7 @@ pub(crate) fn serve(mut listener: TcpListener) -> io::Result<Infallible> {
     }
 }
 
-/// Takes everybody who waits: there is no further edge for those left behind.
+/// Accepts all connections that wait: there is no further edge for those left behind.
 fn accept(listener: &TcpListener, poll: &Poll, conns: &mut Slab<Conn>) {
     loop {
         match listener.accept() {
@@ -138,7 +138,7 @@ fn accept(listener: &TcpListener, poll: &Poll, conns: &mut Slab<Conn>) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(error) => {
                 // One caller's bad luck is skipped. Out of descriptors, the rest wait until
-                // somebody else connects.
+                // another client connects.
                 common::complain(format_args!("accept: {error}"));
                 if !matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
                     return;

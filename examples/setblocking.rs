@@ -1,7 +1,7 @@
 //! The server of `hello.rs` by hand: non-blocking `std` sockets, `attempt`, and no reactor.
 //!
 //! Accept or WouldBlock, receive or WouldBlock, nap, and again. This is what one writes on the day
-//! after `setblocking(False)`, and it works: nobody waits for a silent client. What it costs stands
+//! after `setblocking(False)`, and it works: no client waits for a silent one. What it costs stands
 //! at the nap, at the end of `serve`; curing that is what the rest of the crate is for.
 
 #![allow(clippy::disallowed_methods, reason = "only the library leaves the clock to one place")]
@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 use wouldblock::{Attempt, attempt};
 
 const ANSWER: &[u8] = b"hello, i am the server";
-/// How long the loop sleeps when nobody had anything to do.
+/// How long the loop sleeps when no socket had anything to do.
 const NAP: Duration = Duration::from_millis(10);
 /// How long a client may take from its message to its end.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Accepted in one pass at most, so that a storm of newcomers does not starve who is here.
+/// Accepted in one pass at most, so that a storm of newcomers does not starve the clients that are here.
 const ACCEPTS: usize = 64;
 
 /// Receives one message from each client, logs it, answers "hello, i am the server" and closes,
@@ -103,7 +103,7 @@ impl Client {
     }
 }
 
-/// Accepts who waits; true if anybody came. `trouble` keeps one trouble from filling the log.
+/// Accepts the clients that wait; true if there was one. `trouble` keeps one trouble from filling the log.
 fn accept(listener: &TcpListener, clients: &mut Vec<Client>, trouble: &mut bool) -> bool {
     let before = clients.len();
     for _ in 0..ACCEPTS {
@@ -191,10 +191,10 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         if ending && clients.is_empty() {
             return Ok(());
         }
-        // Why a poll beats a nap. A nap is too long: who speaks just after we fell asleep waits for
-        // its end, at every message. And it is too short: with nobody speaking we still wake a
+        // Why a poll beats a nap. A nap is too long: a client that speaks just after we fell asleep waits for
+        // its end, at every message. And it is too short: with no client speaking we still wake a
         // hundred times a second, and ask each of a thousand silent clients with a system call of
-        // its own. No length is right. Only the kernel knows who has something to say; a poll asks
+        // its own. No length is right. Only the kernel knows which client has something to say; a poll asks
         // it that, sleeps exactly until then, and costs nothing for the silent ones.
         if !moved {
             thread::sleep(NAP);

@@ -55,7 +55,7 @@ impl Handler for Echo {
 
     fn on_datagram(&mut self, cx: &mut Context, datagram: &Datagram<'_>) {
         // Who does not take its answers, or has no name, goes without; that is counted, or it is
-        // told here, and is nobody else's trouble. At `debug`: anybody can make it happen.
+        // told here, and is no other client's trouble. At `debug`: any client can make it happen.
         if let Err(error) = cx.send_to(datagram.socket, &datagram.from, datagram.payload) {
             log::debug!("{}: no answer: {error}", datagram.from);
         }
@@ -70,7 +70,7 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from(if arguments.quiet { "warn" } else { "info" });
     let mut reactor = Reactor::new(Echo)?;
 
-    // Before anybody can know of us, and so send us a signal.
+    // Before any program can know of us, and so send us a signal.
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
 

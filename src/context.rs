@@ -227,7 +227,7 @@ impl Context {
     /// and `close` cancel: nothing goes out, and `on_connect_failed` comes with the kind
     /// `ConnectionAborted`. Until it is answered it counts as a connection, but is not among
     /// [`connections`](Self::connections). An orderly shutdown waits for it, as long as it waits
-    /// for anybody.
+    /// for any connection.
     ///
     /// Names are looked up before, and not in a callback, since that blocks. The guide shows how:
     /// [connecting out](crate::guide::connecting_out).

@@ -13,7 +13,7 @@
 //!    reads when a handshake fails. By the crate `wouldblock-rustls`.
 //! 6. [What happens when…](what_happens_when): clients that never read, vanish, flood or trickle;
 //!    no descriptor left; `SIGTERM`. What the library does, and what the operator reads.
-//! 7. [From Python's `socket`](from_python): for who knows that module: every call of it, what it
+//! 7. [From Python's `socket`](from_python): for readers who know that module: every call of it, what it
 //!    does there, when it waits, and what stands for it here; the three classic programs; a
 //!    thread for each client; a port-forwarder and a chat.
 //! 8. [Layers: write one](layers): what stands between the bytes and the handler, as TLS does; a toy

@@ -66,7 +66,7 @@ impl<H: Handler> Orders<H> {
     }
 }
 
-/// A way to a reactor from other threads. After the reactor's end there is nobody to shut down, and
+/// A way to a reactor from other threads. After the reactor's end there is nothing to shut down, and
 /// a post is given back.
 ///
 /// # Posted closures
@@ -164,7 +164,7 @@ impl<H: Handler> Handle<H> {
     ///
     /// The threads are for all reactors of the process: 8 at most, which end when nothing is left to
     /// look up. A look-up takes as long as the system's (getaddrinfo(3)), seconds if a name server is
-    /// down, and cannot be cut short: `then` finds out whether anybody still waits for it. If the reactor
+    /// down, and cannot be cut short: `then` finds out whether its answer is still wanted. If the reactor
     /// ends before, `then` is dropped. While [`posts_queued`](crate::Config::posts_queued) wait, the
     /// thread waits too. In the simulator a name is looked up all the same, and no seed says when its
     /// answer comes: give addresses there.
@@ -261,7 +261,7 @@ impl<H: Handler> Handle<H> {
     ///         conn.hold(true);
     ///         thread::spawn(move || {
     ///             let answer: Vec<u8> = question.into_iter().rev().collect(); // takes long
-    ///             // The reactor may have ended meanwhile: then nobody waits for it.
+    ///             // The reactor may have ended meanwhile: then the answer is not wanted any more.
     ///             let _ = handle.post_to(id, move |_handler, conn, _session| {
     ///                 conn.send(answer);
     ///                 conn.hold(false);

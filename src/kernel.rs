@@ -282,7 +282,7 @@ pub(crate) struct Place {
     file: Option<u32>,
     /// What was that file, and is still open by way of a duplicate: the poll goes by the file.
     ghost: Option<u32>,
-    /// It is we who connect.
+    /// The connect is ours.
     pub(crate) out: bool,
     /// When a call of ours first failed; when we ended our side; since when input lies unread here.
     pub(crate) failed_at: Option<u64>,

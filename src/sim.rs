@@ -87,7 +87,7 @@
 //! # Slow peers, slow handlers
 //!
 //! A peer that [reads slowly](Peer::read_slowly) takes something all the while, and the kernel's buffer
-//! stands between it and the reactor. A handler that works makes everybody wait: with a clone of the
+//! stands between it and the reactor. A handler that works makes all connections wait: with a clone of the
 //! [`Sim`] it says for [how long](Sim::work). Here a client reads 16 kB a second, and another is
 //! answered after 3 s of work:
 //!
@@ -302,7 +302,7 @@ impl Sim {
         Ok(Reactor::build_with_driver(&config, driver, make)?)
     }
 
-    /// A peer that connects to `"IP:PORT"` or `"unix:PATH"`, from now on. If nobody listens there
+    /// A peer that connects to `"IP:PORT"` or `"unix:PATH"`, from now on. If there is no listener
     /// when it arrives it is [refused](Peer::is_refused).
     ///
     /// # Panics
@@ -388,7 +388,7 @@ impl Sim {
     ///
     /// # Panics
     ///
-    /// If `at` is neither, or somebody has bound it.
+    /// If `at` is neither, or another socket is bound to it.
     #[must_use]
     #[track_caller]
     pub fn bind(&self, at: &str) -> DatagramPeer {

@@ -1,6 +1,6 @@
 //! What the examples share and no server is about: arguments, logs, signals, one-line complaints.
 //!
-//! Nothing here may panic, not even when stdout or stderr is a pipe that nobody reads any more;
+//! Nothing here may panic, not even when stdout or stderr is a pipe without a reader;
 //! `println!` and `eprintln!` do. Read next: `echo.rs`.
 
 #![allow(dead_code, reason = "no example needs all of it")]
@@ -125,7 +125,7 @@ pub(crate) fn on_signals(
     Ok(())
 }
 
-/// One line on stdout, at once: who started us may be waiting for it.
+/// One line on stdout, at once: the program that started us may be waiting for it.
 pub(crate) fn say(line: impl Display) {
     let mut stdout = io::stdout().lock();
     // Nobody listens any more: no reason for a server to stop.
@@ -143,7 +143,7 @@ pub(crate) fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// What somebody sent us, fit for a line of a log: quoted, escaped, and not too long.
+/// What a peer sent us, fit for a line of a log: quoted, escaped, and not too long.
 pub(crate) fn quote(message: &[u8]) -> String {
     const SHOWN: usize = 60;
     if message.len() <= SHOWN {

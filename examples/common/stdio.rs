@@ -90,7 +90,7 @@ impl Handler for Client {
     fn on_close(&mut self, cx: &mut Context, _id: ConnId, side: Side, closed: Closed) {
         side.ended(cx, &closed);
         if side.asks {
-            // All is said, or nobody hears it any more.
+            // All is said, or it has no reader any more.
             cx.shutdown();
         } else if let CloseReason::Io(error) = closed.reason {
             self.failure = Some(error);
@@ -109,7 +109,7 @@ pub(crate) fn converse(connect: Connect) -> io::Result<()> {
     let stdin = theirs.try_clone()?;
     // Never joined: it may wait for a terminal for ever.
     thread::spawn(move || {
-        // If it fails the server is gone, and there is nobody to tell.
+        // If it fails the server is gone, and there is nothing to tell it.
         let _ = copy(io::stdin().lock(), &stdin);
         let _ = stdin.shutdown(Shutdown::Write);
     });

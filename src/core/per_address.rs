@@ -1,9 +1,11 @@
 //! How many connections each address has, for the limit on that.
 //!
 //! A peer that opens as many connections as there are leaves none to others. So those of one place
-//! are counted: an IPv4 address, however it is written (`::ffff:192.0.2.1` is `192.0.2.1`, and so is
-//! what a NAT64 makes of it, `64:ff9b::192.0.2.1`, RFC 6052: its /64 is all of IPv4), or a /64 of IPv6, which is what one customer is given, so that single addresses of it limit nobody. Peers
-//! on Unix sockets have no place. An entry is there only while there is a connection from it.
+//! are counted. A place is an IPv4 address, however it is written (`::ffff:192.0.2.1` is `192.0.2.1`,
+//! and so is what a NAT64 makes of it, `64:ff9b::192.0.2.1`, RFC 6052: its /64 is all of IPv4). Or it
+//! is a /64 of IPv6, since a customer is given a whole one and could use another address of it for
+//! each connection. Peers on Unix sockets have no place. An entry is there only while there is a
+//! connection from it.
 //! Read next: `accept.rs`, which asks.
 
 use std::collections::HashMap;

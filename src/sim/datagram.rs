@@ -41,7 +41,7 @@ impl DatagramPeer {
     }
 
     /// Then sends one datagram. On a Unix socket it waits until the receiver has room. What the
-    /// kernel refuses (it is too long, or nobody has bound that path) is not sent, and no failure.
+    /// kernel refuses (it is too long, or no socket is bound to that path) is not sent, and is no failure.
     ///
     /// # Panics
     ///
@@ -73,7 +73,7 @@ impl DatagramPeer {
         self.then(Step::Reading(true));
     }
 
-    /// Then closes its socket: nobody is there any more.
+    /// Then closes its socket.
     pub fn close(&self) {
         self.then(Step::Close);
     }

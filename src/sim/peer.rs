@@ -143,7 +143,7 @@ impl Peer {
         self.stage() == Some(Stage::Established)
     }
 
-    /// Whether nobody listened where it went.
+    /// Whether there was no listener where it went.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.stage() == Some(Stage::Refused)
@@ -282,7 +282,7 @@ impl Script {
                     match net.peer_write(link, &bytes[*sent..]) {
                         Ok(n) => *sent += n,
                         Err(Errno::AGAIN) => return false,
-                        // There is nobody to send to any more.
+                        // There is no connection to send to any more.
                         Err(_) => return true,
                     }
                 }

@@ -92,7 +92,7 @@ fn world(sim: &Sim, config: Config, deed: Deed) -> Result<(Reactor<Doer>, Peer),
     Ok((reactor, sim.connect(TO)))
 }
 
-/// Promise 5: what nobody holds any more is there for the rest at once, whether it was taken or went with
+/// Promise 5: memory that no connection holds any more is there for the rest at once, whether it was taken or went with
 /// a close that lingers on.
 #[test]
 fn a_shortage_of_memory_ends_with_what_was_held() {
@@ -176,7 +176,7 @@ fn progress_is_counted_to_the_byte() {
     }
 }
 
-/// Promise 4: who waits for two bytes between two requests is owed nothing until the first is there.
+/// Promise 4: a handler that waits for two bytes between two requests is owed nothing until the first is there.
 #[test]
 fn a_request_is_owed_from_its_first_byte_on() {
     check(0..20, near(), |sim| {
@@ -249,7 +249,7 @@ fn linger_and_close_max_are_met_to_the_moment() {
     });
 }
 
-/// Promise 4: nobody answers a connect, and a shutdown waits for one who is held.
+/// Promise 4: a connect that is not answered, and a shutdown that waits for a held connection.
 #[test]
 fn connect_and_shutdown_max_are_met_to_the_moment() {
     check(0..20, near(), |sim| {
@@ -267,7 +267,7 @@ fn connect_and_shutdown_max_are_met_to_the_moment() {
     });
 }
 
-/// Promise 4: who is idle for just so long makes room for who knocks, and not before.
+/// Promise 4: a connection that has been idle for just so long makes room for a newcomer, and not before.
 #[test]
 fn reclaim_idle_is_met_to_the_moment() {
     check(0..20, near(), |sim| {
