@@ -206,9 +206,14 @@ impl Context {
     /// [`output_max`](crate::Config::output_max) and [`input_max`](crate::Config::input_max), which hold for
     /// what comes after it.
     ///
+    /// The peer may have left already, by a reset too: what it had said is offered then, and the end told. The kernel knows no
+    /// [address](Conn::peer_addr) of such a TCP peer any more. If no reactor had it before, it is told as `0.0.0.0:0` or
+    /// `[::]:0`.
+    ///
     /// # Errors
     ///
-    /// If the stream is not connected, or where it is [refused](crate::Refused):
+    /// If the stream is not connected (`NotConnected`; a TCP one that the peer has left, with nothing to be read, is not
+    /// either), or where it is [refused](crate::Refused):
     /// [`connections`](crate::Config::connections) are there, or the reactor is shutting down. The stream is
     /// closed then, and reset if something is unsent.
     pub fn adopt(&mut self, stream: impl Into<Detached>, tag: u64) -> io::Result<ConnId> {

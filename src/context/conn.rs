@@ -348,7 +348,7 @@ impl<'a> Conn<'a> {
         comes
     }
 
-    /// The peer's address, as accept told it, or as we connected to it.
+    /// The peer's address, as accept told it, or as we connected to it, or as [`adopt`](crate::Context::adopt) says.
     ///
     /// # Errors
     ///

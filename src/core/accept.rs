@@ -349,11 +349,13 @@ impl Core {
             return Err(refused);
         }
         let Detached { stream, unread, unsent } = detached;
+        // Asked first: that of a stream which is no connection is another error.
+        let peer = stream.peer_addr();
         let socket = stream.into_socket()?;
+        // A stream that is not connected has no peer: the error says so.
+        let peer = peer?;
         // Between two turns the clock was last read long ago.
         self.read_clock();
-        // A stream that is not connected has no peer: the error says so.
-        let peer = socket.peer_addr()?;
         let service = self.callback.service();
         let id = self.admit(socket, peer, Connection::new(self.now), service)?;
         let (now, limits) = (self.now, &self.limits);

@@ -9,6 +9,7 @@ use super::{Core, Ended, Entry};
 use crate::base::close::Closed;
 use crate::base::id::ConnId;
 use crate::net::detached::{Detached, Taker};
+use crate::net::socket::Stream;
 
 impl Core {
     /// Detaches a connection, if that can be done: what its callback has sent goes along.
@@ -38,7 +39,8 @@ impl Core {
     ) -> Ended {
         self.driver.deregister(entry.socket.watched());
         self.wake_listeners();
-        let detached = Detached { stream: entry.socket.into(), unread, unsent };
+        let stream = Stream::of(entry.socket, entry.peer.address());
+        let detached = Detached { stream, unread, unsent };
         Ended::Detached(closed, taker, detached)
     }
 }

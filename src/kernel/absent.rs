@@ -173,7 +173,7 @@ impl Stream {
         match *self {}
     }
 
-    pub(crate) fn peer_addr(&self) -> Address {
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match *self {}
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::MutexGuard;
 
+use rustix::io::Errno;
 use rustix::net::AddressFamily;
 
 use super::link::{HERE, Transport};
@@ -128,8 +129,16 @@ impl Stream {
         self.state().addresses(self.descriptor.file).0
     }
 
-    pub(crate) fn peer_addr(&self) -> Address {
-        self.state().addresses(self.descriptor.file).1
+    /// # Errors
+    ///
+    /// `NotConnected`: it is over (`inet_getname`).
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
+        let state = self.state();
+        let link = state.link_of(self.descriptor.file);
+        if state.links[link as usize].link.has_forgotten_peer(HERE) {
+            return Err(Errno::NOTCONN.into());
+        }
+        Ok(state.addresses(self.descriptor.file).1)
     }
 
     /// With the poll of `with`. `urgent`: whether it is to be told of urgent data (`EPOLLPRI`).

@@ -405,6 +405,11 @@ impl Link {
         }
     }
 
+    /// Whether the socket at `side` has forgotten its peer (`inet_getname` of Linux).
+    pub(crate) fn has_forgotten_peer(&self, side: usize) -> bool {
+        self.transport == Transport::Tcp && (self.ends[side].dead || self.is_over())
+    }
+
     /// Both ends have arrived: TCP's states TIME-WAIT and CLOSED.
     fn is_over(&self) -> bool {
         self.halves.iter().all(|half| half.fin_arrived)

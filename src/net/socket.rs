@@ -225,7 +225,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => name::peer(stream),
             Socket::Unix(stream) => name::peer(stream),
-            Socket::Sim(stream) => Ok(stream.peer_addr()),
+            Socket::Sim(stream) => stream.peer_addr(),
         }
     }
 
@@ -345,30 +345,34 @@ fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize>
 /// watched after the close, and does not keep the peer from seeing that. What belongs to the reactor
 /// meanwhile, and must not be changed by way of a duplicate, is told at [`Conn::fd`](crate::Conn::fd).
 #[derive(Debug)]
-pub struct Stream(Socket);
+pub struct Stream {
+    socket: Socket,
+    /// The address of the peer, where a reactor has served it.
+    peer: Option<Address>,
+}
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Stream(socket)
+        Stream { socket, peer: None }
     }
 }
 
 /// Made by a simulated world.
 impl From<kernel::Stream> for Stream {
     fn from(stream: kernel::Stream) -> Self {
-        Stream(Socket::Sim(stream))
+        Socket::Sim(stream).into()
     }
 }
 
 impl From<net::TcpStream> for Stream {
     fn from(stream: net::TcpStream) -> Self {
-        Stream(Socket::Tcp(TcpStream::from_std(stream)))
+        Socket::Tcp(TcpStream::from_std(stream)).into()
     }
 }
 
 impl From<unix::UnixStream> for Stream {
     fn from(stream: unix::UnixStream) -> Self {
-        Stream(Socket::Unix(UnixStream::from_std(stream)))
+        Socket::Unix(UnixStream::from_std(stream)).into()
     }
 }
 
@@ -377,9 +381,9 @@ impl TryFrom<Stream> for net::TcpStream {
     type Error = Stream;
 
     fn try_from(stream: Stream) -> Result<Self, Stream> {
-        match stream.0 {
+        match stream.socket {
             Socket::Tcp(stream) => Ok(stream.into()),
-            other => Err(Stream(other)),
+            socket => Err(Stream { socket, ..stream }),
         }
     }
 }
@@ -389,9 +393,9 @@ impl TryFrom<Stream> for unix::UnixStream {
     type Error = Stream;
 
     fn try_from(stream: Stream) -> Result<Self, Stream> {
-        match stream.0 {
+        match stream.socket {
             Socket::Unix(stream) => Ok(stream.into()),
-            other => Err(Stream(other)),
+            socket => Err(Stream { socket, ..stream }),
         }
     }
 }

@@ -159,6 +159,41 @@ fn unread_input_is_offered_by_the_reactor_that_adopts_it() {
     again.end();
 }
 
+/// Promise 2: on its way from one reactor to another its peer resets. What it had said is offered all the same, under the
+/// peer's address, which the kernel has forgotten.
+#[test]
+fn unread_input_of_a_peer_that_resets_on_the_way_is_offered() {
+    let (detach, detached) = detaches();
+    let (lend, lent) = channel();
+    let script = echo().on_data(move |conn, input| {
+        lines(conn, input, &detach);
+        lend.send(conn.fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+        Ok(())
+    });
+    let server = Server::start(script, Config::default());
+    let mut client = server.connect();
+    let addr = client.local_addr().unwrap();
+    client.write_all(b"go\nrest").unwrap();
+    let detached = detached.recv_timeout(DEADLINE).unwrap();
+    server.end();
+    reset(client);
+    let duplicate = TcpStream::from(lent.recv_timeout(DEADLINE).unwrap());
+    wait_until("the reset is here", || duplicate.peer_addr().is_err());
+
+    let (tell, told) = channel();
+    let script = echo().on_data(move |conn, input| {
+        tell.send((conn.peer_addr()?, input.take_all().to_vec())).unwrap();
+        Ok(())
+    });
+    let again = Server::start_with("127.0.0.1:0", script, Config::default(), |reactor| {
+        reactor.adopt(detached, 2).unwrap();
+    });
+    assert_eq!(told.recv_timeout(DEADLINE).unwrap(), (addr.into(), b"rest".to_vec()));
+    let closed = again.record.wait_close();
+    assert!(matches!(closed.reason, CloseReason::Io(_)), "{closed:?}");
+    again.end();
+}
+
 /// Promises 4 and 6: its place, its address's and its memory are free, and its descriptor wakes nobody,
 /// whoever has a duplicate of it; nor is the peer told of an end.
 #[test]

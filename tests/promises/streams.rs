@@ -270,6 +270,57 @@ fn what_cannot_be_adopted_is_refused_with_a_reason() {
     assert_eq!(error.to_string(), "1 connections are the limit");
 }
 
+/// Promise 2: a stream whose peer has said a word and left before the adoption is opened, and the word is read, as if the
+/// peer had left a moment later: by a reset, or by an end that follows ours.
+#[test]
+fn a_word_said_before_a_reset_is_read_of_a_stream_that_is_adopted_later() {
+    use wouldblock::{Closed, Conn, ConnId, Context, Handler, Input, Reactor};
+
+    struct Words(Vec<String>);
+    impl Handler for Words {
+        type Session = ();
+        fn on_open(&mut self, conn: &mut Conn<'_>, _: Origin) -> std::io::Result<()> {
+            self.0.push(format!("open {}", conn.peer_addr()?));
+            Ok(())
+        }
+        fn on_data(
+            &mut self,
+            _: &mut Conn<'_>,
+            _: &mut (),
+            input: &mut Input<'_>,
+        ) -> std::io::Result<()> {
+            self.0.push(String::from_utf8_lossy(input.take_all()).into());
+            Ok(())
+        }
+        fn on_close(&mut self, cx: &mut Context, _: ConnId, _: (), closed: Closed) {
+            self.0.push(format!("close, clean {}", closed.clean));
+            cx.shutdown();
+        }
+    }
+
+    for resets in [true, false] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = crate::support::connect(listener.local_addr().unwrap());
+        let (stream, _) = listener.accept().unwrap();
+        client.write_all(b"word").unwrap();
+        if resets {
+            crate::support::reset(client);
+        } else {
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&mut client), b"");
+            drop(client);
+        }
+        wait_until("the peer has left", || stream.peer_addr().is_err());
+        let mut reactor = Reactor::new(Words(Vec::new())).unwrap();
+        reactor.adopt(stream, 0).unwrap();
+        reactor.run().unwrap();
+        let clean = !resets;
+        // The kernel has forgotten who it was.
+        let expected = ["open 0.0.0.0:0", "word", &format!("close, clean {clean}")];
+        assert_eq!(reactor.handler().0, expected, "by a reset: {resets}");
+    }
+}
+
 /// A listener that is closed while the reactor runs takes nobody more; its connections stay.
 #[test]
 fn a_listener_can_be_closed_and_opened_again_while_it_runs() {

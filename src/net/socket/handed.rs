@@ -5,7 +5,7 @@
 //! `net/listen.rs` and `net/bind.rs`, which take sockets in, and `core/free.rs`, which lets them go.
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown};
 use std::os::fd::AsFd;
 
 use rustix::io::FdFlags;
@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use socket2::SockRef;
 
 use super::{Socket, Stream, name};
+use crate::base::address::Address;
 
 /// What a socket that is handed in must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +88,42 @@ fn forbid_linger(socket: &SockRef<'_>) -> io::Result<()> {
 }
 
 impl Stream {
+    /// One that a reactor has served, with what it knows of the peer.
+    pub(crate) fn of(socket: Socket, peer: Address) -> Self {
+        Stream { socket, peer: Some(peer) }
+    }
+
     pub(crate) fn into_socket(self) -> io::Result<Socket> {
-        let family = if matches!(self.0, Socket::Unix(_)) { Family::Unix } else { Family::Ip };
-        match self.0.fd() {
+        let socket = self.socket;
+        let family = if matches!(socket, Socket::Unix(_)) { Family::Unix } else { Family::Ip };
+        match socket.fd() {
             Some(fd) => take_in(fd, Kind::Stream, family)?,
-            None => self.0.forbid_linger()?,
+            None => socket.forbid_linger()?,
         }
-        Ok(self.0)
+        Ok(socket)
+    }
+
+    /// The address of the peer. Of a TCP connection that is over the kernel does not know it any more (`tcp_done` of
+    /// Linux), though what the peer had said is still to be read: without a reactor that knew it, it is then the
+    /// unspecified address.
+    ///
+    /// # Errors
+    ///
+    /// It is not connected, and has nothing to be read.
+    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
+        let error = match (self.socket.peer_addr(), &self.peer) {
+            (Ok(peer), _) => return Ok(peer),
+            (Err(_), Some(peer)) => return Ok(peer.clone()),
+            (Err(error), None) => error,
+        };
+        if !self.socket.has_unread() {
+            return Err(error);
+        }
+        Ok(match self.socket.local_addr()? {
+            Address::Ip(own) if own.is_ipv6() => Address::Ip((Ipv6Addr::UNSPECIFIED, 0).into()),
+            Address::Ip(_) => Address::Ip((Ipv4Addr::UNSPECIFIED, 0).into()),
+            Address::Unix(_) | Address::Abstract(_) | Address::Unnamed => Address::Unnamed,
+        })
     }
 }
 
