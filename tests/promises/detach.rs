@@ -164,7 +164,7 @@ fn unread_input_is_offered_by_the_reactor_that_adopts_it() {
 #[test]
 fn unread_input_of_a_peer_that_resets_on_the_way_is_offered() {
     let (detach, detached) = detaches();
-    let (lend, lent) = channel();
+    let (lend, duplicates) = channel();
     let script = echo().on_data(move |conn, input| {
         lines(conn, input, &detach);
         lend.send(conn.fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
@@ -177,7 +177,7 @@ fn unread_input_of_a_peer_that_resets_on_the_way_is_offered() {
     let detached = detached.recv_timeout(DEADLINE).unwrap();
     server.end();
     reset(client);
-    let duplicate = TcpStream::from(lent.recv_timeout(DEADLINE).unwrap());
+    let duplicate = TcpStream::from(duplicates.recv_timeout(DEADLINE).unwrap());
     wait_until("the reset is here", || duplicate.peer_addr().is_err());
 
     let (tell, told) = channel();

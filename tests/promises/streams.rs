@@ -286,13 +286,13 @@ fn a_word_said_before_a_reset_is_read_of_a_stream_that_is_adopted_later() {
         fn on_data(
             &mut self,
             _: &mut Conn<'_>,
-            _: &mut (),
+            (): &mut (),
             input: &mut Input<'_>,
         ) -> std::io::Result<()> {
             self.0.push(String::from_utf8_lossy(input.take_all()).into());
             Ok(())
         }
-        fn on_close(&mut self, cx: &mut Context, _: ConnId, _: (), closed: Closed) {
+        fn on_close(&mut self, cx: &mut Context, _: ConnId, (): (), closed: Closed) {
             self.0.push(format!("close, clean {}", closed.clean));
             cx.shutdown();
         }
