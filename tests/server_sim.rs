@@ -264,6 +264,28 @@ fn nothing_is_lost_between_reactors_and_each_connection_keeps_its_order() {
     assert_eq!(owners.len(), 2 + 3 + 4, "a reactor is never given a connection: {owners:?}");
 }
 
+/// Promises 2 and 3: a peer may reset while its connection moves. It is opened where it goes all the same, and what it had
+/// said is heard there.
+#[test]
+fn a_connection_whose_peer_resets_on_its_way_comes_to_where_it_goes() {
+    let mut moved = 0;
+    check(0..200, Profile::everyday(), |sim| {
+        let mut server = world(sim, 2, Spread::Kernel)?;
+        for n in 0..20 {
+            let peer = sim.connect(DOORS[0]);
+            peer.send("0 move 0\n1 move 1\n2 tell\n");
+            peer.wait(MS / 10 * n);
+            peer.reset();
+        }
+        sim.run_until_idle(&mut server)?;
+        let stats = server.stats();
+        assert_eq!(stats.adopted, stats.closed.detached);
+        moved += stats.adopted;
+        Ok(())
+    });
+    assert!(moved > 1000, "only {moved} moved");
+}
+
 /// Promise 3: peers that reset and vanish while their connections move and wait for others, panics that are made good, and a
 /// shutdown in the midst of it: each that was opened by a reactor is closed by it, and all reactors end.
 #[test]
