@@ -58,6 +58,8 @@ enum Step {
     Writes(usize),
     /// Writes until that would block.
     Fills,
+    /// Asks for the address of the peer.
+    Names,
     ShutsDown,
     Closes,
     /// Closes by reset.
@@ -175,7 +177,7 @@ impl Side {
             }
             PeerSends(_) | PeerMarks | PeerPasses | PeerFinishes | PeerCloses | PeerResets
             | PeerReads(_) | PeerReadsAll => return self.step_of_peer(step, wanted),
-            Reads(_) | Writes(_) | Fills | ShutsDown | Closes | Aborts => {}
+            Reads(_) | Writes(_) | Fills | Names | ShutsDown | Closes | Aborts => {}
         }
         let Some(ours) = &mut self.ours else { return Seen::Nothing };
         match step {
@@ -186,6 +188,7 @@ impl Side {
                 seen(result)
             }
             Fills => self.fill(),
+            Names => seen(ours.peer_addr().map(|_| 0)),
             ShutsDown => {
                 let result = seen(ours.shutdown_write().map(|()| 0));
                 self.await_acknowledgement();
@@ -597,6 +600,7 @@ fn draw(rng: &mut Rng, transport: Transport) -> Vec<Step> {
             20 if rng.chance(600) => Aborts,
             21 if rng.chance(500) => Fills,
             10 => PeerReadsAll,
+            9 | 19 => Names,
             _ => Poll,
         };
         script.push(step);

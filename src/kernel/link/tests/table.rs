@@ -31,6 +31,13 @@ pub(super) const CONNECTION: &[Script] = &[
         &[PeerSends(5), PeerFinishes, Poll, Reads(9), Poll, Reads(9), Reads(9)],
     ),
     (
+        "a peer is known until both have ended",
+        BOTH,
+        &[PeerSends(5), PeerFinishes, Names, Reads(9), ShutsDown, Names, Reads(9), Names],
+    ),
+    ("a peer is known until it resets", BOTH, &[PeerSends(5), Names, PeerResets, Names, Reads(9)]),
+    ("a peer is known that has closed", BOTH, &[PeerSends(5), PeerCloses, Names, Reads(9), Names]),
+    (
         "the peer half-closes, we go on",
         BOTH,
         &[
