@@ -60,6 +60,10 @@ enum Step {
     Fills,
     /// Asks for the address of the peer.
     Names,
+    /// Asks for the error that waits, which is told once.
+    Errors,
+    /// Asks whether a read would bring bytes: of a socket that has failed.
+    Peeks,
     ShutsDown,
     Closes,
     /// Closes by reset.
@@ -177,7 +181,8 @@ impl Side {
             }
             PeerSends(_) | PeerMarks | PeerPasses | PeerFinishes | PeerCloses | PeerResets
             | PeerReads(_) | PeerReadsAll => return self.step_of_peer(step, wanted),
-            Reads(_) | Writes(_) | Fills | Names | ShutsDown | Closes | Aborts => {}
+            Reads(_) | Writes(_) | Fills | Names | Errors | Peeks | ShutsDown | Closes | Aborts => {
+            }
         }
         let Some(ours) = &mut self.ours else { return Seen::Nothing };
         match step {
@@ -189,6 +194,8 @@ impl Side {
             }
             Fills => self.fill(),
             Names => seen(ours.peer_addr().map(|_| 0)),
+            Errors => seen(ours.take_error().and_then(|error| error.map_or(Ok(0), Err))),
+            Peeks => Seen::Count(usize::from(ours.has_unread())),
             ShutsDown => {
                 let result = seen(ours.shutdown_write().map(|()| 0));
                 self.await_acknowledgement();
@@ -599,8 +606,10 @@ fn draw(rng: &mut Rng, transport: Transport) -> Vec<Step> {
             19 if rng.chance(600) => Closes,
             20 if rng.chance(600) => Aborts,
             21 if rng.chance(500) => Fills,
-            10 => PeerReadsAll,
-            9 | 19 => Names,
+            21 => PeerReadsAll,
+            9 => Names,
+            10 => Errors,
+            19 => Peeks,
             _ => Poll,
         };
         script.push(step);
