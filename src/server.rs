@@ -300,6 +300,8 @@ impl<H: Handler> Server<H> {
     ///
     /// All end together: when one has ended, after a [shutdown](crate::Context::shutdown) of its own, by an error or by a
     /// panic (unless it is [restarted](Self::restart)), the others are told to [shut down](crate::Context::shutdown) in order.
+    /// What a panic has ended closes its listeners and its connections at once, those without a callback, with a reset where
+    /// something is owed.
     ///
     /// # Panics
     ///
@@ -380,7 +382,7 @@ impl<H: Handler> Running<'_, H> {
                 Err(payload)
             }
         };
-        reactor.refuse_outside();
+        reactor.leave_nothing();
         all.shutdown();
         Some(end)
     }
@@ -412,7 +414,7 @@ mod tests {
         }
     }
 
-    /// Promise 6: a reactor that a panic has ended is handed nothing any more.
+    /// Promise 6: a reactor that a panic has ended is handed nothing any more, and keeps no client.
     #[test]
     fn a_reactor_that_does_not_run_any_more_is_handed_nothing() {
         for seed in 0..20 {
@@ -422,8 +424,8 @@ mod tests {
             let _peer = sim.connect("10.0.0.1:1");
             let run = AssertUnwindSafe(|| sim.run_until_idle(&mut server));
             panic::catch_unwind(run).unwrap_err();
-            let closed = server.reactors.iter().map(|it| it.cx.core.listeners.are_intakes_closed());
-            assert!(closed.collect::<Vec<_>>().iter().all(|it| *it));
+            let core = |it: &Reactor<_>| (it.cx.core.listener_ids().len(), it.cx.core.conns.len());
+            assert!(server.reactors.iter().map(core).all(|left| left == (0, 0)));
         }
     }
 }

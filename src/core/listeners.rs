@@ -150,16 +150,6 @@ impl Listeners {
         }
     }
 
-    /// A reactor that does not go on takes nothing for it.
-    pub(crate) fn close_intakes(&self) {
-        self.intakes().for_each(|(_, intake)| intake.close());
-    }
-
-    #[cfg(test)]
-    pub(crate) fn are_intakes_closed(&self) -> bool {
-        self.intakes().all(|(_, intake)| intake.is_closed())
-    }
-
     /// What another reactor accepts for, each with its service.
     pub(super) fn intakes(&self) -> impl Iterator<Item = (u8, &Intake)> {
         let intake =

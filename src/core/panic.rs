@@ -55,14 +55,14 @@ impl Core {
         self.update(id);
     }
 
-    /// For another handler: ends every connection without a callback, with a reset where its peer is owed something, and
+    /// After the handler: ends every connection without a callback, with a reset where its peer is owed something, and
     /// cancels the timers.
-    pub(crate) fn cut_for_another(&mut self) {
+    pub(crate) fn cut_without_callback(&mut self) {
         self.timers.clear();
         for id in self.connection_ids() {
             let Some(Entry { conn, .. }) = self.conns.get_mut(id) else { continue };
             let is_owed_more = conn.is_owed_more();
-            conn.cut(CloseReason::Panic(io::Error::other("the reactor was restarted")));
+            conn.cut(CloseReason::Panic(io::Error::other("the reactor's handler panicked")));
             if !is_owed_more {
                 conn.flags.clear(Flags::RESET);
             }

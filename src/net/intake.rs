@@ -85,11 +85,6 @@ impl Intake {
         self.0.paused.store(pause, Ordering::Relaxed);
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
     /// Takes nothing new; what waits is still to be accepted.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
@@ -123,11 +118,6 @@ impl Queue {
     fn one_waits_no_more(&self) {
         self.crowd.one_waits_no_more();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    #[cfg(test)]
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
     }
 
     fn is_taken_from(&self) -> bool {

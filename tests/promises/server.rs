@@ -69,6 +69,7 @@ impl Handler for Node {
                 }
                 "move" => self.server.move_to(conn, rest.parse().unwrap(), 7),
                 "panic" => panic!("as it was told to"),
+                "hold" => conn.hold(true),
                 "shutdown" => conn.cx().shutdown(),
                 _ => conn.send([line.as_bytes(), b"\n"].concat()),
             }
@@ -193,7 +194,10 @@ impl Client {
     /// Whether the server has ended the connection, in whatever way.
     fn is_gone(&mut self) -> bool {
         let mut line = String::new();
-        !matches!(self.0.read_line(&mut line), Ok(1..))
+        match self.0.read_line(&mut line) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
     }
 
     fn ask(&mut self, question: &str) -> String {
@@ -444,6 +448,36 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"as it was told to"));
     let closed = &server.reactors()[1].handler().closed;
     assert!(closed.iter().all(|it| !matches!(it.reason, CloseReason::Aborted)), "{closed:?}");
+}
+
+/// Promise 6: while the others end in order, nobody waits for a reactor that a panic has ended: its clients are told, and those
+/// that come are refused, whichever reactor accepts.
+#[test]
+fn no_client_waits_for_a_reactor_that_a_panic_has_ended() {
+    for (by, number) in [(Spread::Kernel, 0), (Spread::RoundRobin, 0), (Spread::RoundRobin, 1)] {
+        let config = Config::default().shutdown_max(10 * DEADLINE);
+        let running = Running::with_config(2, config, Listen::from("127.0.0.1:0").spread(by));
+        let at = running.at.socket_addr().unwrap();
+        let mut clients = [number, number, 1 - number].map(|number| running.connect_to(number));
+        clients[2].say("hold\n");
+        assert_eq!(clients[2].ask("held"), "held");
+        clients[0].say("panic\n");
+        assert!(clients[0].is_gone() && clients[1].is_gone(), "{by:?}, {number}");
+        let mut waiting = Vec::new();
+        wait_until("who comes is refused", || match TcpStream::connect_timeout(&at, DEADLINE) {
+            Ok(client) => {
+                waiting.push(bounded(client));
+                false
+            }
+            Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+        });
+        for client in waiting {
+            assert!(Client(BufReader::new(client)).is_gone(), "{by:?}, {number}");
+        }
+        assert_eq!(clients[2].ask("still here"), "still here");
+        running.handle.shutdown_now();
+        running.wait_end().0.unwrap_err();
+    }
 }
 
 /// Promise 6: where it is asked for, a panic costs the clients of its own reactor their connections, and those of others
