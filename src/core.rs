@@ -506,7 +506,6 @@ impl Core {
                 if self.entry(id).is_some_and(|entry| entry.conn.wants_flush()) {
                     self.flush(id);
                 }
-                self.arm_paced(id);
                 self.update(id);
             }
         }

@@ -346,3 +346,43 @@ fn a_server_full_of_the_idle_has_a_place() {
         Ok(())
     });
 }
+
+/// Promise 4: half a request is judged by `min_rate` again when its connection is resumed, whoever does that: its own
+/// timeout, a closure for it, or another's callback.
+#[test]
+fn half_a_request_is_judged_when_its_connection_is_resumed() {
+    let rings: [fn(&mut Conn<'_>); 2] = [|conn| conn.resume(), |_| {}];
+    for (way, rings) in [rings[0], rings[1], rings[1]].into_iter().enumerate() {
+        check(0..5, Profile::calm(), |sim| {
+            let handler = Three {
+                opens: |conn| conn.set_timeout(Duration::from_secs(25)),
+                data: |conn, input| {
+                    assert!(input.line().is_none());
+                    conn.pause();
+                },
+                rings,
+                ..Three::default()
+            };
+            let config = Config::default().min_rate(100, Duration::from_secs(10));
+            let mut reactor = listening(sim, handler, config)?;
+            sim.connect(DOOR).send("half a line");
+            sim.advance(&mut reactor, Duration::from_secs(30))?;
+            assert_eq!((reactor.handler().rang, reactor.stats().closed.total()), (1, 0));
+            let id = reactor.service(0).connections()[0];
+            match way {
+                1 => {
+                    let resume = |_: &mut Three, conn: &mut Conn<'_>, (): &mut ()| {
+                        conn.resume();
+                        Ok(())
+                    };
+                    assert!(reactor.handle().post_to(id, resume).is_ok());
+                }
+                2 => _ = reactor.handle().post(move |_, cx| cx.conn(id).unwrap().resume()),
+                _ => {}
+            }
+            sim.advance(&mut reactor, Duration::from_secs(30))?;
+            assert_eq!(reactor.stats().closed.too_slow, 1, "way {way}");
+            Ok(())
+        });
+    }
+}

@@ -592,6 +592,8 @@ impl<'a> Conn<'a> {
         verb(conn, *now, limits);
         callback.note_rest(self.id, conn);
         self.cx.core.mark_dirty(self.id);
+        // Resumed, or no longer held, it may be judged again: after a callback of its own nothing else sees to that.
+        self.cx.core.arm_paced(self.id);
     }
 
     fn entry(&self) -> &Entry {
