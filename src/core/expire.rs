@@ -18,6 +18,9 @@ use crate::core::{Core, Entry, Shutdown};
 use crate::time::deadlines::{INSTANT, Stamp};
 use crate::time::timers::{Timer, TimerId};
 
+/// How often the kernel is asked in a turn, before a verdict, what it takes or has delivered. It looks for a
+/// Unix socket among all that the machine has: where those are 20,000, one question is a millisecond.
+pub(crate) const QUESTIONS_PER_TURN: usize = 32;
 /// A period below this counts as this: what the poll can wait for.
 const PERIOD_MIN: Duration = Duration::from_millis(1);
 
@@ -86,13 +89,16 @@ impl Core {
     // --- Acting ---------------------------------------------------------------------------------
 
     /// Acts on the deadlines that were due by `due_by`, until it comes to the timeout of a connection:
-    /// that is for the handler, and then for [`update`](Self::update).
-    pub(crate) fn expire(&mut self, due_by: Stamp) -> Option<ConnId> {
-        while let Some(token) = self.schedule.expire(due_by) {
+    /// that is for the handler, and then for [`update`](Self::update); or until as many `questions` were
+    /// put to the kernel, and the rest is for the next turn.
+    pub(crate) fn expire(&mut self, due_by: Stamp, questions: &mut usize) -> Option<ConnId> {
+        while *questions > 0
+            && let Some(token) = self.schedule.expire(due_by)
+        {
             match token.target() {
                 Target::Connection(slot) => {
                     let id = self.connection(token, slot).expect("a deadline names an entry");
-                    if self.expire_connection(id, due_by) {
+                    if self.expire_connection(id, due_by, questions) {
                         return Some(id);
                     }
                 }
@@ -112,7 +118,7 @@ impl Core {
     }
 
     /// Returns whether its timeout has come.
-    fn expire_connection(&mut self, id: ConnId, due_by: Stamp) -> bool {
+    fn expire_connection(&mut self, id: ConnId, due_by: Stamp, questions: &mut usize) -> bool {
         let limits = &self.limits;
         let Some(Entry { conn, ticket, .. }) = self.conns.get_mut(id) else {
             return false;
@@ -135,7 +141,7 @@ impl Core {
         if rings {
             self.arm(id);
         } else {
-            if self.ask_kernel(id, due_by) {
+            if self.ask_kernel(id, due_by, questions) {
                 // What the peer had sent before comes first: it is looked at again after a read.
                 self.update(id);
                 self.arm(id);
@@ -160,11 +166,15 @@ impl Core {
     /// Before a verdict: whatever its last word was, the kernel may take some of what is owed, or may
     /// have delivered some of what it took. Either is progress of the peer. Returns whether it was
     /// found that a write fails.
-    fn ask_kernel(&mut self, id: ConnId, due_by: Stamp) -> bool {
+    fn ask_kernel(&mut self, id: ConnId, due_by: Stamp, questions: &mut usize) -> bool {
         let Some(Entry { conn, .. }) = self.conns.get_mut(id) else {
             return false;
         };
-        match conn.doubt(due_by, &self.limits) {
+        let doubt = conn.doubt(due_by, &self.limits);
+        if doubt != Doubt::Nothing {
+            *questions -= 1;
+        }
+        match doubt {
             Doubt::Nothing => false,
             Doubt::Room => {
                 conn.readiness.merge(Readiness::WRITABLE);
@@ -242,7 +252,7 @@ mod tests {
         core.entry_mut(id).unwrap().conn.resume();
         core.mark_dirty(id);
 
-        core.expire(due);
+        core.expire(due, &mut 1);
         assert_eq!(core.entry(id).unwrap().conn.phase(), Phase::Open);
         assert!(!core.has_retiring(), "there was something to read");
         core.end_expire();

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::Reactor;
+use crate::core::expire::QUESTIONS_PER_TURN;
 use crate::handle::{Orders, Post};
 use crate::handler::Handler;
 use crate::time::deadlines::Stamp;
@@ -72,8 +73,9 @@ impl<H: Handler> Reactor<H> {
 
     #[cold]
     fn fire_timeouts_due(&mut self, due_by: Stamp) {
+        let mut questions = QUESTIONS_PER_TURN;
         for _ in 0..TIMERS_PER_TURN {
-            let Some(id) = self.cx.core.expire(due_by) else { break };
+            let Some(id) = self.cx.core.expire(due_by, &mut questions) else { break };
             self.call(id, &"on_timeout", H::on_timeout);
             self.cx.core.update(id);
         }

@@ -1,7 +1,7 @@
 //! What only the inside shows.
 
 use super::*;
-use crate::base::close::Closed;
+use crate::base::close::{CloseReason, Closed};
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -139,4 +139,44 @@ fn one_turn_calls_so_many_timers_and_no_more() {
         most = most.max(reactor.handler().calls - before);
     }
     assert!(most <= 1024, "{most} in one turn");
+}
+
+/// Counts the connections whose end is near.
+struct Idles(usize);
+
+impl Handler for Idles {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_closing(&mut self, _: &mut Conn<'_>, (): &mut (), _: &CloseReason) -> io::Result<()> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+/// Promise 6: however many connections are idle at once, sockets have their turn between them. Before each
+/// verdict the kernel is asked, and where there are 20,000 Unix sockets it takes a millisecond to answer.
+#[test]
+fn one_turn_asks_the_kernel_about_so_many_connections_and_no_more() {
+    let config = Config::default().idle(Some(Duration::from_millis(1)));
+    let mut reactor = Reactor::with_config(Idles(0), config).unwrap();
+    let pairs = [(); 200].map(|()| std::os::unix::net::UnixStream::pair().unwrap());
+    let _theirs = pairs.map(|(ours, theirs)| {
+        reactor.adopt(ours, 0).unwrap();
+        theirs
+    });
+    let mut most = 0;
+    while reactor.handler().0 < 200 {
+        let before = reactor.handler().0;
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        most = most.max(reactor.handler().0 - before);
+    }
+    assert!(most <= 32, "{most} in one turn");
 }
