@@ -303,9 +303,16 @@ impl Date {
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second || self.line.is_empty() {
             self.second = second;
-            self.line = format!("date: {}\r\n", httpdate::fmt_http_date(now)).into_bytes();
+            self.line = line(second);
         }
     }
+}
+
+/// The header, for a second since 1970. A clock that is ahead of all years that can be written is told as the last.
+fn line(second: u64) -> Vec<u8> {
+    const LAST: u64 = 253_402_300_799;
+    let at = UNIX_EPOCH + Duration::from_secs(second.min(LAST));
+    format!("date: {}\r\n", httpdate::fmt_http_date(at)).into_bytes()
 }
 
 #[cfg(test)]
@@ -319,6 +326,13 @@ mod tests {
             push_length(&mut head, len);
             assert_eq!(head, format!("content-length: {len}\r\n").into_bytes());
         }
+    }
+
+    /// Promise 6: a machine whose clock is wrong answers all the same.
+    #[test]
+    fn a_clock_out_of_all_years_makes_some_date() {
+        assert_eq!(line(0), b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n");
+        assert_eq!(line(u64::MAX), b"date: Fri, 31 Dec 9999 23:59:59 GMT\r\n");
     }
 
     /// Promise 2: what is read in whatever pieces, and chunked, is what is told by the chunks.
