@@ -10,7 +10,7 @@
 
 mod common;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,11 +58,18 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("info");
     common::raise_descriptor_limit();
-    // A wrong name is told now, and not to the clients. What can be opened and not read is a directory.
-    File::open(&arguments.file)
-        .and_then(|file| file.metadata())
-        .and_then(|is| if is.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(()) })
-        .map_err(common::about(&arguments.file))?;
+    // A wrong name is told now, and not to the clients. To open a FIFO waits for its writer, and to read it or
+    // a device for what comes: all other clients would wait with it.
+    let file = fs::metadata(&arguments.file).and_then(|is| {
+        if is.is_dir() {
+            Err(io::ErrorKind::IsADirectory.into())
+        } else if is.is_file() {
+            File::open(&arguments.file)
+        } else {
+            Err(io::Error::other("no regular file: to read it might wait"))
+        }
+    });
+    file.map_err(common::about(&arguments.file))?;
     let mut reactor = Reactor::new(SendFile(arguments.file.clone()))?;
     let (first, again) = (reactor.handle(), reactor.handle());
     common::on_signals(move || first.shutdown(), move || again.shutdown_now())?;
