@@ -120,7 +120,7 @@ impl Stream {
 
     /// Whether a read would bring bytes.
     pub(crate) fn has_unread(&self) -> bool {
-        let state = self.state();
+        let mut state = self.state();
         let link = state.link_of(self.descriptor.file);
         state.links[link as usize].link.has_unread(HERE)
     }

@@ -236,12 +236,10 @@ impl Link {
             end.urgent = None;
         }
         if half.arrived.is_empty() || buf.is_empty() {
-            // `tcp_recvmsg` looks for the end before the error, `unix_stream_read_generic` after.
-            let told_end = self.transport == Transport::Tcp && half.fin_arrived;
-            if !told_end && let Some(error) = end.error.take() {
+            if let Some(error) = self.take_read_error(side) {
                 return Err(error);
             }
-            let ended = half.fin_arrived || end.dead;
+            let ended = self.halves[1 - side].fin_arrived || self.ends[side].dead;
             return if ended || buf.is_empty() { Ok(0) } else { Err(Errno::AGAIN) };
         }
         let mut n = buf.len().min(half.arrived.len());
@@ -316,9 +314,20 @@ impl Link {
         }
     }
 
-    /// Whether a read at `side` would bring bytes.
-    pub(crate) fn has_unread(&self, side: usize) -> bool {
-        !self.halves[1 - side].arrived.is_empty()
+    /// The error that a read with nothing to bring tells, once.
+    fn take_read_error(&mut self, side: usize) -> Option<Errno> {
+        // `tcp_recvmsg` looks for the end before the error, `unix_stream_read_generic` after.
+        let told_end = self.transport == Transport::Tcp && self.halves[1 - side].fin_arrived;
+        if told_end { None } else { self.ends[side].error.take() }
+    }
+
+    /// Whether a read at `side` would bring bytes. To ask that is to peek, which is told the error, too.
+    pub(crate) fn has_unread(&mut self, side: usize) -> bool {
+        let has_unread = !self.halves[1 - side].arrived.is_empty();
+        if !has_unread {
+            self.take_read_error(side);
+        }
+        has_unread
     }
 
     /// A cut where the next byte written will lie: urgent data, or a descriptor passed along.
@@ -517,7 +526,8 @@ impl Link {
         }
         let dead = end.dead;
         let outgoing = &self.halves[side];
-        let shut = outgoing.fin && self.transport == Transport::Tcp;
+        // A Unix socket has `EPOLLHUP` where both halves are shut, and mio reads that as writable.
+        let shut = outgoing.fin && (self.transport == Transport::Tcp || incoming.fin_arrived);
         if dead || shut || outgoing.is_writable(self.transport) {
             mask = mask | Readiness::WRITABLE;
         }
