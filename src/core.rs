@@ -117,7 +117,8 @@ pub(crate) struct Core {
     pub(crate) connects: Connects,
     pub(crate) memory: Memory,
     /// Connections whose places may be given to others.
-    idlers: evict::Idlers,
+    /// By service.
+    idlers: Vec<evict::Idlers>,
     /// Connections that were accepted, by where they come from; empty where that is not limited.
     pub(crate) per_address: PerAddress,
     pub(crate) ending: Ending,
@@ -153,7 +154,7 @@ impl Core {
             effects: Effects::default(),
             connects: Connects::default(),
             memory: Memory::default(),
-            idlers: evict::Idlers::default(),
+            idlers: Vec::new(),
             per_address: PerAddress::default(),
             ending: Ending::new(),
             services: Services::new(),

@@ -630,6 +630,29 @@ fn a_service_at_its_cap_reclaims_its_own() {
     });
 }
 
+/// Promise 6: that a service waits in vain for a place of its own keeps none from being found for another.
+#[test]
+fn a_service_without_an_idle_connection_keeps_no_place_from_another() {
+    check(0..30, Profile::calm(), |sim| {
+        let config = Config::default().connections(6).reclaim_idle(Some(Duration::from_secs(5)));
+        let mut reactor = quiet(sim, config)?;
+        reactor.service(0).set_caps(Caps::default().connections(2))?;
+        let busy: Vec<_> = (0..3).map(|_| sim.connect(&door(0))).collect();
+        // Each is owed an answer, but for the third, which waits.
+        for peer in &busy {
+            peer.send("?");
+        }
+        let _idle: Vec<_> = (0..4).map(|_| sim.connect(&door(1))).collect();
+        sim.advance(&mut reactor, Duration::from_secs(10))?;
+        assert_eq!((reactor.handler().0.now, reactor.handler().1.now), (2, 4));
+        assert!(reactor.stats().turns < 100, "it looks once a second: {:?}", reactor.stats());
+        let _new = sim.connect(&door(1));
+        sim.advance(&mut reactor, Duration::from_secs(3))?;
+        assert_eq!(reactor.handler().1.ends, ["idle, and its place was needed"]);
+        Ok(())
+    });
+}
+
 /// Looks at what came, and hands it on as it is.
 struct Peeks;
 

@@ -103,7 +103,7 @@ impl Core {
                     self.refuse(id, &socket, &peer);
                     return Accepted::Skipped;
                 }
-                if full && self.reclaim() {
+                if full && self.reclaim(service) {
                     self.listeners.claimed = Some((socket, peer));
                     return Accepted::Reclaimed;
                 }
@@ -163,7 +163,7 @@ impl Core {
         if let Some(listener) = self.listeners.get_mut(id) {
             listener.handle_full(most, self.now);
         }
-        self.rest_until(id, self.idle_from())
+        self.rest_until(id, self.idle_from(service))
     }
 
     /// All reactors are full: clients wait in the kernel for a moment. Nothing tells that another reactor has room again.

@@ -183,7 +183,7 @@ impl Oracle {
             && self.shutdown.is_none()
             && let Some(least) = self.limits.reclaim_idle
             // Who came since all were last looked at waits for the next look.
-            && is_late(net.polls, nanos(cx.core.idle_from().since_start()), Duration::ZERO)
+            && is_late(net.polls, nanos(cx.core.idle_from(0).since_start()), Duration::ZERO)
         {
             let ids = cx.core.connection_ids().into_iter();
             let mut idle = ids.filter_map(|id| cx.core.entry(id)?.idle_since());
