@@ -487,6 +487,8 @@ impl Connection {
         let refused = leftover.wait == Wait::NotNow;
         let idle_hands = consumed == 0 && !self.flags.has(Flags::NOT_READING);
         let beyond = match leftover.wait {
+            // What another waited for.
+            _ if self.flags.has(Flags::UNOPENED) => false,
             Wait::Bytes(n) => n > limits.input_max,
             Wait::NotNow => false,
             Wait::Nothing | Wait::Line | Wait::Delimiter(_) => {

@@ -499,7 +499,7 @@ impl<H: Handler> Reactor<H> {
             }
             let updated = self.cx.core.update_dirty();
             let ended = self.cx.core.ended_len();
-            if ended == 0 && !updated && !retired {
+            if ended == 0 && !updated && !retired && self.cx.core.effects.opening_len() == 0 {
                 return;
             }
             for _ in 0..ended {

@@ -45,6 +45,7 @@ impl Handler for First {
 #[derive(Default)]
 struct Second {
     queued: Vec<usize>,
+    drains: usize,
     ends: Vec<String>,
 }
 
@@ -66,8 +67,36 @@ impl Handler for Second {
         Ok(())
     }
 
+    fn on_drain(&mut self, _: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
+        self.drains += 1;
+        Ok(())
+    }
+
     fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), closed: Closed) {
         self.ends.push(closed.reason.to_string());
+    }
+}
+
+/// Holds each connection through a shutdown, and hands it to the second when its peer says something.
+struct Holds;
+
+impl Handler for Holds {
+    type Session = ();
+
+    fn on_open(&mut self, conn: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        conn.hold(true);
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        input.take_all();
+        conn.hand_to(1, 0);
+        Ok(())
     }
 }
 
@@ -171,6 +200,239 @@ fn an_address_has_its_connections_where_they_were_handed_to() {
         assert_eq!(stats.clone().map(|of| of.refused_address), [0, 1]);
         assert_eq!(stats.clone().map(|of| of.accepted), [2, 0]);
         assert_eq!(stats.map(|of| (of.open, of.taken_over)), [(1, 0), (1, 1)]);
+        Ok(())
+    });
+}
+
+/// Promise 3: what the first service asks for when it has handed a connection over, or is told that it goes, is not the
+/// second's either.
+#[test]
+fn what_the_first_service_asks_for_as_a_connection_goes_is_forgotten() {
+    /// Asks for much, and hands over before it does so.
+    struct Asks;
+
+    fn ask(conn: &mut Conn<'_>) {
+        conn.pause();
+        conn.hold(true);
+        conn.auto_pause(false);
+        conn.set_idle_timeout(None);
+        conn.want_drain();
+    }
+
+    impl Handler for Asks {
+        type Session = ();
+
+        fn on_open(&mut self, conn: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            conn.hand_to(1, 0);
+            ask(conn);
+            Ok(())
+        }
+
+        fn on_close(&mut self, cx: &mut Context, id: ConnId, (): (), _: Closed) {
+            ask(&mut cx.conn(id).unwrap());
+        }
+    }
+
+    check(0..30, Profile::calm().buffer(50..=50), |sim| {
+        let config = Config::default().output_low(100).output_high(1000);
+        let config = config.idle(Some(Duration::from_secs(1)));
+        let mut reactor = sim.reactor((Asks, Second::default()), config)?;
+        reactor.listen(&*door(0))?;
+        let peer = sim.connect(&door(0));
+        peer.stop_reading();
+        peer.send(vec![b'?'; 500]);
+        sim.advance(&mut reactor, MS * 500)?;
+        let Second { queued, drains, .. } = &reactor.handler().1;
+        assert!(!queued.is_empty() && queued.iter().all(|queued| *queued < 1000), "{queued:?}");
+        assert_eq!(*drains, 0);
+        let silent = sim.connect(&door(0));
+        sim.advance(&mut reactor, MS * 1500)?;
+        assert!(silent.is_ended(), "it has the idle timeout of all");
+        let other = sim.connect(&door(0));
+        other.send("?");
+        other.expect(vec![b'.'; 100]);
+        sim.advance(&mut reactor, MS * 500)?;
+        reactor.shutdown();
+        sim.advance(&mut reactor, Duration::from_secs(1))?;
+        assert!(other.is_ended(), "held");
+        Ok(())
+    });
+}
+
+/// Promise 6: who waits at the cap of the first service is served when a connection has left that for the second.
+#[test]
+fn a_listener_at_a_cap_goes_on_when_a_connection_is_handed_over() {
+    check(0..30, Profile::everyday(), |sim| {
+        let mut reactor = both(sim, First(|_| {}), Config::default())?;
+        reactor.service(0).set_caps(Caps::default().connections(1))?;
+        let first = sim.connect(&door(0));
+        sim.advance(&mut reactor, MS * 500)?;
+        let _waits = sim.connect(&door(0));
+        sim.advance(&mut reactor, MS * 500)?;
+        first.send("go\n");
+        sim.advance(&mut reactor, MS * 500)?;
+        let open = [0, 1].map(|n| reactor.service(n).service_stats().open);
+        assert_eq!(open, [1, 1]);
+        Ok(())
+    });
+}
+
+/// Promise 7: a connection that is handed over in a shutdown is counted in the report by the service that has it last.
+#[test]
+fn the_report_counts_a_connection_where_it_was_last() {
+    check(0..30, Profile::everyday(), |sim| {
+        let config = Config::default().shutdown_max(Duration::from_secs(2));
+        let mut reactor = sim.reactor((Holds, Holds), config)?;
+        reactor.listen(&*door(0))?;
+        let [peer, leaves] = [0, 1].map(|_| sim.connect(&door(0)));
+        sim.advance(&mut reactor, MS * 500)?;
+        reactor.shutdown();
+        sim.advance(&mut reactor, MS * 500)?;
+        peer.send("go");
+        leaves.close();
+        sim.advance(&mut reactor, Duration::from_secs(10))?;
+        let report = reactor.shutdown_report().unwrap();
+        assert_eq!((report.done, report.cut), (1, 1));
+        let services: Vec<_> = report.services.iter().map(|of| (of.done, of.cut)).collect();
+        assert_eq!(services, [(1, 0), (0, 1)]);
+        Ok(())
+    });
+}
+
+/// Promise 4: that the first service waits for more than it may be shown is its own affair: it does not end the second's.
+#[test]
+fn what_the_first_service_waited_for_does_not_end_the_seconds_connection() {
+    struct Waits;
+
+    impl Handler for Waits {
+        type Session = ();
+
+        fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_data(
+            &mut self,
+            conn: &mut Conn<'_>,
+            (): &mut (),
+            input: &mut Input<'_>,
+        ) -> io::Result<()> {
+            input.wait_for(usize::MAX);
+            conn.hand_to(1, 0);
+            Ok(())
+        }
+    }
+
+    check(0..30, Profile::everyday(), |sim| {
+        let mut reactor = sim.reactor((Waits, Second::default()), Config::default())?;
+        reactor.listen(&*door(0))?;
+        let peer = sim.connect(&door(0));
+        peer.send("?");
+        peer.expect(vec![b'.'; 100]);
+        sim.advance(&mut reactor, MS * 500)?;
+        assert!(!peer.is_ended() && peer.is_done());
+        Ok(())
+    });
+}
+
+/// Promise 3: a service that hands a connection on in its `on_open` has it no longer behind that turn: no time of its own
+/// ends it there, however long the callbacks of others take.
+#[test]
+fn one_that_is_handed_on_at_once_is_the_third_services_in_the_same_turn() {
+    /// Hands each on at its first byte, or works.
+    struct Works(Sim);
+
+    impl Handler for Works {
+        type Session = ();
+
+        fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn on_data(
+            &mut self,
+            conn: &mut Conn<'_>,
+            (): &mut (),
+            input: &mut Input<'_>,
+        ) -> io::Result<()> {
+            match input.take_all() {
+                b"work" => self.0.work(MS * 200),
+                _ => conn.hand_to(1, 0),
+            }
+            Ok(())
+        }
+    }
+
+    /// Takes long to hand each on at once.
+    struct Passes(Sim, Vec<String>);
+
+    impl Handler for Passes {
+        type Session = ();
+
+        fn on_open(&mut self, conn: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            self.0.work(Duration::from_secs(2));
+            conn.hand_to(2, 0);
+            Ok(())
+        }
+
+        fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), closed: Closed) {
+            self.1.push(closed.reason.to_string());
+        }
+    }
+
+    check(0..30, Profile::calm(), |sim| {
+        let three = (Works(sim.clone()), Passes(sim.clone(), Vec::new()), Second::default());
+        let config = Config::default().idle(Some(Duration::from_secs(1)));
+        let mut reactor = sim.reactor(three, config)?;
+        reactor.listen(&*door(0))?;
+        let peers = [0, 1, 2].map(|_| sim.connect(&door(0)));
+        for (peer, (after, word)) in peers.iter().zip([(100, "work"), (200, "go"), (200, "go")]) {
+            peer.wait(MS * after);
+            peer.send(word);
+        }
+        sim.advance(&mut reactor, Duration::from_secs(10))?;
+        assert_eq!(reactor.handler().1.1, ["handed over"; 2]);
+        Ok(())
+    });
+}
+
+/// Promise 4: a connection that is handed over in the very moment at which it is idle has the time of the second service.
+#[test]
+fn one_that_goes_as_its_time_runs_out_has_the_second_services_time() {
+    /// Hands a connection on as late as it may.
+    struct Late(Vec<String>);
+
+    impl Handler for Late {
+        type Session = ();
+
+        fn on_open(&mut self, conn: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+            conn.set_timeout(Duration::from_secs(1));
+            Ok(())
+        }
+
+        fn on_timeout(&mut self, conn: &mut Conn<'_>, (): &mut ()) -> io::Result<()> {
+            conn.hand_to(1, 0);
+            Ok(())
+        }
+
+        fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), closed: Closed) {
+            self.0.push(closed.reason.to_string());
+        }
+    }
+
+    check(0..30, Profile::calm(), |sim| {
+        let config = Config::default().idle(Some(Duration::from_secs(1)));
+        let mut reactor = sim.reactor((Late(Vec::new()), Second::default()), config)?;
+        reactor.listen(&*door(0))?;
+        let peer = sim.connect(&door(0));
+        sim.advance(&mut reactor, MS * 1500)?;
+        assert_eq!(reactor.handler().0.0, ["handed over"]);
+        assert!(!peer.is_ended());
+        sim.advance(&mut reactor, MS * 1000)?;
+        assert!(peer.is_ended());
+        peer.close();
+        sim.advance(&mut reactor, MS * 1000)?;
+        assert_eq!(reactor.handler().1.ends, ["idle timeout"]);
         Ok(())
     });
 }

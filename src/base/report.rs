@@ -104,6 +104,19 @@ impl ShutdownReport {
         }
     }
 
+    /// One that is taken to leave in time is another service's now.
+    pub(crate) fn move_between(&mut self, from: u8, to: u8) {
+        let (from, to) = (usize::from(from), usize::from(to));
+        if self.services.is_empty() {
+            // There was but one.
+            let ShutdownReport { done, cut, unsent, .. } = *self;
+            self.services.push(ServiceReport { done, cut, unsent });
+        }
+        self.services.resize(self.services.len().max(from.max(to) + 1), ServiceReport::default());
+        self.services[from].done = self.services[from].done.saturating_sub(1);
+        self.services[to].done += 1;
+    }
+
     /// One that was taken to leave in time is cut.
     pub(crate) fn add(&mut self, cut: impl FnOnce() -> Cut, service: u8, unsent: u64) {
         self.done = self.done.saturating_sub(1);

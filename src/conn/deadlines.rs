@@ -58,7 +58,7 @@ impl Connection {
         match self.phase {
             Phase::Open if self.ready_by() <= due_by => self.cut(CloseReason::Handshake),
             Phase::Open if self.stalls_at(limits) <= due_by => self.cut(CloseReason::WriteStall),
-            Phase::Open if self.flags.has(Flags::SHAKING) => {}
+            Phase::Open if self.flags.has(Flags::UNTIMED) => {}
             Phase::Open if self.idles_at(limits) <= due_by => {
                 self.retire(CloseReason::Idle, now, limits);
             }
@@ -100,7 +100,7 @@ impl Connection {
             Phase::Connecting => self.until(),
             // It is closed in this very turn.
             Phase::Open if self.flags.has(Flags::RETIRING) => Stamp::NEVER,
-            Phase::Open if self.flags.has(Flags::SHAKING) => {
+            Phase::Open if self.flags.has(Flags::UNTIMED) => {
                 self.stalls_at(limits).min(self.timer_at())
             }
             Phase::Open => {

@@ -100,6 +100,9 @@ impl Connection {
             Phase::Open if self.flags.has(Flags::SHAKING) => {
                 &[("handshake", self.stalls_at(limits)), ("timeout", self.timer_at())]
             }
+            Phase::Open if self.flags.has(Flags::UNOPENED) => {
+                &[(if failed { "linger" } else { "write_stall" }, self.stalls_at(limits))]
+            }
             Phase::Open => &[
                 (if failed { "linger" } else { "write_stall" }, self.stalls_at(limits)),
                 ("idle", self.idles_at(limits)),

@@ -52,16 +52,11 @@ impl Connection {
         self.is_served() && self.takes_sends() && !is_closing
     }
 
-    /// From here on it waits for the `on_open` of another service. What its own has asked for is forgotten, and what
-    /// it is owed stays.
+    /// From here on it waits for the `on_open` of another service.
     pub(crate) fn hand_over(&mut self) {
-        for fact in [Flags::PAUSED, Flags::UNREAD, Flags::HELD, Flags::WISHED, Flags::WANTS_DRAIN] {
-            self.flags.clear(fact);
-        }
         // The other is told of the end again.
         self.flags.clear(Flags::EOF_TOLD);
         self.cancel_timeout();
-        self.auto_pause(true);
         self.flags.set(Flags::UNOPENED);
     }
 
@@ -71,6 +66,14 @@ impl Connection {
             self.leftover = Some(Box::new(Leftover::unseen(left.bytes())));
             self.flags.set(Flags::OFFER);
         }
+    }
+
+    /// What the first service has asked for is forgotten, and what it is owed stays.
+    pub(crate) fn forget_wishes(&mut self) {
+        for fact in [Flags::PAUSED, Flags::UNREAD, Flags::HELD, Flags::WISHED, Flags::WANTS_DRAIN] {
+            self.flags.clear(fact);
+        }
+        self.auto_pause(true);
     }
 
     /// What is done with it, what was left of its input, and what is queued.

@@ -125,10 +125,11 @@ impl Conn<'_> {
     /// callback has not consumed is offered to the other's `on_data` as if it had just come, and an end that the
     /// peer had made is told there, too. The socket stays, and so do its id, its [layer](crate::Layer) and what is queued to be
     /// sent: what both send goes out in order. What the first had asked for is forgotten: a
-    /// [pause](Self::pause), a [hold](Self::hold), a [timeout](Self::set_timeout), a [drain](Self::want_drain). The
+    /// [pause](Self::pause), a [hold](Self::hold), a [timeout](Self::set_timeout), an
+    /// [idle timeout](Self::set_idle_timeout), a [drain](Self::want_drain), also if it asks in its `on_close`. The
     /// [caps](Context::set_caps) of the other count it, and do not refuse it.
     ///
-    /// Ignored by a connection that is not open, and by one that is handed over already. If it is closed before
+    /// Ignored by a connection that is not open or about to be closed, and by one that is handed over already. If it is closed before
     /// that is done, or the callback returns an error, it ends where it was.
     pub fn hand_to(&mut self, service: u8, tag: u64) {
         self.cx.core.hand_to(self.id, service, tag);

@@ -405,10 +405,18 @@ impl Core {
                 if to.is_none() || !is_open {
                     conn.flags.clear(Flags::UNOPENED);
                 }
-                if is_open {
-                    return Some((id, origin, to));
+                if !is_open {
+                    self.update(id);
+                    continue;
                 }
-                self.update(id);
+                if to.is_none() {
+                    if matches!(origin, Origin::HandedOver(_)) {
+                        self.forget_wishes(id);
+                    }
+                    // Its times run from here on.
+                    self.arm(id);
+                }
+                return Some((id, origin, to));
             }
         }
         None

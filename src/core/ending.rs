@@ -94,6 +94,13 @@ impl Ending {
         }
     }
 
+    /// A connection is another service's now: in a shutdown, it is counted there.
+    pub(super) fn move_between(&mut self, from: u8, to: u8) {
+        if self.since != Stamp::NEVER {
+            self.report.move_between(from, to);
+        }
+    }
+
     fn end_report(&mut self, now: Stamp) -> &ShutdownReport {
         self.report.took = self.since.until(now);
         &self.report

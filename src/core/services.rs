@@ -249,6 +249,15 @@ impl Core {
         self.mark_dirty(id);
     }
 
+    /// The other's `on_open` is next: what the first has asked for, to its `on_close`, is forgotten.
+    pub(super) fn forget_wishes(&mut self, id: ConnId) {
+        let Core { services, conns, .. } = self;
+        if let Some(Entry { conn, .. }) = conns.get_mut(id) {
+            conn.forget_wishes();
+            conn.set_patience(&services.part_mut(conn.service).caps);
+        }
+    }
+
     /// The connection leaves its service, and is the other's: `on_open` of that follows. Returns how the first is
     /// to be told.
     pub(crate) fn change_service(&mut self, id: ConnId, service: u8, origin: Origin) -> Closed {
@@ -269,7 +278,10 @@ impl Core {
         services.stats_mut(service).taken_over += 1;
         log::debug!("{}: from service {before} to {service} ({id})", entry.peer);
         self.effects.note_opening_next(id, origin);
-        self.arm(id);
+        self.ending.move_between(before, service);
+        // There is a place more in the one.
+        self.note_places();
+        self.wake_listeners();
         Closed::handed_over(before)
     }
 }
