@@ -297,7 +297,7 @@ pub(crate) struct Place {
     /// them as the second number, or fewer, since it looked.
     pub(crate) owes: (u64, u64),
     pub(crate) dipped: bool,
-    to: Address,
+    pub(crate) to: Address,
     pub(crate) from: Address,
 }
 

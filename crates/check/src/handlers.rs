@@ -12,7 +12,6 @@ use crate::base::close::{CloseReason, Closed};
 use crate::base::id::{ConnId, Origin};
 use crate::conn::input::Input;
 use crate::context::{Conn, Context};
-use crate::handle::Handle;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::kernel::rng::Rng;
@@ -21,9 +20,11 @@ use crate::net::datagram::Datagram;
 use crate::oracle::{End, Oracle, Word, planned};
 use crate::schedule::twist::Toil;
 use crate::time::timers::Timer;
+use doors::Mail;
 use messages::Wire;
 
 mod datagrams;
+pub(crate) mod doors;
 mod layers;
 pub(crate) mod messages;
 mod twists;
@@ -91,7 +92,7 @@ pub(crate) struct TestHandler {
     connects: u32,
     /// Periodic timers that were set.
     periodic: u32,
-    handle: Handle<TestHandler>,
+    handle: Box<dyn Mail>,
     /// So many things more.
     patience: u32,
     /// In which callback it panics, and how often in a thousand of them.
@@ -110,6 +111,8 @@ pub(crate) struct TestHandler {
     sources: Option<(Rng, u32)>,
     /// Its connections have layers.
     layering: Option<(Kernel, Layering)>,
+    /// It hands connections from one service to another.
+    hands: Option<doors::Hands>,
 }
 
 /// One connection: its number in the kernel, and what the streamer still has to send.
@@ -122,7 +125,7 @@ pub(crate) struct Session {
 
 impl TestHandler {
     pub(crate) fn new(
-        handle: Handle<TestHandler>,
+        handle: Box<dyn Mail>,
         oracle: Oracle,
         kind: Kind,
         mut rng: Rng,
@@ -151,6 +154,7 @@ impl TestHandler {
             twists: twists::Twists::default(),
             sources: None,
             layering: None,
+            hands: None,
         }
     }
 
@@ -273,20 +277,6 @@ impl TestHandler {
             self.oracle.complain("a source that is not sent is not dropped".into());
         }
         true
-    }
-
-    fn broadcast(&mut self, cx: &mut Context, bytes: Bytes) {
-        let ids = cx.connections();
-        let links = |id: &ConnId| Some((*id, Oracle::link_of(cx, *id)?));
-        let links: Vec<_> = ids.iter().filter_map(links).collect();
-        cx.broadcast(bytes.clone());
-        for (id, link) in links {
-            self.oracle.sent(cx, link, &bytes);
-            if !Oracle::takes_sends(cx, id) {
-                // It was ended by what another was sent, before its turn or after.
-                self.oracle.ledger(link).perhaps = bytes.len() as u64;
-            }
-        }
     }
 
     /// Bytes of no meaning; a reader tells them apart by their place.
@@ -495,6 +485,7 @@ impl Handler for TestHandler {
             self.wander(conn.cx(), Some((id, link)));
             failed = self.rng.chance(self.wild / 8);
         }
+        self.may_hand_over(conn, link);
         self.may_hurry(conn.cx());
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, failed);
@@ -519,8 +510,13 @@ impl Handler for TestHandler {
         self.oracle.data(conn.cx(), id, session.link, input);
         self.toil();
         let before = input.len();
-        let result = self.serve(conn, session, input);
+        let result = if self.may_hand_on(conn, session.link) {
+            Ok(self.leaves_to_another(session.link, input))
+        } else {
+            self.serve(conn, session, input)
+        };
         let word = result.as_ref().map_or(Word::None, |(_, word)| *word);
+        self.may_hand_on(conn, session.link);
         self.oracle.consumed(session.link, before - input.len(), input.len(), word);
         self.may_panic(Some(session.link));
         // Nothing is asked of the context behind an echo: that would have its bytes copied.
@@ -544,8 +540,11 @@ impl Handler for TestHandler {
         let (id, link) = (conn.id(), session.link);
         self.oracle.eof(conn.cx(), id, link, rest);
         self.toil();
+        let before = rest.len();
         let mut result = Ok(());
+        let handed = self.may_hand_over(conn, link);
         match self.kind {
+            _ if handed => {}
             Kind::Messages(wire) => result = self.messages_end(wire, conn, session, rest),
             Kind::Random if self.rng.chance(500) => self.wander(conn.cx(), Some((id, link))),
             Kind::Streamer(_) if session.left != usize::MAX => {}
@@ -572,6 +571,8 @@ impl Handler for TestHandler {
                 conn.close();
             }
         }
+        self.may_hand_over(conn, link);
+        self.oracle.consumed_at_end(link, before - rest.len(), rest.len());
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, result.is_err());
         result
@@ -588,6 +589,7 @@ impl Handler for TestHandler {
             Kind::Detacher(often) if self.rng.chance(often) => self.detach(conn, link, true),
             _ => {}
         }
+        self.may_hand_over(conn, link);
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
@@ -602,6 +604,7 @@ impl Handler for TestHandler {
         } else {
             self.wander(conn.cx(), Some((id, link)));
         }
+        self.may_hand_over(conn, link);
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, false);
         Ok(())
@@ -624,6 +627,7 @@ impl Handler for TestHandler {
             }
             _ => self.send(conn, link, b"and that was all"),
         }
+        self.may_hand_over(conn, link);
         self.may_panic(Some(link));
         self.oracle.leave(Some(conn.cx()), link, failed);
         if failed { Err(planned()) } else { Ok(()) }
@@ -636,6 +640,7 @@ impl Handler for TestHandler {
         }
         self.toil();
         self.let_go(cx);
+        self.may_hand_over_some(cx);
         if self.kind == Kind::Random {
             self.wander(cx, None);
         }
@@ -657,9 +662,15 @@ impl Handler for TestHandler {
     }
 
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Session, closed: Closed) {
-        self.oracle.close(cx, id, session.link, &closed);
-        self.toil();
-        self.twisted_end(cx, id, closed.clean);
+        if matches!(closed.reason, CloseReason::HandedOver) {
+            self.oracle.handed_over(cx, id, session.link, &closed);
+            self.toil();
+        } else {
+            self.oracle.close(cx, id, session.link, &closed);
+            self.toil();
+            self.twisted_end(cx, id, closed.clean);
+        }
+        self.may_hand_over_some(cx);
         if self.kind == Kind::Random {
             self.wander(cx, None);
         }

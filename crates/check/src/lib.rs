@@ -32,8 +32,8 @@ mod library {
 }
 
 use library::{
-    base, conn, context, core, frame, framed, handle, handler, kernel, net, reactor, server, sim,
-    time,
+    base, conn, context, core, frame, framed, handle, handler, kernel, net, reactor, server,
+    services, sim, time,
 };
 
 mod client;

@@ -23,7 +23,7 @@ use crate::kernel::trace::What;
 use crate::kernel::{Kernel, Moved, Place, State};
 use crate::layering::Books;
 use crate::net::socket::Socket;
-use crate::time::timers::{Timer, TimerId};
+use crate::time::timers::TimerId;
 
 mod calls;
 mod close_check;
@@ -31,6 +31,7 @@ mod datagrams;
 mod layers;
 mod pace;
 mod quiescent;
+mod services;
 mod shown;
 mod sources;
 
@@ -155,10 +156,21 @@ pub(crate) struct Ledger {
     upgraded: Option<u64>,
     /// Bytes read waited for the rest of a record of its layer when it was to be closed.
     left_pending: bool,
+    /// Whose it is; and the times that it has by that.
+    service: u8,
+    idle_of_all: Option<Duration>,
+    first_byte: Option<Duration>,
+    /// It is handed over, to which service under which tag; and its first one was told.
+    handing: Option<(u8, u64)>,
+    between: bool,
+    /// What its first service had left was not shown to the second yet.
+    untold: bool,
+    /// When `on_eof` had returned, all before this was gone.
+    dropped: u64,
 }
 
 impl Ledger {
-    fn new(id: ConnId, now: u64) -> Self {
+    fn new(id: ConnId, now: u64, service: u8) -> Self {
         Ledger {
             id,
             told: false,
@@ -219,6 +231,13 @@ impl Ledger {
             books: None,
             upgraded: None,
             left_pending: false,
+            service,
+            idle_of_all: None,
+            first_byte: None,
+            handing: None,
+            between: false,
+            untold: false,
+            dropped: 0,
         }
     }
 
@@ -234,7 +253,8 @@ impl Ledger {
 
     /// Whether the handler is still to be called.
     fn is_served(&self) -> bool {
-        self.connecting.is_none() && !self.told && self.cause.is_none() && !self.failed_open
+        let is_gone = self.told || self.failed_open || self.handing.is_some();
+        self.connecting.is_none() && !is_gone && self.cause.is_none()
     }
 
     /// Whether a call without new bytes is owed, or allowed.
@@ -293,12 +313,12 @@ pub(crate) struct Oracle {
     cut_by: Option<u64>,
     /// Who waited at the door then, if there was room for all of them.
     at_door: Vec<u32>,
-    /// The handler has paused accepting.
-    accepts_none: bool,
-    told_shutdown: bool,
+    /// By number; and whose callback runs, or ran last.
+    parts: Vec<services::Part>,
+    serving: u8,
     /// Timers of the reactor: when each is due, its period (zero: it fires once), and since `on_timer`
-    /// was first told in a turn, in which turn it was set; and its tag.
-    timers: BTreeMap<TimerId, (u64, u64, u64, u64)>,
+    /// was first told in a turn, in which turn it was set; its tag, and its service.
+    timers: BTreeMap<TimerId, (u64, u64, u64, u64, u8)>,
     turn: u64,
     /// The last turn in which `on_timer` was told.
     timer_in: u64,
@@ -306,8 +326,10 @@ pub(crate) struct Oracle {
     posted: u64,
     ran: u64,
     last_run: u64,
-    /// Panics of the handler.
+    /// Panics of the handler; which callback was the last `on_shutdown`, and whether one of these panicked.
     panics: u64,
+    asked_at: u64,
+    panicked_when_asked: bool,
     /// Whose `on_open` runs.
     in_open: Option<u32>,
     /// Connects that were told to have failed, and how many ends there had been before shutdown.
@@ -371,8 +393,8 @@ impl Oracle {
             shutdown: None,
             cut_by: None,
             at_door: Vec::new(),
-            accepts_none: false,
-            told_shutdown: false,
+            parts: vec![services::Part::default()],
+            serving: 0,
             timers: BTreeMap::new(),
             turn: 0,
             timer_in: u64::MAX,
@@ -380,6 +402,8 @@ impl Oracle {
             ran: 0,
             last_run: 0,
             panics: 0,
+            asked_at: 0,
+            panicked_when_asked: false,
             in_open: None,
             connects_failed: 0,
             ended_before: 0,
@@ -452,11 +476,18 @@ impl Oracle {
         };
         let named = ledger.id == id;
         let served = ledger.is_served() && ledger.closing.is_none();
+        let of = ledger.service;
         if !named {
             self.complain(format!("promise 3: {what} of #{link} under another's id"));
         }
         if !served {
             self.complain(format!("promise 3: {what} of #{link} after its end"));
+        }
+        if what != "post_to" && of != self.serving {
+            let told = self.serving;
+            self.complain(format!(
+                "promise 3: {what} of #{link} of service {of} is told to {told}"
+            ));
         }
         self.watch_level(cx, link);
     }
@@ -521,6 +552,7 @@ impl Oracle {
             self.ledgers.resize_with(link as usize + 1, || None);
         }
         let connected = match (&mut self.ledgers[link as usize], origin) {
+            (Some(_), Origin::HandedOver(tag)) => self.takes_over(cx, id, link, tag),
             (Some(ledger), Origin::Connected(tag)) => {
                 // Every wait begins here, not when it set out.
                 (ledger.begun, ledger.moved, ledger.taken_at) = (now, now, now);
@@ -535,7 +567,14 @@ impl Oracle {
             if self.link_by_id(id).is_some() {
                 self.complain(format!("promise 3: the id {id} was another's"));
             }
-            self.ledgers[link as usize] = Some(Ledger::new(id, now));
+            let service = match origin {
+                Origin::Accepted(listener) => self.service_at(listener),
+                Origin::Adopted(tag) => u8::try_from(tag % self.parts.len() as u64).unwrap_or(0),
+                Origin::Connected(_) | Origin::HandedOver(_) => self.serving,
+            };
+            let mut ledger = Ledger::new(id, now, service);
+            self.set_patience(&mut ledger);
+            self.ledgers[link as usize] = Some(ledger);
             self.live.push(link);
             self.find_books(cx, id, link);
         }
@@ -545,7 +584,7 @@ impl Oracle {
         self.opened += 1;
         // With a layer that was when its handshake began.
         if matches!(origin, Origin::Accepted(_))
-            && self.accepts_none
+            && self.parts[usize::from(self.serving)].accepts_none
             && self.shutdown.is_none()
             && !self.ledger(link).is_layered()
         {
@@ -574,6 +613,9 @@ impl Oracle {
         }
         if self.is_told(cx, id) {
             self.check_told(cx, id, link);
+        }
+        if matches!(origin, Origin::Accepted(_)) && !self.ledger(link).is_layered() {
+            self.check_place(cx, link, self.serving);
         }
         self.in_open = Some(link);
         if self.open_now() > self.limits.connections {
@@ -613,57 +655,6 @@ impl Oracle {
         }
     }
 
-    /// A timer of the reactor has come.
-    pub(crate) fn timer(&mut self, timer: Timer) {
-        self.callbacks += 1;
-        self.timer_in = self.turn;
-        let now = self.kernel.now();
-        if self.inside {
-            self.complain("promise 3: on_timer inside another callback".into());
-        }
-        let Some(set) = self.timers.get_mut(&timer.id) else {
-            return self.complain("on_timer of a timer that is not set".into());
-        };
-        let (due, period, set_in, tag) = *set;
-        let missed = now.saturating_sub(due).checked_div(period).unwrap_or(0);
-        set.0 = due.saturating_add((timer.missed.min(missed) + 1).saturating_mul(period));
-        if period == 0 {
-            self.timers.remove(&timer.id);
-        }
-        if due > now {
-            self.complain("on_timer is early".into());
-        }
-        if tag != timer.tag {
-            self.complain(format!("on_timer tells tag {} of a timer set with {tag}", timer.tag));
-        }
-        if set_in == self.turn {
-            self.complain("promise 4: on_timer in the turn in which its timer was set".into());
-        }
-        // The clock it goes by was read at the beginning of the turn.
-        if timer.missed > missed {
-            self.complain(format!("on_timer tells of {} missed, of {missed}", timer.missed));
-        }
-    }
-
-    /// A closure posted to a connection runs as a callback of it.
-    pub(crate) fn posted(&mut self, cx: &Context, id: ConnId, link: u32) {
-        self.enter(cx, id, link, "post_to", 0);
-    }
-
-    /// A posted closure runs: the number it was given when it was posted.
-    pub(crate) fn runs(&mut self, number: u64) {
-        self.callbacks += 1;
-        self.ran += 1;
-        if self.inside {
-            self.complain("promise 3: a posted closure inside a callback".into());
-        }
-        if number <= self.last_run || number > self.posted {
-            let last = self.last_run;
-            self.complain(format!("posted closure {number} runs after {last}"));
-        }
-        self.last_run = number;
-    }
-
     pub(crate) fn close(&mut self, cx: &mut Context, id: ConnId, link: u32, closed: &Closed) {
         self.note(link, "on_close", usize::try_from(closed.unsent).unwrap_or(usize::MAX));
         self.callbacks += 1;
@@ -676,10 +667,11 @@ impl Oracle {
         }
         self.catch_up(link);
         let ledger = self.ledger(link);
-        let (named, twice, failed) = (ledger.id == id, ledger.told, ledger.failed_open);
+        let own = ledger.service == closed.service;
+        let (named, twice, failed) = (ledger.id == id && own, ledger.told, ledger.failed_open);
         ledger.told = true;
         ledger.unsent = Some((closed.unsent, closed.unfinished));
-        if !named || twice || failed {
+        if !named || twice || failed || closed.service != self.serving {
             self.complain(format!("promise 3: on_close of #{link} is not due"));
         }
         if let Some(what) = self.contradiction(link, closed) {

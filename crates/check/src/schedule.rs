@@ -11,6 +11,8 @@ use crate::base::address::Address;
 use crate::base::config::Config;
 use crate::client::{Client, Logs, Reads, Temper};
 use crate::datagrams::DatagramWorld;
+use crate::handle::Handle;
+use crate::handlers::doors::{Door, Rig, Three};
 use crate::handlers::{Kind, OUTSIDE, TestHandler};
 use crate::kernel::rng::Rng;
 use crate::kernel::{Actor, Answers, Horizon, Kernel, nanos};
@@ -22,9 +24,11 @@ use crate::reactor::Reactor;
 use crate::sim::{Failure, Profile, Quiet, panic_text};
 
 mod handed;
+mod services;
 pub(crate) mod twist;
 
 use handed::Handed;
+use services::Services;
 use twist::{Toil, Twist};
 
 /// Turns of the loop before a schedule that does not come to rest is given up.
@@ -84,6 +88,8 @@ struct World {
     layering: Option<Layering>,
     /// What was there before the reactor.
     handed: Option<Handed>,
+    /// The reactor has several services.
+    services: Option<Services>,
 }
 
 impl World {
@@ -174,6 +180,7 @@ impl World {
             twist: None,
             layering: None,
             handed: None,
+            services: None,
         };
         world.config = world.limits(rng, bulk);
         world
@@ -269,13 +276,15 @@ pub struct Schedule {
     at_most: Option<usize>,
     layered: bool,
     handed: bool,
+    serving: bool,
 }
 
 impl Schedule {
     /// The schedule of this seed, with 1 to 25 peers as the seed has it.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Schedule { seed, peers: None, at_most: None, layered: false, handed: false }
+        let (peers, at_most) = (None, None);
+        Schedule { seed, peers, at_most, layered: false, handed: false, serving: false }
     }
 
     /// With so many peers instead: another schedule.
@@ -297,6 +306,19 @@ impl Schedule {
     pub fn handed(mut self, handed: bool) -> Self {
         self.handed = handed;
         self
+    }
+
+    /// With several services on the reactor: another schedule.
+    #[must_use]
+    pub fn services(mut self, serving: bool) -> Self {
+        self.serving = serving;
+        self
+    }
+
+    /// Whether the world of a seed is run once more with several services: 8 in a hundred are.
+    #[must_use]
+    pub fn is_served_too(seed: u64) -> bool {
+        Rng::new(seed ^ 0x005E_441C_E500_0001).chance(80)
     }
 
     /// Whether the world of a seed is run once more with sockets handed in: 8 in a hundred are.
@@ -409,19 +431,27 @@ impl Play {
             world.profile = handed.shape(world.profile, world.kind);
             (world.lends, world.handed) = (handed.lends, Some(handed));
         }
+        if schedule.serving {
+            let (services, config) = Services::draw(seed, &world);
+            (world.services, world.config) = (Some(services), config);
+        }
         let kernel = Kernel::new(seed, world.profile.clone());
         Play { seed, rng, world, kernel, logs: Logs::default(), turns: 0 }
     }
 
     fn play(&mut self, lines: usize) -> Result<Report, Failure> {
-        let acts = catch_unwind(AssertUnwindSafe(|| self.acts()));
+        let acts = catch_unwind(AssertUnwindSafe(|| match &self.world.services {
+            None => self.acts::<TestHandler>(),
+            Some(services) if services.is_tuple() => self.acts::<Three>(),
+            Some(_) => self.acts::<Vec<Door>>(),
+        }));
         acts.unwrap_or_else(|panic| Err(panic_text(&*panic))).map_err(|what| {
             let what = format!("{what}\n{:?}", self.world);
             Failure::new(what, self.seed, None, self.kernel.state().trace.text(lines))
         })
     }
 
-    fn acts(&mut self) -> Result<Report, String> {
+    fn acts<H: Rig>(&mut self) -> Result<Report, String> {
         let driver = Driver::simulated(&self.kernel);
         let limits = self.world.config.limits(driver.descriptors());
         let logs = self.logs.clone();
@@ -429,17 +459,20 @@ impl Play {
         let World { kind, size, wild, .. } = self.world;
         let rng = self.rng.fork();
         let sources = self.world.sources.clone();
-        let make = |handle| {
-            let handler = TestHandler::new(handle, oracle, kind, rng, size, wild)
+        let services = self.world.services.clone();
+        let make = |handle: Handle<H>| {
+            let handler = TestHandler::new(Box::new(handle), oracle, kind, rng, size, wild)
                 .answers(self.world.answers)
                 .panics(Rng::new(self.seed), self.world.panics)
                 .lends(self.world.lends)
                 .toils(&self.kernel, self.world.toil.clone())
                 .layered(&self.kernel, self.world.layering.clone())
-                .sources(sources);
+                .sources(sources)
+                .hands(services.as_ref().map(Services::hands));
             // A stream of its own, too.
             let rash = Rng::new(self.seed ^ 0x00AB_0127);
-            if self.world.tidy { handler } else { handler.rash(rash) }
+            let handler = if self.world.tidy { handler } else { handler.rash(rash) };
+            H::of(handler, services.as_ref().map_or(1, Services::count))
         };
         let mut reactor = Reactor::build_with_driver(&self.world.config, driver, make)
             .map_err(|error| error.to_string())?;
@@ -454,7 +487,8 @@ impl Play {
             let kernel = self.kernel.clone();
             listen = listen.layer(move |_| Ok(layering.accepted(&kernel)));
         }
-        reactor.listen(listen).map_err(|error| error.to_string())?;
+        let listener = reactor.listen(listen).map_err(|error| error.to_string())?;
+        self.open_doors(&mut reactor, listener)?;
         self.mail(&mut reactor);
         if let Some(handed) = &handed {
             self.hand_in(&mut reactor, to, handed.streams);
@@ -487,7 +521,7 @@ impl Play {
         }
         let at_once = self.rng.chance(150);
         let ended = reactor.stats().closed.total();
-        reactor.handler.oracle.shutdown(at_once, ended);
+        reactor.handler.rig().oracle.shutdown(at_once, ended);
         if at_once {
             reactor.shutdown_now();
         } else {
@@ -499,12 +533,13 @@ impl Play {
         let later = self.kernel.now() + nanos(WEEK);
         self.kernel.state().pass(later);
         let Reactor { handler, cx, .. } = &mut reactor;
+        let mut handler = handler.rig();
         handler.oracle.at_end(cx, ended);
         handler.oracle.check_report(cx);
         if let Some(what) = handler.oracle.wrong() {
             return Err(what);
         }
-        let oracle = &reactor.handler.oracle;
+        let oracle = &handler.oracle;
         let (connections, callbacks) = (oracle.opened, oracle.callbacks);
         let state = self.kernel.state();
         Ok(Report {
@@ -537,22 +572,26 @@ impl Play {
     }
 
     /// Datagram sockets, ours and those of peers.
-    fn mail(&mut self, reactor: &mut Reactor<TestHandler>) {
+    fn mail<H: Rig>(&mut self, reactor: &mut Reactor<H>) {
         let Some(mail) = &mut self.world.mail else { return };
         let peers = mail.peers(&self.kernel);
-        reactor.handler.sends_datagrams(mail.fork(), peers.clone());
-        for (bind, connected) in mail.sockets(&peers) {
+        reactor.handler.rig().sends_datagrams(mail.fork(), peers.clone());
+        let services = self.world.services.as_ref().map_or(1, Services::count);
+        for ((bind, connected), of) in mail.sockets(&peers).into_iter().zip((0..services).cycle()) {
+            let Reactor { handler, cx, .. } = reactor;
+            let (mut handler, mut cx) = (handler.rig(), cx.service(of));
+            handler.oracle.serves(of, &cx);
             // The kernel may refuse to watch it.
-            if let Ok(id) = reactor.bind_datagram(bind) {
-                let Reactor { handler, cx, .. } = reactor;
-                handler.bound(cx, id, connected);
+            if let Ok(id) = cx.bind_datagram(bind) {
+                handler.bound(&cx, id, connected);
             }
         }
     }
 
     /// A peer that comes within this time.
     fn peer(&mut self, to: &str, span: u64) {
-        let client = self.client(to);
+        let to = self.world.services.as_mut().map_or(to.into(), Services::door);
+        let client = self.client(&to);
         let wait = self.rng.within(0, span);
         let to = to.parse().expect("it is an address");
         self.kernel.state().connect_after(to, Box::new(client), wait);
@@ -590,14 +629,15 @@ impl Play {
     }
 
     /// Runs until nothing moves but by a deadline, and looks whether that is right.
-    fn rest(&mut self, reactor: &mut Reactor<TestHandler>) -> Result<(), String> {
+    fn rest<H: Rig>(&mut self, reactor: &mut Reactor<H>) -> Result<(), String> {
         self.run(reactor, Horizon::Idle)?;
         let Reactor { handler, cx, .. } = reactor;
+        let mut handler = handler.rig();
         handler.oracle.at_rest(cx);
         handler.oracle.wrong().map_or(Ok(()), Err)
     }
 
-    fn run(&mut self, reactor: &mut Reactor<TestHandler>, horizon: Horizon) -> Result<(), String> {
+    fn run<H: Rig>(&mut self, reactor: &mut Reactor<H>, horizon: Horizon) -> Result<(), String> {
         self.kernel.state().horizon = horizon;
         let mut quiet = Quiet::default();
         // While somebody knocks it looks every second whether there is an idle one now.
@@ -607,6 +647,7 @@ impl Play {
             self.turns += 1;
             let goes_on = reactor.turn(None).map_err(|error| format!("run() ends: {error}"))?;
             let Reactor { handler, cx, .. } = reactor;
+            let mut handler = handler.rig();
             handler.oracle.after_turn(cx);
             if let Some(what) = handler.oracle.wrong() {
                 return Err(what);

@@ -19,27 +19,36 @@ fn the_schedules_hold() {
     let once = include_str!("../seeds.txt").lines().filter(|line| !line.starts_with('#'));
     let once = once.map(|line| {
         let (seed, what) = line.split_once(' ').unwrap();
-        let what = what.trim_start();
-        (seed.parse().unwrap(), what.starts_with("layers:"), what.starts_with("handed:"))
+        let with = what.trim_start().split_once(':').map_or("", |(with, _)| with);
+        (seed.parse().unwrap(), with)
     });
-    let others = (0..few(1000)).map(|seed| (seed, false, false));
-    for (seed, layered, handed) in once.filter(|_| !cfg!(miri)).chain(others) {
-        holds(seed, layered, handed);
+    let others = (0..few(1000)).map(|seed| (seed, ""));
+    for (seed, with) in once.filter(|_| !cfg!(miri)).chain(others) {
+        holds(seed, with);
         if Schedule::is_layered_too(seed) {
-            holds(seed, true, false);
+            holds(seed, "layers");
         }
         if Schedule::is_handed_too(seed) {
-            holds(seed, false, true);
+            holds(seed, "handed");
+        }
+        if Schedule::is_served_too(seed) {
+            holds(seed, "services");
         }
     }
 }
 
-fn holds(seed: u64, layered: bool, handed: bool) {
-    if let Err(failure) = Schedule::new(seed).layered(layered).handed(handed).run() {
+/// `with`: the option that the schedule is played with, if that is the name of one.
+fn holds(seed: u64, with: &str) {
+    let schedule = Schedule::new(seed);
+    let (schedule, option) = match with {
+        "layers" => (schedule.layered(true), " --layers"),
+        "handed" => (schedule.handed(true), " --handed"),
+        "services" => (schedule.services(true), " --services"),
+        _ => (schedule, ""),
+    };
+    if let Err(failure) = schedule.run() {
         let again = "cargo run --release --bin simulate -- --replay";
-        let layers = if layered { " --layers" } else { "" };
-        let sockets = if handed { " --handed" } else { "" };
-        panic!("{failure}\nagain: {again} {seed}{layers}{sockets}");
+        panic!("{failure}\nagain: {again} {seed}{option}");
     }
 }
 

@@ -173,7 +173,9 @@ impl TestHandler {
         origin: Origin,
     ) -> Framing {
         let session = framed(wire, Courier { handler: self, link, wire }).on_open(conn, origin);
-        session.expect("it never fails")
+        let mut session = session.expect("it never fails");
+        session.at = self.oracle.consumed_of(link);
+        session
     }
 
     /// Serves a call of `on_data`. Returns its last word.

@@ -55,6 +55,9 @@ impl TestHandler {
                     conn.auto_pause(false);
                     self.oracle.duplex(link, true);
                 }
+                if matches!(origin, Origin::HandedOver(_)) {
+                    return;
+                }
                 if matches!(origin, Origin::Connected(_)) {
                     let other = self.other(id);
                     if let Some(other) = other.filter(|_| coupled) {
@@ -293,7 +296,7 @@ impl TestHandler {
                 handler.let_go(cx);
                 handler.may_panic(None);
             };
-            if self.handle.post(run).is_ok() {
+            if self.handle.post(Box::new(run)) {
                 return;
             }
             self.oracle.refused_post();

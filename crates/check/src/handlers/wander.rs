@@ -182,15 +182,15 @@ impl TestHandler {
 
     /// A closure for later, from the thread itself.
     fn post(&mut self, id: ConnId) {
-        let handle = self.handle.clone();
         let number = self.oracle.posts();
         let posted = if self.rng.chance(500) {
             let run = move |handler: &mut TestHandler, cx: &mut Context| {
                 handler.oracle.runs(number);
                 handler.wander(cx, None);
+                handler.may_hand_over_some(cx);
                 handler.may_panic(None);
             };
-            handle.post(run).is_ok()
+            self.handle.post(Box::new(run))
         } else {
             let run =
                 move |handler: &mut TestHandler, conn: &mut Conn<'_>, session: &mut Session| {
@@ -198,12 +198,13 @@ impl TestHandler {
                     handler.oracle.posted(conn.cx(), id, session.link);
                     let own = Some((conn.id(), session.link));
                     handler.wander(conn.cx(), own);
+                    handler.may_hand_over(conn, session.link);
                     handler.may_panic(Some(session.link));
                     let failed = handler.rng.chance(handler.wild / 8);
                     handler.oracle.leave(Some(conn.cx()), session.link, failed);
                     if failed { Err(planned()) } else { Ok(()) }
                 };
-            handle.post_to(id, run).is_ok()
+            self.handle.post_to(id, Box::new(run))
         };
         if !posted {
             self.oracle.refused_post();

@@ -1,4 +1,4 @@
-//! What the handler does, as it tells the oracle.
+//! What the handler does, as it tells the oracle; and what comes of its timers and posts.
 
 use std::io;
 use std::time::Duration;
@@ -14,12 +14,15 @@ use crate::kernel::link::THERE;
 use crate::kernel::nanos;
 use crate::kernel::trace::What;
 use crate::layering::Books;
-use crate::time::timers::TimerId;
+use crate::time::timers::{Timer, TimerId};
 
 impl Oracle {
     /// A callback ends in a panic, and with it the connection whose callback it is.
     pub(crate) fn panics(&mut self, link: Option<u32>) {
-        self.panics += 1;
+        // Of several services' in `on_shutdown` one goes on.
+        let is_another = self.asked_at == self.callbacks && self.panicked_when_asked;
+        self.panicked_when_asked |= self.asked_at == self.callbacks;
+        self.panics += u64::from(!is_another);
         self.inside = false;
         let in_open = self.in_open.take() == link;
         let Some(link) = link else { return };
@@ -129,7 +132,8 @@ impl Oracle {
 
     /// The handler stops or restarts accepting.
     pub(crate) fn accepts(&mut self, accepts: bool) {
-        self.accepts_none = !accepts;
+        let serving = self.serving;
+        self.part_mut(serving).accepts_none = !accepts;
         self.note(u32::MAX, if accepts { "resume_accepting()" } else { "pause_accepting()" }, 0);
     }
 
@@ -144,9 +148,9 @@ impl Oracle {
     }
 
     pub(crate) fn sets_idle(&mut self, cx: &Context, link: u32, idle: Option<Duration>) {
-        let all = self.limits.idle.unwrap_or(Duration::MAX);
         let retires = self.is_retiring(cx, link);
         let ledger = self.ledger(link);
+        let all = ledger.idle_of_all.unwrap_or(Duration::MAX);
         if ledger.closing.is_none() {
             if retires {
                 ledger.idle_before = ledger.idle.unwrap_or(all);
@@ -167,7 +171,8 @@ impl Oracle {
         let due = self.kernel.now().saturating_add(nanos(wait));
         // What is set before may come due while a callback works.
         let set_in = if self.timer_in == self.turn { self.turn } else { u64::MAX };
-        if self.timers.insert(timer, (due, nanos(period), set_in, tag)).is_some() {
+        let set = (due, nanos(period), set_in, tag, self.serving);
+        if self.timers.insert(timer, set).is_some() {
             self.complain("two timers have one name".into());
         }
     }
@@ -180,6 +185,60 @@ impl Oracle {
 
     pub(crate) fn some_timer(&self, n: usize) -> Option<TimerId> {
         self.timers.keys().nth(n % self.timers.len().max(1)).copied()
+    }
+
+    /// A timer of the reactor has come.
+    pub(crate) fn timer(&mut self, timer: Timer) {
+        self.callbacks += 1;
+        self.timer_in = self.turn;
+        let now = self.kernel.now();
+        if self.inside {
+            self.complain("promise 3: on_timer inside another callback".into());
+        }
+        let Some(set) = self.timers.get_mut(&timer.id) else {
+            return self.complain("on_timer of a timer that is not set".into());
+        };
+        let (due, period, set_in, tag, service) = *set;
+        let missed = now.saturating_sub(due).checked_div(period).unwrap_or(0);
+        set.0 = due.saturating_add((timer.missed.min(missed) + 1).saturating_mul(period));
+        if period == 0 {
+            self.timers.remove(&timer.id);
+        }
+        if due > now {
+            self.complain("on_timer is early".into());
+        }
+        if service != self.serving {
+            self.complain(format!("on_timer of service {service} is told to {}", self.serving));
+        }
+        if tag != timer.tag {
+            self.complain(format!("on_timer tells tag {} of a timer set with {tag}", timer.tag));
+        }
+        if set_in == self.turn {
+            self.complain("promise 4: on_timer in the turn in which its timer was set".into());
+        }
+        // The clock it goes by was read at the beginning of the turn.
+        if timer.missed > missed {
+            self.complain(format!("on_timer tells of {} missed, of {missed}", timer.missed));
+        }
+    }
+
+    /// A closure posted to a connection runs as a callback of it.
+    pub(crate) fn posted(&mut self, cx: &Context, id: ConnId, link: u32) {
+        self.enter(cx, id, link, "post_to", 0);
+    }
+
+    /// A posted closure runs: the number it was given when it was posted.
+    pub(crate) fn runs(&mut self, number: u64) {
+        self.callbacks += 1;
+        self.ran += 1;
+        if self.inside {
+            self.complain("promise 3: a posted closure inside a callback".into());
+        }
+        if number <= self.last_run || number > self.posted {
+            let last = self.last_run;
+            self.complain(format!("posted closure {number} runs after {last}"));
+        }
+        self.last_run = number;
     }
 
     /// The number of the next post.
@@ -212,7 +271,8 @@ impl Oracle {
             self.complain(format!("promise 3: the id {id} was another's"));
         }
         let now = self.kernel.now();
-        let mut ledger = Ledger::new(id, now);
+        let mut ledger = Ledger::new(id, now, self.serving);
+        self.set_patience(&mut ledger);
         ledger.connecting = Some((now, timeout.unwrap_or(self.limits.connect), tag));
         self.ledgers[link as usize] = Some(ledger);
         self.live.push(link);
@@ -220,6 +280,7 @@ impl Oracle {
             self.keeps_books(link, books);
         }
         self.note(link, "connect()", usize::try_from(tag).unwrap_or(0));
+        self.check_place(cx, link, self.serving);
     }
 
     /// A connect has come to nothing.
@@ -237,7 +298,8 @@ impl Oracle {
         self.note(link, "on_connect_failed", usize::try_from(tag).unwrap_or(0));
         let failed = self.kernel.state().links[link as usize].failed_at.is_some();
         let output_max = self.limits.output_max;
-        let is_crowded = self.is_crowded;
+        let ledger = self.ledgers[link as usize].as_ref().expect("it was found");
+        let (is_crowded, own) = (self.is_crowded_for(ledger), ledger.service == self.serving);
         let self_limits = (self.limits.handshake, self.handshake_went_wrong(link));
         self.connects_failed += 1;
         let ledger = self.ledger(link);
@@ -262,7 +324,7 @@ impl Oracle {
             }
             _ => failed,
         };
-        if !is_so || wanted != tag {
+        if !is_so || wanted != tag || !own {
             self.complain(format!("promise 7: on_connect_failed of #{link} says {error}"));
         }
     }
@@ -373,7 +435,7 @@ impl Oracle {
     }
 
     pub(crate) fn has_told_shutdown(&self) -> bool {
-        self.told_shutdown
+        self.parts.iter().any(|part| part.told_shutdown)
     }
 
     pub(crate) fn finishes(&mut self, cx: &Context, link: u32) {
@@ -425,9 +487,11 @@ impl Oracle {
             ledger.may_wish |= std::mem::take(&mut ledger.wished);
         }
         self.callbacks += 1;
+        self.asked_at = self.callbacks;
+        let serving = self.serving;
         if self.inside
             || self.shutdown.is_none()
-            || std::mem::replace(&mut self.told_shutdown, true)
+            || std::mem::replace(&mut self.part_mut(serving).told_shutdown, true)
         {
             self.complain("promise 3: on_shutdown is not due".into());
         }

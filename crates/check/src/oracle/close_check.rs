@@ -170,7 +170,7 @@ impl CloseCheck<'_> {
     /// It had failed while it was paused, with something to read: until then the handler might have come back.
     fn comes_back_until(&self) -> u64 {
         let limits = &self.oracle.limits;
-        let own = self.ledger.idle.or(limits.idle).unwrap_or(Duration::MAX);
+        let own = self.ledger.idle.or(self.ledger.idle_of_all).unwrap_or(Duration::MAX);
         let wait = limits.linger.min(own).min(self.ledger.idle_before);
         let failed = self.place.failed_at.unwrap_or(0);
         failed.max(self.moved().read).saturating_add(nanos(wait))
@@ -190,6 +190,10 @@ impl CloseCheck<'_> {
         // From our end on the kernel has nothing more to take.
         let lingers = self.place.fin_at.is_some_and(|at| at < from);
         reads && by_the_linger && lingers && !self.place.link.halves[THERE].fin_arrived
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.oracle.is_crowded_for(self.ledger)
     }
 
     fn by_io(&self) -> bool {
@@ -217,7 +221,7 @@ impl CloseCheck<'_> {
                 unless(naive, "promise 5: its own answers passed the limit, one by one")?;
                 queued + ledger.reserve(limits.output_max) as u64 > limits.output_max as u64
             }
-            CloseReason::BufferedLimit => self.oracle.is_crowded && self.holds(),
+            CloseReason::BufferedLimit => self.is_crowded() && self.holds(),
             CloseReason::Reclaimed => {
                 let wait = limits.reclaim_idle.map_or(u64::MAX, nanos);
                 let due = ledger.moved(self.place).saturating_add(wait);
@@ -230,7 +234,7 @@ impl CloseCheck<'_> {
                 left >= due
             }
             CloseReason::FirstByte => {
-                let wait = limits.first_byte.map_or(u64::MAX, nanos);
+                let wait = ledger.first_byte.map_or(u64::MAX, nanos);
                 let due = ledger.opened.saturating_add(wait);
                 let told = !self.oracle.denies && self.net.profile.late == 0;
                 let unread = ledger.left_unread.is_some_and(|since| since < due);
@@ -240,7 +244,7 @@ impl CloseCheck<'_> {
             }
             CloseReason::TooSlow => self.too_slow(left)?,
             CloseReason::Idle => {
-                let wait = ledger.idle.or(limits.idle).unwrap_or(Duration::MAX);
+                let wait = ledger.idle.or(ledger.idle_of_all).unwrap_or(Duration::MAX);
                 let wait = nanos(wait.min(ledger.idle_before));
                 let due = ledger.moved(self.place).saturating_add(wait);
                 // Unless the kernel denied that it had anything, or told of it late.
@@ -262,7 +266,7 @@ impl CloseCheck<'_> {
                 queued > 0 && left >= due
             }
             CloseReason::Shutdown => self.oracle.shutdown.is_some(),
-            // See `handed_over`; and no world here has a second service.
+            // The one is seen by `handed_over` here, the other by that of the oracle.
             CloseReason::Detached | CloseReason::HandedOver => false,
             CloseReason::Truncated => fin && ledger.is_cut_off() && !ledger.layer_failed(),
             CloseReason::Layer(_) => ledger.layer_failed() || (fin && ledger.is_shaking()),
@@ -323,7 +327,7 @@ impl CloseCheck<'_> {
     fn may_be_cut(&self) -> bool {
         let limits = &self.oracle.limits;
         self.queued > limits.output_max as u64
-            || (self.oracle.is_crowded && (self.queued > 0 || !self.ledger.streams.is_empty()))
+            || (self.is_crowded() && (self.queued > 0 || !self.ledger.streams.is_empty()))
             || self.after(self.place.fin_at, limits.linger)
             || self.after(self.ledger.leaves_from, limits.close_max)
             || self.after(Some(self.ledger.taken(self.place)), limits.write_stall)
@@ -410,7 +414,7 @@ impl CloseCheck<'_> {
             || self.queued > limits.output_max as u64
             || self.oracle.denies
             // What is left makes it one of those who hold most; that it had failed is the first cause.
-            || (self.oracle.is_crowded && self.holds())
+            || (self.is_crowded() && self.holds())
             || self.oracle.shutdown.is_some();
         let withheld = self.by_io() && unread && !stopped && !otherwise;
         unless(withheld, "input that came before the failure was not shown")?;

@@ -67,6 +67,7 @@ impl Unsent {
 #[derive(Debug)]
 pub(super) struct DatagramLedger {
     id: DatagramId,
+    service: u8,
     port: u32,
     unix: bool,
     connected: bool,
@@ -430,6 +431,7 @@ impl Oracle {
         let wait = nanos(self.limits.datagram_wait);
         self.datagram_ledgers.push(DatagramLedger {
             id,
+            service: self.serving,
             wait,
             port,
             unix,
@@ -543,10 +545,13 @@ impl Oracle {
         let Some(ledger) = self.datagram_ledger(id) else {
             return self.complain("on_datagram of a socket that nobody bound".into());
         };
-        let (number, open) = (ledger.port, ledger.open);
+        let (number, open, service) = (ledger.port, ledger.open, ledger.service);
         let (due, more) = (ledger.due.pop_front(), ledger.due.len());
         if !open || cx.core.datagram_addr(id).is_none() {
             self.complain(format!("promise 3: on_datagram of @{number}, which is closed"));
+        }
+        if service != self.serving {
+            self.complain(format!("on_datagram of service {service} is told to {}", self.serving));
         }
         let Some((packet, room)) = due else {
             return self.complain(format!("@{number}: a datagram is told that was not received"));

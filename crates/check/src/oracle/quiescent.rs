@@ -148,7 +148,8 @@ impl Oracle {
                 "promise 4: {kept} bytes are kept, {held} held, of {most}; buffered() is {said}"
             ));
         }
-        if let Some(wrong) = wrong.or_else(|| self.layers_wronged()) {
+        let wrong = wrong.or_else(|| self.layers_wronged());
+        if let Some(wrong) = wrong.or_else(|| self.services_wronged(cx)) {
             self.complain(wrong);
         }
     }
@@ -168,7 +169,6 @@ impl Oracle {
                 break;
             }
         }
-        let full = cx.core.conns.len() >= self.limits.connections;
         let since = net.accept_failed_at.unwrap_or(0);
         let (now, kept) = (&cx.core.limits, &self.limits);
         if cx.buffered() <= kept.buffered_max / 2 && now.rest_at != kept.output_high {
@@ -176,17 +176,27 @@ impl Oracle {
             wrong = Some(what.into());
         }
         let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
-        if full
-            && net.waiting() > 0
-            && !trouble
-            && !self.accepts_none
-            && self.shutdown.is_none()
-            && let Some(least) = self.limits.reclaim_idle
+        let waiting = self.waiting(cx, &net).into_iter();
+        let waiting = waiting.filter(|(n, waiting, _)| *waiting > 0 && self.accepts_of(*n));
+        for (service, waiting, full) in waiting.filter(|_| !trouble) {
+            if !full {
+                wrong = Some(format!("promise 6: {waiting} wait for service {service}"));
+                continue;
+            }
             // Who came since all were last looked at waits for the next look.
-            && is_late(net.polls, nanos(cx.core.idle_from(0).since_start()), Duration::ZERO)
-        {
+            let looked = nanos(cx.core.idle_from(service).since_start());
+            let Some(least) = self
+                .limits
+                .reclaim_idle
+                .filter(|_| self.shutdown.is_none() && is_late(net.polls, looked, Duration::ZERO))
+            else {
+                continue;
+            };
             let ids = cx.core.connection_ids().into_iter();
-            let mut idle = ids.filter_map(|id| cx.core.entry(id)?.idle_since());
+            let idle = ids.filter_map(|id| cx.core.entry(id));
+            let mut idle = idle
+                .filter(|entry| self.makes_place(cx, entry.conn.service, service))
+                .filter_map(Entry::idle_since);
             if idle.any(|since| is_late(net.polls, nanos(since.since_start()), least + PASS)) {
                 wrong = Some("promise 4: somebody waits for the place of one who is idle".into());
             }
@@ -221,9 +231,6 @@ impl Oracle {
         if (stats.posts, stats.posts + stats.posts_missed) != (self.ran, self.posted) {
             let (ran, posted) = (self.ran, self.posted);
             wrong = Some(format!("{ran} of {posted} posts were run, {stats:?}"));
-        }
-        if net.waiting() > 0 && !full && !trouble && !self.accepts_none {
-            wrong = Some(format!("promise 6: {} wait to be accepted", net.waiting()));
         }
         drop(net);
         let wrong = wrong.or_else(|| self.mail_at_rest(cx));
@@ -335,6 +342,9 @@ impl Oracle {
         if !stopped && ledger.repeat_owed() {
             return Some("again: a repeat is owed".into());
         }
+        if !stopped && ledger.untold && ledger.read(place) > ledger.consumed {
+            return Some("promise 2: what its first service had left was not offered".into());
+        }
         let left = ledger.last.1 > 0 && ledger.last.2 == Word::None && !ledger.eof;
         if !stopped && left && ledger.resumed {
             return Some("again: resumed, and what is left was not offered".into());
@@ -360,7 +370,7 @@ impl Oracle {
             return Some("its timer has come, and on_timeout was not told".into());
         }
         // What is owed has `write_stall`, and what the kernel holds may be delivered all the while.
-        if let Some(idle) = ledger.idle.or(limits.idle)
+        if let Some(idle) = ledger.idle.or(ledger.idle_of_all)
             && queued == 0
             && !holds_much(net)
             && is_late(net.polls, moved, idle)
@@ -368,7 +378,8 @@ impl Oracle {
             return Some("idle for longer than allowed".into());
         }
         // What is there is read to its end, which is the failure's. With a layer there may be last words.
-        let waits = ledger.paused && (unread > 0 || ledger.last.1 > 0);
+        let left = ledger.last.1 > 0 || (ledger.untold && ledger.read(place) > ledger.consumed);
+        let waits = ledger.paused && (unread > 0 || left);
         if failed && !waits && !ledger.is_layered() {
             return Some(
                 "promise 6: it is dead, nothing is left to read, and nobody is told".into(),
@@ -380,7 +391,7 @@ impl Oracle {
         if queued > 0 && !failed && is_late(net.polls, ledger.stalls_from(), limits.write_stall) {
             return Some("it stalls for longer than allowed".into());
         }
-        if let Some(first_byte) = limits.first_byte
+        if let Some(first_byte) = ledger.first_byte
             && entry.conn.flags.has(Flags::SILENT)
             && is_late(net.polls, ledger.opened, first_byte)
         {
@@ -520,6 +531,7 @@ impl Oracle {
         drop(logs);
         drop(net);
         let wrong = wrong.or_else(|| self.mail_at_end(cx, ended));
+        let wrong = wrong.or_else(|| self.services_at_end(cx));
         if let Some(wrong) = wrong {
             self.complain(format!("at the end, {wrong}"));
         }

@@ -75,6 +75,7 @@ impl Oracle {
         let word = ledger.last.2;
         let (paused, resting, eof) = (ledger.paused, ledger.resting, ledger.eof);
         let ended = ledger.must_end;
+        ledger.untold = false;
         ledger.came_down = false;
         ledger.resumed = false;
         ledger.above_low = queued > low;

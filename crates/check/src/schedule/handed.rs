@@ -5,7 +5,8 @@
 
 use super::Play;
 use crate::base::address::Address;
-use crate::handlers::{Kind, TestHandler};
+use crate::handlers::Kind;
+use crate::handlers::doors::Rig;
 use crate::kernel::rng::Rng;
 use crate::net::listen::Listen;
 use crate::reactor::Reactor;
@@ -74,7 +75,7 @@ impl Play {
     }
 
     /// Connected sockets, each of a peer of its own.
-    pub(super) fn hand_in(&mut self, reactor: &mut Reactor<TestHandler>, to: &str, streams: u64) {
+    pub(super) fn hand_in<H: Rig>(&mut self, reactor: &mut Reactor<H>, to: &str, streams: u64) {
         for tag in 0..streams {
             let client = self.client(to);
             let at = "10.0.0.1:7778".parse().expect("it is an address");
