@@ -16,6 +16,7 @@ use crate::conn::{Connection, Phase};
 use crate::core::schedule::{Due, Ticket};
 use crate::core::{Core, Entry};
 use crate::net::detached::Detached;
+use crate::net::intake::Spreader;
 use crate::net::listen::Opened;
 use crate::net::listener::{Listener, Trouble, Verdict, trouble};
 use crate::net::socket::Socket;
@@ -161,17 +162,18 @@ impl Core {
     fn rest_full(&mut self, id: ListenerId, service: u8) -> Accepted {
         let most = self.services.most(service, self.limits.connections);
         if let Some(listener) = self.listeners.get_mut(id) {
-            listener.handle_full(most, self.now);
+            listener.handle_full(format_args!("at {most} connections, the limit"), self.now);
         }
         self.rest_until(id, self.idle_from(service))
     }
 
-    /// All reactors are full: clients wait in the kernel for a moment. Nothing tells that another reactor has room again.
+    /// No reactor takes any: clients wait in the kernel for a moment. Nothing tells that another reactor has room again.
     #[cold]
     fn rest_spreading(&mut self, id: ListenerId) -> Accepted {
         let now = self.now;
         if let Some(listener) = self.listeners.get_mut(id) {
-            listener.handle_full(self.limits.connections, now);
+            let why = listener.opened.spreader.as_ref().map_or_else(String::new, Spreader::why_not);
+            listener.handle_full(why, now);
         }
         self.rest_until(id, Listener::retry_at(now))
     }

@@ -163,6 +163,18 @@ impl Spreader {
         self.queues.iter().any(|queue| queue.has_room() || reclaims && queue.may_reclaim())
     }
 
+    /// Why none of them would, for the log.
+    pub(crate) fn why_not(&self) -> String {
+        let mut accepting = self.queues.iter().filter(|queue| queue.is_taken_from()).peekable();
+        let Some(most) = accepting.peek().map(|queue| queue.most) else {
+            return "while no reactor accepts".into();
+        };
+        if accepting.all(|queue| queue.crowd.all() >= most) {
+            return format!("at {most} connections in each reactor that accepts, the limit");
+        }
+        "at the caps of its service in the reactors that accept".into()
+    }
+
     /// Hands a connection to one of them.
     ///
     /// # Errors
@@ -278,6 +290,23 @@ mod tests {
         assert!(spreader.has_room(false));
         intakes[0].pause(true);
         assert!(!spreader.has_room(false) && !spreader.has_room(true));
+    }
+
+    /// Promise 7: an operator who raises the limit where it is not the reason waits in vain.
+    #[test]
+    fn why_no_reactor_takes_any_is_told_as_it_is() {
+        let (spreader, intakes) = world(Spread::RoundRobin, 2);
+        for intake in &intakes {
+            intake.note_places(0);
+        }
+        assert_eq!(spreader.why_not(), "at the caps of its service in the reactors that accept");
+        intakes[0].0.crowd.note_open(2);
+        assert_eq!(spreader.why_not(), "at the caps of its service in the reactors that accept");
+        intakes[1].pause(true);
+        let limit = "at 2 connections in each reactor that accepts, the limit";
+        assert_eq!(spreader.why_not(), limit);
+        intakes[0].close();
+        assert_eq!(spreader.why_not(), "while no reactor accepts");
     }
 
     /// A full reactor that may make room gets one, and the next when it has taken that.

@@ -4,6 +4,7 @@
 //! again at any close or after a moment, and nothing makes it spin or give up. Accepting itself,
 //! and what becomes of the connection, is `core.rs`.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -109,10 +110,10 @@ impl Listener {
         Verdict::Rest
     }
 
-    /// The connection limit is reached.
-    pub(crate) fn handle_full(&mut self, connections: usize, now: Stamp) {
+    /// There is no place for one more connection.
+    pub(crate) fn handle_full(&mut self, why: impl fmt::Display, now: Stamp) {
         if self.may_warn(now) {
-            log::warn!("{}: resting at {connections} connections, the limit", self.address);
+            log::warn!("{}: resting {why}", self.address);
         }
     }
 
