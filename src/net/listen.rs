@@ -22,7 +22,7 @@ use crate::net::options::{
     Keepalive, SocketOptions, for_bound_sockets, for_every_socket, for_streams, invalid,
 };
 use crate::net::path::{OwnedPath, bind_path, path_to_bind};
-use crate::net::socket::{self, Acceptor, Family, Kind, mode, name, take_in};
+use crate::net::socket::{self, Acceptor, Family, Kind, check, mode, name, take_in};
 
 /// How many established connections the kernel keeps until they are accepted (listen(2)). The
 /// kernel brings it down to `net.core.somaxconn`, which is 4096 since Linux 5.4.
@@ -444,8 +444,15 @@ impl Options {
         Ok(Opened { backlog: Some(self.granted()), ..opened })
     }
 
+    /// What an existing listener must be.
+    fn kind(&self) -> Kind {
+        if self.backlog.is_some() { Kind::WillListen } else { Kind::Listener }
+    }
+
     /// Takes over an existing listener, and sets what was asked for.
     fn take_tcp(&self, listener: net::TcpListener) -> io::Result<Opened> {
+        let kind = self.kind();
+        check(&listener, kind, Family::Ip)?;
         let addr = listener.local_addr()?;
         self.socket.check_ip(addr)?;
         let socket = SockRef::from(&listener);
@@ -455,7 +462,7 @@ impl Options {
         if self.backlog.is_some() {
             self.listen(&socket)?;
         }
-        take_in(&listener, Kind::Listener, Family::Ip)?;
+        take_in(&listener, kind, Family::Ip)?;
         Ok(Opened::new(tcp(listener)?, Given { is_shared: true, ..Given::default() }))
     }
 
@@ -471,11 +478,13 @@ impl Options {
 
     /// Takes over an existing listener, and sets what was asked for.
     fn take_unix(&self, listener: unix::UnixListener) -> io::Result<Opened> {
+        let kind = self.kind();
+        check(&listener, kind, Family::Unix)?;
         self.socket.check_no_path()?;
         if self.backlog.is_some() {
             self.listen(&SockRef::from(&listener))?;
         }
-        take_in(&listener, Kind::Listener, Family::Unix)?;
+        take_in(&listener, kind, Family::Unix)?;
         let mut opened = self.open_unix(listener, None, None)?;
         opened.given.is_shared = true;
         Ok(opened)

@@ -21,7 +21,7 @@ use crate::kernel;
 use crate::net::intake::Intake;
 
 pub(crate) use datagram::{Datagrams, Group, OnV4, only_own_groups};
-pub(crate) use handed::{Family, Kind, take_in};
+pub(crate) use handed::{Family, Kind, check, take_in};
 
 mod datagram;
 mod handed;

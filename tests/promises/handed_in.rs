@@ -130,6 +130,49 @@ fn what_is_not_the_socket_it_should_be_is_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+/// Promise 7: what is refused is as it was: a duplicate of it may be in use elsewhere.
+#[test]
+fn what_is_refused_as_a_listener_is_untouched() {
+    let tcp = |socket| Listen::from(TcpListener::from(socket));
+    let unix = |socket| Listen::from(UnixListener::from(socket));
+    let stream = || {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        OwnedFd::from(socket)
+    };
+    // Another kind that listens, once bound.
+    let packets = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::SEQPACKET, None);
+    let packets = packets.unwrap();
+    packets
+        .bind(&socket2::SockAddr::unix(name_as_path(&abstract_name("packets"))).unwrap())
+        .unwrap();
+    let (one, _other) = tcp_pair();
+    let (local, _other_local) = UnixStream::pair().unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let cases = [
+        (stream(), unix as fn(OwnedFd) -> Listen, "it is not a Unix socket"),
+        (packets.into(), unix, "it is not a stream socket"),
+        (one.into(), tcp, "it is connected"),
+        (local.into(), unix, "it is connected"),
+        (udp.into(), tcp, "it is not a stream socket"),
+    ];
+    let mut reactor = Reactor::new(echo()).unwrap();
+    for (socket, listen, refusal) in cases {
+        let copy = socket.try_clone().unwrap();
+        let of = SockRef::from(&copy);
+        let state = || {
+            let listens = rustix::net::sockopt::socket_acceptconn(&copy).unwrap();
+            let buffer = of.recv_buffer_size().unwrap();
+            (listens, buffer, of.nonblocking().unwrap(), of.local_addr().unwrap())
+        };
+        let before = state();
+        let listen = listen(socket).backlog(7).recv_buffer(before.1);
+        let error = reactor.listen(listen).unwrap_err();
+        assert!(error.to_string().contains(refusal), "{error}");
+        assert_eq!(state(), before, "{refusal}");
+    }
+}
+
 /// Promise 7, trap 71: what is TCP and what is Unix is told apart, whatever the type says: a short read
 /// proves nothing on the one, and the other can be reset.
 #[test]

@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Stream,
     /// A stream socket that listens.
     Listener,
+    /// A stream socket that is to be told so.
+    WillListen,
     Datagrams,
 }
 
@@ -31,13 +33,12 @@ pub(crate) enum Family {
     Unix,
 }
 
-/// Makes a socket that was handed in non-blocking and closed on exec, as those made here are, and
-/// sees that closing it does not wait.
+/// Looks at what a socket that was handed in is, and leaves it as it is.
 ///
 /// # Errors
 ///
 /// It is not of this kind, whatever the type it was handed in as says.
-pub(crate) fn take_in(socket: impl AsFd, kind: Kind, family: Family) -> io::Result<()> {
+pub(crate) fn check(socket: impl AsFd, kind: Kind, family: Family) -> io::Result<()> {
     let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
     let found = name::family(&socket)?;
     let is_of_family = match family {
@@ -46,25 +47,41 @@ pub(crate) fn take_in(socket: impl AsFd, kind: Kind, family: Family) -> io::Resu
         Family::Unix => found == AddressFamily::UNIX,
     };
     let refusal = match kind {
-        Kind::Stream | Kind::Listener if !is_stream => "it is not a stream socket",
+        Kind::Stream | Kind::Listener | Kind::WillListen if !is_stream => {
+            "it is not a stream socket"
+        }
         // TCP alone has resets, and proofs by short counts: each must be known for what it is.
-        Kind::Stream | Kind::Listener | Kind::Datagrams if !is_of_family => match family {
-            Family::Ip => "it is not an IP socket",
-            Family::Unix => "it is not a Unix socket",
-        },
+        Kind::Stream | Kind::Listener | Kind::WillListen | Kind::Datagrams if !is_of_family => {
+            match family {
+                Family::Ip => "it is not an IP socket",
+                Family::Unix => "it is not a Unix socket",
+            }
+        }
+        Kind::Listener | Kind::WillListen if rustix::net::getpeername(&socket).is_ok() => {
+            "it is connected"
+        }
         Kind::Listener if !listens(&socket)? => "it does not listen (a `backlog` would make it)",
         Kind::Datagrams if sockopt::socket_type(&socket)? != SocketType::DGRAM => {
             "it is not a datagram socket"
         }
-        Kind::Stream | Kind::Listener | Kind::Datagrams => {
-            rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
-            let socket = SockRef::from(&socket);
-            // Whatever the type: `O_NONBLOCK` belongs to the description.
-            socket.set_nonblocking(true)?;
-            return forbid_linger(&socket);
-        }
+        Kind::Stream | Kind::Listener | Kind::WillListen | Kind::Datagrams => return Ok(()),
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, refusal))
+}
+
+/// Makes a socket that was handed in non-blocking and closed on exec, as those made here are, and
+/// sees that closing it does not wait.
+///
+/// # Errors
+///
+/// As [`check`].
+pub(crate) fn take_in(socket: impl AsFd, kind: Kind, family: Family) -> io::Result<()> {
+    check(&socket, kind, family)?;
+    rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+    let socket = SockRef::from(&socket);
+    // Whatever the type: `O_NONBLOCK` belongs to the description.
+    socket.set_nonblocking(true)?;
+    forbid_linger(&socket)
 }
 
 /// Whether a stream socket listens.
