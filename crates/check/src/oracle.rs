@@ -316,6 +316,8 @@ pub(crate) struct Oracle {
     /// By number; and whose callback runs, or ran last.
     parts: Vec<services::Part>,
     serving: u8,
+    /// A callback may have taken a place that was made for a newcomer.
+    takes_places: bool,
     /// Timers of the reactor: when each is due, its period (zero: it fires once), and since `on_timer`
     /// was first told in a turn, in which turn it was set; its tag, and its service.
     timers: BTreeMap<TimerId, (u64, u64, u64, u64, u8)>,
@@ -395,6 +397,7 @@ impl Oracle {
             at_door: Vec::new(),
             parts: vec![services::Part::default()],
             serving: 0,
+            takes_places: false,
             timers: BTreeMap::new(),
             turn: 0,
             timer_in: u64::MAX,

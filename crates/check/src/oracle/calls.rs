@@ -280,6 +280,7 @@ impl Oracle {
             self.keeps_books(link, books);
         }
         self.note(link, "connect()", usize::try_from(tag).unwrap_or(0));
+        self.takes_places = true;
         self.check_place(cx, link, self.serving);
     }
 

@@ -176,22 +176,23 @@ impl Oracle {
             wrong = Some(what.into());
         }
         let trouble = net.accept_failed_at.is_some() && net.now < since + RETRY + SLACK;
-        let waiting = self.waiting(cx, &net).into_iter();
-        let waiting = waiting.filter(|(n, waiting, _)| *waiting > 0 && self.accepts_of(*n));
-        for (service, waiting, full) in waiting.filter(|_| !trouble) {
+        let waiting = self.waiting(cx, &net);
+        for &(service, waiting, full, first) in &waiting {
+            if waiting == 0 || trouble || !self.accepts_of(service) {
+                continue;
+            }
             if !full {
                 wrong = Some(format!("promise 6: {waiting} wait for service {service}"));
                 continue;
             }
             // Who came since all were last looked at waits for the next look.
             let looked = nanos(cx.core.idle_from(service).since_start());
-            let Some(least) = self
-                .limits
-                .reclaim_idle
-                .filter(|_| self.shutdown.is_none() && is_late(net.polls, looked, Duration::ZERO))
-            else {
+            let is_due = is_late(net.polls, looked, Duration::ZERO)
+                || self.waits_since(service, first).is_some_and(|at| is_late(net.polls, at, PASS));
+            let Some(least) = self.limits.reclaim_idle else { continue };
+            if !is_due || self.shutdown.is_some() {
                 continue;
-            };
+            }
             let ids = cx.core.connection_ids().into_iter();
             let idle = ids.filter_map(|id| cx.core.entry(id));
             let mut idle = idle
@@ -221,7 +222,8 @@ impl Oracle {
         if net.lingered > 0 {
             wrong = Some("promise 1: a close has waited for its peer (SO_LINGER)".into());
         }
-        if self.shutdown.is_none() && exact && cx.stats().refused != net.unwatched {
+        let calm = exact || !(self.takes_places || self.panics > 0 || self.layered);
+        if self.shutdown.is_none() && calm && cx.stats().refused != net.unwatched {
             wrong = Some("promise 6: a peer was refused that was to wait".into());
         }
         if self.timers.values().any(|(due, ..)| is_late(net.polls, *due, Duration::ZERO)) {
@@ -232,7 +234,9 @@ impl Oracle {
             let (ran, posted) = (self.ran, self.posted);
             wrong = Some(format!("{ran} of {posted} posts were run, {stats:?}"));
         }
+        let now = net.now;
         drop(net);
+        self.note_waiting(&waiting, now);
         let wrong = wrong.or_else(|| self.mail_at_rest(cx));
         if let Some(wrong) = wrong {
             self.complain(format!("at rest, {wrong}"));

@@ -13,6 +13,9 @@ use crate::context::Context;
 use crate::core::Entry;
 use crate::kernel::State;
 
+/// Of a service: how many wait, whether there is no place for it, and who waits first.
+pub(super) type Waiting = (u8, usize, bool, Option<u32>);
+
 /// One service.
 #[derive(Debug, Default)]
 pub(super) struct Part {
@@ -21,6 +24,8 @@ pub(super) struct Part {
     /// It has paused accepting.
     pub(super) accepts_none: bool,
     pub(super) told_shutdown: bool,
+    /// Who waited first at the last rest, and since which rest.
+    waits: Option<(u32, u64)>,
     /// How often each was told.
     handed: u64,
     taken: u64,
@@ -108,18 +113,31 @@ impl Oracle {
         from == to || (Self::open_of(cx, to) < own && Self::open_of(cx, from) > reserve)
     }
 
-    /// How many wait for each service, and whether there is no place for it.
-    pub(super) fn waiting(&self, cx: &Context, net: &State) -> Vec<(u8, usize, bool)> {
+    /// How many wait for each service, whether there is no place for it, and who waits first.
+    pub(super) fn waiting(&self, cx: &Context, net: &State) -> Vec<Waiting> {
         let of = |(n, part): (u8, &Part)| {
             let address = part.listener.and_then(|id| cx.core.listener_addr(id));
             let at = |link: &&u32| Some(&net.links[**link as usize].to) == address;
-            let waiting = match self.parts.len() {
-                1 => net.waiting(),
-                _ => net.at_door().iter().filter(at).count(),
-            };
-            (n, waiting, !self.has_places(cx, n, 1))
+            let all = net.at_door();
+            let is_one = self.parts.len() == 1;
+            let own: Vec<_> = all.iter().filter(|link| is_one || at(link)).collect();
+            (n, own.len(), !self.has_places(cx, n, 1), own.first().map(|link| **link))
         };
         (0..).zip(&self.parts).map(of).collect()
+    }
+
+    /// Since when that one is known to wait first.
+    pub(super) fn waits_since(&self, service: u8, first: Option<u32>) -> Option<u64> {
+        let waits = self.parts[usize::from(service)].waits;
+        waits.filter(|(link, _)| Some(*link) == first).map(|(_, since)| since)
+    }
+
+    /// At rest.
+    pub(super) fn note_waiting(&mut self, waiting: &[Waiting], now: u64) {
+        for &(service, _, full, first) in waiting {
+            let since = self.waits_since(service, first).unwrap_or(now);
+            self.part_mut(service).waits = first.filter(|_| full).map(|first| (first, since));
+        }
     }
 
     pub(super) fn accepts_of(&self, service: u8) -> bool {
@@ -146,6 +164,8 @@ impl Oracle {
         let served = ledger.is_served() && ledger.closing.is_none() && !ledger.finishing;
         let goes = is_open && served;
         if goes {
+            self.takes_places = true;
+            let ledger = self.ledger(link);
             ledger.handing = Some((to, tag));
             // Its end is told to the other; what was left when it was told here is gone.
             ledger.eof = false;
