@@ -25,6 +25,9 @@ use crate::base::one_line::{OneLine, write_char};
 /// [`Bind`](crate::Bind). (A path that begins with `@`, or is `(unnamed)`, prints with `./` before it:
 /// the same file.) There are no host names here: resolving one blocks.
 ///
+/// The scope of an IPv6 address is the number of an interface, `[fe80::1%2]:6666`, not its name: `ip link` lists
+/// both, and if_nametoindex(3) gives the number of a name (in Rust `rustix::net::netdevice::name_to_index`).
+///
 /// # Examples
 ///
 /// ```
@@ -36,6 +39,8 @@ use crate::base::one_line::{OneLine, write_char};
 /// assert_eq!(tcp, "127.0.0.1:6666".parse()?);
 /// assert_eq!(Address::unix("/run/server.sock"), "unix:/run/server.sock".parse()?);
 /// assert_eq!(Address::abstract_name("server"), "unix:@server".parse()?);
+/// assert_eq!("[fe80::1%2]:6666".parse::<Address>()?.to_string(), "[fe80::1%2]:6666");
+/// assert!("[fe80::1%lo]:6666".parse::<Address>().is_err());
 /// # Ok(())
 /// # }
 /// ```
