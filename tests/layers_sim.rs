@@ -463,6 +463,81 @@ fn a_sender_within_output_max_is_not_ended_for_what_its_layer_adds() {
     assert!(case.run().closed.is_empty());
 }
 
+/// So it is where there is no limit at all.
+#[test]
+fn what_a_layer_adds_passes_no_limit_of_all_there_is() {
+    let mut case =
+        Case::new(narrow(100), Config::default().output_max(usize::MAX), |conn, input| {
+            input.take_all();
+            conn.send(vec![7; 5090]);
+            assert!(conn.is_open() && conn.queued() > 5000, "{} are queued", conn.queued());
+        });
+    case.peer.stop_reading();
+    case.say(b"x");
+    assert!(case.run().closed.is_empty());
+}
+
+/// Promise 2: a client for which its listener makes no layer sees a reset, and no end that looks like an answer.
+#[test]
+fn a_client_without_its_layer_is_reset() {
+    let mut case = Case::new(Profile::calm(), Config::default(), |_, _| {});
+    let none =
+        Listen::from("10.0.0.1:8888").layer(|_| Err::<Toy, _>(io::Error::other("as planned")));
+    case.reactor.listen(none).unwrap();
+    let peer = case.sim.connect("10.0.0.1:8888");
+    case.run();
+    assert!(peer.is_reset() && case.reactor.stats().refused == 1);
+}
+
+/// Promise 4: what a layer made is owed from then on: here the kernel is full to the last byte, and takes none of it.
+#[test]
+fn what_a_layer_made_stalls_from_when_it_is_owed() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let filled = |len: u16| {
+        let config = Config::default().write_stall(50 * SECOND);
+        let mut case = Case::new(narrow(100), config, |conn, input| {
+            if let [high, low] = *input.take_all() {
+                conn.send(vec![7; u16::from_be_bytes([high, low]).into()]);
+            }
+        });
+        case.peer.stop_reading();
+        case.say(&len.to_be_bytes());
+        case.wait(SECOND);
+        case
+    };
+    let queued = |case: &mut Case| {
+        let mut cx = case.reactor.service(0);
+        let id = cx.connections()[0];
+        cx.conn(id).unwrap().queued()
+    };
+    let most = (1..1000).find(|len| queued(&mut filled(*len)) > 0).unwrap() - 1;
+    let mut case = filled(most);
+    case.wait(60 * SECOND);
+    case.say(&1_u16.to_be_bytes());
+    case.wait(20 * SECOND);
+    assert!(queued(&mut case) > 0, "it has stalled for 20 s of 50");
+    case.wait(40 * SECOND);
+    assert_eq!(case.reactor.stats().closed.write_stall, 1);
+}
+
+/// Promise 4: a record that waits is an entry in a list, and that is counted.
+#[test]
+fn the_records_that_wait_are_counted() {
+    let mut case = Case::new(narrow(100), Config::default(), |conn, input| {
+        conn.auto_pause(false);
+        conn.send(&input.take_all()[..1]);
+    });
+    case.peer.stop_reading();
+    for _ in 0..200 {
+        case.say(b"x");
+        case.run();
+    }
+    let mut cx = case.reactor.service(0);
+    let id = cx.connections()[0];
+    let (queued, buffered) = (cx.conn(id).unwrap().queued(), cx.buffered());
+    assert!(buffered > queued + 1000, "{buffered} bytes for {queued} queued ones");
+}
+
 /// An empty piece of the input is nothing: it once was a place in it, which the next callback had not.
 #[test]
 fn an_empty_piece_of_the_input_leaves_nothing_behind() {

@@ -388,3 +388,51 @@ fn a_connection_takes_less_than_a_kib() {
     println!("{each} bytes an idle connection");
     assert!(each < 512, "{each} bytes an idle connection");
 }
+
+/// Answers a large message by a piece of it, and looks at the context before that has gone.
+struct Looks;
+
+const MESSAGE: usize = 2048 * KIB;
+
+impl Handler for Looks {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(
+        &mut self,
+        conn: &mut Conn<'_>,
+        (): &mut (),
+        input: &mut Input<'_>,
+    ) -> io::Result<()> {
+        if let Some(message) = input.take(MESSAGE) {
+            conn.send(message);
+            conn.cx();
+        }
+        Ok(())
+    }
+}
+
+/// Promise 4: one large answer, held together for a while, leaves no large buffer behind.
+#[test]
+fn a_large_answer_leaves_no_buffer_behind() {
+    let config = Config::default().input_max(4096 * KIB).output_high(4096 * KIB);
+    let config = config.output_max(16 * 1024 * KIB);
+    let mut reactor = Reactor::with_config(Looks, config).unwrap();
+    let (mut peer, ours) = UnixStream::pair().unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let (message, mut answer) = (vec![b'.'; MESSAGE], vec![0; 64 * KIB]);
+    let kept = measure(|| {
+        reactor.adopt(ours, 0).unwrap();
+        let (mut said, mut heard) = (0, 0);
+        while heard < MESSAGE {
+            said += peer.write(&message[said..]).unwrap_or(0);
+            reactor.turn(Some(Duration::ZERO)).unwrap();
+            heard += peer.read(&mut answer).unwrap_or(0);
+        }
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    });
+    assert!(kept.bytes_current < 600 * 1024, "{} bytes are kept", kept.bytes_current);
+}

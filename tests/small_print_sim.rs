@@ -347,6 +347,142 @@ fn a_server_full_of_the_idle_has_a_place() {
     });
 }
 
+/// Promise 4: places that are kept back for one service stay so when another is given caps of its own.
+#[test]
+fn a_reserve_stands_when_another_service_is_given_caps() {
+    check(0..10, Profile::calm(), |sim| {
+        let config = Config::default().connections(3);
+        let mut reactor = sim.reactor((Three::default(), Three::default()), config)?;
+        reactor.service(0).listen(DOOR)?;
+        reactor.service(1).set_caps(Caps::default().reserve(1))?;
+        reactor.service(0).set_caps(Caps::default())?;
+        let _peers = [0, 1, 2].map(|_| sim.connect(DOOR));
+        sim.advance(&mut reactor, MS * 100)?;
+        assert_eq!(reactor.stats().accepted, 2);
+        Ok(())
+    });
+}
+
+/// Promise 4: a `min_rate` of all holds, though a service was given caps that say nothing of it.
+#[test]
+fn a_rate_of_all_stands_beside_caps_that_say_nothing_of_it() {
+    check(0..10, Profile::calm(), |sim| {
+        let handler = Three { data: |_, input| _ = input.line(), ..Three::default() };
+        let config = Config::default().min_rate(100, Duration::from_secs(10));
+        let mut reactor = listening(sim, handler, config)?;
+        reactor.service(0).set_caps(Caps::default())?;
+        sim.connect(DOOR).send("half a line");
+        sim.advance(&mut reactor, Duration::from_secs(30))?;
+        assert_eq!(reactor.stats().closed.too_slow, 1);
+        Ok(())
+    });
+}
+
+/// Promise 4: a service may bound the wait for the first byte where nothing else does.
+#[test]
+fn a_service_alone_may_bound_the_wait_for_the_first_byte() {
+    check(0..10, Profile::calm(), |sim| {
+        let mut reactor = listening(sim, Three::default(), Config::default())?;
+        reactor.service(0).set_caps(Caps::default().first_byte(Some(MS * 500)))?;
+        let _silent = sim.connect(DOOR);
+        sim.advance(&mut reactor, Duration::from_secs(20))?;
+        assert_eq!(reactor.stats().closed.first_byte, 1);
+        Ok(())
+    });
+}
+
+/// Promise 3: what is made behind the datagram of a service is not that service's.
+#[test]
+fn a_closure_behind_a_datagram_is_of_no_service_that_was_told_of_it() {
+    check(0..10, Profile::calm(), |sim| {
+        let mut reactor = sim.reactor((Three::default(), Three::default()), Config::default())?;
+        reactor.service(1).bind_datagram("10.0.0.1:9000")?;
+        sim.black_hole("10.9.9.9:9");
+        sim.bind("10.1.1.1:9000").send_to("10.0.0.1:9000", "a");
+        sim.advance(&mut reactor, MS * 100)?;
+        assert_eq!(reactor.stats().datagrams_in, 1);
+        let connect = |_: &mut (Three, Three), cx: &mut Context| {
+            cx.connect(Connect::from("10.9.9.9:9"), 0).unwrap();
+        };
+        assert!(reactor.handle().post(connect).is_ok());
+        sim.advance(&mut reactor, MS)?;
+        assert_eq!([0, 1].map(|n| reactor.service(n).service_stats().open), [1, 0]);
+        Ok(())
+    });
+}
+
+/// Promise 2: who reads steadily is not idle, though the handler has sent more since the kernel was last asked.
+#[test]
+fn who_reads_is_not_idle_though_more_is_sent_meanwhile() {
+    check(0..10, Profile::calm().buffer(4000..=4000).buffer_max(300_000), |sim| {
+        let handler = Three {
+            opens: |conn| {
+                conn.send(vec![b'.'; 60_000]);
+                conn.set_timeout(Duration::from_secs(9));
+            },
+            rings: |conn| conn.send(vec![b'.'; 60_000]),
+            ..Three::default()
+        };
+        let (idle, stall) = (Duration::from_secs(5), Duration::from_secs(8));
+        let config = Config::default().idle(Some(idle)).write_stall(stall).output_high(1 << 20);
+        let mut reactor = listening(sim, handler, config)?;
+        let peer = sim.connect(DOOR);
+        peer.read_slowly(1000, MS * 300);
+        let mut read = 0;
+        while read < 110_000 {
+            read += peer.recv().len();
+            assert_eq!(reactor.handler().ends.len(), 0, "at {read}, {:?}", sim.now());
+            sim.advance(&mut reactor, MS * 100)?;
+        }
+        Ok(())
+    });
+}
+
+/// Panics when it is told that a connection had to make room.
+struct MakesNoRoom;
+
+impl Handler for MakesNoRoom {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Context, _: ConnId, (): (), _: Closed) {
+        panic!("as planned");
+    }
+}
+
+/// Promise 6: a panic that is caught outside leaves work, in a listener's turn as well: a loop that asks is told so. And a
+/// reactor that is dropped instead resets the client that it had accepted for the place.
+#[test]
+fn a_panic_in_the_turn_of_a_listener_leaves_work_and_a_drop_resets_who_was_accepted() {
+    check(0..10, Profile::calm(), |sim| {
+        let config = Config::default().connections(1).reclaim_idle(Some(MS * 100));
+        let mut reactor = sim.reactor(MakesNoRoom, config)?;
+        reactor.listen(DOOR)?;
+        let _first = sim.connect(DOOR);
+        sim.advance(&mut reactor, Duration::from_secs(1))?;
+        let second = sim.connect(DOOR);
+        let turns = AssertUnwindSafe(|| {
+            loop {
+                reactor.turn(None).unwrap();
+            }
+        });
+        assert!(catch_unwind(turns).is_err());
+        assert_eq!(reactor.next_timeout(), Some(Duration::ZERO));
+        drop(reactor);
+        let other = handler_fn(|_, _| Ok(()));
+        sim.advance(&mut sim.reactor(other, Config::default())?, MS * 100)?;
+        assert!(second.is_reset());
+        Ok(())
+    });
+}
+
 /// Promise 4: half a request is judged by `min_rate` again when its connection is resumed, whoever does that: its own
 /// timeout, a closure for it, or another's callback.
 #[test]

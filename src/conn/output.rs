@@ -478,6 +478,16 @@ mod tests {
         }
     }
 
+    /// Promise 4: the places of sources are counted, too.
+    #[test]
+    fn sources_that_wait_have_places_that_are_counted() {
+        let mut output = Output::default();
+        let push = |_| output.push_source(Source::new(io::empty()));
+        let allocated = measure(|| (0..100).for_each(push)).bytes_current;
+        let (real, held) = (usize::try_from(allocated).unwrap(), output.held());
+        assert!(real <= held + 1024, "{real} bytes allocated, {held} counted");
+    }
+
     /// Promise 4: the few bytes that a peer leaves unread do not keep what went before them.
     #[test]
     fn a_small_rest_keeps_no_large_piece() {

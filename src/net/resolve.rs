@@ -102,5 +102,12 @@ mod tests {
             .collect();
         done.sort_unstable();
         assert_eq!(done, (0..3 * THREADS).collect::<Vec<_>>());
+        // Behind the last name the threads go, and those of later names have their places.
+        let mut looks = 0..60_000;
+        let are_gone = looks.any(|_| {
+            thread::sleep(Duration::from_millis(1));
+            lookups().threads == 0
+        });
+        assert!(are_gone, "{} threads are counted", lookups().threads);
     }
 }

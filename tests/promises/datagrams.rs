@@ -340,6 +340,27 @@ fn what_came_before_shutdown_is_answered() {
     assert!(reactor.datagram_addr(ids[0]).is_err());
 }
 
+/// Promise 4: a socket that is never found empty, here because its handler writes to itself, is received from for so long
+/// and no longer once shutdown has begun.
+#[test]
+fn a_flood_does_not_hold_up_the_end() {
+    let mut heard = 0;
+    let handler = Mail::default().on_datagram(move |cx, datagram| {
+        heard += 1;
+        assert!(heard < 100_000, "it goes on for ever");
+        cx.send_to(datagram.socket, &datagram.from, datagram.payload).unwrap();
+    });
+    let config = Config::default().shutdown_max(Duration::MAX);
+    let mut reactor = Reactor::with_config(handler, config).unwrap();
+    let socket = reactor.bind_datagram("127.0.0.1:0").unwrap();
+    let to = reactor.datagram_addr(socket).unwrap();
+    reactor.service(0).send_to(socket, &to, "to itself").unwrap();
+    reactor.turn(None).unwrap();
+    reactor.shutdown();
+    reactor.run().unwrap();
+    assert!(reactor.stats().datagrams_in > 0);
+}
+
 /// Promise 2: a socket stays as long as a connection does, since its answer may hang on it.
 #[test]
 fn a_socket_stays_as_long_as_a_connection_is_held() {
