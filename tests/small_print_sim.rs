@@ -522,3 +522,47 @@ fn half_a_request_is_judged_when_its_connection_is_resumed() {
         });
     }
 }
+
+/// Takes the place of a connection that has ended for a connect of its own.
+struct TakesItsPlace;
+
+impl Handler for TakesItsPlace {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Conn<'_>, _: Origin) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Conn<'_>, (): &mut (), _: &mut Input<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context, _: ConnId, (): (), _: Closed) {
+        let _ = cx.connect(Connect::from("10.9.9.9:9"), 0);
+    }
+}
+
+/// Promise 2: who is accepted and has no place sees a reset, and no end that looks like an answer: where another has taken
+/// the place that was made, or at a shutdown, when what waits is accepted.
+#[test]
+fn who_is_accepted_and_has_no_place_is_reset() {
+    for leaves in [false, true] {
+        check(0..10, Profile::calm(), |sim| {
+            sim.black_hole("10.9.9.9:9");
+            let idle = (!leaves).then_some(MS * 100);
+            let config = Config::default().connections(1).reclaim_idle(idle);
+            let mut reactor = sim.reactor(TakesItsPlace, config)?;
+            reactor.listen(DOOR)?;
+            let _first = sim.connect(DOOR);
+            sim.advance(&mut reactor, Duration::from_secs(1))?;
+            let second = sim.connect(DOOR);
+            sim.advance(&mut reactor, MS)?;
+            if leaves {
+                reactor.shutdown();
+            }
+            sim.advance(&mut reactor, Duration::from_secs(1))?;
+            assert!(second.is_reset() && reactor.stats().refused == 1);
+            Ok(())
+        });
+    }
+}

@@ -93,7 +93,8 @@ impl Core {
             Ok(Attempt::Ready((socket, peer))) if listener.opened.spreader.is_some() => {
                 return self.hand_out(id, socket, peer);
             }
-            Ok(Attempt::Ready(_)) if self.conns.is_full() && !full => {
+            Ok(Attempt::Ready((socket, _))) if self.conns.is_full() && !full => {
+                socket.reset_on_close();
                 self.count_refused(service);
                 return Accepted::Skipped;
             }
@@ -254,8 +255,12 @@ impl Core {
         }
         // Not if another connection has taken the place since. In shutdown what waits is let in as long as there is any.
         let has_place = self.has_place(service) || self.ending.is_asked() && !self.conns.is_full();
-        let admitted =
-            if has_place { self.admit(socket, peer, conn, service) } else { Err(no_place()) };
+        let admitted = if has_place {
+            self.admit(socket, peer, conn, service)
+        } else {
+            socket.reset_on_close();
+            Err(no_place())
+        };
         match admitted {
             Ok(conn) => {
                 if !tells_peer {
