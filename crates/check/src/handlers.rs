@@ -679,7 +679,7 @@ impl Handler for TestHandler {
     }
 
     fn on_shutdown(&mut self, cx: &mut Context) {
-        self.oracle.shutdown_begins();
+        self.oracle.shutdown_begins(cx);
         self.toil();
         self.twisted_shutdown(cx);
         if self.kind == Kind::Random {

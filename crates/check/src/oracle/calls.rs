@@ -481,8 +481,13 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn shutdown_begins(&mut self) {
+    pub(crate) fn shutdown_begins(&mut self, cx: &Context) {
         self.note(u32::MAX, "on_shutdown", 0);
+        let is_full = cx.core.conns.len() >= self.limits.connections;
+        if self.parts.len() > 1 && (is_full || self.kernel.state().free_files() == 0) {
+            // Who came since to the door of one service may have had the last place of another's.
+            self.at_door.clear();
+        }
         // Who waited at the door was let in before the run queue is served.
         for ledger in self.ledgers.iter_mut().flatten() {
             ledger.may_wish |= std::mem::take(&mut ledger.wished);
