@@ -337,7 +337,11 @@ impl<H: Handler> Server<H> {
                         }
                     }
                 });
-                threads.push(started.inspect_err(|_| handle.shutdown()));
+                threads.push(started.map_err(|error| {
+                    handle.shutdown();
+                    // Its kind may be `WouldBlock` (`EAGAIN`, pthread_create(3)), and it is none.
+                    io::Error::other(format!("no thread for reactor {number}: {error}"))
+                }));
             }
             threads.into_iter().map(|thread| Ok(thread?.join().unwrap_or_else(Err))).collect()
         });
