@@ -9,7 +9,7 @@ use crate::conn::Phase;
 use crate::conn::flags::Flags;
 use crate::context::Context;
 use crate::core::Entry;
-use crate::kernel::link::{HERE, THERE};
+use crate::kernel::link::{HERE, THERE, Transport};
 use crate::kernel::{Place, Stage, State, nanos};
 use crate::late::{SLACK, is_late};
 use crate::time::deadlines::Stamp;
@@ -473,6 +473,13 @@ impl Oracle {
             let Some(ledger) = ledger else {
                 if !log.received.is_empty() || log.misheard {
                     wrong = Some(format!("promise 3: #{number} was sent bytes before on_open"));
+                }
+                let most = self.limits.connections_per_address.unwrap_or(usize::MAX);
+                let is_refused = place.neighbours.is_some_and(|neighbours| neighbours >= most);
+                let tcp = place.link.transport == Transport::Tcp;
+                // One whose handshake comes to nothing may end in order.
+                if is_refused && log.ended && tcp && !self.layered {
+                    wrong = Some(format!("promise 4: #{number} was refused by an orderly end"));
                 }
                 continue;
             };
