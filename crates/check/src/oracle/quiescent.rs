@@ -27,6 +27,11 @@ pub(super) fn holds_much(net: &State) -> bool {
     net.profile.buffer_max.max(*net.profile.buffer.end()) > REST
 }
 
+/// Whether what was sent and not taken is still there: what waited for a layer that has failed is lost.
+fn may_owe(entry: &Entry) -> bool {
+    entry.conn.phase() != Phase::Closed && !entry.conn.is_broken()
+}
+
 impl Ledger {
     /// How its output stands to the watermarks at the end of a turn.
     fn note_level(&mut self, level: usize, dipped: bool, limits: &Limits, is_crowded: bool) {
@@ -116,7 +121,7 @@ impl Oracle {
             ledger.counts.1 = counts.1;
             ledger.note_pace(net.now, counts, (open, level), limits);
             let failed = entry.is_some_and(|entry| entry.conn.has_failed());
-            let sends = entry.is_some_and(|entry| entry.conn.phase() != Phase::Closed) && !failed;
+            let sends = entry.is_some_and(may_owe) && !failed;
             let takes = open && !ledger.eof && ledger.cause.is_none();
             let output = if sends { queued } else { 0 };
             let place = &net.links[link];
