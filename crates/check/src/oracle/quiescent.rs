@@ -276,7 +276,10 @@ impl Oracle {
             return late.then(|| "it connects for longer than allowed".into());
         }
         let queued = queued_at(place, ledger);
-        let owes = queued > 0 || (!ledger.streams.is_empty() && !ledger.is_broken());
+        // When a layer has failed, sources are dropped.
+        let has_source =
+            !ledger.streams.is_empty() && !ledger.is_broken() && !ledger.layer_failed();
+        let owes = queued > 0 || has_source;
         // What waits for a handshake waits for the peer.
         let owes = owes && !ledger.is_shaking();
         if owes && !place.link.is_blocked(HERE) && !entry.conn.has_failed() {
