@@ -6,12 +6,14 @@
 //! cargo bench --bench cores -- work         # echo over 1 and 2 reactors with 0, 5 and 50 µs of work, beside tokio
 //! ```
 //!
-//! Each server is a process of its own. A round starts all of them, the first one twice, once as a control, and drives
-//! them by turns in short slices, so that whatever else the machine does meets all. What counts is the median of the
-//! rounds' ratios to the first, and the control's spread says what a ratio is worth.
+//! Each server is a process of its own. A round starts all of them, the first one twice, once as a
+//! control, and drives them by turns in short slices, so that whatever else the machine does meets
+//! all. What counts is the median of the rounds' ratios to the first, and the control's spread says
+//! what a ratio is worth.
 //!
-//! The clients share the machine with the servers. On two cores that means that a second reactor has at most the part of the second
-//! core that the clients leave: what is shown there is that it brings what is left, and not how it scales.
+//! The clients share the machine with the servers. On two cores that means that a second reactor
+//! has at most the part of the second core that the clients leave: what is shown there is that it
+//! brings what is left, and not how it scales.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

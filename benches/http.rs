@@ -6,10 +6,11 @@
 //! cargo bench -p wouldblock-benches --features http --bench http -- idle         # memory of a connection that has been served
 //! ```
 //!
-//! Requests per second of the server's CPU time, as the scheduler counts it over all its threads: so it does not matter what
-//! else the machine does, nor how fast the clients are. Each round drives all servers by turns, ours twice, the second as a
-//! control; what is printed is the median of the rounds. Each server is a process: this program again with `--serve`, one
-//! thread but for `tiny_http`, or nginx with one worker, or Node.
+//! Requests per second of the server's CPU time, as the scheduler counts it over all its threads:
+//! so it does not matter what else the machine does, nor how fast the clients are. Each round
+//! drives all servers by turns, ours twice, the second as a control; what is printed is the median
+//! of the rounds. Each server is a process: this program again with `--serve`, one thread but for
+//! `tiny_http`, or nginx with one worker, or Node.
 //!
 //! - `plaintext`: 13 bytes, at 64 and 1000 clients, each of which asks when it has been answered;
 //! - `pipelined`: the same, 64 clients, 16 requests at a time;

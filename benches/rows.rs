@@ -1,18 +1,22 @@
-//! CPU time and rate, row by row: this crate, raw mio and tokio on one thread, each over a loop on epoll by hand.
+//! CPU time and rate, row by row: this crate, raw mio and tokio on one thread, each over a loop on
+//! epoll by hand.
 //!
 //! ```text
 //! cargo bench --bench rows                     # 12 rounds of all rows; some ten minutes
 //! cargo bench --bench rows -- --rounds 25 'pipelined'
 //! ```
 //!
-//! Each server is a process of its own. A round starts all of them, the one on epoll twice, once as a control, and
-//! drives them by turns in short slices, so that whatever else the machine does meets all. CPU time is the server's, as
-//! the scheduler counts it; the rate has the clients' work in it. What counts is the median of the rounds' ratios to the
-//! first on epoll, and the control's spread says what a ratio is worth. Less CPU time is better, and more rate.
+//! Each server is a process of its own. A round starts all of them, the one on epoll twice, once as
+//! a control, and drives them by turns in short slices, so that whatever else the machine does
+//! meets all. CPU time is the server's, as the scheduler counts it; the rate has the clients' work
+//! in it. What counts is the median of the rounds' ratios to the first on epoll, and the control's
+//! spread says what a ratio is worth. Less CPU time is better, and more rate.
 //!
-//! - `epoll`: the shortest server that serves all: edges, one buffer, no queue but for what the kernel does not take;
+//! - `epoll`: the shortest server that serves all: edges, one buffer, no queue but for what the
+//!   kernel does not take;
 //! - `raw_mio`: `examples/raw_mio.rs`, the very text;
-//! - `tokio`: its runtime of one thread, a task for each connection with a read buffer as large as ours (small for churn).
+//! - `tokio`: its runtime of one thread, a task for each connection with a read buffer as large as
+//!   ours (small for churn).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! What TLS costs a server alone: `wouldblock-rustls` beside tokio-rustls, both over the same rustls with the
-//! same cryptography, one thread each.
+//! What TLS costs a server alone: `wouldblock-rustls` beside tokio-rustls, both over the same
+//! rustls with the same cryptography, one thread each.
 //!
 //! ```text
 //! cargo bench --bench tls
@@ -9,9 +9,10 @@
 //! - a handshake: TLS 1.3, ECDSA P-256, not resumed, one byte there and back, both ends said;
 //! - 64 clients of 16 KiB, echoed: one record each way.
 //!
-//! CPU time of the server's thread, as the scheduler counts it. Each round drives the three by turns in short
-//! slices, ours, the baseline, and the baseline once more as a control; what counts is the median of the rounds'
-//! ratios. `--test` only sees whether it runs. Linux only: the time comes from `/proc`.
+//! CPU time of the server's thread, as the scheduler counts it. Each round drives the three by
+//! turns in short slices, ours, the baseline, and the baseline once more as a control; what counts
+//! is the median of the rounds' ratios. `--test` only sees whether it runs. Linux only: the time
+//! comes from `/proc`.
 
 #![allow(clippy::cast_precision_loss, reason = "counts are small")]
 

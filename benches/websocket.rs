@@ -1,5 +1,5 @@
-//! What a message costs a WebSocket server: `wouldblock-websocket` beside tokio-tungstenite, `ws` of npm and `websockets`
-//! of Python, each a process with one thread for its clients.
+//! What a message costs a WebSocket server: `wouldblock-websocket` beside tokio-tungstenite, `ws`
+//! of npm and `websockets` of Python, each a process with one thread for its clients.
 //!
 //! ```text
 //! cargo build --release --manifest-path benches/websocket/tungstenite/Cargo.toml --target-dir target/peers
@@ -9,10 +9,11 @@
 //! cargo bench --bench websocket -- idle      # resident memory of 10,000 idle connections, server by server
 //! ```
 //!
-//! CPU time of the server's process, all its threads, as the scheduler counts it. Each round drives the servers by turns
-//! in short slices, ours twice, once as a control; what counts is the median of the rounds. Clients wait for their answers
-//! before they say the next. What is compressed is so each message by itself. `--test` only sees whether it runs. Linux only: the
-//! time comes from `/proc`.
+//! CPU time of the server's process, all its threads, as the scheduler counts it. Each round drives
+//! the servers by turns in short slices, ours twice, once as a control; what counts is the median
+//! of the rounds. Clients wait for their answers before they say the next. What is compressed is so
+//! each message by itself. `--test` only sees whether it runs. Linux only: the time comes from
+//! `/proc`.
 
 #![allow(clippy::cast_precision_loss, reason = "counts are small")]
 

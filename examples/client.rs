@@ -5,7 +5,8 @@
 //! cargo run --release --example client -- --to 127.0.0.1:6666 < Cargo.toml | diff - Cargo.toml
 //! ```
 //!
-//! Over TLS that is `tls_client`, with the same handler: `cargo run --release -p wouldblock-rustls --example tls_client`.
+//! Over TLS that is `tls_client`, with the same handler: `cargo run --release -p wouldblock-rustls
+//! --example tls_client`.
 //!
 //! How stdin and stdout come into a poll loop stands in `common/stdio.rs`.
 

@@ -56,7 +56,8 @@ impl Handler for Echo {
                 conn.send(answer);
                 continue;
             };
-            // A reactor that is behind with its posts misses this: its clients have more to read than they can.
+            // A reactor that is behind with its posts misses this: its clients have more to read
+            // than they can.
             self.server.broadcast(news.to_vec());
             if *told == 0 {
                 conn.set_timeout(Duration::from_secs(1)); // a second begins

@@ -34,8 +34,9 @@ struct Arguments {
     /// memory (`Config::public`)
     #[arg(long)]
     public: bool,
-    /// Behind a proxy in this network (such as 10.0.0.0/8, 192.0.2.7, or unix): take the client's address from
-    /// the PROXY header that it sends, and refuse all other peers. May be given more than once
+    /// Behind a proxy in this network (such as 10.0.0.0/8, 192.0.2.7, or unix): take the client's
+    /// address from the PROXY header that it sends, and refuse all other peers. May be given more
+    /// than once
     #[arg(long, value_name = "NETWORK")]
     proxy_protocol: Vec<String>,
     /// Log only warnings and errors

@@ -1,4 +1,5 @@
-//! A small cache that speaks RESP, the protocol of Redis: a decoder of one's own, and pipelining for nothing.
+//! A small cache that speaks RESP, the protocol of Redis: a decoder of one's own, and pipelining
+//! for nothing.
 //!
 //! ```sh
 //! cargo run --release --example resp

@@ -58,8 +58,8 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> io::Result<()> {
     common::log_from("info");
     common::raise_descriptor_limit();
-    // A wrong name is told now, and not to the clients. To open a FIFO waits for its writer, and to read it or
-    // a device for what comes: all other clients would wait with it.
+    // A wrong name is told now, and not to the clients. To open a FIFO waits for its writer, and to
+    // read it or a device for what comes: all other clients would wait with it.
     let file = fs::metadata(&arguments.file).and_then(|is| {
         if is.is_dir() {
             Err(io::ErrorKind::IsADirectory.into())

@@ -191,11 +191,12 @@ fn serve(arguments: &Arguments) -> io::Result<()> {
         if ending && clients.is_empty() {
             return Ok(());
         }
-        // Why a poll beats a nap. A nap is too long: a client that speaks just after we fell asleep waits for
-        // its end, at every message. And it is too short: with no client speaking we still wake a
-        // hundred times a second, and ask each of a thousand silent clients with a system call of
-        // its own. No length is right. Only the kernel knows which client has something to say; a poll asks
-        // it that, sleeps exactly until then, and costs nothing for the silent ones.
+        // Why a poll beats a nap. A nap is too long: a client that speaks just after we fell asleep
+        // waits for its end, at every message. And it is too short: with no client speaking we
+        // still wake a hundred times a second, and ask each of a thousand silent clients with a
+        // system call of its own. No length is right. Only the kernel knows which client has
+        // something to say; a poll asks it that, sleeps exactly until then, and costs nothing for
+        // the silent ones.
         if !moved {
             thread::sleep(NAP);
         }

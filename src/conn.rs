@@ -82,8 +82,9 @@ pub(crate) struct Connection {
     pub(crate) leftover: Option<Box<Leftover>>,
     /// What few connections have, or only at their end: a timer, why it ends.
     extras: Option<Box<Extras>>,
-    /// While it is open, when a byte was last read. Before, by when the connect must be over; after, by when
-    /// the close (`close_max` from close). It never needs two of them, and each counts where there are many.
+    /// While it is open, when a byte was last read. Before, by when the connect must be over;
+    /// after, by when the close (`close_max` from close). It never needs two of them, and each
+    /// counts where there are many.
     heard_or_until: Stamp,
     /// When the kernel last took a byte, or was found to deliver what it had taken; or when output came
     /// to be owed after there was none; or our FIN went.

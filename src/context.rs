@@ -64,7 +64,8 @@ impl Context {
         (!is_over).then(|| Conn::new(self, id, &[]))
     }
 
-    /// Sends `bytes` to every open connection of this [service](Self::service), the one being served included.
+    /// Sends `bytes` to every open connection of this [service](Self::service), the one being
+    /// served included.
     ///
     /// They are kept once, however many connections have to wait.
     pub fn broadcast(&mut self, bytes: Bytes) {
@@ -77,7 +78,8 @@ impl Context {
         self.core.broadcast(ids, &bytes);
     }
 
-    /// The open connections of this [service](Self::service), the one being served included, from its `on_open` on.
+    /// The open connections of this [service](Self::service), the one being served included, from
+    /// its `on_open` on.
     ///
     /// Not guaranteed: any order.
     #[must_use]
@@ -95,7 +97,8 @@ impl Context {
         self.core.memory.buffered()
     }
 
-    /// The most connections at a time: what [`Config::connections`](crate::Config::connections) and the descriptor limit leave.
+    /// The most connections at a time: what [`Config::connections`](crate::Config::connections) and
+    /// the descriptor limit leave.
     #[must_use]
     pub fn connections_max(&self) -> usize {
         self.core.limits.connections
@@ -118,9 +121,9 @@ impl Context {
 
     /// Begins an orderly shutdown in the next turn; again changes nothing.
     ///
-    /// Listeners accept the connections that wait already, and close; then each connection is closed when all that
-    /// its peer had sent is answered. A paused or [held](Conn::hold) one is waited for. After
-    /// [`shutdown_max`](crate::Config::shutdown_max) the rest is aborted.
+    /// Listeners accept the connections that wait already, and close; then each connection is
+    /// closed when all that its peer had sent is answered. A paused or [held](Conn::hold) one is
+    /// waited for. After [`shutdown_max`](crate::Config::shutdown_max) the rest is aborted.
     pub fn shutdown(&mut self) {
         self.core.advance_shutdown(Shutdown::Asked);
     }
@@ -167,11 +170,12 @@ impl Context {
         self.core.close_listener(id)
     }
 
-    /// Accepts no more connections from a listener, until [`resume_accepting`](Self::resume_accepting). It goes on
-    /// to listen: clients connect, and wait in the kernel's queue, which holds as many as its
-    /// [`backlog`](crate::Listen::backlog); a client beyond that tries again and again (listen(2)).
-    /// Connections that were accepted are served as ever. In shutdown the queue is accepted all the same.
-    /// Returns whether there is such a listener.
+    /// Accepts no more connections from a listener, until
+    /// [`resume_accepting`](Self::resume_accepting). It goes on to listen: clients connect, and
+    /// wait in the kernel's queue, which holds as many as its [`backlog`](crate::Listen::backlog);
+    /// a client beyond that tries again and again (listen(2)). Connections that were accepted are
+    /// served as ever. In shutdown the queue is accepted all the same. Returns whether there is
+    /// such a listener.
     ///
     /// # Examples
     ///
@@ -200,22 +204,22 @@ impl Context {
     /// [`Origin::Adopted`](crate::Origin::Adopted) and `tag`, after the running callback. What is
     /// sent before that goes out all the same. If it is closed before `on_open`, no callback comes.
     ///
-    /// It may be one that was [detached](Conn::detach) from a reactor, with bytes that are on their way: what
-    /// is [unsent](crate::Detached::unsent) goes out first, what is [unread](crate::Detached::unread) is offered to
-    /// [`on_data`](crate::Handler::on_data) before anything else. Either may be longer than
-    /// [`output_max`](crate::Config::output_max) and [`input_max`](crate::Config::input_max), which hold for
-    /// what comes after it.
+    /// It may be one that was [detached](Conn::detach) from a reactor, with bytes that are on their
+    /// way: what is [unsent](crate::Detached::unsent) goes out first, what is
+    /// [unread](crate::Detached::unread) is offered to [`on_data`](crate::Handler::on_data) before
+    /// anything else. Either may be longer than [`output_max`](crate::Config::output_max) and
+    /// [`input_max`](crate::Config::input_max), which hold for what comes after it.
     ///
-    /// The peer may have left already, by a reset too: what it had said is offered then, and the end told. The kernel knows no
-    /// [address](Conn::peer_addr) of such a TCP peer any more. If no reactor had it before, it is told as `0.0.0.0:0` or
-    /// `[::]:0`.
+    /// The peer may have left already, by a reset too: what it had said is offered then, and the
+    /// end told. The kernel knows no [address](Conn::peer_addr) of such a TCP peer any more. If no
+    /// reactor had it before, it is told as `0.0.0.0:0` or `[::]:0`.
     ///
     /// # Errors
     ///
-    /// If the stream is not connected (`NotConnected`; a TCP one that the peer has left, with nothing to be read, is not
-    /// either), or where it is [refused](crate::Refused):
-    /// [`connections`](crate::Config::connections) are there, or the reactor is shutting down. The stream is
-    /// closed then, and reset if something is unsent.
+    /// If the stream is not connected (`NotConnected`; a TCP one that the peer has left, with
+    /// nothing to be read, is not either), or where it is [refused](crate::Refused):
+    /// [`connections`](crate::Config::connections) are there, or the reactor is shutting down. The
+    /// stream is closed then, and reset if something is unsent.
     pub fn adopt(&mut self, stream: impl Into<Detached>, tag: u64) -> io::Result<ConnId> {
         self.core.adopt(stream.into(), tag)
     }

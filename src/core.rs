@@ -491,8 +491,8 @@ impl Core {
         }
     }
 
-    /// Flushes and updates the connections that others wrote to or changed: one write each, however many sends.
-    /// Returns whether there was one.
+    /// Flushes and updates the connections that others wrote to or changed: one write each, however
+    /// many sends. Returns whether there was one.
     pub(crate) fn update_dirty(&mut self) -> bool {
         if !self.effects.has_dirty() {
             return false;

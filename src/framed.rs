@@ -74,11 +74,11 @@ use crate::time::timers::Timer;
 pub trait Messages<D: Decode>: Handler {
     /// Called with each message, once, in order.
     ///
-    /// Not while the connection is paused or rests: after [`Conn::pause`] the next message comes when
-    /// it is resumed, and when the answers so far have brought queued output to
+    /// Not while the connection is paused or rests: after [`Conn::pause`] the next message comes
+    /// when it is resumed, and when the answers so far have brought queued output to
     /// [`output_high`](crate::Config::output_high), it comes when they are down to
-    /// [`output_low`](crate::Config::output_low). None comes after a close; after an [upgrade](Conn::upgrade) the next is
-    /// the first that came through the layer.
+    /// [`output_low`](crate::Config::output_low). None comes after a close; after an
+    /// [upgrade](Conn::upgrade) the next is the first that came through the layer.
     ///
     /// # Errors
     ///

@@ -24,10 +24,10 @@
 //!    timeouts that fit, leaving without lost connections. By the crate `wouldblock-proxy-protocol`.
 //! 11. [WebSocket](websocket): from ws-rs, or tungstenite on mio, to here. By the crate
 //!    `wouldblock-websocket`.
-//! 12. [From `tiny_http` to here](tiny_http): HTTP servers, call by call; work on threads, uploads, files, feeds. By the crate
-//!    `wouldblock-http`.
-//! 13. [Many cores](many_cores): the same handler on several reactors; which of them has a connection, and what one
-//!    says to another.
+//! 12. [From `tiny_http` to here](tiny_http): HTTP servers, call by call; work on threads, uploads,
+//!     files, feeds. By the crate `wouldblock-http`.
+//! 13. [Many cores](many_cores): the same handler on several reactors; which of them has a
+//!     connection, and what one says to another.
 //! 14. [The failure-mode book](failure_modes): what goes wrong in servers of this kind, by what you
 //!    would see; why it does not happen here, and which test shows it.
 //!

@@ -171,8 +171,9 @@ impl<H: Handler> Handle<H> {
     ///
     /// # Errors
     ///
-    /// And `then` is dropped: [refused](crate::Refused) if 1024 names wait already; a [`PostError`] if `name` is an
-    /// address and the post is refused; what the system says if no thread can be had.
+    /// And `then` is dropped: [refused](crate::Refused) if 1024 names wait already; a [`PostError`]
+    /// if `name` is an address and the post is refused; what the system says if no thread can be
+    /// had.
     ///
     /// # Examples
     ///

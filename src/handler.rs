@@ -28,8 +28,9 @@ use crate::time::timers::Timer;
 /// A panic of a callback passes through [`Reactor::run`](crate::Reactor::run); dropping the reactor
 /// frees every descriptor, with a reset where the peer waits for more than it was given: output is
 /// queued, a drain was asked for, the connection is [held](Conn::hold), or it was its callback that
-/// panicked. On a Unix socket that is but the end, as with [`Conn::abort`]. With [`isolate_panics`](crate::Config::isolate_panics) it ends one
-/// connection and the reactor runs on.
+/// panicked. On a Unix socket that is but the end, as with [`Conn::abort`]. With
+/// [`isolate_panics`](crate::Config::isolate_panics) it ends one connection and the reactor runs
+/// on.
 ///
 /// A program that catches a panic that passed through may run on as well: the connection whose callback
 /// panicked is ended, with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, and the
@@ -109,8 +110,9 @@ pub trait Handler: Sized {
         Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
-    /// Called once, in the first turn, before anything else. A handler that is to have a [`Handle`](crate::Handle) is
-    /// given it when it is made: [`Reactor::build`](crate::Reactor::build).
+    /// Called once, in the first turn, before anything else. A handler that is to have a
+    /// [`Handle`](crate::Handle) is given it when it is made:
+    /// [`Reactor::build`](crate::Reactor::build).
     ///
     /// # Errors
     ///
@@ -153,7 +155,8 @@ pub trait Handler: Sized {
         Ok(())
     }
 
-    /// Called when the time that [`Conn::set_timeout`] gave this connection is over. It is not set any more.
+    /// Called when the time that [`Conn::set_timeout`] gave this connection is over. It is not set
+    /// any more.
     ///
     /// # Errors
     ///
@@ -177,13 +180,14 @@ pub trait Handler: Sized {
         let _ = (cx, datagram);
     }
 
-    /// Called before the library closes a connection in order, with the reason: no byte came in time
-    /// ([`FirstByte`](crate::CloseReason::FirstByte), [`Idle`](crate::CloseReason::Idle)), a request came
-    /// too slowly ([`TooSlow`](crate::CloseReason::TooSlow)) or was too large
+    /// Called before the library closes a connection in order, with the reason: no byte came in
+    /// time ([`FirstByte`](crate::CloseReason::FirstByte), [`Idle`](crate::CloseReason::Idle)), a
+    /// request came too slowly ([`TooSlow`](crate::CloseReason::TooSlow)) or was too large
     /// ([`InputLimit`](crate::CloseReason::InputLimit)), or
-    /// [`Shutdown`](crate::CloseReason::Shutdown). For the last words of a protocol: a 408, a close frame,
-    /// `-ERR too big`. What it sends is flushed, our FIN follows, and `on_close` comes with the same reason
-    /// whatever is done here; nothing keeps the connection open, and no other callback comes after this one.
+    /// [`Shutdown`](crate::CloseReason::Shutdown). For the last words of a protocol: a 408, a close
+    /// frame, `-ERR too big`. What it sends is flushed, our FIN follows, and `on_close` comes with
+    /// the same reason whatever is done here; nothing keeps the connection open, and no other
+    /// callback comes after this one.
     ///
     /// Not called where nothing more can be said: before an abort or a reset, after a failure, after
     /// [`finish`](Conn::finish), for one that is idle and makes place for another

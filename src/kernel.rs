@@ -1,11 +1,11 @@
 //! The simulated kernel: descriptors, listeners, connections, a poll and a clock, from a seed.
 //!
-//! `net/socket.rs` and `net/driver.rs` have a variant for it, so the reactor that runs on it is the one that
-//! runs in production. It is as stingy with events as the real one: an edge only when something
-//! changed, told once. It comes in two kinds. With *flags* it is epoll: edges, with bits that are
-//! true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio uses it, and
-//! poorer: a direction is reported once and again only after a call of it said WouldBlock (in mio,
-//! either direction arms both), and nothing else is told.
+//! `net/socket.rs` and `net/driver.rs` have a variant for it, so the reactor that runs on it is the
+//! one that runs in production. It is as stingy with events as the real one: an edge only when
+//! something changed, told once. It comes in two kinds. With *flags* it is epoll: edges, with bits
+//! that are true, and a TCP call cut short is followed by an edge. Without, it is poll(2) as mio
+//! uses it, and poorer: a direction is reported once and again only after a call of it said
+//! WouldBlock (in mio, either direction arms both), and nothing else is told.
 //!
 //! Simplified: a buffer counts the bytes in it and not what Linux spends to hold them; a TCP receiver
 //! tells of every byte of room it has (no silly window avoidance); nothing is lost or acknowledged
@@ -614,7 +614,8 @@ impl State {
     }
 }
 
-/// Nothing has a world wait beyond this, after 292 years: what is under way by then ends before the clock does.
+/// Nothing has a world wait beyond this, after 292 years: what is under way by then ends before the
+/// clock does.
 pub(crate) const END: u64 = u64::MAX / 2;
 
 /// In nanoseconds; 584 years at most.

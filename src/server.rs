@@ -1,7 +1,8 @@
 //! Several reactors, each on a thread, behind one face.
 //!
-//! Nothing is shared on the way of a message: each reactor has its own poll, slab, limits and handler. What they have in
-//! common is how they are reached (`ServerHandle`), and their end. Read next: `reactor.rs`.
+//! Nothing is shared on the way of a message: each reactor has its own poll, slab, limits and
+//! handler. What they have in common is how they are reached (`ServerHandle`), and their end. Read
+//! next: `reactor.rs`.
 
 use std::fmt;
 use std::io;
@@ -33,26 +34,29 @@ const REACTORS_MAX: usize = 128;
 /// How a reactor's thread has ended: its result, or its panic.
 pub(crate) type End = thread::Result<io::Result<()>>;
 
-/// The same handler on several reactors, each on a thread of its own: for a program that needs more than one core.
+/// The same handler on several reactors, each on a thread of its own: for a program that needs more
+/// than one core.
 ///
-/// Each reactor has a handler, which is called with `&mut self` by its thread alone, and connections, which stay with it
-/// unless they are [moved](ServerHandle::move_to). What one reactor wants of another it posts: [`ServerHandle`]. There is no
-/// lock in the way of a message.
+/// Each reactor has a handler, which is called with `&mut self` by its thread alone, and
+/// connections, which stay with it unless they are [moved](ServerHandle::move_to). What one reactor
+/// wants of another it posts: [`ServerHandle`]. There is no lock in the way of a message.
 ///
 /// # Limits
 ///
-/// What the [`Config`] says holds for each reactor: with four of them `buffered_max` is there four times, and an address
-/// may have four times `connections_per_address`. Descriptors are the process's, so a reactor has at most its share of
-/// them, whatever [`connections`](Config::connections) says (a warning tells): soft `RLIMIT_NOFILE` − 32 by the number of
-/// reactors. Where it is not set, that share, at most 65,536.
+/// What the [`Config`] says holds for each reactor: with four of them `buffered_max` is there four
+/// times, and an address may have four times `connections_per_address`. Descriptors are the
+/// process's, so a reactor has at most its share of them, whatever
+/// [`connections`](Config::connections) says (a warning tells): soft `RLIMIT_NOFILE` − 32 by the
+/// number of reactors. Where it is not set, that share, at most 65,536.
 ///
 /// # Who gets a connection
 ///
-/// A TCP port has a listening socket in each reactor (`SO_REUSEPORT`, socket(7)), and the kernel chooses one by a hash
-/// of both addresses. So a few connections may share one reactor while another has none; many are spread evenly, whatever
-/// they have to do. Of a Unix socket, or an existing listener, reactor 0 accepts, and hands each connection to the reactor
-/// that has the fewest: left to the kernel, one of them is given all, now and then. Each of these can be had for the other:
-/// [`Listen::spread`].
+/// A TCP port has a listening socket in each reactor (`SO_REUSEPORT`, socket(7)), and the kernel
+/// chooses one by a hash of both addresses. So a few connections may share one reactor while
+/// another has none; many are spread evenly, whatever they have to do. Of a Unix socket, or an
+/// existing listener, reactor 0 accepts, and hands each connection to the reactor that has the
+/// fewest: left to the kernel, one of them is given all, now and then. Each of these can be had for
+/// the other: [`Listen::spread`].
 ///
 /// Where reactor 0 accepts for all, it has one more listener than the others: the socket itself.
 ///
@@ -90,8 +94,9 @@ pub struct Server<H: Handler> {
 }
 
 impl<H: Handler> Server<H> {
-    /// So many reactors with the default [`Config`]. `make` is called for each of them, from 0 on, with its number and a
-    /// handle of the server, which the handler may [clone](Clone::clone) and keep.
+    /// So many reactors with the default [`Config`]. `make` is called for each of them, from 0 on,
+    /// with its number and a handle of the server, which the handler may [clone](Clone::clone) and
+    /// keep.
     ///
     /// # Errors
     ///
@@ -107,8 +112,8 @@ impl<H: Handler> Server<H> {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if `reactors` is not 1 to 128, or for a contradiction in `config`; the first error of `make`;
-    /// otherwise as [`Reactor::new`].
+    /// `InvalidInput` if `reactors` is not 1 to 128, or for a contradiction in `config`; the first
+    /// error of `make`; otherwise as [`Reactor::new`].
     pub fn with_config(
         reactors: usize,
         config: Config,
@@ -141,16 +146,17 @@ impl<H: Handler> Server<H> {
         Ok(Server { reactors, handle, restart: None, past, cores: Vec::new() })
     }
 
-    /// Listens in every reactor; see [above](#who-gets-a-connection) for which of them gets a connection. Returns the
-    /// address, with the port that was given for port 0.
+    /// Listens in every reactor; see [above](#who-gets-a-connection) for which of them gets a
+    /// connection. Returns the address, with the port that was given for port 0.
     ///
     /// To listen in one of them alone, [`Reactor::listen`] on it.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::listen`]; no reactor listens there then. A TCP port is refused (`AddrInUse`) while another server
-    /// listens on it, a second one of this program too, unless both set [`reuse_port`](Listen::reuse_port): then the
-    /// kernel shares connections out among the reactors of both.
+    /// As [`Reactor::listen`]; no reactor listens there then. A TCP port is refused (`AddrInUse`)
+    /// while another server listens on it, a second one of this program too, unless both set
+    /// [`reuse_port`](Listen::reuse_port): then the kernel shares connections out among the
+    /// reactors of both.
     pub fn listen(&mut self, listen: impl Into<Listen>) -> io::Result<Address> {
         let (listen, reactors) = (listen.into(), self.reactors.len());
         let kernel = self.reactors[0].cx.core.driver.kernel();
@@ -195,17 +201,20 @@ impl<H: Handler> Server<H> {
         Ok(all)
     }
 
-    /// Has a reactor whose handler panics go on by itself with another handler, which `make` makes, while the others go on as
-    /// if nothing had happened; without it a panic ends the server, in order.
+    /// Has a reactor whose handler panics go on by itself with another handler, which `make` makes,
+    /// while the others go on as if nothing had happened; without it a panic ends the server, in
+    /// order.
     ///
-    /// Its connections end without a callback, with a reset where something is owed; its timers are cancelled. What listens
-    /// and what is bound goes on, so a handler that listens in [`on_start`](Handler::on_start), which is called again, first
-    /// looks whether it does already ([`Context::listeners`](crate::Context::listeners)). Posts that wait run with the new
+    /// Its connections end without a callback, with a reset where something is owed; its timers are
+    /// cancelled. What listens and what is bound goes on, so a handler that listens in
+    /// [`on_start`](Handler::on_start), which is called again, first looks whether it does already
+    /// ([`Context::listeners`](crate::Context::listeners)). Posts that wait run with the new
     /// handler. [`Stats::restarts`] counts, and the log tells, at error.
     ///
-    /// After `most` restarts in the time `within` the next panic ends the server after all, as it does in a shutdown, and where
-    /// `make` fails. A panic costs all clients of its reactor their connections: where one connection is to blame,
-    /// [`isolate_panics`](Config::isolate_panics) ends that alone, if the handler can be left as the panic leaves it.
+    /// After `most` restarts in the time `within` the next panic ends the server after all, as it
+    /// does in a shutdown, and where `make` fails. A panic costs all clients of its reactor their
+    /// connections: where one connection is to blame, [`isolate_panics`](Config::isolate_panics)
+    /// ends that alone, if the handler can be left as the panic leaves it.
     ///
     /// # Examples
     ///
@@ -234,13 +243,15 @@ impl<H: Handler> Server<H> {
         self.restart = Some(Restart::new(most, within, Box::new(make)));
     }
 
-    /// Has each reactor's thread [run](Self::run) on one core alone (`sched_setaffinity(2)`): reactor 0 on the first of those that the
-    /// calling thread may run on, and so on, from the first again where there are fewer than reactors. Which those are
-    /// is for the operator to say, by taskset(1) or a cpuset.
+    /// Has each reactor's thread [run](Self::run) on one core alone (`sched_setaffinity(2)`):
+    /// reactor 0 on the first of those that the calling thread may run on, and so on, from the
+    /// first again where there are fewer than reactors. Which those are is for the operator to say,
+    /// by taskset(1) or a cpuset.
     ///
-    /// It keeps a reactor's memory in its core's caches, and keeps the reactor there where something else wants that core: on a
-    /// machine with other work it may cost more than it brings, so measure. Threads that a handler starts inherit it. Where it
-    /// is refused later, the log warns and the reactor runs anywhere. The simulator has no cores.
+    /// It keeps a reactor's memory in its core's caches, and keeps the reactor there where
+    /// something else wants that core: on a machine with other work it may cost more than it
+    /// brings, so measure. Threads that a handler starts inherit it. Where it is refused later, the
+    /// log warns and the reactor runs anywhere. The simulator has no cores.
     ///
     /// # Errors
     ///
@@ -256,14 +267,16 @@ impl<H: Handler> Server<H> {
         self.handle.clone()
     }
 
-    /// What all reactors have counted together, while they do not run. While they do: [`ServerHandle::stats`].
+    /// What all reactors have counted together, while they do not run. While they do:
+    /// [`ServerHandle::stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.reactors.iter().map(Reactor::stats).sum()
     }
 
-    /// How the shutdown went, over all reactors that have ended: as [`Reactor::shutdown_report`] of each. It took as long as
-    /// the longest. A reactor that a panic has ended has none. `None` if no reactor has one.
+    /// How the shutdown went, over all reactors that have ended: as [`Reactor::shutdown_report`] of
+    /// each. It took as long as the longest. A reactor that a panic has ended has none. `None` if
+    /// no reactor has one.
     #[must_use]
     pub fn shutdown_report(&self) -> Option<ShutdownReport> {
         let mut reports = self.reactors.iter().filter_map(Reactor::shutdown_report);
@@ -295,12 +308,13 @@ impl<H: Handler> Server<H> {
         Running { number, reactor, past, all: handle, restart: restart.as_ref() }.turn(by)
     }
 
-    /// Serves with each reactor on a thread of its own, until all of them have ended. Afterwards they are here
-    /// again: [`reactors`](Self::reactors).
+    /// Serves with each reactor on a thread of its own, until all of them have ended. Afterwards
+    /// they are here again: [`reactors`](Self::reactors).
     ///
-    /// All end together: when one has ended, after a [shutdown](crate::Context::shutdown) of its own, by an error or by a
-    /// panic (unless it is [restarted](Self::restart)), the others are told to [shut down](crate::Context::shutdown) in order.
-    /// What a panic has ended closes its listeners and its connections at once, those without a callback, with a reset where
+    /// All end together: when one has ended, after a [shutdown](crate::Context::shutdown) of its
+    /// own, by an error or by a panic (unless it is [restarted](Self::restart)), the others are
+    /// told to [shut down](crate::Context::shutdown) in order. What a panic has ended closes its
+    /// listeners and its connections at once, those without a callback, with a reset where
     /// something is owed.
     ///
     /// # Panics
@@ -309,7 +323,8 @@ impl<H: Handler> Server<H> {
     ///
     /// # Errors
     ///
-    /// The first error of a reactor, as [`Reactor::run`], or that a thread cannot be had; once the others have ended.
+    /// The first error of a reactor, as [`Reactor::run`], or that a thread cannot be had; once the
+    /// others have ended.
     pub fn run(&mut self) -> io::Result<()>
     where
         H: Send,
@@ -371,8 +386,8 @@ struct Running<'a, H: Handler> {
 }
 
 impl<H: Handler> Running<'_, H> {
-    /// Has the reactor turn. Returns its end, if that was it: the others are told to shut down then. After a panic it may go
-    /// on with another handler.
+    /// Has the reactor turn. Returns its end, if that was it: the others are told to shut down
+    /// then. After a panic it may go on with another handler.
     fn turn(&mut self, turn: impl FnOnce(&mut Reactor<H>) -> io::Result<bool>) -> Option<End> {
         let Running { number, reactor, past, all, restart } = self;
         // What a panic leaves behind is made good, or seen by the caller, which it is passed on to.

@@ -1,8 +1,9 @@
 //! Several handlers as one: a tuple of them, or a vector.
 //!
-//! Each is a service with a number. A callback of a connection goes to the one that its session is of; what
-//! concerns no connection goes to the one that the reactor has entered (`Callback::service`). While a service's
-//! callback runs, its number stands there, so what it makes bears it. Read next: `core/services.rs`.
+//! Each is a service with a number. A callback of a connection goes to the one that its session is
+//! of; what concerns no connection goes to the one that the reactor has entered
+//! (`Callback::service`). While a service's callback runs, its number stands there, so what it
+//! makes bears it. Read next: `core/services.rs`.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -166,8 +167,8 @@ tuple!(4 SessionOf4: 0 0 A, 1 1 B, 2 2 C, 3 3 D);
 tuple!(5 SessionOf5: 0 0 A, 1 1 B, 2 2 C, 3 3 D, 4 4 E);
 tuple!(6 SessionOf6: 0 0 A, 1 1 B, 2 2 C, 3 3 D, 4 4 E, 5 5 F);
 
-/// Each handler is a [service](crate::Context::service) of one reactor, numbered from 0 on: for as many of one type as
-/// are known when the program runs, 256 at most.
+/// Each handler is a [service](crate::Context::service) of one reactor, numbered from 0 on: for as
+/// many of one type as are known when the program runs, 256 at most.
 impl<H: Handler> Handler for Vec<H> {
     type Session = H::Session;
 

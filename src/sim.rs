@@ -179,18 +179,20 @@
 //!
 //! # Several reactors
 //!
-//! A [`Server`](crate::Server) is made by [`Sim::server`], and driven as a reactor is: its reactors have their turns as the
-//! seed draws them, and posts between them come late.
+//! A [`Server`](crate::Server) is made by [`Sim::server`], and driven as a reactor is: its reactors
+//! have their turns as the seed draws them, and posts between them come late.
 //!
 //! # Work on threads
 //!
-//! No seed drives a thread. Let the handler be given what does the work: in production a queue to threads; here a
-//! closure that does it at once and [posts](Handle::post_to) what came of it, as a callback may.
+//! No seed drives a thread. Let the handler be given what does the work: in production a queue to
+//! threads; here a closure that does it at once and [posts](Handle::post_to) what came of it, as a
+//! callback may.
 //!
 //! # Why a connection ended
 //!
-//! The trace has the calls of the reactor, not its reasons. Those are told to `on_close`, and to the log: with
-//! `env_logger::builder().is_test(true).try_init()` in the test, `RUST_LOG=debug` shows a stall or a limit.
+//! The trace has the calls of the reactor, not its reasons. Those are told to `on_close`, and to
+//! the log: with `env_logger::builder().is_test(true).try_init()` in the test, `RUST_LOG=debug`
+//! shows a stall or a limit.
 //!
 //! # What is simulated
 //!
@@ -206,10 +208,10 @@
 //! Datagram sockets, UDP and Unix, connected or not: queues that fill, what ICMP tells, a receiver
 //! that does not read.
 //!
-//! Not simulated: broadcast and multicast, names (a listener and a peer give an address, `"IP:PORT"` or `"unix:PATH"`),
-//! socket options ([`Conn::fd`](crate::Conn::fd) answers `None`), other threads (a
-//! [`Handle`] works, but a wake from another thread comes when it comes). A callback
-//! takes no time, unless it says how much.
+//! Not simulated: broadcast and multicast, names (a listener and a peer give an address,
+//! `"IP:PORT"` or `"unix:PATH"`), socket options ([`Conn::fd`](crate::Conn::fd) answers `None`),
+//! other threads (a [`Handle`] works, but a wake from another thread comes when it comes). A
+//! callback takes no time, unless it says how much.
 
 use std::any::Any;
 use std::fmt;
@@ -419,9 +421,9 @@ impl Sim {
         self.kernel.interrupt_after(wait);
     }
 
-    /// Runs a reactor, or a [server](Self::server), until nothing more happens: nothing is under way, no peer has anything to
-    /// do, and only a deadline could wake it. Time passes as the network and the peers need it; a
-    /// deadline that comes meanwhile is met.
+    /// Runs a reactor, or a [server](Self::server), until nothing more happens: nothing is under
+    /// way, no peer has anything to do, and only a deadline could wake it. Time passes as the
+    /// network and the peers need it; a deadline that comes meanwhile is met.
     ///
     /// # Errors
     ///
@@ -432,8 +434,8 @@ impl Sim {
         self.unmet(true)
     }
 
-    /// Runs a reactor, or a server, for so long, whatever happens or does not: to see what a timeout does. The world ends after
-    /// 292 years: it does not go beyond.
+    /// Runs a reactor, or a server, for so long, whatever happens or does not: to see what a
+    /// timeout does. The world ends after 292 years: it does not go beyond.
     ///
     /// # Errors
     ///

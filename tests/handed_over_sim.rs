@@ -1,7 +1,9 @@
-//! What a service bounds, for connections that another service hands to it; and what of the first goes along.
+//! What a service bounds, for connections that another service hands to it; and what of the first
+//! goes along.
 //!
-//! Each alone, with the smallest handlers that show it. How services share a reactor whatever the network does is in
-//! `services_sim.rs`. Needs the feature: `cargo test --features sim --test handed_over_sim`.
+//! Each alone, with the smallest handlers that show it. How services share a reactor whatever the
+//! network does is in `services_sim.rs`. Needs the feature: `cargo test --features sim --test
+//! handed_over_sim`.
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
@@ -41,7 +43,8 @@ impl Handler for First {
     }
 }
 
-/// Answers each byte with a hundred, and writes down at how much queued output it was called; and how connections ended.
+/// Answers each byte with a hundred, and writes down at how much queued output it was called; and
+/// how connections ended.
 #[derive(Default)]
 struct Second {
     queued: Vec<usize>,
@@ -161,7 +164,8 @@ fn a_listener_at_a_cap_goes_on_when_the_cap_is_raised() {
     });
 }
 
-/// Promise 4: the times of the service that takes over hold from then on, though its peer says nothing more.
+/// Promise 4: the times of the service that takes over hold from then on, though its peer says
+/// nothing more.
 #[test]
 fn the_times_of_the_second_service_hold_for_one_that_says_nothing_more() {
     check(0..30, Profile::everyday(), |sim| {
@@ -180,7 +184,8 @@ fn the_times_of_the_second_service_hold_for_one_that_says_nothing_more() {
     });
 }
 
-/// Promise 4: a connection that was handed over is one of its address at the service that has it, and none at the other.
+/// Promise 4: a connection that was handed over is one of its address at the service that has it,
+/// and none at the other.
 #[test]
 fn an_address_has_its_connections_where_they_were_handed_to() {
     check(0..30, Profile::everyday(), |sim| {
@@ -204,8 +209,8 @@ fn an_address_has_its_connections_where_they_were_handed_to() {
     });
 }
 
-/// Promise 3: what the first service asks for when it has handed a connection over, or is told that it goes, is not the
-/// second's either.
+/// Promise 3: what the first service asks for when it has handed a connection over, or is told that
+/// it goes, is not the second's either.
 #[test]
 fn what_the_first_service_asks_for_as_a_connection_goes_is_forgotten() {
     /// Asks for much, and hands over before it does so.
@@ -259,7 +264,8 @@ fn what_the_first_service_asks_for_as_a_connection_goes_is_forgotten() {
     });
 }
 
-/// Promise 6: who waits at the cap of the first service is served when a connection has left that for the second.
+/// Promise 6: who waits at the cap of the first service is served when a connection has left that
+/// for the second.
 #[test]
 fn a_listener_at_a_cap_goes_on_when_a_connection_is_handed_over() {
     check(0..30, Profile::everyday(), |sim| {
@@ -277,7 +283,8 @@ fn a_listener_at_a_cap_goes_on_when_a_connection_is_handed_over() {
     });
 }
 
-/// Promise 7: a connection that is handed over in a shutdown is counted in the report by the service that has it last.
+/// Promise 7: a connection that is handed over in a shutdown is counted in the report by the
+/// service that has it last.
 #[test]
 fn the_report_counts_a_connection_where_it_was_last() {
     check(0..30, Profile::everyday(), |sim| {
@@ -299,7 +306,8 @@ fn the_report_counts_a_connection_where_it_was_last() {
     });
 }
 
-/// Promise 4: that the first service waits for more than it may be shown is its own affair: it does not end the second's.
+/// Promise 4: that the first service waits for more than it may be shown is its own affair: it does
+/// not end the second's.
 #[test]
 fn what_the_first_service_waited_for_does_not_end_the_seconds_connection() {
     struct Waits;
@@ -335,8 +343,8 @@ fn what_the_first_service_waited_for_does_not_end_the_seconds_connection() {
     });
 }
 
-/// Promise 3: a service that hands a connection on in its `on_open` has it no longer behind that turn: no time of its own
-/// ends it there, however long the callbacks of others take.
+/// Promise 3: a service that hands a connection on in its `on_open` has it no longer behind that
+/// turn: no time of its own ends it there, however long the callbacks of others take.
 #[test]
 fn one_that_is_handed_on_at_once_is_the_third_services_in_the_same_turn() {
     /// Hands each on at its first byte, or works.
@@ -396,7 +404,8 @@ fn one_that_is_handed_on_at_once_is_the_third_services_in_the_same_turn() {
     });
 }
 
-/// Promise 4: a connection that is handed over in the very moment at which it is idle has the time of the second service.
+/// Promise 4: a connection that is handed over in the very moment at which it is idle has the time
+/// of the second service.
 #[test]
 fn one_that_goes_as_its_time_runs_out_has_the_second_services_time() {
     /// Hands a connection on as late as it may.

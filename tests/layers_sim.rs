@@ -1,6 +1,6 @@
-//! A layer in simulated worlds: every way to cut, hold up and shuffle what a peer sends through it, and what
-//! goes back. What the handler sees is what was sent, to the last byte, in one order of callbacks. Then faults that
-//! the schedules of `crates/check` found, each alone.
+//! A layer in simulated worlds: every way to cut, hold up and shuffle what a peer sends through it,
+//! and what goes back. What the handler sees is what was sent, to the last byte, in one order of
+//! callbacks. Then faults that the schedules of `crates/check` found, each alone.
 //!
 //! Needs the feature: `cargo test --features sim --test layers_sim`.
 
@@ -206,8 +206,8 @@ fn rough() -> Profile {
     Profile::rough().accept_error(0).watch_error(0)
 }
 
-/// Promises 1 to 3 and 5: whatever the network and the kernel do to what a layer makes, both sides get what was
-/// sent, whole, and both ends are told.
+/// Promises 1 to 3 and 5: whatever the network and the kernel do to what a layer makes, both sides
+/// get what was sent, whole, and both ends are told.
 #[test]
 fn a_stream_through_a_layer_arrives_whole_however_it_is_cut() {
     check(0..300, Profile::everyday(), |sim| exchange(sim, false));
@@ -370,8 +370,8 @@ impl Layer for Answers {
     }
 }
 
-/// Promise 2: our end was sent, so what the layer would answer to what still comes has no place; the write of it
-/// would fail, and the peer lose what it had been sent.
+/// Promise 2: our end was sent, so what the layer would answer to what still comes has no place;
+/// the write of it would fail, and the peer lose what it had been sent.
 #[test]
 fn what_comes_behind_our_end_is_not_answered_by_the_layer() {
     let mut case = Case::new(Profile::calm(), Config::default(), |conn, input| {
@@ -477,7 +477,8 @@ fn what_a_layer_adds_passes_no_limit_of_all_there_is() {
     assert!(case.run().closed.is_empty());
 }
 
-/// Promise 2: a client for which its listener makes no layer sees a reset, and no end that looks like an answer.
+/// Promise 2: a client for which its listener makes no layer sees a reset, and no end that looks
+/// like an answer.
 #[test]
 fn a_client_without_its_layer_is_reset() {
     let mut case = Case::new(Profile::calm(), Config::default(), |_, _| {});
@@ -489,7 +490,8 @@ fn a_client_without_its_layer_is_reset() {
     assert!(peer.is_reset() && case.reactor.stats().refused == 1);
 }
 
-/// Promise 4: what a layer made is owed from then on: here the kernel is full to the last byte, and takes none of it.
+/// Promise 4: what a layer made is owed from then on: here the kernel is full to the last byte, and
+/// takes none of it.
 #[test]
 fn what_a_layer_made_stalls_from_when_it_is_owed() {
     const SECOND: Duration = Duration::from_secs(1);
@@ -567,8 +569,8 @@ fn a_layer_that_fails_behind_too_much_input_is_the_reason() {
     assert!(matches!(told.closed[0].reason, CloseReason::Layer(_)), "{}", told.closed[0]);
 }
 
-/// Promise 6: a handler that has paused may read on what came before its layer failed, until the first deadline; and no turn
-/// is taken for that meanwhile, nor after it.
+/// Promise 6: a handler that has paused may read on what came before its layer failed, until the
+/// first deadline; and no turn is taken for that meanwhile, nor after it.
 #[test]
 fn a_paused_connection_whose_layer_has_failed_ends_when_it_is_idle() {
     let config = Config::default().idle(Some(Duration::from_millis(50)));
@@ -586,7 +588,8 @@ fn a_paused_connection_whose_layer_has_failed_ends_when_it_is_idle() {
     assert!(matches!(told.closed[0].reason, CloseReason::Layer(_)), "{}", told.closed[0]);
 }
 
-/// Promise 4: so is one behind which there is input, which rests until the alert is read; however long the linger is.
+/// Promise 4: so is one behind which there is input, which rests until the alert is read; however
+/// long the linger is.
 #[test]
 fn an_alert_that_is_not_read_stalls_with_input_left() {
     let limits = Config::default().output_low(1).output_high(2).linger(Duration::from_secs(60));
@@ -637,7 +640,8 @@ fn an_alert_that_is_not_read_stalls() {
     assert_eq!(told.closed.len(), 1, "it waits for longer");
 }
 
-/// Promise 4: where nothing is under way there is no buffer, nor what was allocated to count what went through.
+/// Promise 4: where nothing is under way there is no buffer, nor what was allocated to count what
+/// went through.
 #[test]
 fn an_idle_connection_with_a_layer_holds_nothing() {
     let mut case = Case::new(Profile::calm(), Config::default(), |conn, input| {

@@ -1,5 +1,6 @@
-//! Several reactors in one simulated world: posts, broadcasts and moves between them, whatever the seed makes of their
-//! turns. Nothing is lost, each connection keeps its order, and all end together.
+//! Several reactors in one simulated world: posts, broadcasts and moves between them, whatever the
+//! seed makes of their turns. Nothing is lost, each connection keeps its order, and all end
+//! together.
 //!
 //! Needs the feature: `cargo test --features sim --test server_sim`.
 
@@ -30,8 +31,9 @@ impl Dice {
     }
 }
 
-/// One of several. A line is a number and a verb; the answer is the number, whatever the verb does and wherever the
-/// connection is by then. A connection that says `watch` is told what all reactors hear.
+/// One of several. A line is a number and a verb; the answer is the number, whatever the verb does
+/// and wherever the connection is by then. A connection that says `watch` is told what all reactors
+/// hear.
 struct Node {
     number: usize,
     server: ServerHandle<Node>,
@@ -204,9 +206,9 @@ fn talk(peer: &Peer, dice: &mut Dice, reactors: u64) {
     peer.expect(answers);
 }
 
-/// Promises 2 and 3: however the reactors' turns, their posts and their moves fall together, each line of each
-/// connection is answered once and in order, what is told to all is heard by all in its order, and every connection
-/// that was opened anywhere is closed there.
+/// Promises 2 and 3: however the reactors' turns, their posts and their moves fall together, each
+/// line of each connection is answered once and in order, what is told to all is heard by all in
+/// its order, and every connection that was opened anywhere is closed there.
 #[test]
 fn nothing_is_lost_between_reactors_and_each_connection_keeps_its_order() {
     let mut owners = BTreeSet::new();
@@ -264,8 +266,8 @@ fn nothing_is_lost_between_reactors_and_each_connection_keeps_its_order() {
     assert_eq!(owners.len(), 2 + 3 + 4, "a reactor is never given a connection: {owners:?}");
 }
 
-/// Promises 2 and 3: a peer may reset while its connection moves. It is opened where it goes all the same, and what it had
-/// said is heard there.
+/// Promises 2 and 3: a peer may reset while its connection moves. It is opened where it goes all
+/// the same, and what it had said is heard there.
 #[test]
 fn a_connection_whose_peer_resets_on_its_way_comes_to_where_it_goes() {
     let mut moved = 0;
@@ -286,8 +288,9 @@ fn a_connection_whose_peer_resets_on_its_way_comes_to_where_it_goes() {
     assert!(moved > 1000, "only {moved} moved");
 }
 
-/// Promise 3: peers that reset and vanish while their connections move and wait for others, panics that are made good, and a
-/// shutdown in the midst of it: each that was opened by a reactor is closed by it, and all reactors end.
+/// Promise 3: peers that reset and vanish while their connections move and wait for others, panics
+/// that are made good, and a shutdown in the midst of it: each that was opened by a reactor is
+/// closed by it, and all reactors end.
 #[test]
 fn all_reactors_end_whatever_the_network_does() {
     let mut panics = 0;
@@ -391,8 +394,8 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     });
 }
 
-/// Promises 3 and 6: what is posted to a reactor that a panic has ended comes back, and what waited there is dropped: its
-/// statistics are told as missing.
+/// Promises 3 and 6: what is posted to a reactor that a panic has ended comes back, and what waited
+/// there is dropped: its statistics are told as missing.
 #[test]
 fn a_reactor_that_a_panic_has_ended_refuses_what_is_posted() {
     let sim = Sim::new(1, Profile::calm());
@@ -468,7 +471,8 @@ fn open(server: &Server<Node>) -> Vec<usize> {
     server.reactors().iter().map(|it| it.handler().open.len()).collect()
 }
 
-/// Promise 2: handed over one after the other, the reactors have as many each, and `on_open` is the owner's, not that of the reactor which accepts.
+/// Promise 2: handed over one after the other, the reactors have as many each, and `on_open` is the
+/// owner's, not that of the reactor which accepts.
 #[test]
 fn connections_are_handed_over_one_after_the_other() {
     check(0..100, Profile::everyday(), |sim| {
@@ -512,7 +516,8 @@ fn connections_are_handed_to_the_reactor_that_has_the_fewest() {
     });
 }
 
-/// Promise 4: those of one address are served by one reactor, so that a limit for an address is the server's.
+/// Promise 4: those of one address are served by one reactor, so that a limit for an address is the
+/// server's.
 #[test]
 fn connections_of_one_address_are_handed_to_one_reactor() {
     let mut used = BTreeSet::new();
@@ -535,8 +540,8 @@ fn connections_of_one_address_are_handed_to_one_reactor() {
     assert_eq!(used.len(), 3, "all addresses come to one reactor");
 }
 
-/// Promise 4: a full reactor gets none while another has room, and where all are full clients wait in the kernel and are
-/// served when one leaves: none is refused.
+/// Promise 4: a full reactor gets none while another has room, and where all are full clients wait
+/// in the kernel and are served when one leaves: none is refused.
 #[test]
 fn a_full_reactor_gets_none_and_a_client_that_waits_for_all_is_served_in_the_end() {
     check(0..200, Profile::everyday(), |sim| {
@@ -562,8 +567,8 @@ fn a_full_reactor_gets_none_and_a_client_that_waits_for_all_is_served_in_the_end
     });
 }
 
-/// Promise 6: whenever a shutdown comes, a client that has reached the server is served in order, whichever reactor it was
-/// handed to or still waits for.
+/// Promise 6: whenever a shutdown comes, a client that has reached the server is served in order,
+/// whichever reactor it was handed to or still waits for.
 #[test]
 fn a_client_that_is_handed_over_in_a_shutdown_is_not_lost() {
     check(0..1000, Profile::everyday().preempted(500), |sim| {
@@ -597,8 +602,9 @@ fn a_client_that_is_handed_over_in_a_shutdown_is_not_lost() {
     });
 }
 
-/// Promise 4: a reactor whose service has as many connections as its caps allow, or whose places are kept back for another
-/// service, gets none while another has room, whether one leaves or the caps are set anew.
+/// Promise 4: a reactor whose service has as many connections as its caps allow, or whose places
+/// are kept back for another service, gets none while another has room, whether one leaves or the
+/// caps are set anew.
 #[test]
 fn a_reactor_at_the_cap_of_a_service_gets_none_while_another_has_room() {
     check(0..200, Profile::everyday(), |sim| {
@@ -638,7 +644,8 @@ fn a_reactor_at_the_cap_of_a_service_gets_none_while_another_has_room() {
     });
 }
 
-/// A reactor that does not accept for now gets none while another does; and where none does, clients wait in the kernel.
+/// A reactor that does not accept for now gets none while another does; and where none does,
+/// clients wait in the kernel.
 #[test]
 fn a_reactor_that_has_stopped_accepting_gets_none() {
     check(0..100, Profile::everyday(), |sim| {
@@ -674,7 +681,8 @@ fn a_reactor_that_has_stopped_accepting_gets_none() {
     });
 }
 
-/// Trap 25: a connection that waits for a listener when that closes is reset, as one in the kernel's backlog is.
+/// Trap 25: a connection that waits for a listener when that closes is reset, as one in the
+/// kernel's backlog is.
 #[test]
 fn a_connection_that_waits_for_a_listener_that_closes_is_reset() {
     let mut all = 0;
@@ -711,8 +719,9 @@ fn restarting(sim: &Sim, most: usize) -> Result<Server<Node>, Failure> {
     Ok(server)
 }
 
-/// Promise 6: a reactor whose handler panics goes on with another: its connections end, by a reset where something is owed;
-/// a client that comes then is served; and the other reactor has noticed nothing.
+/// Promise 6: a reactor whose handler panics goes on with another: its connections end, by a reset
+/// where something is owed; a client that comes then is served; and the other reactor has noticed
+/// nothing.
 #[test]
 fn a_reactor_that_panics_goes_on_with_another_handler() {
     check(0..300, Profile::everyday(), |sim| {
@@ -790,7 +799,8 @@ fn restarts_are_bounded_in_a_time() {
     });
 }
 
-/// Promise 6: where no other handler can be made, and in a shutdown, the panic ends the server as it would without.
+/// Promise 6: where no other handler can be made, and in a shutdown, the panic ends the server as
+/// it would without.
 #[test]
 fn a_panic_that_cannot_be_made_good_ends_the_server() {
     for fails in [true, false] {
@@ -808,7 +818,8 @@ fn a_panic_that_cannot_be_made_good_ends_the_server() {
     }
 }
 
-/// Promise 6: a handler that panics while its server shuts down has no other: there is nothing left for it to serve.
+/// Promise 6: a handler that panics while its server shuts down has no other: there is nothing left
+/// for it to serve.
 #[test]
 fn a_panic_in_a_shutdown_is_not_made_good() {
     for seed in 0..40 {

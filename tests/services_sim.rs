@@ -1,5 +1,5 @@
-//! Three services on one reactor in simulated worlds: what one makes is its own, whatever the network does, and a
-//! connection that is handed over arrives with every byte.
+//! Three services on one reactor in simulated worlds: what one makes is its own, whatever the
+//! network does, and a connection that is handed over arrives with every byte.
 //!
 //! Needs the feature: `cargo test --features sim --test services_sim`.
 
@@ -37,8 +37,8 @@ impl Dice {
     }
 }
 
-/// A service that answers each line with its own number before it, and hands a connection on at `to N`. It sees that all
-/// that comes to it is its own.
+/// A service that answers each line with its own number before it, and hands a connection on at `to
+/// N`. It sees that all that comes to it is its own.
 struct Numbered {
     number: u8,
     /// Its connections: whether each is to go elsewhere.
@@ -194,8 +194,9 @@ fn world(sim: &Sim) -> Result<Reactor<Three>, Failure> {
     sim.reactor(three(), Config::default())
 }
 
-/// Promises 2 and 3: whatever is handed to whom in the midst of a stream, each line is answered once, in order and by
-/// the service whose turn it is; each has its own timers, datagrams, connects and ends.
+/// Promises 2 and 3: whatever is handed to whom in the midst of a stream, each line is answered
+/// once, in order and by the service whose turn it is; each has its own timers, datagrams, connects
+/// and ends.
 #[test]
 fn each_service_is_called_for_its_own_and_a_handed_connection_loses_no_byte() {
     check(0..400, Profile::everyday(), |sim| {
@@ -230,8 +231,8 @@ fn each_service_is_called_for_its_own_and_a_handed_connection_loses_no_byte() {
     });
 }
 
-/// Promise 3: peers that reset, vanish and flood while their connections are handed on: each that was opened by a
-/// service is closed by it, once.
+/// Promise 3: peers that reset, vanish and flood while their connections are handed on: each that
+/// was opened by a service is closed by it, once.
 #[test]
 fn what_a_service_has_opened_it_closes_whatever_the_network_does() {
     // What cannot be watched cannot start.
@@ -314,8 +315,8 @@ fn quiet(sim: &Sim, config: Config) -> Result<Reactor<(Quiet, Quiet)>, Failure> 
     Ok(reactor)
 }
 
-/// Promise 4: places that are kept back for a service are there when the others are full, and a service takes no more
-/// than its cap; who waits is served when a place is free.
+/// Promise 4: places that are kept back for a service are there when the others are full, and a
+/// service takes no more than its cap; who waits is served when a place is free.
 #[test]
 fn a_reserve_is_kept_back_and_a_cap_is_kept_to() {
     check(0..60, Profile::everyday(), |sim| {
@@ -675,8 +676,8 @@ impl Handler for Peeks {
     }
 }
 
-/// Promise 2: what the first service did not consume, and waited to see more of, is offered to the second though
-/// nothing more comes.
+/// Promise 2: what the first service did not consume, and waited to see more of, is offered to the
+/// second though nothing more comes.
 #[test]
 fn what_was_only_looked_at_is_offered_to_the_second_service() {
     check(0..50, Profile::everyday(), |sim| {
@@ -717,8 +718,8 @@ impl Handler for Aborts {
     }
 }
 
-/// Promise 1: a connection that its first service ends when it is told that it goes keeps no other from changing
-/// hands in the same turn.
+/// Promise 1: a connection that its first service ends when it is told that it goes keeps no other
+/// from changing hands in the same turn.
 #[test]
 fn one_that_is_aborted_as_it_goes_keeps_no_other_from_going() {
     check(0..30, Profile::calm(), |sim| {
@@ -739,7 +740,8 @@ fn one_that_is_aborted_as_it_goes_keeps_no_other_from_going() {
     });
 }
 
-/// Promise 3: a stream that is adopted, and a connect that comes through, are of the service that has made them.
+/// Promise 3: a stream that is adopted, and a connect that comes through, are of the service that
+/// has made them.
 #[test]
 fn what_is_adopted_or_connected_belongs_to_the_service_that_did_it() {
     check(0..30, Profile::everyday(), |sim| {

@@ -479,8 +479,8 @@ fn works(sends: bool) -> (Arc<Sim>, Reactor<Works>) {
     (sim, reactor)
 }
 
-/// The longest callback is told with its name and its connection; it counts from its beginning, though the clock
-/// was read in its midst.
+/// The longest callback is told with its name and its connection; it counts from its beginning,
+/// though the clock was read in its midst.
 #[test]
 fn the_longest_callback_is_told_whole_and_whose_it_was() {
     for sends in [false, true] {
@@ -621,7 +621,8 @@ impl Handler for Explains {
     }
 }
 
-/// What a connection waits for is told for each side, with the limit that ends it and the time that is left.
+/// What a connection waits for is told for each side, with the limit that ends it and the time that
+/// is left.
 #[test]
 fn what_a_connection_waits_for_is_told() {
     let told = |says: &str, acts: fn(&Peer)| {

@@ -1,4 +1,5 @@
-//! What only some planted bugs showed to be unwatched: each promise alone, in the smallest world that tells.
+//! What only some planted bugs showed to be unwatched: each promise alone, in the smallest world
+//! that tells.
 //!
 //! Needs the feature: `cargo test --features sim --test small_print_sim`.
 
@@ -73,8 +74,8 @@ fn listening(sim: &Sim, handler: Three, config: Config) -> Result<Reactor<Three>
     Ok(reactor)
 }
 
-/// Promise 1: input that a call left whole, since what it sent made the connection rest, is offered when that is to rest no
-/// more, though its peer reads nothing.
+/// Promise 1: input that a call left whole, since what it sent made the connection rest, is offered
+/// when that is to rest no more, though its peer reads nothing.
 #[test]
 fn what_was_left_whole_is_offered_when_a_connection_is_to_rest_no_more() {
     check(0..30, Profile::calm().buffer(50..=50), |sim| {
@@ -103,8 +104,8 @@ fn what_was_left_whole_is_offered_when_a_connection_is_to_rest_no_more() {
     });
 }
 
-/// Promise 2: the linger is counted from when the peer's kernel has taken the last of what ours held, and as long as it takes
-/// some of it, that is no stall.
+/// Promise 2: the linger is counted from when the peer's kernel has taken the last of what ours
+/// held, and as long as it takes some of it, that is no stall.
 #[test]
 fn a_linger_is_counted_from_the_last_delivery() {
     check(0..10, Profile::calm().buffer(4000..=4000).buffer_max(120_000), |sim| {
@@ -133,7 +134,8 @@ fn a_linger_is_counted_from_the_last_delivery() {
     });
 }
 
-/// Promise 6: a dead connection that was paused with input, and is paused again when all of it is read, is over at once.
+/// Promise 6: a dead connection that was paused with input, and is paused again when all of it is
+/// read, is over at once.
 #[test]
 fn a_dead_connection_that_is_paused_again_with_nothing_left_is_over() {
     check(0..30, Profile::calm(), |sim| {
@@ -163,7 +165,8 @@ fn a_dead_connection_that_is_paused_again_with_nothing_left_is_over() {
     });
 }
 
-/// Promise 4: a deadline that was put off in the batch of an `on_timeout` that panics, caught outside, is met all the same.
+/// Promise 4: a deadline that was put off in the batch of an `on_timeout` that panics, caught
+/// outside, is met all the same.
 #[test]
 fn what_was_put_off_when_a_timeout_panicked_still_comes() {
     check(0..5, Profile::calm(), |sim| {
@@ -213,7 +216,8 @@ fn each_timeout_of_a_peer_that_talks_on_is_put_off_anew() {
     });
 }
 
-/// Promise 3: behind a panic of the second service that is caught outside, what others make is not that service's.
+/// Promise 3: behind a panic of the second service that is caught outside, what others make is not
+/// that service's.
 #[test]
 fn a_closure_behind_a_panic_is_of_no_service_that_panicked() {
     check(0..30, Profile::calm(), |sim| {
@@ -289,7 +293,8 @@ fn an_order_to_cut_all_is_not_taken_back_by_one_to_leave() {
     });
 }
 
-/// Trap 25: who waits at the cap of a service when a shutdown begins is served, as long as there is any place.
+/// Trap 25: who waits at the cap of a service when a shutdown begins is served, as long as there is
+/// any place.
 #[test]
 fn who_waits_at_a_cap_when_a_shutdown_begins_is_served() {
     check(0..30, Profile::calm(), |sim| {
@@ -309,7 +314,8 @@ fn who_waits_at_a_cap_when_a_shutdown_begins_is_served() {
     });
 }
 
-/// Promise 2: a reactor that is dropped resets whom its handler held, or whom it would have sent more at the next drain.
+/// Promise 2: a reactor that is dropped resets whom its handler held, or whom it would have sent
+/// more at the next drain.
 #[test]
 fn a_reactor_that_is_dropped_resets_whom_its_handler_was_to_answer() {
     let owes: [fn(&mut Conn<'_>); 2] = [|conn| conn.hold(true), |conn| _ = conn.want_drain()];
@@ -411,7 +417,8 @@ fn a_closure_behind_a_datagram_is_of_no_service_that_was_told_of_it() {
     });
 }
 
-/// Promise 2: who reads steadily is not idle, though the handler has sent more since the kernel was last asked.
+/// Promise 2: who reads steadily is not idle, though the handler has sent more since the kernel was
+/// last asked.
 #[test]
 fn who_reads_is_not_idle_though_more_is_sent_meanwhile() {
     check(0..10, Profile::calm().buffer(4000..=4000).buffer_max(300_000), |sim| {
@@ -457,8 +464,9 @@ impl Handler for MakesNoRoom {
     }
 }
 
-/// Promise 6: a panic that is caught outside leaves work, in a listener's turn as well: a loop that asks is told so. And a
-/// reactor that is dropped instead resets the client that it had accepted for the place.
+/// Promise 6: a panic that is caught outside leaves work, in a listener's turn as well: a loop that
+/// asks is told so. And a reactor that is dropped instead resets the client that it had accepted
+/// for the place.
 #[test]
 fn a_panic_in_the_turn_of_a_listener_leaves_work_and_a_drop_resets_who_was_accepted() {
     check(0..10, Profile::calm(), |sim| {
@@ -483,8 +491,8 @@ fn a_panic_in_the_turn_of_a_listener_leaves_work_and_a_drop_resets_who_was_accep
     });
 }
 
-/// Promise 4: half a request is judged by `min_rate` again when its connection is resumed, whoever does that: its own
-/// timeout, a closure for it, or another's callback.
+/// Promise 4: half a request is judged by `min_rate` again when its connection is resumed, whoever
+/// does that: its own timeout, a closure for it, or another's callback.
 #[test]
 fn half_a_request_is_judged_when_its_connection_is_resumed() {
     let rings: [fn(&mut Conn<'_>); 2] = [|conn| conn.resume(), |_| {}];
@@ -542,8 +550,8 @@ impl Handler for TakesItsPlace {
     }
 }
 
-/// Promise 2: who is accepted and has no place sees a reset, and no end that looks like an answer: where another has taken
-/// the place that was made, or at a shutdown, when what waits is accepted.
+/// Promise 2: who is accepted and has no place sees a reset, and no end that looks like an answer:
+/// where another has taken the place that was made, or at a shutdown, when what waits is accepted.
 #[test]
 fn who_is_accepted_and_has_no_place_is_reset() {
     for leaves in [false, true] {

@@ -1,4 +1,5 @@
-//! No deadline is counted from before a callback, or from a turn that lies long back: each alone, in virtual time.
+//! No deadline is counted from before a callback, or from a turn that lies long back: each alone,
+//! in virtual time.
 //!
 //! The same with real sockets, where a wait is a wait, is in `promises/stale_clock.rs`. Needs the feature:
 //! `cargo test --features sim --test stale_clock_sim`.
@@ -98,8 +99,8 @@ fn room() -> usize {
     (1..1000).find(is_more).unwrap() - 1
 }
 
-/// Promise 4: what a callback sends to another connection is owed from then on, however long it had worked before: here
-/// the kernel is full to the last byte, and takes none of it.
+/// Promise 4: what a callback sends to another connection is owed from then on, however long it had
+/// worked before: here the kernel is full to the last byte, and takes none of it.
 #[test]
 fn what_is_sent_to_another_stalls_from_the_send_on() {
     let (sim, mut reactor, peer) = world(Config::default().write_stall(50 * SECOND));
@@ -124,7 +125,8 @@ fn finish_behind_the_peers_end_has_its_close_max() {
     assert_eq!(reactor.handler().ends.len(), 1);
 }
 
-/// Promise 4: output that an adopted connection brings along is owed from then on, and not from the last turn.
+/// Promise 4: output that an adopted connection brings along is owed from then on, and not from the
+/// last turn.
 #[test]
 fn what_is_adopted_between_two_turns_stalls_from_then_on() {
     let (sim, mut reactor, peer) = world(Config::default().write_stall(50 * SECOND));

@@ -1,6 +1,7 @@
 //! Servers as processes of their own: started, stopped, and asked what they cost.
 //!
-//! What a server does for its clients is for the bench to measure. Linux only: the numbers come from `/proc`.
+//! What a server does for its clients is for the bench to measure. Linux only: the numbers come
+//! from `/proc`.
 
 #![allow(dead_code, reason = "no bench needs all of it")]
 
@@ -23,7 +24,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Takes a command apart, or the default if there is none. The default's program is an example, built beside this one.
+    /// Takes a command apart, or the default if there is none. The default's program is an example,
+    /// built beside this one.
     pub(crate) fn named(command: Option<&str>, default: &str) -> Self {
         let mut words = command.unwrap_or(default).split_whitespace().map(str::to_owned);
         let mut path = PathBuf::from(words.next().unwrap_or_default());

@@ -1,5 +1,5 @@
-//! A proxy's handler: where a client's connection to the server comes from, what happens when the server does
-//! not answer or there is no place for it, and what is told.
+//! A proxy's handler: where a client's connection to the server comes from, what happens when the
+//! server does not answer or there is no place for it, and what is told.
 //!
 //! How the two are coupled stands in `relay.rs`. Read next: `proxy.rs` in the folder above, which runs it.
 

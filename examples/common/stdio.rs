@@ -1,4 +1,5 @@
-//! stdin and stdout at one end of a connection that is made: `client.rs`, and `tls_client` of `crates/rustls`.
+//! stdin and stdout at one end of a connection that is made: `client.rs`, and `tls_client` of
+//! `crates/rustls`.
 //!
 //! stdin and stdout may be files, and a file is never "not ready": reading one in a callback would
 //! stop the loop. So two threads copy them, and the loop meets them at the far end of a socket pair,

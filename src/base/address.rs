@@ -25,8 +25,9 @@ use crate::base::one_line::{OneLine, write_char};
 /// [`Bind`](crate::Bind). (A path that begins with `@`, or is `(unnamed)`, prints with `./` before it:
 /// the same file.) There are no host names here: resolving one blocks.
 ///
-/// The scope of an IPv6 address is the number of an interface, `[fe80::1%2]:6666`, not its name: `ip link` lists
-/// both, and `if_nametoindex(3)` gives the number of a name (in Rust `rustix::net::netdevice::name_to_index`).
+/// The scope of an IPv6 address is the number of an interface, `[fe80::1%2]:6666`, not its name:
+/// `ip link` lists both, and `if_nametoindex(3)` gives the number of a name (in Rust
+/// `rustix::net::netdevice::name_to_index`).
 ///
 /// # Examples
 ///

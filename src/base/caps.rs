@@ -9,9 +9,9 @@ use std::time::Duration;
 /// Limits of one service of a [`Reactor`](crate::Reactor), set by
 /// [`Context::set_caps`](crate::Context::set_caps).
 ///
-/// They hold beside those of [`Config`](crate::Config), which are of all services together: whichever is reached first
-/// counts. So [`worst_case_bytes`](crate::Config::worst_case_bytes) is true whatever stands here. Without a
-/// call of its own, a setting is that of the configuration.
+/// They hold beside those of [`Config`](crate::Config), which are of all services together:
+/// whichever is reached first counts. So [`worst_case_bytes`](crate::Config::worst_case_bytes) is
+/// true whatever stands here. Without a call of its own, a setting is that of the configuration.
 ///
 /// # Examples
 ///
@@ -64,8 +64,9 @@ impl Caps {
         self
     }
 
-    /// How many of the reactor's [`connections`](crate::Config::connections), and so of its descriptors, are
-    /// kept back for this service: the others are full when only these are left. Default 0.
+    /// How many of the reactor's [`connections`](crate::Config::connections), and so of its
+    /// descriptors, are kept back for this service: the others are full when only these are left.
+    /// Default 0.
     #[must_use]
     pub fn reserve(mut self, connections: usize) -> Self {
         self.reserve = connections;
@@ -73,18 +74,21 @@ impl Caps {
     }
 
     /// The most connections of this service from one address at a time, counted as
-    /// [`Config::connections_per_address`](crate::Config::connections_per_address) counts. Connections that were
-    /// accepted before it was set are not counted. Default: no limit of its own.
+    /// [`Config::connections_per_address`](crate::Config::connections_per_address) counts.
+    /// Connections that were accepted before it was set are not counted. Default: no limit of its
+    /// own.
     #[must_use]
     pub fn connections_per_address(mut self, connections: Option<usize>) -> Self {
         self.connections_per_address = connections;
         self
     }
 
-    /// The most bytes that the connections of this service may hold together, of queued output and of unconsumed
-    /// input. Above, those that hold most end with [`BufferedLimit`](crate::CloseReason::BufferedLimit), until
-    /// seven eighths are left. No connection rests for it before that: what keeps a service below is
-    /// [`output_high`](crate::Config::output_high) and the number of its connections. Default: no limit of its own.
+    /// The most bytes that the connections of this service may hold together, of queued output and
+    /// of unconsumed input. Above, those that hold most end with
+    /// [`BufferedLimit`](crate::CloseReason::BufferedLimit), until seven eighths are left. No
+    /// connection rests for it before that: what keeps a service below is
+    /// [`output_high`](crate::Config::output_high) and the number of its connections. Default: no
+    /// limit of its own.
     #[must_use]
     pub fn buffered_max(mut self, bytes: usize) -> Self {
         self.buffered_max = Some(bytes);
@@ -105,8 +109,8 @@ impl Caps {
         self
     }
 
-    /// In the place of [`Config::idle`](crate::Config::idle); `None`: no limit. A connection may have one of
-    /// its own ([`set_idle_timeout`](crate::Conn::set_idle_timeout)).
+    /// In the place of [`Config::idle`](crate::Config::idle); `None`: no limit. A connection may
+    /// have one of its own ([`set_idle_timeout`](crate::Conn::set_idle_timeout)).
     #[must_use]
     pub fn idle(mut self, timeout: Option<Duration>) -> Self {
         self.idle = Own::Own(timeout);

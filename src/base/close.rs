@@ -29,14 +29,16 @@ pub enum CloseReason {
     /// A source ([`Conn::send_from`](crate::Conn::send_from)) failed with this error: what was sent before
     /// went out, and the peer sees a reset behind it.
     Source(io::Error),
-    /// The [layer](crate::Layer) of the connection failed with this error: the handshake, or what the peer sent
-    /// later, is none of its protocol. What it had to say to that went out.
+    /// The [layer](crate::Layer) of the connection failed with this error: the handshake, or what
+    /// the peer sent later, is none of its protocol. What it had to say to that went out.
     Layer(io::Error),
-    /// The handshake of the [layer](crate::Layer) took longer than [`handshake`](crate::Config::handshake), or
-    /// more bytes than [`handshake_max`](crate::Config::handshake_max).
+    /// The handshake of the [layer](crate::Layer) took longer than
+    /// [`handshake`](crate::Config::handshake), or more bytes than
+    /// [`handshake_max`](crate::Config::handshake_max).
     Handshake,
-    /// The peer's stream ended without the end that its [layer](crate::Layer) marks: what came before may have
-    /// been cut off, by the peer or by a third party. In the place of `on_eof`, after all that came.
+    /// The peer's stream ended without the end that its [layer](crate::Layer) marks: what came
+    /// before may have been cut off, by the peer or by a third party. In the place of `on_eof`,
+    /// after all that came.
     Truncated,
     /// [`input_max`](crate::Config::input_max) bytes lay unconsumed, or more were waited for.
     InputLimit,
@@ -60,11 +62,12 @@ pub enum CloseReason {
     WriteStall,
     /// The reactor shut down.
     Shutdown,
-    /// It was [detached](crate::Conn::detach): it goes on elsewhere. Not [`clean`](Closed::clean), since it has
-    /// not ended; nothing is [`unsent`](Closed::unsent), since that was handed over.
+    /// It was [detached](crate::Conn::detach): it goes on elsewhere. Not [`clean`](Closed::clean),
+    /// since it has not ended; nothing is [`unsent`](Closed::unsent), since that was handed over.
     Detached,
-    /// It was [handed over](crate::Conn::hand_to) to another service of the reactor, with what it is owed: it goes on
-    /// there, under the same id. Not [`clean`](Closed::clean), since it has not ended.
+    /// It was [handed over](crate::Conn::hand_to) to another service of the reactor, with what it
+    /// is owed: it goes on there, under the same id. Not [`clean`](Closed::clean), since it has not
+    /// ended.
     HandedOver,
 }
 
@@ -122,9 +125,10 @@ pub struct Closed {
     /// Bytes that the handler sent and the kernel never took.
     ///
     /// Not counted: what was sent after close, which is ignored. Not known: what the kernel took
-    /// and the peer never acknowledged; only the peer's answer on the protocol's level tells that. Through a
-    /// [layer](crate::Layer) it is counted by the pieces that the layer was given, of at most 64 KiB: one that the kernel has not
-    /// taken to its end counts whole, though the peer may understand a part of it.
+    /// and the peer never acknowledged; only the peer's answer on the protocol's level tells that.
+    /// Through a [layer](crate::Layer) it is counted by the pieces that the layer was given, of at
+    /// most 64 KiB: one that the kernel has not taken to its end counts whole, though the peer may
+    /// understand a part of it.
     pub unsent: u64,
     /// Whether a source ([`Conn::send_from`](crate::Conn::send_from)) was dropped before its end. How much
     /// it would have brought is not known; what had been read of it counts as sent.
@@ -132,8 +136,9 @@ pub struct Closed {
     /// Whether the kernel took all that was sent, and the peer ended its side in its own time: no
     /// reset, no deadline.
     ///
-    /// Not whether it said goodbye: of a peer that crashed, its kernel mostly ends the stream in order, too. Where a protocol has
-    /// a word for it (`QUIT`, MQTT's `DISCONNECT` and its last will), the session notes that it came.
+    /// Not whether it said goodbye: of a peer that crashed, its kernel mostly ends the stream in
+    /// order, too. Where a protocol has a word for it (`QUIT`, MQTT's `DISCONNECT` and its last
+    /// will), the session notes that it came.
     pub clean: bool,
     /// The number of the [service](crate::Context::service) that it was of; 0 where there is but one.
     pub service: u8,

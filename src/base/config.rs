@@ -176,8 +176,8 @@ impl Config {
     /// * 1 KiB for each listener; and for each datagram socket 1 KiB and up to twice
     ///   [`datagrams_queued`](Self::datagrams_queued);
     /// * the rest of a buffer that shared bytes are a slice of;
-    /// * where there are [layers](crate::Layer), the buffers that all of them share: the read buffer once more, 1 MiB,
-    ///   and what one call of a layer appends beyond 64 KiB;
+    /// * where there are [layers](crate::Layer), the buffers that all of them share: the read
+    ///   buffer once more, 1 MiB, and what one call of a layer appends beyond 64 KiB;
     /// * the kernel's buffers (`tcp_rmem` and `tcp_wmem`, tcp(7)).
     #[must_use]
     pub fn worst_case_bytes(&self) -> usize {
@@ -228,10 +228,10 @@ impl Config {
     /// the new one is accepted first, so that no connection ends in vain. Without it, and where none is
     /// idle so long, listeners rest and newcomers wait.
     ///
-    /// It ends at once, with [`Reclaimed`](crate::CloseReason::Reclaimed): nothing is owed to it, so
-    /// nothing is lost by that. Not chosen: a connection that is owed output, has sent what is not consumed, is
-    /// paused or [held](crate::Conn::hold), or has ended its side. A handler that is to answer later
-    /// holds the connection meanwhile.
+    /// It ends at once, with [`Reclaimed`](crate::CloseReason::Reclaimed): nothing is owed to it,
+    /// so nothing is lost by that. Not chosen: a connection that is owed output, has sent what is
+    /// not consumed, is paused or [held](crate::Conn::hold), or has ended its side. A handler that
+    /// is to answer later holds the connection meanwhile.
     ///
     /// The cost: a pass over all connections finds up to 256 of the longest idle, and comes at most
     /// once in 10 ms, only while the limit is reached and a client waits. Default: none.
@@ -280,11 +280,10 @@ impl Config {
         self
     }
 
-    /// The most bytes that may be allocated for all connections together: queued output and unconsumed
-    /// input.
-    /// Above three quarters of it, the reading of each connection that owes more than
-    /// [`output_low`](Self::output_low) rests, as if that were `output_high`. Above all of it the connections
-    /// that hold most are closed, with
+    /// The most bytes that may be allocated for all connections together: queued output and
+    /// unconsumed input. Above three quarters of it, the reading of each connection that owes more
+    /// than [`output_low`](Self::output_low) rests, as if that were `output_high`. Above all of it
+    /// the connections that hold most are closed, with
     /// [`BufferedLimit`](crate::CloseReason::BufferedLimit), until seven eighths are left. The
     /// present sum is [`Context::buffered`](crate::Context::buffered). Default 1 GiB.
     ///
@@ -369,15 +368,15 @@ impl Config {
     /// with [`TooSlow`](crate::CloseReason::TooSlow): what a peer that sends or reads a byte now and
     /// then (slowloris) is found out by. Default: no limit, and 0 bytes are none.
     ///
-    /// Two things may be owed, each with windows of its own. *The rest of a request*: input that the
-    /// handler left unconsumed, from the call that left it until one consumes any of it; so a request
-    /// that is longer than the window needs so many bytes in each, and a short one must be complete
-    /// within the window. A window in which the application paused or [held](crate::Conn::hold) the
-    /// connection, or the library let it rest, is not counted: a handler that leaves input because
-    /// *it* waits for something says so in this way; the next window counts again. And
-    /// *an answer*: output that is queued, until the kernel has taken all. A connection that owes nothing may be
-    /// silent: that is for [`idle`](Self::idle). Input that is consumed as it comes is no debt,
-    /// however slow.
+    /// Two things may be owed, each with windows of its own. *The rest of a request*: input that
+    /// the handler left unconsumed, from the call that left it until one consumes any of it; so a
+    /// request that is longer than the window needs so many bytes in each, and a short one must be
+    /// complete within the window. A window in which the application paused or
+    /// [held](crate::Conn::hold) the connection, or the library let it rest, is not counted: a
+    /// handler that leaves input because *it* waits for something says so in this way; the next
+    /// window counts again. And *an answer*: output that is queued, until the kernel has taken all.
+    /// A connection that owes nothing may be silent: that is for [`idle`](Self::idle). Input that
+    /// is consumed as it comes is no debt, however slow.
     ///
     /// Not guaranteed: that a slow reader is found at exactly this rate. The kernel takes ahead, and
     /// reports room only when a third of its send buffer is free (`tcp_wmem`, tcp(7)): the slower a
@@ -409,10 +408,11 @@ impl Config {
         self
     }
 
-    /// How long the handshake of a [layer](crate::Layer) may take, from when the connection is established (or
-    /// the layer was put in its place) until it [is ready](crate::Layer::is_ready). Then the peer sees a reset,
-    /// and the connection ends with [`Handshake`](crate::CloseReason::Handshake); a connect has failed, with
-    /// `TimedOut`. In that time neither [`first_byte`](Self::first_byte) nor [`idle`](Self::idle) nor
+    /// How long the handshake of a [layer](crate::Layer) may take, from when the connection is
+    /// established (or the layer was put in its place) until it [is ready](crate::Layer::is_ready).
+    /// Then the peer sees a reset, and the connection ends with
+    /// [`Handshake`](crate::CloseReason::Handshake); a connect has failed, with `TimedOut`. In that
+    /// time neither [`first_byte`](Self::first_byte) nor [`idle`](Self::idle) nor
     /// [`min_rate`](Self::min_rate) counts. Default 10 s.
     #[must_use]
     pub fn handshake(mut self, timeout: Duration) -> Self {
@@ -420,8 +420,9 @@ impl Config {
         self
     }
 
-    /// The most bytes that the peer may send in the handshake of a [layer](crate::Layer). Above, where the last
-    /// read has not brought it to its end, the connection ends as at [`handshake`](Self::handshake). Default 64 KiB.
+    /// The most bytes that the peer may send in the handshake of a [layer](crate::Layer). Above,
+    /// where the last read has not brought it to its end, the connection ends as at
+    /// [`handshake`](Self::handshake). Default 64 KiB.
     #[must_use]
     pub fn handshake_max(mut self, bytes: usize) -> Self {
         self.handshake_max = bytes;
@@ -431,12 +432,12 @@ impl Config {
     /// How long output may be owed without the kernel taking a byte of it. Default 2 min.
     ///
     /// Before it acts on this, or on [`min_rate`](Self::min_rate), the library offers what is owed
-    /// once more: the kernel tells of room only when a third of its buffer is free, which may be megabytes.
-    /// So a peer that reads steadily is served for as long as it does, as long as its kernel shows it in time:
-    /// that makes room for more when a sixteenth of its receive buffer is free, or as much as one segment
-    /// (`tcp_rmem`, tcp(7)). Over loopback that is about 64 KiB, 70 s for one that reads 1 kB a second, and
-    /// on a Unix socket 36 KiB; for one that has read fast before, with a buffer that has grown, 300 KiB
-    /// and more.
+    /// once more: the kernel tells of room only when a third of its buffer is free, which may be
+    /// megabytes. So a peer that reads steadily is served for as long as it does, as long as its
+    /// kernel shows it in time: that makes room for more when a sixteenth of its receive buffer is
+    /// free, or as much as one segment (`tcp_rmem`, tcp(7)). Over loopback that is about 64 KiB, 70
+    /// s for one that reads 1 kB a second, and on a Unix socket 36 KiB; for one that has read fast
+    /// before, with a buffer that has grown, 300 KiB and more.
     ///
     /// It also bounds for how long [`idle`](Self::idle), [`reclaim_idle`](Self::reclaim_idle) and
     /// [`linger`](Self::linger) wait for bytes that the kernel has taken and the peer does not read.
@@ -476,15 +477,15 @@ impl Config {
     /// frees every descriptor.
     ///
     /// If `isolate` is true, then a panic in a callback of a connection (`on_open`, `on_data`,
-    /// `on_eof`, `on_drain`, `on_timeout`, [`post_to`](crate::Handle::post_to)) ends that connection
-    /// with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, so that no peer takes half
-    /// an answer for a whole one; `on_close` is given its session as the panic left it (after a panic
-    /// in `on_open` there is none, and no `on_close`). A panic in a callback of no connection
-    /// (`on_timer`, `on_datagram`, `on_close`, `on_connect_failed`, `on_shutdown`,
-    /// [`post`](crate::Handle::post))
-    /// ends no connection; the callback is not called again for the same thing. Each is one line in the log,
-    /// at `error`, and counted in [`Stats::panics`](crate::Stats::panics). Only `on_start` is not
-    /// isolated: a server whose start failed has not started.
+    /// `on_eof`, `on_drain`, `on_timeout`, [`post_to`](crate::Handle::post_to)) ends that
+    /// connection with [`CloseReason::Panic`](crate::CloseReason::Panic) and a reset, so that no
+    /// peer takes half an answer for a whole one; `on_close` is given its session as the panic left
+    /// it (after a panic in `on_open` there is none, and no `on_close`). A panic in a callback of
+    /// no connection (`on_timer`, `on_datagram`, `on_close`, `on_connect_failed`, `on_shutdown`,
+    /// [`post`](crate::Handle::post)) ends no connection; the callback is not called again for the
+    /// same thing. Each is one line in the log, at `error`, and counted in
+    /// [`Stats::panics`](crate::Stats::panics). Only `on_start` is not isolated: a server whose
+    /// start failed has not started.
     ///
     /// The handler's own fields are as the panic left them: turn this on if it can bear that. What
     /// std prints of a panic it prints all the same
@@ -547,8 +548,8 @@ impl Config {
         Ok(())
     }
 
-    /// The same for one of several reactors of a process, for a soft descriptor limit (`None`: unlimited), which is
-    /// for all of them.
+    /// The same for one of several reactors of a process, for a soft descriptor limit (`None`:
+    /// unlimited), which is for all of them.
     pub(crate) fn share(&self, descriptors: Option<u64>, reactors: usize) -> Config {
         let reactors = u64::try_from(reactors).unwrap_or(u64::MAX);
         let each = descriptors.map(|limit| {
@@ -665,8 +666,8 @@ mod tests {
         assert_eq!(limits(Config::default(), Some(1 << 40)), 65_536);
     }
 
-    /// Promise 4: the descriptors of a process are divided among the reactors of a server, whether the number of
-    /// connections is set or not.
+    /// Promise 4: the descriptors of a process are divided among the reactors of a server, whether
+    /// the number of connections is set or not.
     #[test]
     fn reactors_share_the_descriptors() {
         let places = |config: &Config, descriptors, reactors| {

@@ -1,6 +1,7 @@
 //! What a connection waits for, in words: for a person who looks at a server that hangs.
 //!
-//! Plain values, filled in `conn/explain.rs` from what the connection knows anyway; nothing is kept for them.
+//! Plain values, filled in `conn/explain.rs` from what the connection knows anyway; nothing is kept
+//! for them.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,16 +24,18 @@ pub struct Explanation {
     pub reads: Reads,
     /// The side that writes.
     pub writes: Writes,
-    /// Bytes sent that the kernel has not taken. Of a [source](crate::Conn::send_from) what was read counts.
+    /// Bytes sent that the kernel has not taken. Of a [source](crate::Conn::send_from) what was
+    /// read counts.
     pub queued: usize,
     /// Bytes read that the handler has not consumed.
     pub unread: usize,
     /// Whether a shutdown waits for it: [`Conn::hold`](crate::Conn::hold).
     pub held: bool,
-    /// Whether it has a turn before the loop sleeps: it is on the run queue, or to be looked at after this callback.
+    /// Whether it has a turn before the loop sleeps: it is on the run queue, or to be looked at
+    /// after this callback.
     pub runnable: bool,
-    /// Which limit ends it first if nothing moves, by its name in [`Config`](crate::Config), and in what time; or
-    /// `"timeout"`, that of [`Conn::set_timeout`](crate::Conn::set_timeout).
+    /// Which limit ends it first if nothing moves, by its name in [`Config`](crate::Config), and in
+    /// what time; or `"timeout"`, that of [`Conn::set_timeout`](crate::Conn::set_timeout).
     pub deadline: Option<(&'static str, Duration)>,
 }
 

@@ -28,10 +28,11 @@ mod then;
 /// learned: [`Conn::layer`](crate::Conn::layer). It has
 /// [`Config::handshake`](crate::Config::handshake) to come to that.
 ///
-/// **The end.** A peer that just ends its stream may have been cut off by a third party. A layer whose
-/// protocol marks its end ([`has_end`](Self::has_end)) says when it has seen that mark; an end of the stream
-/// without it is told as [`Truncated`](crate::CloseReason::Truncated), after the last byte, in the place of
-/// `on_eof`. And it has the last words before our own end: [`end`](Self::end).
+/// **The end.** A peer that just ends its stream may have been cut off by a third party. A layer
+/// whose protocol marks its end ([`has_end`](Self::has_end)) says when it has seen that mark; an
+/// end of the stream without it is told as [`Truncated`](crate::CloseReason::Truncated), after the
+/// last byte, in the place of `on_eof`. And it has the last words before our own end:
+/// [`end`](Self::end).
 ///
 /// **Memory.** What the reactor keeps for it (the peer's bytes that it has not consumed, what waits to be
 /// sent) counts in [`Config::buffered_max`](crate::Config::buffered_max), and so does what it
@@ -98,19 +99,19 @@ mod then;
 /// # }
 /// ```
 pub trait Layer: Any + fmt::Debug + Send {
-    /// Called when bytes came from the peer. Appends what the handler is to see to `plain`, and what must go
-    /// to the peer (a part of the handshake, an acknowledgement) to `wire`; neither is to be changed
-    /// otherwise. `bytes` may be overwritten: a cipher works in place.
+    /// Called when bytes came from the peer. Appends what the handler is to see to `plain`, and
+    /// what must go to the peer (a part of the handshake, an acknowledgement) to `wire`; neither is
+    /// to be changed otherwise. `bytes` may be overwritten: a cipher works in place.
     ///
-    /// The bytes that it does not [consume](Received::consumed) are kept, and lent again with those that
-    /// follow: a layer need not keep half a record itself. It is called again at once with the rest while it
-    /// consumes some, or says that there is [more](Received::more); so it may take one record a call, or all.
-    /// When plain bytes come to [`input_max`](crate::Config::input_max) the rest waits until the handler
-    /// has taken those: a call should append no more than some 64 KiB, however well the peer has compressed
-    /// them.
+    /// The bytes that it does not [consume](Received::consumed) are kept, and lent again with those
+    /// that follow: a layer need not keep half a record itself. It is called again at once with the
+    /// rest while it consumes some, or says that there is [more](Received::more); so it may take
+    /// one record a call, or all. When plain bytes come to [`input_max`](crate::Config::input_max)
+    /// the rest waits until the handler has taken those: a call should append no more than some 64
+    /// KiB, however well the peer has compressed them.
     ///
-    /// It is called without bytes once in the beginning, when the connection is established: a protocol in which
-    /// this side speaks first does so then.
+    /// It is called without bytes once in the beginning, when the connection is established: a
+    /// protocol in which this side speaks first does so then.
     ///
     /// # Errors
     ///
@@ -124,17 +125,18 @@ pub trait Layer: Any + fmt::Debug + Send {
         wire: &mut Vec<u8>,
     ) -> io::Result<Received>;
 
-    /// Called with what the handler has sent, when the layer [is ready](Self::is_ready). Appends what goes to
-    /// the peer for all of it to `wire`. `plain` is what one callback sent, or at most 64 KiB of that.
+    /// Called with what the handler has sent, when the layer [is ready](Self::is_ready). Appends
+    /// what goes to the peer for all of it to `wire`. `plain` is what one callback sent, or at most
+    /// 64 KiB of that.
     ///
     /// # Errors
     ///
     /// As [`receive`](Self::receive): the connection is closed, behind what is in `wire`.
     fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()>;
 
-    /// Called when nothing more will be sent, before our end of the stream: appends the protocol's own end to
-    /// `wire`. Once at most, not after an error, and not where the connection ends by a reset. It may be
-    /// called before the handshake is over.
+    /// Called when nothing more will be sent, before our end of the stream: appends the protocol's
+    /// own end to `wire`. Once at most, not after an error, and not where the connection ends by a
+    /// reset. It may be called before the handshake is over.
     fn end(&mut self, wire: &mut Vec<u8>);
 
     /// Whether the handshake is over: `on_open` may come, and what was sent may go out. Asked after
@@ -147,36 +149,39 @@ pub trait Layer: Any + fmt::Debug + Send {
         0
     }
 
-    /// Whether the protocol marks its end ([`Received::ended`]). Default true; false for one in which the end
-    /// of the stream is the only one.
+    /// Whether the protocol marks its end ([`Received::ended`]). Default true; false for one in
+    /// which the end of the stream is the only one.
     fn has_end(&self) -> bool {
         true
     }
 
-    /// Whether one side of the protocol may end while the other goes on. Default true. Where it is false,
-    /// [`finish`](crate::Conn::finish) is [`close`](crate::Conn::close), and after `on_eof` has returned the
-    /// connection is closed.
+    /// Whether one side of the protocol may end while the other goes on. Default true. Where it is
+    /// false, [`finish`](crate::Conn::finish) is [`close`](crate::Conn::close), and after `on_eof`
+    /// has returned the connection is closed.
     fn half_closes(&self) -> bool {
         true
     }
 
-    /// Whether from here on the layer changes no byte in either direction and has no end: as one that reads a
-    /// header is, behind it. Then it is not called any more, and the connection costs what one without a
-    /// layer does, or without the lower one of [two](Self::then); [`Conn::layer`](crate::Conn::layer) finds it
-    /// all the same. Asked when it is ready, and from then on until it is true. Default false.
+    /// Whether from here on the layer changes no byte in either direction and has no end: as one
+    /// that reads a header is, behind it. Then it is not called any more, and the connection costs
+    /// what one without a layer does, or without the lower one of [two](Self::then);
+    /// [`Conn::layer`](crate::Conn::layer) finds it all the same. Asked when it is ready, and from
+    /// then on until it is true. Default false.
     fn is_over(&self) -> bool {
         false
     }
 
-    /// The peer's address, where the layer has learned that the socket's peer speaks for another (a PROXY
-    /// header). Asked once, when the layer is ready. [`Conn::peer_addr`](crate::Conn::peer_addr) is this then,
-    /// and [`connections_per_address`](crate::Config::connections_per_address) counts it. Default `None`.
+    /// The peer's address, where the layer has learned that the socket's peer speaks for another (a
+    /// PROXY header). Asked once, when the layer is ready.
+    /// [`Conn::peer_addr`](crate::Conn::peer_addr) is this then, and
+    /// [`connections_per_address`](crate::Config::connections_per_address) counts it. Default
+    /// `None`.
     fn peer(&self) -> Option<Address> {
         None
     }
 
-    /// Whether [`peer`](Self::peer) will tell, so that the socket's peer, which speaks for many, is not counted
-    /// itself. Asked when the connection is accepted. Default false.
+    /// Whether [`peer`](Self::peer) will tell, so that the socket's peer, which speaks for many, is
+    /// not counted itself. Asked when the connection is accepted. Default false.
     fn tells_peer(&self) -> bool {
         false
     }

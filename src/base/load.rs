@@ -1,9 +1,10 @@
 //! How busy the loop is: time awake and asleep, the run queue, the longest turn, the longest callback.
 //!
-//! Always on, so it costs next to nothing: the clock is not read for it where it would not be read anyway, but behind
-//! work that is off the common path. A length is compared with the longest so far, and only a longer one is
-//! written down. What each number means is said at its method. Moments and lengths are nanoseconds here. Read next:
-//! `stats.rs`, which holds it; `core/poll.rs`, which counts.
+//! Always on, so it costs next to nothing: the clock is not read for it where it would not be read
+//! anyway, but behind work that is off the common path. A length is compared with the longest so
+//! far, and only a longer one is written down. What each number means is said at its method.
+//! Moments and lengths are nanoseconds here. Read next: `stats.rs`, which holds it; `core/poll.rs`,
+//! which counts.
 
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -20,10 +21,11 @@ const LENGTHS: [u64; 5] = [1_000_000, 10_000_000, 100_000_000, 1_000_000_000, 10
 ///
 /// # What is measured
 ///
-/// A turn is measured from the return of its poll to its end. The clock is read after each callback and behind what
-/// takes long without one (a flush to many connections, TLS, a source); where the last thing in a turn is a callback,
-/// the write of what that has sent is not in the turn's length. [`run`](crate::Reactor::run) adds it to the time
-/// [`awake`](Self::awake) where some deadline is set (an [idle limit](crate::Config::idle) is enough).
+/// A turn is measured from the return of its poll to its end. The clock is read after each callback
+/// and behind what takes long without one (a flush to many connections, TLS, a source); where the
+/// last thing in a turn is a callback, the write of what that has sent is not in the turn's length.
+/// [`run`](crate::Reactor::run) adds it to the time [`awake`](Self::awake) where some deadline is
+/// set (an [idle limit](crate::Config::idle) is enough).
 ///
 /// "Recently" is in the present second of the reactor's clock and in the ten before.
 ///
@@ -57,8 +59,8 @@ pub struct Load {
     run_queue: u64,
     /// A callback that is longer is written down.
     callback_bar: u64,
-    /// No callback that ends by then is longer: it begins behind a moment that lies the bar before. So that one
-    /// comparison is enough behind most callbacks.
+    /// No callback that ends by then is longer: it begins behind a moment that lies the bar before.
+    /// So that one comparison is enough behind most callbacks.
     short_until: u64,
     /// What the clock has moved on within the callback that runs, when it was last read.
     within: u64,
@@ -73,12 +75,13 @@ pub struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Longest {
-    /// From the last reading of the clock before it to its end, whether the thread had the CPU or not: so the read before
-    /// an `on_data` is in it, and the write of what the callback before had sent. Those are bounded by [`read_buffer`](crate::Config::read_buffer) and
+    /// From the last reading of the clock before it to its end, whether the thread had the CPU or
+    /// not: so the read before an `on_data` is in it, and the write of what the callback before had
+    /// sent. Those are bounded by [`read_buffer`](crate::Config::read_buffer) and
     /// [`output_high`](crate::Config::output_high).
     pub took: Duration,
-    /// Which: `"on_data"`, `"on_timer"`, `"a posted closure"`, `"a source"`; and, in the place of a callback, `"flush"`:
-    /// what one turn wrote to connections that other callbacks had sent to.
+    /// Which: `"on_data"`, `"on_timer"`, `"a posted closure"`, `"a source"`; and, in the place of a
+    /// callback, `"flush"`: what one turn wrote to connections that other callbacks had sent to.
     pub what: &'static str,
     /// Whose, if it was of a connection; that may be over.
     pub conn: Option<ConnId>,
@@ -119,36 +122,38 @@ impl Load {
         Duration::from_nanos(self.awake)
     }
 
-    /// Time since the reactor was made that was not in turns: in the poll, and, in a loop that is not ours, in the hands of
-    /// that.
+    /// Time since the reactor was made that was not in turns: in the poll, and, in a loop that is
+    /// not ours, in the hands of that.
     #[must_use]
     pub fn asleep(&self) -> Duration {
         Duration::from_nanos((self.turn_began - self.made).saturating_sub(self.awake))
     }
 
-    /// The longest turn, recently: loop lag. What comes while a turn goes on is not seen before the next poll, so no peer
-    /// and no timer waited longer than this for the loop to look, and than this once more to be served.
+    /// The longest turn, recently: loop lag. What comes while a turn goes on is not seen before the
+    /// next poll, so no peer and no timer waited longer than this for the loop to look, and than
+    /// this once more to be served.
     #[must_use]
     pub fn lag(&self) -> Duration {
         Duration::from_nanos(self.turn.recent())
     }
 
-    /// The longest turn in the present second of the reactor's clock and in the one before: loop lag, to be drawn as it
-    /// comes and goes.
+    /// The longest turn in the present second of the reactor's clock and in the one before: loop
+    /// lag, to be drawn as it comes and goes.
     #[must_use]
     pub fn lag_now(&self) -> Duration {
         Duration::from_nanos(self.turn.0[0].max(self.turn.0[1]))
     }
 
-    /// How many turns took longer than 1, 10 and 100 ms, 1 and 10 s, since the reactor was made. With
-    /// [`Stats::turns`](crate::Stats::turns) and [`awake`](Self::awake), which is their sum, it is a histogram.
+    /// How many turns took longer than 1, 10 and 100 ms, 1 and 10 s, since the reactor was made.
+    /// With [`Stats::turns`](crate::Stats::turns) and [`awake`](Self::awake), which is their sum,
+    /// it is a histogram.
     #[must_use]
     pub fn turns_longer(&self) -> [(Duration, u64); 5] {
         std::array::from_fn(|n| (Duration::from_nanos(LENGTHS[n]), self.longer[n]))
     }
 
-    /// Length of the run queue when this turn began to serve it, or the last one: connections, listeners and datagram
-    /// sockets with something to do.
+    /// Length of the run queue when this turn began to serve it, or the last one: connections,
+    /// listeners and datagram sockets with something to do.
     #[must_use]
     pub fn run_queue(&self) -> usize {
         usize::try_from(self.run_queue).unwrap_or(usize::MAX)
@@ -219,13 +224,15 @@ impl Load {
         }
     }
 
-    /// Whether a callback that ends now may be longer than the longest: [`note_callback`](Self::note_callback) is to look.
+    /// Whether a callback that ends now may be longer than the longest:
+    /// [`note_callback`](Self::note_callback) is to look.
     #[inline]
     pub(crate) fn may_be_long(&self, now: u64) -> bool {
         now > self.short_until
     }
 
-    /// A callback ends now, the clock having been read at `before`: it is written down if it is longer than the longest.
+    /// A callback ends now, the clock having been read at `before`: it is written down if it is
+    /// longer than the longest.
     pub(crate) fn note_callback(
         &mut self,
         before: u64,
@@ -269,8 +276,9 @@ impl Load {
     }
 }
 
-/// Several loops together: times, turns and run queues are sums, so the part of the time that is [awake](Load::awake) is the
-/// mean over all; lag, the longest queue and the longest callback are those of the loop that has the longest.
+/// Several loops together: times, turns and run queues are sums, so the part of the time that is
+/// [awake](Load::awake) is the mean over all; lag, the longest queue and the longest callback are
+/// those of the loop that has the longest.
 impl AddAssign<&Load> for Load {
     fn add_assign(&mut self, other: &Load) {
         let wider = self.callback.iter_mut().zip(&other.callback);
@@ -297,7 +305,8 @@ impl AddAssign<&Load> for Load {
 mod tests {
     use super::*;
 
-    /// What was longest is recent in its own second and in the ten after it, and not after that, nor behind a long sleep.
+    /// What was longest is recent in its own second and in the ten after it, and not after that,
+    /// nor behind a long sleep.
     #[test]
     fn what_was_longest_is_told_for_ten_seconds_after_its_own() {
         let mut load = Load::default();
@@ -324,8 +333,8 @@ mod tests {
         assert_eq!(load.awake().as_nanos(), 438);
     }
 
-    /// A callback that ends with a reading of the clock, as `set_timeout` is one, is as long as any; and one that is not
-    /// longer leaves nothing for the next.
+    /// A callback that ends with a reading of the clock, as `set_timeout` is one, is as long as
+    /// any; and one that is not longer leaves nothing for the next.
     #[test]
     fn what_the_clock_was_read_in_the_midst_of_is_told_whole() {
         let mut load = Load::default();

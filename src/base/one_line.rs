@@ -1,9 +1,10 @@
-//! Words of others in a line of ours: the error of a handler, the panic of a callback, a name to be looked up.
+//! Words of others in a line of ours: the error of a handler, the panic of a callback, a name to be
+//! looked up.
 //!
-//! What a peer has sent may be among them, and a line break in it would forge a line of the log, an escape
-//! sequence would be acted on by a terminal. So what does not show is written as in a string of Rust, by its
-//! bytes: `\n`, `\x1b`. A backslash stays as it is: nothing here is read back. What is, is an address
-//! (`address.rs`).
+//! What a peer has sent may be among them, and a line break in it would forge a line of the log, an
+//! escape sequence would be acted on by a terminal. So what does not show is written as in a string
+//! of Rust, by its bytes: `\n`, `\x1b`. A backslash stays as it is: nothing here is read back. What
+//! is, is an address (`address.rs`).
 
 use std::fmt::{self, Display, Write};
 

@@ -1,11 +1,11 @@
 //! Work from other threads: a bounded queue, and the wake that tells of it.
 //!
-//! One lock guards the queue. A thread that puts the first item into an empty queue wakes the reactor; one that
-//! finds others there need not, for then the reactor either has a wake coming or sees the flag
-//! before it waits: that is all of the coalescing. It knows neither what is posted nor how a wake
-//! is made, so that a model checker can drive this very file with threads and a wake of its own
-//! (`cargo test -p wouldblock --lib post::` with `RUSTFLAGS="--cfg wouldblock_loom"`). Read next: `handler.rs`,
-//! whose `Handle` posts, and `reactor.rs`, which takes.
+//! One lock guards the queue. A thread that puts the first item into an empty queue wakes the
+//! reactor; one that finds others there need not, for then the reactor either has a wake coming or
+//! sees the flag before it waits: that is all of the coalescing. It knows neither what is posted
+//! nor how a wake is made, so that a model checker can drive this very file with threads and a wake
+//! of its own (`cargo test -p wouldblock --lib post::` with `RUSTFLAGS="--cfg wouldblock_loom"`).
+//! Read next: `handler.rs`, whose `Handle` posts, and `reactor.rs`, which takes.
 
 use std::collections::VecDeque;
 use std::error::Error;

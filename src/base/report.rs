@@ -87,7 +87,8 @@ pub enum Stage {
 }
 
 impl ShutdownReport {
-    /// Adds what another reactor's shutdown came to: they went on side by side, so it took as long as the longer.
+    /// Adds what another reactor's shutdown came to: they went on side by side, so it took as long
+    /// as the longer.
     pub(crate) fn join(&mut self, other: &ShutdownReport) {
         let ShutdownReport { took, done, cut, unsent, cuts, services } = other;
         self.took = self.took.max(*took);

@@ -1,7 +1,7 @@
 //! What the reactor has counted since it was made.
 //!
-//! Plain numbers, counted where things happen and read from any callback. No rates: those can be made of these
-//! numbers. How busy the loop is, is `load.rs`. Read next: `close.rs`.
+//! Plain numbers, counted where things happen and read from any callback. No rates: those can be
+//! made of these numbers. How busy the loop is, is `load.rs`. Read next: `close.rs`.
 
 use std::iter::Sum;
 use std::ops::AddAssign;
@@ -9,7 +9,8 @@ use std::ops::AddAssign;
 use crate::base::close::CloseReason;
 use crate::base::load::Load;
 
-/// Counters of one reactor, since it was made. None is ever reset. The counters of several reactors are added up by `sum` and `+=`.
+/// Counters of one reactor, since it was made. None is ever reset. The counters of several reactors
+/// are added up by `sum` and `+=`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -72,7 +73,8 @@ pub struct Stats {
     /// Panics of the handler that ended one connection, or none: those caught by
     /// [`isolate_panics`](crate::Config::isolate_panics), in whatever callback. 0 without it.
     pub panics: u64,
-    /// How often the reactor went on with another handler after a panic: [`Server::restart`](crate::Server::restart).
+    /// How often the reactor went on with another handler after a panic:
+    /// [`Server::restart`](crate::Server::restart).
     pub restarts: u64,
     /// Turns of the loop.
     pub turns: u64,
@@ -81,7 +83,8 @@ pub struct Stats {
 }
 
 /// Counters of one [service](crate::Context::service) of a reactor, since it was made:
-/// [`Context::service_stats`](crate::Context::service_stats). What is not here is counted for all alone, in [`Stats`].
+/// [`Context::service_stats`](crate::Context::service_stats). What is not here is counted for all
+/// alone, in [`Stats`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ServiceStats {
@@ -99,8 +102,8 @@ pub struct ServiceStats {
     pub refused: u64,
     /// Accepted and reset at once, as [`Stats::refused_address`] counts.
     pub refused_address: u64,
-    /// Its connections that ended, by reason; with those that are open, and without connects under way, as many
-    /// as were accepted, adopted, connected and taken over.
+    /// Its connections that ended, by reason; with those that are open, and without connects under
+    /// way, as many as were accepted, adopted, connected and taken over.
     pub closed: ClosedCounts,
 }
 

@@ -91,7 +91,8 @@ impl Connection {
         if ended { Writes::Ended } else { Writes::Nothing }
     }
 
-    /// Of the moments that [`deadline`](Self::deadline) is the first of, that one, with the name of its limit.
+    /// Of the moments that [`deadline`](Self::deadline) is the first of, that one, with the name of
+    /// its limit.
     fn nearest(&self, limits: &Limits) -> Option<(&'static str, Stamp)> {
         let failed = self.flags.has(Flags::FAILED);
         let due: &[(&'static str, Stamp)] = match self.phase {

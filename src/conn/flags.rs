@@ -97,7 +97,8 @@ impl Flags {
     /// What is sent now does not go behind what is queued, or not as it is.
     pub(crate) const NOT_IN_ORDER: Flags =
         Flags(Self::NOTHING_MORE_TO_SEND.0 | Self::SOURCE.0 | Self::LAYERED.0);
-    /// How long its peer is silent does not count: a handshake has a time of its own, and before `on_open` none runs.
+    /// How long its peer is silent does not count: a handshake has a time of its own, and before
+    /// `on_open` none runs.
     pub(crate) const UNTIMED: Flags = Flags(Self::SHAKING.0 | Self::UNOPENED.0);
     /// Input stays in the kernel.
     pub(crate) const NOT_READING: Flags =

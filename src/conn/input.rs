@@ -64,14 +64,14 @@ pub(crate) static AWAKE: Rest = Rest(AtomicBool::new(false));
 /// bytes ([`bytes`](Self::bytes), [`consume`](Self::consume), [`take_all`](Self::take_all)) is not
 /// held back.
 ///
-/// So `None` does not say that a message is incomplete. A handler that judges what is left, for a line that is too
-/// long, either asks [`is_resting`](Self::is_resting) first or leaves it to a decoder: those judge
-/// before they answer, `frame::Delimited::new(b"\n").max(1000)`. And one that has counted by `len` that a
-/// message is complete cannot rely on `take` to hand it out.
+/// So `None` does not say that a message is incomplete. A handler that judges what is left, for a
+/// line that is too long, either asks [`is_resting`](Self::is_resting) first or leaves it to a
+/// decoder: those judge before they answer, `frame::Delimited::new(b"\n").max(1000)`. And one that
+/// has counted by `len` that a message is complete cannot rely on `take` to hand it out.
 ///
-/// A message that pauses or closes the connection does not stop the loop by that: what a call was given is its
-/// own. Where one may, the loop is `while conn.is_reading()` ([`Conn::is_reading`](crate::Conn::is_reading)), or
-/// [`framed`](crate::framed) has it.
+/// A message that pauses or closes the connection does not stop the loop by that: what a call was
+/// given is its own. Where one may, the loop is `while conn.is_reading()`
+/// ([`Conn::is_reading`](crate::Conn::is_reading)), or [`framed`](crate::framed) has it.
 ///
 /// The slices live as long as the call, not only as long as the borrow of `Input`: hold several,
 /// and `send` them without a copy.

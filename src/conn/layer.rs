@@ -1,9 +1,9 @@
 //! A connection with a layer: what is kept for it, and what it changes in the connection's life.
 //!
-//! What the handler sends waits as it is (*plain*) until the layer is ready and the queue below is at or
-//! below low; what the layer makes of it (*wire*) is that queue, `Connection::output`, which the kernel is
-//! given. What the layer has not consumed of the peer's bytes is kept here. The layer is not called here: it
-//! is user code. Read next: `core/layer.rs`, which calls it.
+//! What the handler sends waits as it is (*plain*) until the layer is ready and the queue below is
+//! at or below low; what the layer makes of it (*wire*) is that queue, `Connection::output`, which
+//! the kernel is given. What the layer has not consumed of the peer's bytes is kept here. The layer
+//! is not called here: it is user code. Read next: `core/layer.rs`, which calls it.
 
 use std::collections::VecDeque;
 
@@ -180,8 +180,8 @@ impl Connection {
         self.layered_mut()?.origin.take()
     }
 
-    /// If from here on the layer changes nothing, and nothing waits for it, it is not called any more. Nor may
-    /// bytes of its own wait below: they are no bytes of the handler's (`unsent`).
+    /// If from here on the layer changes nothing, and nothing waits for it, it is not called any
+    /// more. Nor may bytes of its own wait below: they are no bytes of the handler's (`unsent`).
     pub(crate) fn retire_layer(&mut self) {
         let is_quiet = self.phase == Phase::Open && self.output.is_empty();
         if !is_quiet || self.flags.has(Flags::SHAKING) || self.is_broken() {
@@ -216,8 +216,8 @@ impl Connection {
 
     // --- Another layer --------------------------------------------------------------------------
 
-    /// Another layer takes its place when the running callback has returned; what is sent from here on waits
-    /// for it.
+    /// Another layer takes its place when the running callback has returned; what is sent from here
+    /// on waits for it.
     pub(crate) fn begin_upgrade(&mut self, layer: Box<dyn Layer>) {
         if !self.is_layered() {
             let raw = self.output.len();
@@ -264,8 +264,9 @@ impl Connection {
         self.flags.has(Flags::PEER_ENDED) || self.layered().is_some_and(|layered| layered.ended)
     }
 
-    /// Whether the layer is to be called, with bytes that are kept or with those of a read. A handshake goes
-    /// on whatever the handler has paused, and however much of what it sent waits for it.
+    /// Whether the layer is to be called, with bytes that are kept or with those of a read. A
+    /// handshake goes on whatever the handler has paused, and however much of what it sent waits
+    /// for it.
     pub(crate) fn wants_receive(&self) -> bool {
         let Some(layered) = self.layered() else { return false };
         let goes_on = match self.phase {
@@ -423,7 +424,8 @@ impl Connection {
         self.is_layered() && self.has_plain() && self.takes_plain(limits)
     }
 
-    /// Whether the layer may be given what waits for it whatever the queue below holds, because another follows.
+    /// Whether the layer may be given what waits for it whatever the queue below holds, because
+    /// another follows.
     pub(crate) fn may_drain_plain(&self) -> bool {
         self.is_layered()
             && self.phase == Phase::Open
@@ -498,8 +500,8 @@ impl Connection {
         self.flags.has(Flags::UNOPENED) || !(unread || paused)
     }
 
-    /// By when the handshake must be over; after a failure, by when a handler that has paused must have read
-    /// what came before it, and the kernel have taken some of what is owed.
+    /// By when the handshake must be over; after a failure, by when a handler that has paused must
+    /// have read what came before it, and the kernel have taken some of what is owed.
     pub(super) fn layer_until(&self, limits: &Limits) -> Stamp {
         if self.is_broken() {
             return self.moved().after(limits.linger).min(self.owes_until(limits));
@@ -522,7 +524,8 @@ impl Connection {
         self.flags.has(Flags::SHAKING) && self.flags.has(Flags::UNOPENED) && !self.is_broken()
     }
 
-    /// Whether the last words of the layer are due: all that was sent is with the kernel, and our end follows.
+    /// Whether the last words of the layer are due: all that was sent is with the kernel, and our
+    /// end follows.
     pub(crate) fn wants_last_words(&self) -> bool {
         self.owes_last_words() && self.is_fin_due() && !self.shakes_before_fin()
     }
@@ -559,8 +562,8 @@ impl Connection {
         self.layered().map_or(Stamp::NEVER, |layered| layered.ready_by)
     }
 
-    /// Whether shutdown may close it: it was accepted, and is in a handshake that what the kernel held does not
-    /// bring to its end. Nothing was asked of us yet.
+    /// Whether shutdown may close it: it was accepted, and is in a handshake that what the kernel
+    /// held does not bring to its end. Nothing was asked of us yet.
     pub(crate) fn may_leave_shaking(&self) -> bool {
         self.phase == Phase::Open
             && self.flags.has(Flags::SHAKING)

@@ -17,9 +17,9 @@ use crate::net::detached::Taker;
 use crate::time::deadlines::Stamp;
 
 impl Connection {
-    /// Whether it may be detached: its handler is called, its output can still go out, and it is not being
-    /// closed already: in `on_closing` it has a reason. And it has no source: what that would bring cannot be
-    /// handed over as bytes.
+    /// Whether it may be detached: its handler is called, its output can still go out, and it is
+    /// not being closed already: in `on_closing` it has a reason. And it has no source: what that
+    /// would bring cannot be handed over as bytes.
     pub(crate) fn may_detach(&self) -> bool {
         let is_closing = self.reason().is_some() && !self.flags.has(Flags::RETIRING);
         self.is_served() && self.takes_sends_in_order() && !is_closing
@@ -45,8 +45,8 @@ impl Connection {
         }
     }
 
-    /// Whether it may be handed over to another service: its handler is called, what is sent goes out, and it is not
-    /// being closed already.
+    /// Whether it may be handed over to another service: its handler is called, what is sent goes
+    /// out, and it is not being closed already.
     pub(crate) fn may_be_handed_over(&self) -> bool {
         let is_closing = self.reason().is_some() || self.flags.has(Flags::RETIRING);
         self.is_served() && self.takes_sends() && !is_closing

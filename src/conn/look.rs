@@ -1,10 +1,10 @@
 //! A connection that is not read from, and may be dead: its socket is looked at instead.
 //!
-//! Reading is how an end is told, in order and behind the last byte. While the handler has paused it,
-//! no read would tell of a reset, which an event has told us of. So the socket is asked for its error;
-//! and once the connection has failed, whether anything is left to read. If not, it is over; else the
-//! handler has `linger` to read on (`core/expire.rs`). Nothing is asked of a peer that has ended in order: what
-//! it said is read when the handler likes.
+//! Reading is how an end is told, in order and behind the last byte. While the handler has paused
+//! it, no read would tell of a reset, which an event has told us of. So the socket is asked for its
+//! error; and once the connection has failed, whether anything is left to read. If not, it is over;
+//! else the handler has `linger` to read on (`core/expire.rs`). Nothing is asked of a peer that has
+//! ended in order: what it said is read when the handler likes.
 
 use std::io;
 

@@ -1,8 +1,8 @@
 //! Retiring: the library has decided to close a connection in order, and the handler has the last word.
 //!
-//! It is still open, is not read from, and is closed in the effects of the same turn, after `on_closing`
-//! (`Core::next_retiring`). One that could not say anything any more is ended at once. Read next: `core/expire.rs`,
-//! where most of these decisions fall.
+//! It is still open, is not read from, and is closed in the effects of the same turn, after
+//! `on_closing` (`Core::next_retiring`). One that could not say anything any more is ended at once.
+//! Read next: `core/expire.rs`, where most of these decisions fall.
 
 use super::{Connection, Phase};
 use crate::base::close::CloseReason;

@@ -179,25 +179,29 @@ impl<'a> Conn<'a> {
         self.change(|conn, _, _| conn.cut(CloseReason::Aborted));
     }
 
-    /// Takes the connection out of the reactor, alive: for a thread that serves it with blocking calls, or for
-    /// another reactor ([`adopt`](Context::adopt)). When the running callback has returned, `then` is called with
-    /// its stream, with what was [read and not consumed](crate::Detached::unread), and with what was [sent and
-    /// not written](crate::Detached::unsent), this callback's included. Behind it comes
+    /// Takes the connection out of the reactor, alive: for a thread that serves it with blocking
+    /// calls, or for another reactor ([`adopt`](Context::adopt)). When the running callback has
+    /// returned, `then` is called with its stream, with what was [read and not
+    /// consumed](crate::Detached::unread), and with what was [sent and not
+    /// written](crate::Detached::unsent), this callback's included. Behind it comes
     /// [`on_close`](crate::Handler::on_close) with [`Detached`](crate::CloseReason::Detached).
     ///
-    /// Here it is over at once: sends are ignored, and neither [`Input::line`](crate::Input::line) nor a decoder
-    /// hands out another message. What a callback consumes after that is lost to whatever takes the connection.
+    /// Here it is over at once: sends are ignored, and neither [`Input::line`](crate::Input::line)
+    /// nor a decoder hands out another message. What a callback consumes after that is lost to
+    /// whatever takes the connection.
     ///
     /// Ignored, and `then` dropped, where it is not [open](Self::is_open) (it closes, has
-    /// [finished](Self::finish) or failed), is a [connect](Context::connect) under way or not opened yet; and in
-    /// [`on_closing`](crate::Handler::on_closing); while a [source](Self::send_from) has not come to its end; and
-    /// where it has a [layer](crate::Layer) that is not [over](crate::Layer::is_over).
-    /// If the callback panics it is not detached either. It may be
-    /// detached during a shutdown, which then does not wait for it; if it is [held](Self::hold) or paused it need
-    /// not be let go before. `then` must not block, as no callback must.
+    /// [finished](Self::finish) or failed), is a [connect](Context::connect) under way or not
+    /// opened yet; and in [`on_closing`](crate::Handler::on_closing); while a
+    /// [source](Self::send_from) has not come to its end; and where it has a [layer](crate::Layer)
+    /// that is not [over](crate::Layer::is_over). If the callback panics it is not detached either.
+    /// It may be detached during a shutdown, which then does not wait for it; if it is
+    /// [held](Self::hold) or paused it need not be let go before. `then` must not block, as no
+    /// callback must.
     ///
-    /// The stream stays non-blocking, and keeps its options. Nothing here watches it any more, duplicates of its
-    /// descriptor included. If the reactor is dropped before `then` was called, the peer sees a reset.
+    /// The stream stays non-blocking, and keeps its options. Nothing here watches it any more,
+    /// duplicates of its descriptor included. If the reactor is dropped before `then` was called,
+    /// the peer sees a reset.
     ///
     /// # Examples
     ///
@@ -280,13 +284,15 @@ impl<'a> Conn<'a> {
     /// [`output_high`](crate::Config::output_high) until it is down to
     /// [`output_low`](crate::Config::output_low): right where input causes output on the same
     /// connection, and wrong where the two have nothing to do with each other. A proxy whose client
-    /// sends all before it reads anything would never come to read; and of a subscriber that is behind with what
-    /// others publish the heartbeats would lie unread, until the [timeout](Self::set_timeout) that waits for them comes.
+    /// sends all before it reads anything would never come to read; and of a subscriber that is
+    /// behind with what others publish the heartbeats would lie unread, until the
+    /// [timeout](Self::set_timeout) that waits for them comes.
     ///
-    /// With `false`, from now on, the handler holds back what causes the output: [`pause`](Self::pause) that connection
-    /// when this one has no [`room`](Self::room), ask this one to [`want_drain`](Self::want_drain),
-    /// and resume that one in its `on_drain` (`examples/proxy.rs`). The library's own bound is
-    /// [`output_max`](crate::Config::output_max): a handler that holds nothing back meets it.
+    /// With `false`, from now on, the handler holds back what causes the output:
+    /// [`pause`](Self::pause) that connection when this one has no [`room`](Self::room), ask this
+    /// one to [`want_drain`](Self::want_drain), and resume that one in its `on_drain`
+    /// (`examples/proxy.rs`). The library's own bound is [`output_max`](crate::Config::output_max):
+    /// a handler that holds nothing back meets it.
     ///
     /// # Examples
     ///
@@ -336,10 +342,11 @@ impl<'a> Conn<'a> {
     }
 
     /// Asks for [`on_drain`](crate::Handler::on_drain), once, in a later turn, when queued output
-    /// is at or below [`output_low`](crate::Config::output_low): to send piece by piece what is made as it
-    /// goes. (What can be read, or iterated over, is sent by [`send_from`](Self::send_from).) It comes without asking after output was at or above
-    /// [`output_high`](crate::Config::output_high). If the connection fails before, it comes at once,
-    /// or [`on_close`](crate::Handler::on_close) does.
+    /// is at or below [`output_low`](crate::Config::output_low): to send piece by piece what is
+    /// made as it goes. (What can be read, or iterated over, is sent by
+    /// [`send_from`](Self::send_from).) It comes without asking after output was at or above
+    /// [`output_high`](crate::Config::output_high). If the connection fails before, it comes at
+    /// once, or [`on_close`](crate::Handler::on_close) does.
     ///
     /// Returns whether it comes, if `on_close` does not come before: not if sends are ignored.
     pub fn want_drain(&mut self) -> bool {
@@ -348,7 +355,8 @@ impl<'a> Conn<'a> {
         comes
     }
 
-    /// The peer's address, as accept told it, or as we connected to it, or as [`adopt`](crate::Context::adopt) says.
+    /// The peer's address, as accept told it, or as we connected to it, or as
+    /// [`adopt`](crate::Context::adopt) says.
     ///
     /// # Errors
     ///
@@ -357,22 +365,25 @@ impl<'a> Conn<'a> {
         Ok(self.entry().peer.address())
     }
 
-    /// Puts a [`Layer`](crate::Layer) between the connection and its handler, in mid-stream: STARTTLS, or a proxy
-    /// that has answered CONNECT. It takes its place when the running callback has returned.
+    /// Puts a [`Layer`](crate::Layer) between the connection and its handler, in mid-stream:
+    /// STARTTLS, or a proxy that has answered CONNECT. It takes its place when the running callback
+    /// has returned.
     ///
-    /// What was sent before leaves as it is, and before; what is sent from here on goes through the layer, and
-    /// waits for its handshake. What the callback has not consumed of its input goes through the layer, as does all
-    /// that comes later; no message of it is handed out any more (as [not now](crate::Input#not-now)), and a loop
-    /// that reads bytes ends [there](Self::is_reading): what a client slips in behind its STARTTLS is no command.
-    /// `on_data` comes when the layer has made something of it. No callback tells that the handshake is over; one
-    /// that fails is told by `on_close`, with [`Layer`](crate::CloseReason::Layer) or
-    /// [`Handshake`](crate::CloseReason::Handshake). A connection that has a layer already has the new one above
-    /// that. On a [connect](Context::connect) under way: as [`Connect::layer`](crate::Connect::layer).
+    /// What was sent before leaves as it is, and before; what is sent from here on goes through the
+    /// layer, and waits for its handshake. What the callback has not consumed of its input goes
+    /// through the layer, as does all that comes later; no message of it is handed out any more (as
+    /// [not now](crate::Input#not-now)), and a loop that reads bytes ends
+    /// [there](Self::is_reading): what a client slips in behind its STARTTLS is no command.
+    /// `on_data` comes when the layer has made something of it. No callback tells that the
+    /// handshake is over; one that fails is told by `on_close`, with
+    /// [`Layer`](crate::CloseReason::Layer) or [`Handshake`](crate::CloseReason::Handshake). A
+    /// connection that has a layer already has the new one above that. On a
+    /// [connect](Context::connect) under way: as [`Connect::layer`](crate::Connect::layer).
     ///
     /// Ignored where nothing can be sent any more. Where it cannot be done in order, while a
-    /// [source](Self::send_from) has not come to its end or an earlier handshake is not over and sends wait for
-    /// it, the connection ends with [`Layer`](crate::CloseReason::Layer): what follows may be meant for the peer
-    /// alone.
+    /// [source](Self::send_from) has not come to its end or an earlier handshake is not over and
+    /// sends wait for it, the connection ends with [`Layer`](crate::CloseReason::Layer): what
+    /// follows may be meant for the peer alone.
     ///
     /// # Examples
     ///
@@ -391,8 +402,9 @@ impl<'a> Conn<'a> {
         self.cx.core.upgrade(self.id, Box::new(layer), self.window);
     }
 
-    /// The connection's [layer](crate::Layer) of this type, to ask what its handshake has learned: a name, a
-    /// certificate, a protocol. Of several, the one nearest to the handler. `None` if there is none.
+    /// The connection's [layer](crate::Layer) of this type, to ask what its handshake has learned:
+    /// a name, a certificate, a protocol. Of several, the one nearest to the handler. `None` if
+    /// there is none.
     ///
     /// # Examples
     ///
@@ -408,11 +420,12 @@ impl<'a> Conn<'a> {
         layer::find(self.entry().conn.layer()?)
     }
 
-    /// What the connection waits for, and why: for a person who looks at a server that hangs. It is reckoned when it is
-    /// asked for, from what the connection knows, without a system call: some hundred instructions.
+    /// What the connection waits for, and why: for a person who looks at a server that hangs. It is
+    /// reckoned when it is asked for, from what the connection knows, without a system call: some
+    /// hundred instructions.
     ///
-    /// Not guaranteed: the words. Who needs a decision of the program's asks [`is_reading`](Self::is_reading),
-    /// [`queued`](Self::queued) and the like.
+    /// Not guaranteed: the words. Who needs a decision of the program's asks
+    /// [`is_reading`](Self::is_reading), [`queued`](Self::queued) and the like.
     ///
     /// # Examples
     ///
@@ -459,9 +472,9 @@ impl<'a> Conn<'a> {
     }
 
     /// Whether the next message may be handed out: the connection is not closing, not
-    /// [paused](Self::pause), does not [rest](crate::Input::is_resting), and what is left is not for a layer
-    /// that it was [upgraded](Self::upgrade) to, for another service or for whatever it is
-    /// [detached](Self::detach) for.
+    /// [paused](Self::pause), does not [rest](crate::Input::is_resting), and what is left is not
+    /// for a layer that it was [upgraded](Self::upgrade) to, for another service or for whatever it
+    /// is [detached](Self::detach) for.
     ///
     /// For a loop over messages in `on_data`, which is to stop when one of them has done that, as
     /// [`framed`](crate::framed) does. What is left then is offered again, where it belongs.
@@ -592,7 +605,8 @@ impl<'a> Conn<'a> {
         verb(conn, *now, limits);
         callback.note_rest(self.id, conn);
         self.cx.core.mark_dirty(self.id);
-        // Resumed, or no longer held, it may be judged again: after a callback of its own nothing else sees to that.
+        // Resumed, or no longer held, it may be judged again: after a callback of its own nothing
+        // else sees to that.
         self.cx.core.arm_paced(self.id);
     }
 

@@ -1,7 +1,7 @@
 //! The services of a reactor, as callbacks see them.
 //!
-//! What they do is in `core/services.rs`; here they are described. Read next: `services.rs` one floor up, where a
-//! tuple of handlers is one.
+//! What they do is in `core/services.rs`; here they are described. Read next: `services.rs` one
+//! floor up, where a tuple of handlers is one.
 
 use std::fmt;
 use std::io;
@@ -13,15 +13,16 @@ use crate::base::id::ConnId;
 use crate::base::stats::ServiceStats;
 
 impl Context {
-    /// The reactor as another of its services sees it: what is made through this belongs to the service with this
-    /// number, and [`connections`](Self::connections), [`broadcast`](Self::broadcast) and
-    /// [`listeners`](Self::listeners) are of that.
+    /// The reactor as another of its services sees it: what is made through this belongs to the
+    /// service with this number, and [`connections`](Self::connections),
+    /// [`broadcast`](Self::broadcast) and [`listeners`](Self::listeners) are of that.
     ///
-    /// Services are [handlers](crate::Handler) that do not know each other, on one reactor: a tuple of handlers is one, and its
-    /// services are numbered from 0 on; a vector of handlers of one type is one, too. In a callback
-    /// of a service all is its own already. In a [posted](crate::Handle::post) closure, which sees all handlers,
-    /// and on the reactor between its turns it is service 0 that is meant. See
-    /// [more than one service](crate::guide::services) in the guide.
+    /// Services are [handlers](crate::Handler) that do not know each other, on one reactor: a tuple
+    /// of handlers is one, and its services are numbered from 0 on; a vector of handlers of one
+    /// type is one, too. In a callback of a service all is its own already. In a
+    /// [posted](crate::Handle::post) closure, which sees all handlers, and on the reactor between
+    /// its turns it is service 0 that is meant. See [more than one service](crate::guide::services)
+    /// in the guide.
     ///
     /// What is made for a number that no handler has is ended at once: its connections with an error in
     /// [`CloseReason::Handler`](crate::CloseReason::Handler).
@@ -76,8 +77,9 @@ impl Context {
         ids
     }
 
-    /// All connections that there are, of all services: those that [`all_connections`](Self::all_connections) names, those that
-    /// close, and connects under way. For a list of what a server waits for ([`Conn::explain`]).
+    /// All connections that there are, of all services: those that
+    /// [`all_connections`](Self::all_connections) names, those that close, and connects under way.
+    /// For a list of what a server waits for ([`Conn::explain`]).
     ///
     /// Not guaranteed: any order.
     #[must_use]
@@ -96,8 +98,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a contradiction, which it names: a limit of 0, or more places kept back than there are
-    /// [`connections`](crate::Config::connections). Nothing is changed then.
+    /// `InvalidInput` for a contradiction, which it names: a limit of 0, or more places kept back
+    /// than there are [`connections`](crate::Config::connections). Nothing is changed then.
     pub fn set_caps(&mut self, caps: Caps) -> io::Result<()> {
         self.core.set_caps(self.core.callback.service(), caps)
     }
@@ -116,21 +118,23 @@ impl Conn<'_> {
         self.cx.core.service_of(self.id).unwrap_or(0)
     }
 
-    /// Hands the connection over to another [service](Context::service) of this reactor: from HTTP to what the client
-    /// has upgraded to, from a negotiation to what was agreed on.
+    /// Hands the connection over to another [service](Context::service) of this reactor: from HTTP
+    /// to what the client has upgraded to, from a negotiation to what was agreed on.
     ///
     /// After the running callback [`on_close`](crate::Handler::on_close) comes with
     /// [`CloseReason::HandedOver`](crate::CloseReason::HandedOver), and then the other's
-    /// [`on_open`](crate::Handler::on_open) with [`Origin::HandedOver`](crate::Origin::HandedOver) and `tag`. The input that the
-    /// callback has not consumed is offered to the other's `on_data` as if it had just come, and an end that the
-    /// peer had made is told there, too. The socket stays, and so do its id, its [layer](crate::Layer) and what is queued to be
-    /// sent: what both send goes out in order. What the first had asked for is forgotten: a
-    /// [pause](Self::pause), a [hold](Self::hold), a [timeout](Self::set_timeout), an
-    /// [idle timeout](Self::set_idle_timeout), a [drain](Self::want_drain), also if it asks in its `on_close`. The
-    /// [caps](Context::set_caps) of the other count it, and do not refuse it.
+    /// [`on_open`](crate::Handler::on_open) with [`Origin::HandedOver`](crate::Origin::HandedOver)
+    /// and `tag`. The input that the callback has not consumed is offered to the other's `on_data`
+    /// as if it had just come, and an end that the peer had made is told there, too. The socket
+    /// stays, and so do its id, its [layer](crate::Layer) and what is queued to be sent: what both
+    /// send goes out in order. What the first had asked for is forgotten: a [pause](Self::pause), a
+    /// [hold](Self::hold), a [timeout](Self::set_timeout), an [idle
+    /// timeout](Self::set_idle_timeout), a [drain](Self::want_drain), also if it asks in its
+    /// `on_close`. The [caps](Context::set_caps) of the other count it, and do not refuse it.
     ///
-    /// Ignored by a connection that is not open or about to be closed, and by one that is handed over already. If it is closed before
-    /// that is done, or the callback returns an error, it ends where it was.
+    /// Ignored by a connection that is not open or about to be closed, and by one that is handed
+    /// over already. If it is closed before that is done, or the callback returns an error, it ends
+    /// where it was.
     pub fn hand_to(&mut self, service: u8, tag: u64) {
         self.cx.core.hand_to(self.id, service, tag);
     }

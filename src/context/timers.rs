@@ -184,8 +184,9 @@ impl Conn<'_> {
     /// such byte, not from this call. Ignored while a connect is under way, and after
     /// [`close`](Self::close).
     ///
-    /// A peer that is sent to is not idle, however silent it is. Where a protocol asks its peers to speak every so
-    /// often (a keepalive), [`set_timeout`](Self::set_timeout) with each message is what finds one that does not.
+    /// A peer that is sent to is not idle, however silent it is. Where a protocol asks its peers to
+    /// speak every so often (a keepalive), [`set_timeout`](Self::set_timeout) with each message is
+    /// what finds one that does not.
     ///
     /// # Examples
     ///

@@ -158,7 +158,8 @@ impl Core {
         true
     }
 
-    /// The connection limit is reached: the listener rests until a connection ends, or may be idle long enough.
+    /// The connection limit is reached: the listener rests until a connection ends, or may be idle
+    /// long enough.
     #[cold]
     fn rest_full(&mut self, id: ListenerId, service: u8) -> Accepted {
         let most = self.services.most(service, self.limits.connections);
@@ -168,7 +169,8 @@ impl Core {
         self.rest_until(id, self.idle_from(service))
     }
 
-    /// No reactor takes any: clients wait in the kernel for a moment. Nothing tells that another reactor has room again.
+    /// No reactor takes any: clients wait in the kernel for a moment. Nothing tells that another
+    /// reactor has room again.
     #[cold]
     fn rest_spreading(&mut self, id: ListenerId) -> Accepted {
         let now = self.now;
@@ -253,7 +255,8 @@ impl Core {
         if self.services.first_byte(service, self.limits.first_byte).is_some() {
             conn.flags.set(Flags::SILENT);
         }
-        // Not if another connection has taken the place since. In shutdown what waits is let in as long as there is any.
+        // Not if another connection has taken the place since. In shutdown what waits is let in as
+        // long as there is any.
         let has_place = self.has_place(service) || self.ending.is_asked() && !self.conns.is_full();
         let admitted = if has_place {
             self.admit(socket, peer, conn, service)
@@ -403,8 +406,8 @@ impl Core {
         }
     }
 
-    /// The next connection that waits for its `on_open`, unless it was closed meanwhile; and the service that
-    /// it is handed over to before.
+    /// The next connection that waits for its `on_open`, unless it was closed meanwhile; and the
+    /// service that it is handed over to before.
     pub(crate) fn next_opening(&mut self) -> Option<(ConnId, Origin, Option<u8>)> {
         while let Some((id, origin, to)) = self.effects.next_opening() {
             if let Some(Entry { conn, .. }) = self.entry_mut(id) {

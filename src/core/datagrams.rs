@@ -1,8 +1,8 @@
 //! Datagram sockets at work: bound, received from, sent to, closed.
 //!
 //! A socket that has its turn is updated at the end of that, not before; while it is on the run
-//! queue, its deadline stays. What waits, and for what, is decided in `net/datagram.rs`; here it is acted on. The handler is not
-//! called: `reactor/datagram.rs` hands it what came.
+//! queue, its deadline stays. What waits, and for what, is decided in `net/datagram.rs`; here it is
+//! acted on. The handler is not called: `reactor/datagram.rs` hands it what came.
 
 use std::io;
 use std::net::IpAddr;

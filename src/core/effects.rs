@@ -1,9 +1,10 @@
 //! What callbacks leave to be done: which connections are to be opened, flushed, closed, freed.
 //!
-//! Each list carries something from inside a callback, where nothing is called, to the time after it.
-//! A connection is in `dirty` while it has `DIRTY`, and at most once; it is put into `ended` once, when it is
-//! `Closed`, and has `ENDED` from then on (invariant 4 of `ARCHITECTURE.md`). The other two may
-//! name a connection that was closed meanwhile. Read next: `core.rs`, which empties them.
+//! Each list carries something from inside a callback, where nothing is called, to the time after
+//! it. A connection is in `dirty` while it has `DIRTY`, and at most once; it is put into `ended`
+//! once, when it is `Closed`, and has `ENDED` from then on (invariant 4 of `ARCHITECTURE.md`). The
+//! other two may name a connection that was closed meanwhile. Read next: `core.rs`, which empties
+//! them.
 
 use std::collections::VecDeque;
 

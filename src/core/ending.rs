@@ -1,9 +1,10 @@
 //! Shutdown: how far it has come, by when it must be over, and the account of it.
 //!
-//! The level never goes back, so asking again changes nothing. `leave_by` is the reactor's own deadline:
-//! its entry in the schedule, under the waker's token, only keeps the poll from waiting longer. The
-//! report is begun once, and told once, at the end. When all that comes is decided in
-//! `reactor/shutdown.rs`; how one connection leaves, in `conn.rs` (`may_leave`). Read next: `base/report.rs`.
+//! The level never goes back, so asking again changes nothing. `leave_by` is the reactor's own
+//! deadline: its entry in the schedule, under the waker's token, only keeps the poll from waiting
+//! longer. The report is begun once, and told once, at the end. When all that comes is decided in
+//! `reactor/shutdown.rs`; how one connection leaves, in `conn.rs` (`may_leave`). Read next:
+//! `base/report.rs`.
 
 use super::schedule::{Due, Schedule, Ticket};
 use super::{Core, Entry, TARGET};

@@ -1,10 +1,10 @@
 //! Which connection makes room when the connection limit is reached: the one idle longest.
 //!
-//! No order of the idle is kept: that would be work for each packet. They are looked for when
-//! one is needed: one pass over all finds the longest idle, a batch of them, and there is at most
-//! one pass in ten milliseconds for each service that needs a place. One that moves afterwards drops out of the batch; all others were moved
-//! later than those in it, so that its first is always the longest idle of all. Read next:
-//! `accept.rs`, which asks.
+//! No order of the idle is kept: that would be work for each packet. They are looked for when one
+//! is needed: one pass over all finds the longest idle, a batch of them, and there is at most one
+//! pass in ten milliseconds for each service that needs a place. One that moves afterwards drops
+//! out of the batch; all others were moved later than those in it, so that its first is always the
+//! longest idle of all. Read next: `accept.rs`, which asks.
 
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -32,8 +32,8 @@ pub(crate) struct Idlers {
 }
 
 impl Core {
-    /// Whether a connection is idle for long enough, and makes a place for one of this service: then the last of
-    /// the batch is.
+    /// Whether a connection is idle for long enough, and makes a place for one of this service:
+    /// then the last of the batch is.
     pub(crate) fn finds_idle(&mut self, service: u8) -> bool {
         let Some(least) = self.limits.reclaim_idle else { return false };
         loop {
@@ -67,7 +67,8 @@ impl Core {
         if self.limits.reclaim_idle.is_some() { looked } else { Stamp::NEVER }
     }
 
-    /// Ends the longest idle one of those that make a place for this service. Returns whether there was one.
+    /// Ends the longest idle one of those that make a place for this service. Returns whether there
+    /// was one.
     #[cold]
     pub(crate) fn reclaim(&mut self, service: u8) -> bool {
         let Some((_, id)) = self.idlers(service).batch.pop() else { return false };
@@ -79,8 +80,8 @@ impl Core {
         true
     }
 
-    /// Since when a connection is idle, if that is long enough and it makes a place for this service. As with a deadline, what the kernel may
-    /// hold and has not told of comes first.
+    /// Since when a connection is idle, if that is long enough and it makes a place for this
+    /// service. As with a deadline, what the kernel may hold and has not told of comes first.
     fn idle_since(&self, id: ConnId, service: u8, least: Duration) -> Option<Stamp> {
         let entry = self.conns.get(id)?;
         if !self.services.makes_place(entry.conn.service, service) {

@@ -18,8 +18,9 @@ use crate::core::{Core, Entry, Shutdown};
 use crate::time::deadlines::{INSTANT, Stamp};
 use crate::time::timers::{Timer, TimerId};
 
-/// How often the kernel is asked in a turn, before a verdict, what it takes or has delivered. It looks for a
-/// Unix socket among all that the machine has: where those are 20,000, one question is a millisecond.
+/// How often the kernel is asked in a turn, before a verdict, what it takes or has delivered. It
+/// looks for a Unix socket among all that the machine has: where those are 20,000, one question is
+/// a millisecond.
 pub(crate) const QUESTIONS_PER_TURN: usize = 32;
 /// A period below this counts as this: what the poll can wait for.
 const PERIOD_MIN: Duration = Duration::from_millis(1);

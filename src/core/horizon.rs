@@ -1,9 +1,10 @@
 //! Up to which moment the kernel has told of everything: which connections may be called late.
 //!
 //! A deadline is acted on only if it is not after [`told_until`](Horizon::told_until): whatever had
-//! happened by then has been told, so it comes first. After a poll that filled its list the kernel may hold
-//! more, of a connection that is then not late; but it tells of each in turn, so that with enough full lists it has
-//! told of all. `told_until` never goes back. Read next: `expire.rs`, which acts on deadlines.
+//! happened by then has been told, so it comes first. After a poll that filled its list the kernel
+//! may hold more, of a connection that is then not late; but it tells of each in turn, so that with
+//! enough full lists it has told of all. `told_until` never goes back. Read next: `expire.rs`,
+//! which acts on deadlines.
 
 use crate::time::deadlines::Stamp;
 

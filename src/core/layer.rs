@@ -448,8 +448,8 @@ impl Core {
         self.entry(id).is_some_and(|entry| entry.conn.flags.has(Flags::SHAKING))
     }
 
-    /// After close: what came, for the peer's end of the layer; what else it is, and what follows that end, is
-    /// forgotten.
+    /// After close: what came, for the peer's end of the layer; what else it is, and what follows
+    /// that end, is forgotten.
     #[cold]
     pub(super) fn discard_layered(&mut self, id: ConnId, buffer: &mut ReadBuffer, n: usize) {
         if self.entry(id).is_some_and(|entry| !entry.conn.is_input_over()) {
@@ -517,8 +517,8 @@ impl Core {
         self.queue(id, piece, done);
     }
 
-    /// Ends one that owes too much, as `queue` does where there is no layer. That the layer has `added` so many
-    /// bytes to what was sent ends none.
+    /// Ends one that owes too much, as `queue` does where there is no layer. That the layer has
+    /// `added` so many bytes to what was sent ends none.
     fn limit_wrapped(&mut self, id: ConnId, added: usize) {
         let most = self.limits.output_max.saturating_add(added);
         let is_beyond = |core: &Core| {
@@ -569,7 +569,8 @@ impl Core {
         self.arm(id);
     }
 
-    /// Gives what the layer has made to the kernel, and queues the rest. `plain`: the handler's bytes in it.
+    /// Gives what the layer has made to the kernel, and queues the rest. `plain`: the handler's
+    /// bytes in it.
     fn put_wire(&mut self, id: ConnId, wire: &[u8], plain: usize) {
         let now = self.now;
         let entry = self.conns.get_mut(id);

@@ -1,8 +1,9 @@
 //! The listeners: each in its slot, and which of them rest.
 //!
-//! A listener that rests is not on the run queue, and its deadline, if it has one, wakes it. The number
-//! of those that rest is kept, so that a connection's end knows without a search whether one has a
-//! listener to wake. What a failed accept means is `net/listener.rs`. Read next: `accept.rs`, which accepts.
+//! A listener that rests is not on the run queue, and its deadline, if it has one, wakes it. The
+//! number of those that rest is kept, so that a connection's end knows without a search whether one
+//! has a listener to wake. What a failed accept means is `net/listener.rs`. Read next: `accept.rs`,
+//! which accepts.
 
 use super::schedule::{Due, Schedule, Ticket};
 use crate::base::address::Address;

@@ -1,12 +1,12 @@
 //! What all connections hold together, and what happens when that is too much.
 //!
 //! One sum, brought up to date where a queue or a leftover changes, which the common path does not
-//! come by. Above three quarters of `buffered_max` a connection that owes more than `output_low` is not read
-//! from; above all of it those that hold most are closed.
+//! come by. Above three quarters of `buffered_max` a connection that owes more than `output_low` is
+//! not read from; above all of it those that hold most are closed.
 //!
 //! The sum is the sum of what each connection was last counted with (`Connection::recount`), so a
-//! connection is counted before it is freed, and [`check_memory`](Core::check_memory) follows each change that
-//! may be large. Read next: `send.rs`, which queues.
+//! connection is counted before it is freed, and [`check_memory`](Core::check_memory) follows each
+//! change that may be large. Read next: `send.rs`, which queues.
 
 use std::time::Duration;
 
@@ -133,8 +133,9 @@ impl Core {
         service.map_or(self.memory.buffered, |service| self.memory.of_service(service))
     }
 
-    /// Closes those of a service, or of all, that hold most, until seven eighths of `most` are left: so that looking at all of them, which
-    /// takes a while where there are many, is paid for by an eighth of all that may be held.
+    /// Closes those of a service, or of all, that hold most, until seven eighths of `most` are
+    /// left: so that looking at all of them, which takes a while where there are many, is paid for
+    /// by an eighth of all that may be held.
     #[cold]
     fn shed(&mut self, service: Option<u8>, most: usize) {
         let before = self.held_by(service);

@@ -1,8 +1,8 @@
 //! After a panic of the handler: the connection whose callback it was ends, and no other.
 //!
 //! Either the panic was caught where the handler was called (`reactor/callbacks.rs`), or it went
-//! through, and the application that caught it takes another turn. The same follows from both. The handler is not
-//! called here. Read next: `send.rs`, whose `end_callback` this takes the place of.
+//! through, and the application that caught it takes another turn. The same follows from both. The
+//! handler is not called here. Read next: `send.rs`, whose `end_callback` this takes the place of.
 
 use std::io;
 
@@ -55,8 +55,8 @@ impl Core {
         self.update(id);
     }
 
-    /// After the handler: ends every connection without a callback, with a reset where its peer is owed something, and
-    /// cancels the timers.
+    /// After the handler: ends every connection without a callback, with a reset where its peer is
+    /// owed something, and cancels the timers.
     pub(crate) fn cut_without_callback(&mut self) {
         self.timers.clear();
         for id in self.connection_ids() {

@@ -95,7 +95,8 @@ impl Core {
     }
 
     /// Reads the clock behind a callback, or other work that may take long; `what`: for
-    /// [`Longest`](crate::Longest), if it was longer than all before. A reference to a name takes one register, and the name two.
+    /// [`Longest`](crate::Longest), if it was longer than all before. A reference to a name takes
+    /// one register, and the name two.
     #[inline]
     pub(crate) fn end_work(&mut self, what: &'static &'static str, of: Option<ConnId>) {
         let now = self.driver.now();

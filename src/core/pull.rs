@@ -10,8 +10,8 @@ use crate::base::source::{Pulled, Source};
 use crate::conn::Phase;
 
 impl Core {
-    /// Takes the source that a piece is to be read of now, if there is one, with the most bytes of it. Then what runs is a callback of
-    /// its connection, as far as a panic is concerned.
+    /// Takes the source that a piece is to be read of now, if there is one, with the most bytes of
+    /// it. Then what runs is a callback of its connection, as far as a panic is concerned.
     pub(crate) fn begin_pull(&mut self, id: ConnId) -> Option<(Source, usize)> {
         let limits = &self.limits;
         let Entry { conn, .. } = self.conns.get_mut(id)?;

@@ -87,8 +87,8 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// After anything happened to an owner: sees that it is found again. The only place that puts anything on
-    /// the run queue, and that moves a deadline.
+    /// After anything happened to an owner: sees that it is found again. The only place that puts
+    /// anything on the run queue, and that moves a deadline.
     #[inline]
     pub(super) fn update(&mut self, ticket: &mut Ticket, token: Token, runnable: bool, due: Due) {
         if runnable && !ticket.is_queued() {

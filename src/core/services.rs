@@ -1,8 +1,9 @@
 //! The services of a reactor: what each has open, counted, and its caps.
 //!
-//! A service is a number here: a connection bears it (`Connection::service`), and so do a listener, a
-//! datagram socket and a timer, from the callback that made them (`Callback::service`). Invariant: `open` of all
-//! parts is the number of connections. Whose callbacks those are is for `src/services.rs`.
+//! A service is a number here: a connection bears it (`Connection::service`), and so do a listener,
+//! a datagram socket and a timer, from the callback that made them (`Callback::service`).
+//! Invariant: `open` of all parts is the number of connections. Whose callbacks those are is for
+//! `src/services.rs`.
 
 use std::io;
 use std::time::Duration;
@@ -258,8 +259,8 @@ impl Core {
         }
     }
 
-    /// The connection leaves its service, and is the other's: `on_open` of that follows. Returns how the first is
-    /// to be told.
+    /// The connection leaves its service, and is the other's: `on_open` of that follows. Returns
+    /// how the first is to be told.
     pub(crate) fn change_service(&mut self, id: ConnId, service: u8, origin: Origin) -> Closed {
         let Core { services, memory, conns, .. } = self;
         let entry = conns.get_mut(id).expect("what waits for its on_open is there");

@@ -13,9 +13,9 @@ use crate::conn::layer::{Layered, Upgrade};
 use crate::core::send::Piece;
 
 impl Core {
-    /// Another layer takes its place when the running callback has returned. What was sent before goes out as it
-    /// would have; where that cannot be, the connection ends, since what is sent from now on may be meant for
-    /// the peer alone.
+    /// Another layer takes its place when the running callback has returned. What was sent before
+    /// goes out as it would have; where that cannot be, the connection ends, since what is sent
+    /// from now on may be meant for the peer alone.
     pub(crate) fn upgrade(&mut self, id: ConnId, layer: Box<dyn Layer>, window: &[u8]) {
         if self.callback.is_of(id) && self.cork.len() > 0 {
             self.read_clock();

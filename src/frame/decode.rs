@@ -56,9 +56,9 @@ pub trait Decode {
     /// again when anything came. Most bytes that it may leave:
     /// [`input_max`](crate::Config::input_max).
     ///
-    /// It is asked once more when the peer has ended its side, with an input that
-    /// [is final](Input::is_final) and may be empty. What it leaves then is a message that was cut off; if it
-    /// has kept a part of one, it says so itself: [`CutOff`](MessageError::CutOff).
+    /// It is asked once more when the peer has ended its side, with an input that [is
+    /// final](Input::is_final) and may be empty. What it leaves then is a message that was cut off;
+    /// if it has kept a part of one, it says so itself: [`CutOff`](MessageError::CutOff).
     ///
     /// Each message consumes at least a byte ([`Stuck`](MessageError::Stuck)). So where one piece of input
     /// holds several messages, as a record that is decrypted or decompressed whole, some of the piece stays

@@ -424,8 +424,8 @@ impl Link {
         self.halves.iter().all(|half| half.fin_arrived)
     }
 
-    /// Whether a close of `side` would wait for the other: until all has been acknowledged, its end too (`__tcp_close`).
-    /// Not where it resets.
+    /// Whether a close of `side` would wait for the other: until all has been acknowledged, its end
+    /// too (`__tcp_close`). Not where it resets.
     pub(crate) fn waits_to_close(&self, side: usize) -> bool {
         let (end, incoming, outgoing) =
             (&self.ends[side], &self.halves[1 - side], &self.halves[side]);
@@ -534,7 +534,8 @@ impl Link {
         mask
     }
 
-    /// A poll has asked: if it heard that `side` is not writable, it is told when that changes (`tcp_poll`).
+    /// A poll has asked: if it heard that `side` is not writable, it is told when that changes
+    /// (`tcp_poll`).
     pub(crate) fn note_asked(&mut self, side: usize) {
         if !self.mask(side).has(Readiness::WRITABLE) {
             self.halves[side].starved = true;

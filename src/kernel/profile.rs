@@ -320,8 +320,9 @@ impl Profile {
         self
     }
 
-    /// How often the thread of a reactor of a server ([`Sim::server`](crate::sim::Sim::server)) loses the processor
-    /// behind a turn, for up to 10 ms: what the others post to it waits for so long, and they go on.
+    /// How often the thread of a reactor of a server ([`Sim::server`](crate::sim::Sim::server))
+    /// loses the processor behind a turn, for up to 10 ms: what the others post to it waits for so
+    /// long, and they go on.
     #[must_use]
     pub fn preempted(mut self, per_mille: u32) -> Self {
         self.preempted = per_mille;

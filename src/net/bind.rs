@@ -222,7 +222,8 @@ impl Bind {
 /// An open datagram socket, and what is remembered with it.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// Before the socket, so that it is dropped first: where there is no path, no other server takes it over.
+    /// Before the socket, so that it is dropped first: where there is no path, no other server
+    /// takes it over.
     #[allow(dead_code, reason = "kept to be dropped")]
     pub(crate) path: Option<OwnedPath>,
     pub(crate) socket: Datagrams,

@@ -113,10 +113,10 @@ impl Connect {
         self
     }
 
-    /// Puts a [`Layer`] between the connection and its handler. It begins when the connect has succeeded, and
-    /// `on_open` comes when its handshake is over, within [`Config::handshake`](crate::Config::handshake) of that;
-    /// what is sent before waits for both. If the handshake fails, `on_connect_failed` comes with its error; no
-    /// other address is tried.
+    /// Puts a [`Layer`] between the connection and its handler. It begins when the connect has
+    /// succeeded, and `on_open` comes when its handshake is over, within
+    /// [`Config::handshake`](crate::Config::handshake) of that; what is sent before waits for both.
+    /// If the handshake fails, `on_connect_failed` comes with its error; no other address is tried.
     ///
     /// Called again, the new layer is put above the one that was there.
     #[must_use]

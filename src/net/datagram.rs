@@ -55,8 +55,8 @@ const BATCH: usize = 16;
 const PATIENCE: usize = 64;
 /// How long it rests.
 const REST: Duration = Duration::from_millis(100);
-/// The number of datagrams that are still received when shutdown has begun and no connection is left: a peer that
-/// floods us does not hold it up.
+/// The number of datagrams that are still received when shutdown has begun and no connection is
+/// left: a peer that floods us does not hold it up.
 pub(crate) const LAST: usize = 4096;
 
 /// A datagram that came.
@@ -467,8 +467,8 @@ impl Outbox {
         self.common.waiting.is_empty() && self.lanes.is_empty()
     }
 
-    /// What waits, in order: for which receiver if its lane does not tell, and until when. For this receiver,
-    /// where each has a lane.
+    /// What waits, in order: for which receiver if its lane does not tell, and until when. For this
+    /// receiver, where each has a lane.
     #[allow(dead_code, reason = "for the oracle of crates/check")]
     pub(crate) fn waiting_for(
         &self,

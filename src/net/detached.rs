@@ -42,7 +42,8 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Closes it without waiting, with a reset where the peer is owed output: half an answer is not to look whole.
+    /// Closes it without waiting, with a reset where the peer is owed output: half an answer is not
+    /// to look whole.
     pub(crate) fn refuse(self) {
         // On failure it is none that a reactor could have taken.
         if let Ok(socket) = self.stream.into_socket()

@@ -1,8 +1,9 @@
 //! Connections that one reactor accepts for others: the intake of each, and the choice among them.
 //!
-//! An intake is a listener without a socket: its owner accepts from it as from any other, so that limits, layers and
-//! shutdown are the same there. What two threads share is the queue of posts once more (`base/post.rs`), and a few numbers that
-//! are hints: nothing is lost if they are a little old. Read next: `core/accept.rs`.
+//! An intake is a listener without a socket: its owner accepts from it as from any other, so that
+//! limits, layers and shutdown are the same there. What two threads share is the queue of posts
+//! once more (`base/post.rs`), and a few numbers that are hints: nothing is lost if they are a
+//! little old. Read next: `core/accept.rs`.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,7 +26,8 @@ pub(crate) struct Queue {
     /// The connections of the reactor, and the most that it may have.
     crowd: Arc<Crowd>,
     most: usize,
-    /// Those in this queue, and the places that the owner has for them: as many as its service may have, and no more than are left.
+    /// Those in this queue, and the places that the owner has for them: as many as its service may
+    /// have, and no more than are left.
     waiting: AtomicUsize,
     places: AtomicUsize,
     /// The owner has stopped accepting for now.
@@ -254,8 +256,8 @@ mod tests {
         intakes.iter().map(|it| it.0.crowd.all()).collect()
     }
 
-    /// Promise 4: a reactor that is full, with those that wait for it, gets none; nor does one that is closed; and a
-    /// connection that none takes comes back.
+    /// Promise 4: a reactor that is full, with those that wait for it, gets none; nor does one that
+    /// is closed; and a connection that none takes comes back.
     #[test]
     fn a_full_or_closed_intake_gets_nothing() {
         for by in [Spread::RoundRobin, Spread::LeastLoaded, Spread::ByAddress] {
@@ -277,7 +279,8 @@ mod tests {
         }
     }
 
-    /// Promise 4: between two words of its owner an intake is handed no more than there were places; and none while it is paused.
+    /// Promise 4: between two words of its owner an intake is handed no more than there were
+    /// places; and none while it is paused.
     #[test]
     fn what_is_taken_out_has_a_place_that_is_not_given_again() {
         let (mut spreader, intakes) = world(Spread::RoundRobin, 1);

@@ -48,9 +48,10 @@ const BACKLOG_UNKNOWN: usize = 65_536;
 ///
 /// A Unix path that a dead server left behind (a socket that no server answers) is taken over. One
 /// that a live server answers, or a file that is no socket, is an `AddrInUse` error and stays
-/// untouched. The path is removed when the listener closes, if it is still the same file. A relative
-/// path is bound as an absolute one, unless that has more than the 107 bytes of a socket address
-/// (unix(7)). Not guaranteed: that two servers started on one dead path at the same instant notice each other.
+/// untouched. The path is removed when the listener closes, if it is still the same file. A
+/// relative path is bound as an absolute one, unless that has more than the 107 bytes of a socket
+/// address (unix(7)). Not guaranteed: that two servers started on one dead path at the same instant
+/// notice each other.
 ///
 /// An existing listener keeps its options and its backlog, unless set here; its path is never
 /// removed. It is made non-blocking and close-on-exec, and `SO_LINGER`, which accepted connections
@@ -109,18 +110,19 @@ impl Listen {
         self
     }
 
-    /// How the connections are shared out among the reactors of a [`Server`](crate::Server); a reactor alone has them all.
-    /// Default: a TCP port by the [kernel](Spread::Kernel), a Unix socket and an existing listener to the
-    /// [least loaded](Spread::LeastLoaded).
+    /// How the connections are shared out among the reactors of a [`Server`](crate::Server); a
+    /// reactor alone has them all. Default: a TCP port by the [kernel](Spread::Kernel), a Unix
+    /// socket and an existing listener to the [least loaded](Spread::LeastLoaded).
     #[must_use]
     pub fn spread(mut self, spread: Spread) -> Self {
         self.options.spread = Some(spread);
         self
     }
 
-    /// Puts a [`Layer`] between each connection that is accepted and its handler. `make` makes it, and is
-    /// called right after the accept with the address of the peer. Where the handshake fails, no callback comes:
-    /// [`Stats::handshakes_failed`](crate::Stats::handshakes_failed) counts, and a line of log tells.
+    /// Puts a [`Layer`] between each connection that is accepted and its handler. `make` makes it,
+    /// and is called right after the accept with the address of the peer. Where the handshake
+    /// fails, no callback comes: [`Stats::handshakes_failed`](crate::Stats::handshakes_failed)
+    /// counts, and a line of log tells.
     ///
     /// Called again, the new layer is put above the one that was there: the first is next to the wire.
     ///
@@ -194,7 +196,8 @@ impl Listen {
         Ok(Opened { layer, ..self.open_socket()? })
     }
 
-    /// Returns how the connections are shared out among `reactors` reactors, if one of those accepts for all.
+    /// Returns how the connections are shared out among `reactors` reactors, if one of those
+    /// accepts for all.
     pub(crate) fn hands_over(&self, reactors: usize) -> Option<Spread> {
         let is_port = match &self.target {
             Target::Name(name) => !name.starts_with("unix:"),
@@ -207,8 +210,9 @@ impl Listen {
         (reactors > 1 && by != Spread::Kernel).then_some(by)
     }
 
-    /// Opens it for so many reactors: a port of TCP with a socket for each, among which the kernel shares connections out
-    /// (`SO_REUSEPORT`, socket(7)); anything else with one socket, in so many duplicates.
+    /// Opens it for so many reactors: a port of TCP with a socket for each, among which the kernel
+    /// shares connections out (`SO_REUSEPORT`, socket(7)); anything else with one socket, in so
+    /// many duplicates.
     pub(crate) fn open_for(
         self,
         kernel: Option<&Kernel>,
@@ -223,7 +227,8 @@ impl Listen {
                 if options.socket.reuse_port {
                     opened.push(first);
                 } else {
-                    // It has shown that no other server listens there: to share a port with that was not asked for.
+                    // It has shown that no other server listens there: to share a port with that
+                    // was not asked for.
                     drop(first);
                     options.socket.reuse_port = true;
                 }
@@ -286,7 +291,8 @@ impl Listen {
 /// An open listening socket, and what is remembered with it.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// Before the socket, so that it is dropped first: where there is no path, no other server takes it over.
+    /// Before the socket, so that it is dropped first: where there is no path, no other server
+    /// takes it over.
     #[allow(dead_code, reason = "kept to be dropped")]
     pub(crate) path: Option<OwnedPath>,
     acceptor: Acceptor,
@@ -304,14 +310,14 @@ pub(crate) struct Opened {
 struct Given {
     /// On Unix sockets: nothing is inherited there.
     buffers: Option<SocketOptions>,
-    /// It was handed in, so that a duplicate may live elsewhere, and be made blocking, or to linger, at any time. Those that the
-    /// kernel accepted before may linger, too.
+    /// It was handed in, so that a duplicate may live elsewhere, and be made blocking, or to
+    /// linger, at any time. Those that the kernel accepted before may linger, too.
     is_shared: bool,
 }
 
 impl Opened {
-    /// A listener at which as many connections may wait as the kernel allows: one that was there before may have had
-    /// another backlog than it is told now.
+    /// A listener at which as many connections may wait as the kernel allows: one that was there
+    /// before may have had another backlog than it is told now.
     fn new(acceptor: Acceptor, given: Given) -> Self {
         Opened { path: None, acceptor, backlog: None, given, layer: None, spreader: None }
     }

@@ -1,5 +1,6 @@
-//! Paths of Unix sockets that are bound here: one that a dead server left is taken over, no other is touched, and ours is removed
-//! in the end. Read next: `net/listen.rs` and `net/bind.rs`, which bind them.
+//! Paths of Unix sockets that are bound here: one that a dead server left is taken over, no other
+//! is touched, and ours is removed in the end. Read next: `net/listen.rs` and `net/bind.rs`, which
+//! bind them.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};

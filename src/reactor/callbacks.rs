@@ -23,8 +23,8 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Se
 }
 
 impl<H: Handler> Reactor<H> {
-    /// Calls the handler for no connection that is there, in the service that was entered before; `name`: in the log, if it
-    /// panics; `of`: the connection that it is about.
+    /// Calls the handler for no connection that is there, in the service that was entered before;
+    /// `name`: in the log, if it panics; `of`: the connection that it is about.
     #[inline]
     pub(super) fn call_aside(
         &mut self,

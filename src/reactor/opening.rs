@@ -1,5 +1,5 @@
-//! Connections that no listener has just accepted, opened when no callback runs: adopted ones, and those that one
-//! service has handed over to another.
+//! Connections that no listener has just accepted, opened when no callback runs: adopted ones, and
+//! those that one service has handed over to another.
 //!
 //! Read next: `core/services.rs`.
 
@@ -7,8 +7,8 @@ use super::Reactor;
 use crate::handler::Handler;
 
 impl<H: Handler> Reactor<H> {
-    /// Calls `on_open` for those that wait for it; for one that is handed over, after the `on_close` of the service that
-    /// it leaves, which may end it.
+    /// Calls `on_open` for those that wait for it; for one that is handed over, after the
+    /// `on_close` of the service that it leaves, which may end it.
     pub(super) fn open_adopted(&mut self) {
         let mut due = self.cx.core.effects.opening_len();
         while due > 0 {

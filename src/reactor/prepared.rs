@@ -1,6 +1,7 @@
 //! A reactor before its handler: what is needed to hand out handles of it.
 //!
-//! One alone is made in one step (`Reactor::build`); of a server all are made before any handler. Read next: `server.rs`.
+//! One alone is made in one step (`Reactor::build`); of a server all are made before any handler.
+//! Read next: `server.rs`.
 
 use std::io;
 use std::sync::Arc;

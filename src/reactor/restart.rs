@@ -1,8 +1,8 @@
 //! A reactor that goes on with another handler, after a panic of the one it had, or does not.
 //!
-//! The handler that knew the connections is gone, so they end without a callback. With another handler, what listens and what
-//! is bound goes on: no client that comes meanwhile is refused. Without one it is closed. Which it is, `server/restart.rs`
-//! decides. Read next: `core/panic.rs`.
+//! The handler that knew the connections is gone, so they end without a callback. With another
+//! handler, what listens and what is bound goes on: no client that comes meanwhile is refused.
+//! Without one it is closed. Which it is, `server/restart.rs` decides. Read next: `core/panic.rs`.
 
 use super::callbacks::guarded;
 use super::{Reactor, State};
@@ -16,8 +16,9 @@ impl<H: Handler> Reactor<H> {
         runs && !self.inbox.0.is_shutdown() && self.cx.core.check_running().is_ok()
     }
 
-    /// It does not go on, be it after a panic: its peers are told, or they would wait for nobody while the others end; what
-    /// other threads have for it is refused, and posts that wait are dropped.
+    /// It does not go on, be it after a panic: its peers are told, or they would wait for nobody
+    /// while the others end; what other threads have for it is refused, and posts that wait are
+    /// dropped.
     pub(crate) fn leave_nothing(&mut self) {
         self.cut_all();
         for listener in self.cx.core.listener_ids() {

@@ -58,8 +58,8 @@ impl<H: Handler> Reactor<H> {
         self.cx.core.bound_leaving();
     }
 
-    /// To close a listener resets what is in its backlog (trap 25), so that is accepted first. Not more than
-    /// can have waited when this began: others may go on connecting.
+    /// To close a listener resets what is in its backlog (trap 25), so that is accepted first. Not
+    /// more than can have waited when this began: others may go on connecting.
     fn accept_who_waits(&mut self, listener: ListenerId) {
         for _ in 0..self.cx.core.waiting_max(listener) {
             match self.cx.core.accept(listener) {
@@ -110,7 +110,8 @@ impl<H: Handler> Reactor<H> {
         self.tell_the_rest();
     }
 
-    /// Tells of the connections that are cut. Again after a panic that the application caught: then of those that are left.
+    /// Tells of the connections that are cut. Again after a panic that the application caught: then
+    /// of those that are left.
     pub(super) fn tell_the_rest(&mut self) {
         // Callbacks may still send and close, but open nothing: this comes to an end.
         while !self.cx.core.is_empty() {

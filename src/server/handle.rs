@@ -13,13 +13,14 @@ use crate::handle::Handle;
 use crate::handler::Handler;
 use crate::net::detached::Detached;
 
-/// A way to all reactors of a [`Server`](crate::Server) from other threads, and from one of them to another. What
-/// is posted runs as [there](Handle#posted-closures), on the thread of the reactor that it is for.
+/// A way to all reactors of a [`Server`](crate::Server) from other threads, and from one of them to
+/// another. What is posted runs as [there](Handle#posted-closures), on the thread of the reactor
+/// that it is for.
 ///
 /// # Examples
 ///
-/// A line of one client goes to all, whichever reactor serves them (the example `cores` also slows down a client that
-/// floods: without that, clients that read too slowly would be ended for it):
+/// A line of one client goes to all, whichever reactor serves them (the example `cores` also slows
+/// down a client that floods: without that, clients that read too slowly would be ended for it):
 ///
 /// ```
 /// use std::io;
@@ -100,10 +101,11 @@ impl<H: Handler> ServerHandle<H> {
         }
     }
 
-    /// Has a clone of `closure` called in each reactor, as [`Handle::post`], in that of the caller too. Returns how many
-    /// took it: fewer than [`reactors`](Self::reactors) where [`posts_queued`](crate::Config::posts_queued) wait, or one
-    /// has ended. Which one it is, a post to each by itself tells ([`reactor`](Self::reactor)): for state of which each
-    /// reactor has a copy.
+    /// Has a clone of `closure` called in each reactor, as [`Handle::post`], in that of the caller
+    /// too. Returns how many took it: fewer than [`reactors`](Self::reactors) where
+    /// [`posts_queued`](crate::Config::posts_queued) wait, or one has ended. Which one it is, a
+    /// post to each by itself tells ([`reactor`](Self::reactor)): for state of which each reactor
+    /// has a copy.
     pub fn post_each<F>(&self, closure: F) -> usize
     where
         F: FnOnce(&mut H, &mut Context) + Clone + Send + 'static,
@@ -111,8 +113,9 @@ impl<H: Handler> ServerHandle<H> {
         self.ways.iter().filter(|way| way.handle.post(closure.clone()).is_ok()).count()
     }
 
-    /// Has `then` called with what each reactor has counted, by number, once all have told: on the thread of the last of
-    /// them, or on the caller's if the last is refused. `None` of one that did not, because [`posts_queued`](crate::Config::posts_queued) wait there or it has ended.
+    /// Has `then` called with what each reactor has counted, by number, once all have told: on the
+    /// thread of the last of them, or on the caller's if the last is refused. `None` of one that
+    /// did not, because [`posts_queued`](crate::Config::posts_queued) wait there or it has ended.
     ///
     /// # Examples
     ///
@@ -140,7 +143,8 @@ impl<H: Handler> ServerHandle<H> {
     }
 
     /// Sends the same bytes to every connection of every reactor, without a copy for each: as
-    /// [`Context::broadcast`] there. Returns how many reactors will do it, as [`post_each`](Self::post_each).
+    /// [`Context::broadcast`] there. Returns how many reactors will do it, as
+    /// [`post_each`](Self::post_each).
     pub fn broadcast(&self, bytes: impl Into<Bytes>) -> usize {
         let bytes = bytes.into();
         self.post_each(move |_, cx| {
@@ -150,16 +154,16 @@ impl<H: Handler> ServerHandle<H> {
 
     /// Moves an open connection to a reactor: it is [detached](Conn::detach) here, where its
     /// `on_close` follows, and [adopted](Context::adopt) there, where `on_open` comes with
-    /// [`Origin::Adopted`](crate::Origin::Adopted) and `tag`, as of the same [service](Context::service). Input
-    /// that the running callback has not consumed is offered there, and output that the kernel has not taken leaves
-    /// from there.
+    /// [`Origin::Adopted`](crate::Origin::Adopted) and `tag`, as of the same
+    /// [service](Context::service). Input that the running callback has not consumed is offered
+    /// there, and output that the kernel has not taken leaves from there.
     ///
-    /// Its timeout and what was set on it ([`pause`](Conn::pause), [`hold`](Conn::hold), its times) stay behind. Ignored
-    /// where [`detach`](Conn::detach) is: a connection with a [source](Conn::send_from) or a [layer](crate::Layer) stays
-    /// where it is, for one.
+    /// Its timeout and what was set on it ([`pause`](Conn::pause), [`hold`](Conn::hold), its times)
+    /// stay behind. Ignored where [`detach`](Conn::detach) is: a connection with a
+    /// [source](Conn::send_from) or a [layer](crate::Layer) stays where it is, for one.
     ///
-    /// If that reactor does not take it, because it has ended, is full or has too many posts, the connection is over:
-    /// closed, and reset where output is unsent.
+    /// If that reactor does not take it, because it has ended, is full or has too many posts, the
+    /// connection is over: closed, and reset where output is unsent.
     ///
     /// # Panics
     ///
@@ -215,7 +219,8 @@ impl Drop for Gather {
     }
 }
 
-/// A connection that belongs to no reactor, and may find none any more: half an answer is not to look whole then.
+/// A connection that belongs to no reactor, and may find none any more: half an answer is not to
+/// look whole then.
 struct Moving(Option<Detached>);
 
 impl Moving {

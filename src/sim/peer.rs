@@ -16,9 +16,10 @@ pub(super) const AT_REST: &str = "and nothing more comes (unless by a deadline: 
 /// A simulated peer.
 ///
 /// What it is told to do it does in order, each thing when the one before is done: a send when the
-/// network has taken all of it, an expectation when it has come true. It reads all the while, unless
-/// it is told to [`stop_reading`](Self::stop_reading) or to [`read_slowly`](Self::read_slowly). Dropping it changes nothing: it goes on, and
-/// stays connected.
+/// network has taken all of it, an expectation when it has come true. It reads all the while,
+/// unless it is told to [`stop_reading`](Self::stop_reading) or to
+/// [`read_slowly`](Self::read_slowly). Dropping it changes nothing: it goes on, and stays
+/// connected.
 pub struct Peer {
     kernel: Kernel,
     script: Arc<Mutex<Script>>,

@@ -1,8 +1,9 @@
 //! Several reactors in one simulated world: the seed draws which of them has the processor next.
 //!
-//! Each has a poll of its own on the one kernel. They take turns, a whole turn of the loop at a time, and one that has
-//! nothing to do waits as its poll would: for news, or for the timeout that it went to wait with. So a post whose wake is
-//! lost is not found by chance. Read next: `server.rs`, whose reactors run here as they run on threads there.
+//! Each has a poll of its own on the one kernel. They take turns, a whole turn of the loop at a
+//! time, and one that has nothing to do waits as its poll would: for news, or for the timeout that
+//! it went to wait with. So a post whose wake is lost is not found by chance. Read next:
+//! `server.rs`, whose reactors run here as they run on threads there.
 
 use std::io;
 use std::panic;
@@ -21,13 +22,14 @@ use crate::server::{End, Server};
 const PREEMPTED_MAX: u64 = 10_000_000;
 
 impl Sim {
-    /// Makes a server of `reactors` reactors in this world, as [`Server::with_config`] makes one in the real one: with
-    /// [`listen`](Server::listen), [`ServerHandle`], moves from one reactor to another, and their end together. Drive it
-    /// with [`run_until_idle`](Self::run_until_idle) and [`advance`](Self::advance); [`Server::run`] is refused here.
+    /// Makes a server of `reactors` reactors in this world, as [`Server::with_config`] makes one in
+    /// the real one: with [`listen`](Server::listen), [`ServerHandle`], moves from one reactor to
+    /// another, and their end together. Drive it with [`run_until_idle`](Self::run_until_idle) and
+    /// [`advance`](Self::advance); [`Server::run`] is refused here.
     ///
-    /// The seed draws which reactor has its turn next, which of them a connection comes to, and how late a post is seen
-    /// ([`Profile::preempted`](super::Profile::preempted)). A panic of a handler passes through once the others have ended, or
-    /// come to rest.
+    /// The seed draws which reactor has its turn next, which of them a connection comes to, and how
+    /// late a post is seen ([`Profile::preempted`](super::Profile::preempted)). A panic of a
+    /// handler passes through once the others have ended, or come to rest.
     ///
     /// Simplified: they run as threads do on one processor. No two callbacks run at a time, and while one
     /// [works](Self::work) the others wait.
@@ -91,8 +93,8 @@ impl Sim {
         Ok(Server::with_drivers(reactors, &config, driver, make)?)
     }
 
-    /// Gives turns to the reactors that have something to do, up to the horizon that is set, and lets time pass where none
-    /// has.
+    /// Gives turns to the reactors that have something to do, up to the horizon that is set, and
+    /// lets time pass where none has.
     fn take_turns<H: Handler>(&self, server: &mut Server<H>) -> Result<(), Failure> {
         let mut waits: Vec<Wait> = server.reactors().iter().map(|it| self.wait(it)).collect();
         let mut quiet = Quiet::default();
@@ -162,8 +164,9 @@ impl Sim {
         }
     }
 
-    /// Nothing can be done now: lets time pass up to the next moment at which something may. Returns whether
-    /// there is one within the horizon. `held_up`: when the first reactor that has something to do has the processor again.
+    /// Nothing can be done now: lets time pass up to the next moment at which something may.
+    /// Returns whether there is one within the horizon. `held_up`: when the first reactor that has
+    /// something to do has the processor again.
     fn pass_time(&self, waits: &[Wait], held_up: Option<u64>) -> bool {
         let mut state = self.kernel.state();
         let happens = state.next_event().into_iter().chain(held_up).min();
@@ -195,8 +198,8 @@ impl Sim {
         Some(*state.rng.pick(&waiting))
     }
 
-    /// Tells how reactors have ended as [`Server::run`] does: the first panic passes through, otherwise the first error is
-    /// returned.
+    /// Tells how reactors have ended as [`Server::run`] does: the first panic passes through,
+    /// otherwise the first error is returned.
     fn settle(&self, ends: Vec<(usize, End)>) -> Result<(), Failure> {
         let mut failed = Ok(());
         for (number, end) in ends {

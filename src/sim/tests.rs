@@ -293,7 +293,8 @@ fn a_connection_that_is_detached_and_adopted_again_and_again_loses_no_byte() {
     }
 }
 
-/// The feature changes nothing for a program that does not use it: a reactor goes to another thread as before.
+/// The feature changes nothing for a program that does not use it: a reactor goes to another thread
+/// as before.
 #[test]
 fn a_reactor_is_still_sent() {
     fn is_send<T: Send>(_: &T) {}

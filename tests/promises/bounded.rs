@@ -400,8 +400,8 @@ fn child_idle_memory() {
     server.end();
 }
 
-/// Promise 4: the places of listeners and datagram sockets that were closed are used again, and so more come and go than
-/// a reactor has places for.
+/// Promise 4: the places of listeners and datagram sockets that were closed are used again, and so
+/// more come and go than a reactor has places for.
 #[test]
 fn listeners_and_datagram_sockets_come_and_go_without_end() {
     let mut reactor = Reactor::new(wouldblock::handler_fn(|_, _| Ok(()))).unwrap();

@@ -340,8 +340,8 @@ fn what_came_before_shutdown_is_answered() {
     assert!(reactor.datagram_addr(ids[0]).is_err());
 }
 
-/// Promise 4: a socket that is never found empty, here because its handler writes to itself, is received from for so long
-/// and no longer once shutdown has begun.
+/// Promise 4: a socket that is never found empty, here because its handler writes to itself, is
+/// received from for so long and no longer once shutdown has begun.
 #[test]
 fn a_flood_does_not_hold_up_the_end() {
     let mut heard = 0;

@@ -159,8 +159,8 @@ fn unread_input_is_offered_by_the_reactor_that_adopts_it() {
     again.end();
 }
 
-/// Promise 2: on its way from one reactor to another its peer resets. What it had said is offered all the same, under the
-/// peer's address, which the kernel has forgotten.
+/// Promise 2: on its way from one reactor to another its peer resets. What it had said is offered
+/// all the same, under the peer's address, which the kernel has forgotten.
 #[test]
 fn unread_input_of_a_peer_that_resets_on_the_way_is_offered() {
     let (detach, detached) = detaches();
@@ -388,9 +388,9 @@ fn a_shutdown_does_not_wait_for_it() {
     }
 }
 
-/// Promises 2 and 4: what an adopted connection brings is taken whole, also where it is more than the limits:
-/// all of the unsent is delivered, and all of the unread offered. They hold for what comes after it; and a
-/// handler that leaves such an input is told as ever.
+/// Promises 2 and 4: what an adopted connection brings is taken whole, also where it is more than
+/// the limits: all of the unsent is delivered, and all of the unread offered. They hold for what
+/// comes after it; and a handler that leaves such an input is told as ever.
 #[test]
 fn what_is_adopted_may_be_more_than_the_limits_and_is_taken_whole() {
     const LEN: usize = 10 * MIB;

@@ -154,8 +154,8 @@ fn garbage_is_answered_by_an_alert_that_leaves_first() {
     assert!(record.opens().is_empty() && record.closes().is_empty());
 }
 
-/// Promises 1 and 7: what came before a layer fails is served, and answered; then the alert, the end, and the
-/// error as the reason.
+/// Promises 1 and 7: what came before a layer fails is served, and answered; then the alert, the
+/// end, and the error as the reason.
 #[test]
 fn what_came_before_a_failure_is_served_first() {
     let server = serve(echo(), Config::default());
@@ -177,8 +177,8 @@ fn what_came_before_a_failure_is_served_first() {
     server.end();
 }
 
-/// Promise 2: an end of the stream without the layer's own is told as what it is, behind all that came; it is
-/// no `on_eof` and never clean, and the handler has the last word.
+/// Promise 2: an end of the stream without the layer's own is told as what it is, behind all that
+/// came; it is no `on_eof` and never clean, and the handler has the last word.
 #[test]
 fn an_end_without_the_layers_end_is_truncated_and_never_clean() {
     let script = echo().on_closing(|conn, reason| {
@@ -279,8 +279,8 @@ fn an_abort_has_no_last_words() {
     server.end();
 }
 
-/// Promise 4, promise 5: the peer that does not read is bounded by what waits for it, in whatever form; and what
-/// it never got is told in the handler's bytes.
+/// Promise 4, promise 5: the peer that does not read is bounded by what waits for it, in whatever
+/// form; and what it never got is told in the handler's bytes.
 #[test]
 fn what_was_not_delivered_is_told_in_the_handlers_bytes() {
     let sent = Arc::new(AtomicU64::new(0));
@@ -455,8 +455,8 @@ fn a_layers_panic_goes_through_behind_the_end_of_its_connection() {
     assert!(reactor.turn(Some(Duration::ZERO)).unwrap());
 }
 
-/// Promise 2: STARTTLS. What was sent before leaves in the clear, what was read behind the command goes through
-/// the layer, and so does all that is sent after.
+/// Promise 2: STARTTLS. What was sent before leaves in the clear, what was read behind the command
+/// goes through the layer, and so does all that is sent after.
 #[test]
 fn an_upgrade_takes_what_is_left_of_the_input_along() {
     let script = echo().on_data(|conn, input| {
@@ -503,8 +503,8 @@ fn layers_are_stacked() {
     server.end();
 }
 
-/// Promise 3: a connect with a layer is opened when the handshake is over; what was sent before goes first. A
-/// handshake that fails is a connect that failed.
+/// Promise 3: a connect with a layer is opened when the handshake is over; what was sent before
+/// goes first. A handshake that fails is a connect that failed.
 #[test]
 fn a_connect_with_a_layer_opens_when_its_handshake_is_over() {
     let server = serve(echo(), Config::default());
@@ -791,8 +791,8 @@ impl Layer for Together {
     }
 }
 
-/// A header that tells who the peer is: its address is that, the limit of an address counts it, and behind the
-/// header the connection is one without a layer, which may be detached.
+/// A header that tells who the peer is: its address is that, the limit of an address counts it, and
+/// behind the header the connection is one without a layer, which may be detached.
 #[test]
 fn a_header_tells_who_the_peer_is_and_is_over() {
     let listen = Listen::from("127.0.0.1:0").layer(|_| Ok(Header(None)));

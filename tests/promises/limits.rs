@@ -701,8 +701,8 @@ fn a_turn_accepts_no_more_than_it_may() {
     server.end();
 }
 
-/// Promise 4: one that keeps talking, and is always on the run queue for that, is held to `min_rate` by what
-/// it takes all the same.
+/// Promise 4: one that keeps talking, and is always on the run queue for that, is held to
+/// `min_rate` by what it takes all the same.
 #[test]
 fn one_that_talks_on_is_judged_all_the_same() {
     let mut first = true;

@@ -488,7 +488,8 @@ fn a_caught_panic_in_the_turn_of_a_listener_leaves_it_listening() {
     assert_eq!((stats.accepted, stats.refused), (4, 1));
 }
 
-/// Promise 3: what had come after the datagram over which a callback panicked is told all the same, without an edge.
+/// Promise 3: what had come after the datagram over which a callback panicked is told all the same,
+/// without an edge.
 #[test]
 fn a_caught_panic_over_a_datagram_leaves_its_socket_receiving() {
     struct Hears(Vec<Vec<u8>>);
@@ -521,7 +522,8 @@ fn a_caught_panic_over_a_datagram_leaves_its_socket_receiving() {
     assert_eq!(panics, 1);
 }
 
-/// Promise 2: of a source that has panicked there is no rest, so its connection ends with it, where the program goes on.
+/// Promise 2: of a source that has panicked there is no rest, so its connection ends with it, where
+/// the program goes on.
 #[test]
 fn a_caught_panic_of_a_source_ends_its_connection() {
     struct Panics;

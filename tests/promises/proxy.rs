@@ -69,8 +69,8 @@ fn thirty_megabytes_each_way_at_once_from_a_client_that_sends_before_it_reads() 
     }
 }
 
-/// `proxy --send-proxy` tells a server each client's address, and `echo --proxy-protocol` takes it; from elsewhere it
-/// takes none.
+/// `proxy --send-proxy` tells a server each client's address, and `echo --proxy-protocol` takes it;
+/// from elsewhere it takes none.
 #[test]
 fn the_proxy_tells_the_echo_whom_it_speaks_for() {
     let echo = |network: &str| {

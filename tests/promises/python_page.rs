@@ -1,6 +1,6 @@
-//! Holds `docs/guide/from_python.md` to Python itself: each row of its table is a fact that holds, its
-//! Python runs, its three classic programs do to a second client what it says, its threads work, and its two whole
-//! programs, which are examples, serve clients that nobody here wrote.
+//! Holds `docs/guide/from_python.md` to Python itself: each row of its table is a fact that holds,
+//! its Python runs, its three classic programs do to a second client what it says, its threads
+//! work, and its two whole programs, which are examples, serve clients that nobody here wrote.
 //!
 //! Skipped, with a line, where `python3` is missing; an error instead when `WOULDBLOCK_CI=1`.
 #![cfg(not(mio_unsupported_force_poll_poll))] // No examples are built in that lane.

@@ -239,7 +239,8 @@ fn two_servers_share_a_port_only_if_both_say_so() {
     }
 }
 
-/// Promise 1: a Unix socket, and an existing listener, are one for all reactors; the path goes with the server.
+/// Promise 1: a Unix socket, and an existing listener, are one for all reactors; the path goes with
+/// the server.
 #[test]
 fn a_unix_path_and_an_existing_listener_serve_all_reactors() {
     let dir = std::env::temp_dir().join(format!("wouldblock-server-{}", std::process::id()));
@@ -261,7 +262,8 @@ fn a_unix_path_and_an_existing_listener_serve_all_reactors() {
     running.end();
 }
 
-/// Promises 2 and 4: one reactor accepts for all, and each has as many, on a TCP port, a Unix socket and an existing listener.
+/// Promises 2 and 4: one reactor accepts for all, and each has as many, on a TCP port, a Unix
+/// socket and an existing listener.
 #[test]
 fn a_listener_hands_its_connections_over_to_the_reactors() {
     let path = std::env::temp_dir().join(format!("wouldblock-handed-{}.sock", std::process::id()));
@@ -450,8 +452,8 @@ fn a_panic_in_one_reactor_ends_the_others_in_order() {
     assert!(closed.iter().all(|it| !matches!(it.reason, CloseReason::Aborted)), "{closed:?}");
 }
 
-/// Promise 6: while the others end in order, nobody waits for a reactor that a panic has ended: its clients are told, and those
-/// that come are refused, whichever reactor accepts.
+/// Promise 6: while the others end in order, nobody waits for a reactor that a panic has ended: its
+/// clients are told, and those that come are refused, whichever reactor accepts.
 #[test]
 fn no_client_waits_for_a_reactor_that_a_panic_has_ended() {
     for (by, number) in [(Spread::Kernel, 0), (Spread::RoundRobin, 0), (Spread::RoundRobin, 1)] {
@@ -480,8 +482,9 @@ fn no_client_waits_for_a_reactor_that_a_panic_has_ended() {
     }
 }
 
-/// Promise 6: where it is asked for, a panic costs the clients of its own reactor their connections, and those of others
-/// nothing; a client that comes next is served by a new handler of the same reactor.
+/// Promise 6: where it is asked for, a panic costs the clients of its own reactor their
+/// connections, and those of others nothing; a client that comes next is served by a new handler of
+/// the same reactor.
 #[test]
 fn a_reactor_that_panics_is_restarted_alone() {
     let running = Running::restarting(2, 3);
@@ -501,7 +504,8 @@ fn a_reactor_that_panics_is_restarted_alone() {
     assert_eq!(restarts, [3, 0]);
 }
 
-/// Promise 6: whenever the shutdown comes, a client that was accepted for another reactor is served or told; none hangs.
+/// Promise 6: whenever the shutdown comes, a client that was accepted for another reactor is served
+/// or told; none hangs.
 #[test]
 fn no_client_hangs_that_is_handed_over_in_a_shutdown() {
     for by in [Spread::RoundRobin, Spread::LeastLoaded] {
@@ -541,7 +545,8 @@ fn no_client_hangs_that_is_handed_over_in_a_shutdown() {
     }
 }
 
-/// What the kernel says of a pinned reactor's thread: one core, each the next of those that the program may use.
+/// What the kernel says of a pinned reactor's thread: one core, each the next of those that the
+/// program may use.
 #[test]
 fn a_pinned_reactor_runs_on_one_core() {
     use rustix::thread::{CpuSet, sched_getaffinity};
@@ -572,8 +577,8 @@ fn a_pinned_reactor_runs_on_one_core() {
     assert_eq!(cores(), all, "the thread that asked for it is where it was");
 }
 
-/// Promise 8: what all have counted is the sum of what each has, while they run and afterwards; a reactor that cannot say
-/// is told of as such.
+/// Promise 8: what all have counted is the sum of what each has, while they run and afterwards; a
+/// reactor that cannot say is told of as such.
 #[test]
 fn statistics_and_the_report_of_a_shutdown_are_those_of_all_reactors() {
     let running = Running::start(2);
@@ -628,8 +633,8 @@ fn a_server_that_cannot_be_says_why() {
     assert!(server.reactors().iter().take(9).all(|it| it.shutdown_report().is_some()));
 }
 
-/// Promise 4: a client whose every word goes to all is slowed down, and a member that does not read meanwhile is not
-/// ended for what it is sent.
+/// Promise 4: a client whose every word goes to all is slowed down, and a member that does not read
+/// meanwhile is not ended for what it is sent.
 #[test]
 #[cfg(not(mio_unsupported_force_poll_poll))] // No examples are built in that lane.
 fn a_client_that_floods_all_others_gets_none_of_them_ended() {

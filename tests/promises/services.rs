@@ -8,7 +8,8 @@ use wouldblock::{Caps, CloseReason, Config, Context, Handler, Origin, Reactor, h
 
 use crate::support::*;
 
-/// Runs a reactor of services that all echo, on a thread, until what it returns is dropped; and where each listens.
+/// Runs a reactor of services that all echo, on a thread, until what it returns is dropped; and
+/// where each listens.
 fn serve<H: Handler + Send + 'static>(
     handler: H,
     config: Config,
@@ -69,8 +70,8 @@ fn a_hundred_services_stand_side_by_side() {
     assert_eq!((report.services.len(), report.cut), (100, 0));
 }
 
-/// Promise 7: a connection for a service that is not there ends with an error that says so; and a panic that
-/// is isolated ends one connection of one service.
+/// Promise 7: a connection for a service that is not there ends with an error that says so; and a
+/// panic that is isolated ends one connection of one service.
 #[test]
 fn a_service_that_is_not_there_and_one_that_panics_end_one_connection() {
     let calm = echo();
@@ -95,8 +96,8 @@ fn a_service_that_is_not_there_and_one_that_panics_end_one_connection() {
     thread.join().unwrap();
 }
 
-/// Promise 4: a post reaches all services together; through it one sees what another has open, makes what belongs to
-/// it, and the caps of one are not the other's.
+/// Promise 4: a post reaches all services together; through it one sees what another has open,
+/// makes what belongs to it, and the caps of one are not the other's.
 #[test]
 fn a_post_sees_all_services_and_acts_for_each() {
     let (one, two) = (echo(), echo());
@@ -127,8 +128,8 @@ fn a_post_sees_all_services_and_acts_for_each() {
     thread.join().unwrap();
 }
 
-/// Promise 4: a public service that has as many connections as the descriptors allow, and an admin port that answers
-/// all the same.
+/// Promise 4: a public service that has as many connections as the descriptors allow, and an admin
+/// port that answers all the same.
 #[test]
 #[cfg(not(mio_unsupported_force_poll_poll))] // No examples are built in that lane.
 fn an_admin_port_answers_when_the_descriptors_of_the_public_one_are_out() {

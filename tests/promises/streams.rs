@@ -270,8 +270,9 @@ fn what_cannot_be_adopted_is_refused_with_a_reason() {
     assert_eq!(error.to_string(), "1 connections are the limit");
 }
 
-/// Promise 2: a stream whose peer has said a word and left before the adoption is opened, and the word is read, as if the
-/// peer had left a moment later: by a reset, or by an end that follows ours.
+/// Promise 2: a stream whose peer has said a word and left before the adoption is opened, and the
+/// word is read, as if the peer had left a moment later: by a reset, or by an end that follows
+/// ours.
 #[test]
 fn a_word_said_before_a_reset_is_read_of_a_stream_that_is_adopted_later() {
     use wouldblock::{Closed, Conn, ConnId, Context, Handler, Input, Reactor};

@@ -107,7 +107,8 @@ pub(crate) struct TestHandler {
     /// It asks for the descriptors of its connections.
     lends: bool,
     twists: twists::Twists,
-    /// It sends some things from a source, of which so many in a thousand fail. So many panic as callbacks do.
+    /// It sends some things from a source, of which so many in a thousand fail. So many panic as
+    /// callbacks do.
     sources: Option<(Rng, u32)>,
     /// Its connections have layers.
     layering: Option<(Kernel, Layering)>,

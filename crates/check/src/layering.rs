@@ -1,8 +1,10 @@
-//! Layers in the worlds: the toy protocol of the tests, alone, twice, or behind a header that tells the peer.
+//! Layers in the worlds: the toy protocol of the tests, alone, twice, or behind a header that tells
+//! the peer.
 //!
-//! Our side is a [`Watched`] layer, which notes what it was given and what it made: by that the oracle knows
-//! how many of the handler's bytes a byte on the wire stands for. The peer's side is a [`Voice`], which a client
-//! speaks with: in order, cut off, or none of this protocol. Read next: `oracle/layers.rs`.
+//! Our side is a [`Watched`] layer, which notes what it was given and what it made: by that the
+//! oracle knows how many of the handler's bytes a byte on the wire stands for. The peer's side is a
+//! [`Voice`], which a client speaks with: in order, cut off, or none of this protocol. Read next:
+//! `oracle/layers.rs`.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -190,8 +192,8 @@ impl Known {
         if self.ended || self.failed { 0 } else { read.saturating_sub(self.consumed) }
     }
 
-    /// When the handler has sent so many bytes in all, so much wire there is, taking what waits for the layer as
-    /// it is.
+    /// When the handler has sent so many bytes in all, so much wire there is, taking what waits for
+    /// the layer as it is.
     pub(crate) fn total(&self, sent: u64) -> u64 {
         match (self.over, self.failed) {
             (true, _) => sent,

@@ -598,7 +598,8 @@ impl Oracle {
             let place = &self.kernel.state().links[link as usize];
             (place.from.clone(), place.neighbours)
         };
-        // With a layer that is asked when the place is there: one that was reclaimed for it may have been of its address.
+        // With a layer that is asked when the place is there: one that was reclaimed for it may
+        // have been of its address.
         let reclaims = self.limits.reclaim_idle.is_some() && self.ledger(link).is_layered();
         if let (Some(neighbours), Some(most)) = (neighbours, self.limits.connections_per_address)
             && neighbours >= most

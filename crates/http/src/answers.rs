@@ -1,7 +1,7 @@
 //! The way back: answers in the order of the requests, whole or as streams.
 //!
-//! Here are only numbers: which requests were handed out, and the answers that wait for an earlier one. Read next:
-//! `response.rs`.
+//! Here are only numbers: which requests were handed out, and the answers that wait for an earlier
+//! one. Read next: `response.rs`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,10 +14,12 @@ use wouldblock::{Conn, ConnId, ConnMap, Context};
 use crate::body::{Arriving, Chunks};
 use crate::response::{Date, Fate, Response};
 
-/// How long a client may take nothing and say nothing behind the last answer, when its kernel has all of it.
+/// How long a client may take nothing and say nothing behind the last answer, when its kernel has
+/// all of it.
 const LAST_IDLE: Duration = Duration::from_secs(5);
 
-/// How long a client has for what the kernel holds of the last answer, if it sends on meanwhile, which never lets it be idle.
+/// How long a client has for what the kernel holds of the last answer, if it sends on meanwhile,
+/// which never lets it be idle.
 const LAST_MAX: Duration = Duration::from_secs(600);
 
 /// What answers one request: a number that may be kept, copied into a closure, sent to a thread. Used once.
@@ -35,11 +37,14 @@ impl Responder {
         answers.give(cx, self.conn, self.number, Given::Whole(response));
     }
 
-    /// Begins an answer with a body that is sent bit by bit as it comes to be: a feed, a log. What `response` has for a body is left out. It goes out in chunks;
-    /// to a client of HTTP/1.0 it ends with the connection.
+    /// Begins an answer with a body that is sent bit by bit as it comes to be: a feed, a log. What
+    /// `response` has for a body is left out. It goes out in chunks; to a client of HTTP/1.0 it
+    /// ends with the connection.
     ///
-    /// It is written to when its [turn](Stream::room) has come. Until it is [ended](Stream::end), requests behind it wait. A stream that sends
-    /// nothing ends at [`Config::idle`](wouldblock::Config::idle), with a reset; as what is not ended does at the end of a shutdown.
+    /// It is written to when its [turn](Stream::room) has come. Until it is [ended](Stream::end),
+    /// requests behind it wait. A stream that sends nothing ends at
+    /// [`Config::idle`](wouldblock::Config::idle), with a reset; as what is not ended does at the
+    /// end of a shutdown.
     ///
     /// # Examples
     ///
@@ -77,9 +82,10 @@ impl Responder {
         Stream { conn: self.conn, number: self.number }
     }
 
-    /// Hands the connection over to another [service](Context::service) of the reactor, with the request unread: it
-    /// is the other's first input, as for one that speaks WebSocket. In [`on_request`](crate::Requests::on_request) only. It goes
-    /// when all requests before it are answered; until then nothing more is read. (For a request with the header `Upgrade`,
+    /// Hands the connection over to another [service](Context::service) of the reactor, with the
+    /// request unread: it is the other's first input, as for one that speaks WebSocket. In
+    /// [`on_request`](crate::Requests::on_request) only. It goes when all requests before it are
+    /// answered; until then nothing more is read. (For a request with the header `Upgrade`,
     /// `on_request` is called when they are.)
     pub fn hand_to(self, cx: &mut Cx<'_>, service: u8, tag: u64) {
         if let Some(state) = cx.answers.states.get_mut(self.conn) {
@@ -94,7 +100,8 @@ impl Responder {
     }
 }
 
-/// An answer whose body is sent bit by bit: made by [`Responder::stream`]. A number that may be kept, and sent to a thread.
+/// An answer whose body is sent bit by bit: made by [`Responder::stream`]. A number that may be
+/// kept, and sent to a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stream {
     pub(crate) conn: ConnId,
@@ -102,8 +109,9 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// How many bytes may be sent before reading rests ([`Conn::room`](wouldblock::Conn::room)). 0: not now; where the stream
-    /// [is open](Self::is_open), [`on_writable`](crate::Requests::on_writable) is called when that changes.
+    /// How many bytes may be sent before reading rests ([`Conn::room`](wouldblock::Conn::room)). 0:
+    /// not now; where the stream [is open](Self::is_open),
+    /// [`on_writable`](crate::Requests::on_writable) is called when that changes.
     ///
     /// An answer waits for those of the requests before it; before its turn there is no room.
     pub fn room(&self, cx: &mut Cx<'_>) -> usize {
@@ -411,9 +419,10 @@ impl State {
         fate.keeps_alive
     }
 
-    /// Ends the connection behind what it owes. Not by a close, which has [`close_max`](wouldblock::Config::close_max) for all
-    /// of that: it stays, reads over what comes, and is closed when its client has taken all and ends, or is silent, or
-    /// sends on for too long.
+    /// Ends the connection behind what it owes. Not by a close, which has
+    /// [`close_max`](wouldblock::Config::close_max) for all of that: it stays, reads over what
+    /// comes, and is closed when its client has taken all and ends, or is silent, or sends on for
+    /// too long.
     pub(crate) fn end(&mut self, conn: &mut Conn<'_>) {
         self.is_over = true;
         conn.auto_pause(false);
@@ -429,7 +438,8 @@ impl State {
         conn.set_timeout(LAST_MAX);
     }
 
-    /// Reads on when an answer has gone out. From a client that has gone none will, and what it has asked besides is in vain.
+    /// Reads on when an answer has gone out. From a client that has gone none will, and what it has
+    /// asked besides is in vain.
     pub(crate) fn wait_for_answers(&mut self, conn: &mut Conn<'_>) {
         if conn.has_failed() {
             return conn.abort();

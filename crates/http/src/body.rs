@@ -1,7 +1,8 @@
 //! The body of a request, where it is chunked (RFC 9112, section 7.1).
 //!
-//! Nothing is copied before it is whole: the chunks stay in the connection's input, which the reactor bounds and counts, and
-//! how far they were looked through is remembered, so that tiny chunks cost linear time. Read next: `server.rs`.
+//! Nothing is copied before it is whole: the chunks stay in the connection's input, which the
+//! reactor bounds and counts, and how far they were looked through is remembered, so that tiny
+//! chunks cost linear time. Read next: `server.rs`.
 
 use crate::head::{BARE_BREAK, Framing, Refusal, TOO_LARGE, bad, has_bare_break};
 
@@ -25,8 +26,8 @@ const LONG_TRAILERS: &str = "the trailers are too long";
 const LONG_CHUNK: Refusal = bad("a chunk is longer than it says");
 
 impl Chunks {
-    /// Looks on. `Ok(Some(n))`: the body is whole, and takes the first `n` bytes; `Ok(None)`: it is not yet. At most
-    /// `most` bytes without the framing.
+    /// Looks on. `Ok(Some(n))`: the body is whole, and takes the first `n` bytes; `Ok(None)`: it is
+    /// not yet. At most `most` bytes without the framing.
     pub(crate) fn look(&mut self, bytes: &[u8], most: usize) -> Result<Option<usize>, Refusal> {
         while !self.in_trailers {
             let rest = &bytes[self.at.min(bytes.len())..];
@@ -201,7 +202,8 @@ fn line_end(bytes: &[u8], most: usize, why: &'static str) -> Result<Option<usize
 /// The size of a chunk: hexadecimal digits. Extensions behind them are ignored.
 fn size(line: &[u8]) -> Result<usize, Refusal> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-    // Spaces before the semicolon are bad form that is read (RFC 9112, section 7.1.1); before the digits none are.
+    // Spaces before the semicolon are bad form that is read (RFC 9112, section 7.1.1); before the
+    // digits none are.
     let digits = if digits.len() < line.len() { digits.trim_ascii_end() } else { digits };
     let is_number = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let text = str::from_utf8(digits).ok().filter(|_| is_number);
@@ -298,7 +300,8 @@ mod tests {
         assert_eq!(read(b"ffffffffffffffff\r\n"), Err(413));
     }
 
-    /// Promise 2: extensions are read over, quoted ones too, and what they may be does not depend on where they are cut.
+    /// Promise 2: extensions are read over, quoted ones too, and what they may be does not depend
+    /// on where they are cut.
     #[test]
     fn extensions_are_read_over_wherever_they_are_cut() {
         let refused = |refusal: Refusal| refusal.status.as_u16();

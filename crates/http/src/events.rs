@@ -1,8 +1,8 @@
 //! Server-sent events: what happens, told to all pages that listen.
 //!
-//! What was published lately is kept once, as the chunks that go out, and each client has only the number of its next
-//! event: so a client that is slow, or comes back, is behind by a number, and memory does not depend on how many are.
-//! Read next: `answers.rs`.
+//! What was published lately is kept once, as the chunks that go out, and each client has only the
+//! number of its next event: so a client that is slow, or comes back, is behind by a number, and
+//! memory does not depend on how many are. Read next: `answers.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -19,19 +19,22 @@ use crate::response::Response;
 /// What becomes of a client that is so far behind that its next event is no longer kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Slow {
-    /// It is told how many it has missed, by an event named `missed` with that number, and goes on with the oldest that is kept.
+    /// It is told how many it has missed, by an event named `missed` with that number, and goes on
+    /// with the oldest that is kept.
     #[default]
     Tell,
     /// Its connection is reset. A browser comes back by itself, and is told then.
     Drop,
 }
 
-/// A feed of server-sent events (`text/event-stream`, [the standard](https://html.spec.whatwg.org/multipage/server-sent-events.html)), which
-/// any number of clients listen to: in a page, `new EventSource("/events")`.
+/// A feed of server-sent events (`text/event-stream`, [the
+/// standard](https://html.spec.whatwg.org/multipage/server-sent-events.html)), which any number of
+/// clients listen to: in a page, `new EventSource("/events")`.
 ///
-/// A client that comes anew is told of what is [published](Self::publish) from then on. One that comes back (`Last-Event-ID`, which browsers
-/// send by themselves) goes on where it was, as far as the history goes back; where it does not, or the server is another one, it
-/// is told by an event named `missed`, whose data is the number of events, or nothing if that is not known.
+/// A client that comes anew is told of what is [published](Self::publish) from then on. One that
+/// comes back (`Last-Event-ID`, which browsers send by themselves) goes on where it was, as far as
+/// the history goes back; where it does not, or the server is another one, it is told by an event
+/// named `missed`, whose data is the number of events, or nothing if that is not known.
 ///
 /// It is no handler: three callbacks are passed on to it.
 ///
@@ -136,7 +139,8 @@ impl Event {
     pub fn new(data: impl AsRef<str>) -> Event {
         let data = data.as_ref();
         let mut lines = String::with_capacity(data.len() + 16);
-        // A line break of any kind would end the field (and what follows could be another): it makes a line of data.
+        // A line break of any kind would end the field (and what follows could be another): it
+        // makes a line of data.
         for line in data.split("\r\n").flat_map(|it| it.split(['\r', '\n'])) {
             lines.push_str("data: ");
             lines.push_str(line);
@@ -177,8 +181,8 @@ impl Events {
         Events { history, clients: BTreeMap::new(), slow: Slow::default(), retry: None }
     }
 
-    /// How many events are kept for clients that are behind, and how many bytes in all; the newest one always is. Default: 1024, and
-    /// 1 MiB.
+    /// How many events are kept for clients that are behind, and how many bytes in all; the newest
+    /// one always is. Default: 1024, and 1 MiB.
     #[must_use]
     pub fn history(mut self, events: usize, bytes: usize) -> Events {
         (self.history.events_max, self.history.bytes_max) = (events, bytes);
@@ -192,7 +196,8 @@ impl Events {
         self
     }
 
-    /// How long a client that has lost its connection waits before it comes back. Default: what the browser likes, some seconds.
+    /// How long a client that has lost its connection waits before it comes back. Default: what the
+    /// browser likes, some seconds.
     #[must_use]
     pub fn retry(mut self, wait: Duration) -> Events {
         self.retry = Some(wait);
@@ -243,8 +248,9 @@ impl Events {
         clients.retain(|_, client| history.bring(cx, client, *slow));
     }
 
-    /// Sends a comment to all clients that keep up, so that neither their connections nor what is between takes them for dead, and one that is
-    /// gone is noticed. For a timer, of less than [`Config::idle`](wouldblock::Config::idle).
+    /// Sends a comment to all clients that keep up, so that neither their connections nor what is
+    /// between takes them for dead, and one that is gone is noticed. For a timer, of less than
+    /// [`Config::idle`](wouldblock::Config::idle).
     pub fn heartbeat(&mut self, cx: &mut Cx<'_>) {
         let comment = Framed::new(b":\n\n");
         self.clients.retain(|_, Client { stream, .. }| {
@@ -255,14 +261,16 @@ impl Events {
         });
     }
 
-    /// Ends the feed of all clients, in order: for a shutdown, which waits for them. Browsers will come back.
+    /// Ends the feed of all clients, in order: for a shutdown, which waits for them. Browsers will
+    /// come back.
     pub fn end(&mut self, cx: &mut Cx<'_>) {
         for client in std::mem::take(&mut self.clients).into_values() {
             client.stream.end(cx);
         }
     }
 
-    /// To be called from [`Requests::on_writable`](crate::Requests::on_writable). A stream of another kind is ignored.
+    /// To be called from [`Requests::on_writable`](crate::Requests::on_writable). A stream of
+    /// another kind is ignored.
     pub fn on_writable(&mut self, cx: &mut Cx<'_>, stream: Stream) {
         let Some(client) = self.clients.get_mut(&stream.key()) else { return };
         if !self.history.bring(cx, client, self.slow) {
@@ -362,7 +370,8 @@ mod tests {
         assert_eq!(Event::new("x").name("a\ndata: b").lines, "event: a\ndata: x\n");
     }
 
-    /// The history is bounded in both, keeps the newest whatever its size, and says what is no longer there.
+    /// The history is bounded in both, keeps the newest whatever its size, and says what is no
+    /// longer there.
     #[test]
     fn a_history_forgets_the_oldest_and_says_how_many() {
         let mut events = Events::new().history(3, 100);

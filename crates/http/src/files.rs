@@ -1,8 +1,8 @@
 //! Static files: an answer to a request out of a directory.
 //!
-//! Which file a path names, how it is opened so that nothing outside the root is, and the answer that follows. What is decided
-//! by the request's headers alone is below, without a file: `files/conditional.rs` and `files/range.rs`. Read next: those, and
-//! `files/open.rs`.
+//! Which file a path names, how it is opened so that nothing outside the root is, and the answer
+//! that follows. What is decided by the request's headers alone is below, without a file:
+//! `files/conditional.rs` and `files/range.rs`. Read next: those, and `files/open.rs`.
 
 mod conditional;
 mod listing;
@@ -35,40 +35,48 @@ use range::Ranges;
 /// A file up to this size is read at once, in place of a source that is read piece by piece.
 const SMALL: u64 = 32 << 10;
 
-/// Whether symbolic links in the root are followed. What a link leads to is asked of the kernel at each open, so that one that is
-/// swapped meanwhile makes no difference.
+/// Whether symbolic links in the root are followed. What a link leads to is asked of the kernel at
+/// each open, so that one that is swapped meanwhile makes no difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Links {
     /// None is: a path that has one is not found.
     Refuse,
-    /// Those that stay inside the root, by relative paths. By openat2(2); where the system has none (before Linux 5.6, and
-    /// elsewhere than Linux) as [`Refuse`](Self::Refuse).
+    /// Those that stay inside the root, by relative paths. By openat2(2); where the system has none
+    /// (before Linux 5.6, and elsewhere than Linux) as [`Refuse`](Self::Refuse).
     #[default]
     Inside,
-    /// All: what a link names is served, wherever it lies. Only where nobody else can make links in the root.
+    /// All: what a link names is served, wherever it lies. Only where nobody else can make links in
+    /// the root.
     Follow,
 }
 
 /// The files of a directory, as answers to requests.
 ///
-/// By itself these are the [`Requests`] of a file server; in other `Requests`, [`respond`](Self::respond) makes the answer to one
-/// of them.
+/// By itself these are the [`Requests`] of a file server; in other `Requests`,
+/// [`respond`](Self::respond) makes the answer to one of them.
 ///
 /// * `GET` and `HEAD`; another method is 405.
-/// * Ranges, one or several ([RFC 9110, section 14](https://www.rfc-editor.org/rfc/rfc9110#section-14)), with `If-Range`; conditions in the
-///   order of its section 13.2.2. More than 16 ranges, or more bytes in all of them than the file has, are answered with the whole file.
-/// * `ETag` is made of size, time of change in nanoseconds, and inode. It is strong, but for a file changed within the last two seconds:
-///   it may change again within the grain of the clock. A file that comes and goes with the same three is not told apart.
-/// * A path is decoded once. Empty segments, `.`, `..`, encoded slashes and NUL are not found. Nor are names that begin with a dot, save
-///   `.well-known`, unless [`hidden`](Self::hidden) says otherwise.
+/// * Ranges, one or several ([RFC 9110, section
+///   14](https://www.rfc-editor.org/rfc/rfc9110#section-14)), with `If-Range`; conditions in the
+///   order of its section 13.2.2. More than 16 ranges, or more bytes in all of them than the file
+///   has, are answered with the whole file.
+/// * `ETag` is made of size, time of change in nanoseconds, and inode. It is strong, but for a file
+///   changed within the last two seconds: it may change again within the grain of the clock. A file
+///   that comes and goes with the same three is not told apart.
+/// * A path is decoded once. Empty segments, `.`, `..`, encoded slashes and NUL are not found. Nor
+///   are names that begin with a dot, save `.well-known`, unless [`hidden`](Self::hidden) says
+///   otherwise.
 /// * A directory without a slash is redirected to the one with it, whose `index.html` is served.
 /// * Only regular files are served: a FIFO or a device is not found, and does not hold up the loop.
-/// * A file up to 32 KiB is read at once; a larger one is read a piece at a time as the client takes it. If it shrinks meanwhile, the
-///   client sees a reset. Not guaranteed: that a file that is written to meanwhile is sent as it was at one moment. Replace files by rename(2).
+/// * A file up to 32 KiB is read at once; a larger one is read a piece at a time as the client
+///   takes it. If it shrinks meanwhile, the client sees a reset. Not guaranteed: that a file that
+///   is written to meanwhile is sent as it was at one moment. Replace files by rename(2).
 ///
-/// Reading waits for the disk: see [`Conn::send_from`](wouldblock::Conn::send_from). Each answer that is being sent has its file open, so a
-/// server needs up to two descriptors for each of its [`connections`](wouldblock::Config::connections). Where there is none left, the answer
-/// is 503. In a program that gives other answers later, larger files asked for behind one of those wait open: up to 63 for a connection.
+/// Reading waits for the disk: see [`Conn::send_from`](wouldblock::Conn::send_from). Each answer
+/// that is being sent has its file open, so a server needs up to two descriptors for each of its
+/// [`connections`](wouldblock::Config::connections). Where there is none left, the answer is 503.
+/// In a program that gives other answers later, larger files asked for behind one of those wait
+/// open: up to 63 for a connection.
 ///
 /// # Examples
 ///
@@ -125,7 +133,8 @@ struct Found {
 }
 
 impl Files {
-    /// The files below `root`. The directory is opened now: if another takes its name later, this one is served on.
+    /// The files below `root`. The directory is opened now: if another takes its name later, this
+    /// one is served on.
     ///
     /// # Errors
     ///
@@ -150,32 +159,33 @@ impl Files {
         self
     }
 
-    /// Whether a directory without an `index.html` is answered with the list of what can be asked for in it, at most 10,000 names;
-    /// otherwise it is not found. Default: no.
+    /// Whether a directory without an `index.html` is answered with the list of what can be asked
+    /// for in it, at most 10,000 names; otherwise it is not found. Default: no.
     #[must_use]
     pub fn listing(mut self, listing: bool) -> Files {
         self.listing = listing;
         self
     }
 
-    /// Whether names that begin with a dot are served and listed: `.git` and `.env` have brought down many. Default: no;
-    /// `.well-known` always is.
+    /// Whether names that begin with a dot are served and listed: `.git` and `.env` have brought
+    /// down many. Default: no; `.well-known` always is.
     #[must_use]
     pub fn hidden(mut self, hidden: bool) -> Files {
         self.hidden = hidden;
         self
     }
 
-    /// Whether `page.html.br` or `page.html.gz`, if it is there and not older than `page.html`, is sent in its place to a client that accepts
-    /// that. `page.html` itself must be there. Default: no, since each request then looks for two more files.
+    /// Whether `page.html.br` or `page.html.gz`, if it is there and not older than `page.html`, is
+    /// sent in its place to a client that accepts that. `page.html` itself must be there. Default:
+    /// no, since each request then looks for two more files.
     #[must_use]
     pub fn precompressed(mut self, precompressed: bool) -> Files {
         self.precompressed = precompressed;
         self
     }
 
-    /// Sets the `Content-Type` of files with this extension, which is told without its dot; before the type that this crate
-    /// knows. An extension without a type is `application/octet-stream`.
+    /// Sets the `Content-Type` of files with this extension, which is told without its dot; before
+    /// the type that this crate knows. An extension without a type is `application/octet-stream`.
     #[must_use]
     pub fn content_type(mut self, extension: &str, content_type: HeaderValue) -> Files {
         self.types.insert(0, (extension.to_ascii_lowercase(), content_type));
@@ -187,8 +197,8 @@ impl Files {
         self.respond_at(request, request.path())
     }
 
-    /// The answer to a request, as if this had been its [path](Request::path): the end of it, where the root is not at `/`. As it
-    /// came, not decoded.
+    /// The answer to a request, as if this had been its [path](Request::path): the end of it, where
+    /// the root is not at `/`. As it came, not decoded.
     pub fn respond_at(&self, request: &Request<'_>, path: &str) -> Response {
         self.look(request, path).unwrap_or_else(|status| {
             let why = status.canonical_reason().unwrap_or("not served");
@@ -373,7 +383,8 @@ fn failed(name: &[u8], error: &io::Error) -> StatusCode {
     }
 }
 
-/// Sends the client to the directory: by a relative reference, which is right behind any proxy, and names no other host.
+/// Sends the client to the directory: by a relative reference, which is right behind any proxy, and
+/// names no other host.
 fn to_directory(request: &Request<'_>, path: &str) -> Result<Response, StatusCode> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -384,8 +395,8 @@ fn to_directory(request: &Request<'_>, path: &str) -> Result<Response, StatusCod
         .header(LOCATION, location))
 }
 
-/// The relative path that a path of a request names: its segments decoded, each a name. Empty, or with a slash at its end: a
-/// directory.
+/// The relative path that a path of a request names: its segments decoded, each a name. Empty, or
+/// with a slash at its end: a directory.
 fn decode(path: &str, hidden: bool) -> Result<Vec<u8>, StatusCode> {
     let rest = path.strip_prefix('/').ok_or(StatusCode::NOT_FOUND)?;
     let mut name = Vec::with_capacity(rest.len() + "index.html".len());

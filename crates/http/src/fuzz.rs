@@ -1,5 +1,6 @@
-//! The reader of requests over any bytes, against a plain reading of RFC 9112: what is taken for a request is one by the grammar,
-//! with the same headers, body and end, however the bytes are cut. What is refused may be more than the grammar does.
+//! The reader of requests over any bytes, against a plain reading of RFC 9112: what is taken for a
+//! request is one by the grammar, with the same headers, body and end, however the bytes are cut.
+//! What is refused may be more than the grammar does.
 //!
 //! A fuzzer calls it (`fuzz/` at the root), and so does a test, with numbers from a seed.
 

@@ -1,5 +1,5 @@
-//! The head of a request: parsed by httparse, and checked where a lenient reader and a strict one could take two
-//! different requests for one (RFC 9112, section 11.2).
+//! The head of a request: parsed by httparse, and checked where a lenient reader and a strict one
+//! could take two different requests for one (RFC 9112, section 11.2).
 //!
 //! Bytes in, a request or a refusal out: no socket. Read next: `body.rs`.
 
@@ -68,7 +68,8 @@ pub(crate) fn end(bytes: &[u8], seen: usize) -> Option<usize> {
     breaks.find(|end| bytes[..*end].ends_with(b"\r\n\r\n"))
 }
 
-/// Line breaks that are no `\r\n`: some take one for the end of a line, and some do not (RFC 9112, section 2.2).
+/// Line breaks that are no `\r\n`: some take one for the end of a line, and some do not (RFC 9112,
+/// section 2.2).
 pub(crate) fn has_bare_break(bytes: &[u8]) -> bool {
     memchr2_iter(b'\r', b'\n', bytes).any(|at| match bytes[at] {
         b'\n' => at == 0 || bytes[at - 1] != b'\r',

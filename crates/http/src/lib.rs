@@ -1,7 +1,8 @@
 //! HTTP/1.1 servers for [`wouldblock`], without async.
 //!
-//! A program has `&mut self` and is called with each request; it answers now, later, or from a thread, and answers go out
-//! in the order of the requests. Connections, limits, backpressure and shutdown are those of the reactor.
+//! A program has `&mut self` and is called with each request; it answers now, later, or from a
+//! thread, and answers go out in the order of the requests. Connections, limits, backpressure and
+//! shutdown are those of the reactor.
 //!
 //! ```no_run
 //! use wouldblock::{Config, Reactor};
@@ -15,19 +16,24 @@
 //! }
 //! ```
 //!
-//! The files of a directory are served by [`Files`], feeds of server-sent events by [`Events`]. A body may come in
-//! [pieces](Requests::on_head), and an answer go out [bit by bit](Responder::stream), or from a [reader](Response::body_chunked).
-//! A page that shows the server, any server, is [`Status`]; of several reactors, by a [`Board`].
+//! The files of a directory are served by [`Files`], feeds of server-sent events by [`Events`]. A
+//! body may come in [pieces](Requests::on_head), and an answer go out [bit by
+//! bit](Responder::stream), or from a [reader](Response::body_chunked). A page that shows the
+//! server, any server, is [`Status`]; of several reactors, by a [`Board`].
 //!
 //! # Promises
 //!
-//! 1. **Each request is answered once, in order.** However the bytes are cut, and in whatever order the answers are given.
-//! 2. **One reading.** What two readers could take for two different requests is refused (RFC 9112, section 11.2): both
-//!    lengths, two of either, a line break that is not CR LF, folded lines, spaces where none may be, chunks that are none.
-//! 3. **Bounded.** A request lies in the connection's input until it is whole, or its head if its body comes in pieces: that is bounded and
-//!    counted by the reactor. At most 64 requests of a client wait for their answers, then it is not read from; and it is not while it does
-//!    not take them.
-//! 4. **Half an answer never looks whole.** A body that breaks off ends in a reset, and so does a stream that is not ended.
+//! 1. **Each request is answered once, in order.** However the bytes are cut, and in whatever order
+//!    the answers are given.
+//! 2. **One reading.** What two readers could take for two different requests is refused (RFC 9112,
+//!    section 11.2): both lengths, two of either, a line break that is not CR LF, folded lines,
+//!    spaces where none may be, chunks that are none.
+//! 3. **Bounded.** A request lies in the connection's input until it is whole, or its head if its
+//!    body comes in pieces: that is bounded and counted by the reactor. At most 64 requests of a
+//!    client wait for their answers, then it is not read from; and it is not while it does not take
+//!    them.
+//! 4. **Half an answer never looks whole.** A body that breaks off ends in a reset, and so does a
+//!    stream that is not ended.
 //!
 //! # Limits
 //!
@@ -45,7 +51,8 @@
 //! | the client's end behind the last answer: silent for 5 s, or sending on for 10 min | the connection ends |
 //! | `CONNECT`, a `Transfer-Encoding` other than `chunked` | 501 |
 //!
-//! Not here: HTTP/2; trailers, which are read over; compression (but of [files](Files::precompressed) that are compressed already); a client.
+//! Not here: HTTP/2; trailers, which are read over; compression (but of
+//! [files](Files::precompressed) that are compressed already); a client.
 
 #![forbid(unsafe_code)]
 

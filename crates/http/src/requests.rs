@@ -1,4 +1,5 @@
-//! What a program is: the requests that it is called with, and what it does with them. Read next: `answers.rs`.
+//! What a program is: the requests that it is called with, and what it does with them. Read next:
+//! `answers.rs`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -44,8 +45,9 @@ pub trait Requests: Sized {
     /// connection ends at [`Config::idle`](wouldblock::Config::idle), with 503.
     fn on_request(&mut self, cx: &mut Cx<'_>, request: &Request<'_>, responder: Responder);
 
-    /// Called with the head of a request that has a body, before any of it is read: how it is to come. Where the client waits to be told to
-    /// go on (`Expect: 100-continue`), it is not told yet. By default bodies are handed out [whole](Body::Whole).
+    /// Called with the head of a request that has a body, before any of it is read: how it is to
+    /// come. Where the client waits to be told to go on (`Expect: 100-continue`), it is not told
+    /// yet. By default bodies are handed out [whole](Body::Whole).
     ///
     /// Not called for a request without a body.
     fn on_head(&mut self, cx: &mut Cx<'_>, request: &Request<'_>) -> Body {
@@ -53,12 +55,15 @@ pub trait Requests: Sized {
         Body::Whole
     }
 
-    /// Called with each piece of a body that comes in pieces, behind [`on_request`](Self::on_request), in order; the last call is
-    /// [`Piece::End`]. One connection sends one body at a time, so `conn` says which it is.
+    /// Called with each piece of a body that comes in pieces, behind
+    /// [`on_request`](Self::on_request), in order; the last call is [`Piece::End`]. One connection
+    /// sends one body at a time, so `conn` says which it is.
     ///
-    /// [`cx.conn(conn)`](wouldblock::Context::conn) is [paused](wouldblock::Conn::pause) to have no more pieces for now, and the client is held back by
-    /// TCP. A request that is answered before its end has no more pieces: the rest is read over, and the connection ends. Where the body breaks off,
-    /// is framed wrongly, too long, or too slow, [`on_abandoned`](Self::on_abandoned) is called and the client told why.
+    /// [`cx.conn(conn)`](wouldblock::Context::conn) is [paused](wouldblock::Conn::pause) to have no
+    /// more pieces for now, and the client is held back by TCP. A request that is answered before
+    /// its end has no more pieces: the rest is read over, and the connection ends. Where the body
+    /// breaks off, is framed wrongly, too long, or too slow, [`on_abandoned`](Self::on_abandoned)
+    /// is called and the client told why.
     ///
     /// # Examples
     ///
@@ -105,12 +110,14 @@ pub trait Requests: Sized {
         let _ = (cx, conn, piece);
     }
 
-    /// Called when the client of a request that is not answered has gone, or its body has failed: an answer would be ignored.
+    /// Called when the client of a request that is not answered has gone, or its body has failed:
+    /// an answer would be ignored.
     fn on_abandoned(&mut self, cx: &mut Cx<'_>, responder: Responder) {
         let _ = (cx, responder);
     }
 
-    /// Called when a [stream](Responder::stream) may be written to: its turn has come, or what was queued has run down.
+    /// Called when a [stream](Responder::stream) may be written to: its turn has come, or what was
+    /// queued has run down.
     fn on_writable(&mut self, cx: &mut Cx<'_>, stream: Stream) {
         let _ = (cx, stream);
     }
@@ -189,7 +196,8 @@ pub enum Body {
     Whole,
     /// In pieces, as they come, to [`on_body`](Requests::on_body).
     Pieces {
-        /// The most bytes that it may have, without its framing: above, 413; at once where the request says its length.
+        /// The most bytes that it may have, without its framing: above, 413; at once where the
+        /// request says its length.
         max: u64,
     },
 }
@@ -220,7 +228,8 @@ impl<'a> Request<'a> {
         &self.head.method
     }
 
-    /// What is asked for, without the query: `/page`, or `*`. As it came: nothing is decoded (`%20`) or resolved (`..`).
+    /// What is asked for, without the query: `/page`, or `*`. As it came: nothing is decoded
+    /// (`%20`) or resolved (`..`).
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.head.target.split('?').next().unwrap_or_default()
@@ -251,7 +260,8 @@ impl<'a> Request<'a> {
         headers.iter().map(|header| (header.name, header.value))
     }
 
-    /// The body, without its framing; empty where there is none, or where it comes in [pieces](Body::Pieces).
+    /// The body, without its framing; empty where there is none, or where it comes in
+    /// [pieces](Body::Pieces).
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body

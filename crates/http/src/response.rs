@@ -1,7 +1,7 @@
 //! An answer, and how it goes out.
 //!
-//! Names and values of headers are types that hold no line break, so what a program passes on of a request cannot
-//! become a header of an answer. Read next: `server.rs`.
+//! Names and values of headers are types that hold no line break, so what a program passes on of a
+//! request cannot become a header of an answer. Read next: `server.rs`.
 
 use std::fmt;
 use std::io::{self, Cursor, Read};
@@ -12,8 +12,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use wouldblock::bytes::Bytes;
 use wouldblock::{Conn, exactly};
 
-/// A body up to this size waits in the connection's output, without a copy. A larger one is a source: it could be more than
-/// `output_max` lets wait, and a client that takes its time would be cut off.
+/// A body up to this size waits in the connection's output, without a copy. A larger one is a
+/// source: it could be more than `output_max` lets wait, and a client that takes its time would be
+/// cut off.
 const AT_ONCE: usize = 256 << 10;
 
 /// An answer to a request.
@@ -32,7 +33,8 @@ const AT_ONCE: usize = 256 << 10;
 #[must_use = "it is sent by a Responder"]
 pub struct Response {
     status: StatusCode,
-    /// In the order in which they go out. A vector: an answer has few, and none is looked up more than once.
+    /// In the order in which they go out. A vector: an answer has few, and none is looked up more
+    /// than once.
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Body,
 }
@@ -80,9 +82,9 @@ impl Response {
         Response::new(StatusCode::OK).header(CONTENT_TYPE, html).body(page)
     }
 
-    /// Adds a header. `Content-Length`, `Transfer-Encoding` and `Connection` follow from the body and the request, and
-    /// are replaced; `Date` is added where there is none. A second `Content-Type` replaces the first; of all others there may be
-    /// several.
+    /// Adds a header. `Content-Length`, `Transfer-Encoding` and `Connection` follow from the body
+    /// and the request, and are replaced; `Date` is added where there is none. A second
+    /// `Content-Type` replaces the first; of all others there may be several.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         if name == CONTENT_TYPE {
             self.headers.retain(|(it, _)| *it != CONTENT_TYPE);
@@ -91,21 +93,23 @@ impl Response {
         self
     }
 
-    /// Sets the body: bytes that are there, shared and not copied where they have to wait. Of any size: more than 256 KiB are sent a
-    /// piece at a time, as [`body_from`](Self::body_from) does.
+    /// Sets the body: bytes that are there, shared and not copied where they have to wait. Of any
+    /// size: more than 256 KiB are sent a piece at a time, as [`body_from`](Self::body_from) does.
     pub fn body(mut self, bytes: impl Into<Bytes>) -> Self {
         self.body = Body::Bytes(bytes.into());
         self
     }
 
-    /// Sets the body: so many bytes of a reader, a file or what comes, read a bounded piece at a time as the client takes
-    /// them ([`Conn::send_from`]). If it brings less, the client sees a reset: half an answer is not to look whole.
+    /// Sets the body: so many bytes of a reader, a file or what comes, read a bounded piece at a
+    /// time as the client takes them ([`Conn::send_from`]). If it brings less, the client sees a
+    /// reset: half an answer is not to look whole.
     pub fn body_from(mut self, len: u64, reader: impl Read + Send + 'static) -> Self {
         self.body = Body::Sized(len, Box::new(reader));
         self
     }
 
-    /// Sets the body: all that a reader brings, in chunks. To a client of HTTP/1.0 it ends with the connection.
+    /// Sets the body: all that a reader brings, in chunks. To a client of HTTP/1.0 it ends with the
+    /// connection.
     pub fn body_chunked(mut self, reader: impl Read + Send + 'static) -> Self {
         self.body = Body::Unsized(Box::new(reader));
         self
@@ -135,7 +139,8 @@ impl Response {
         self
     }
 
-    /// Sends it. Returns whether a body follows. `head` is where its head is made: what is in it does not matter.
+    /// Sends it. Returns whether a body follows. `head` is where its head is made: what is in it
+    /// does not matter.
     pub(crate) fn send(
         self,
         conn: &mut Conn<'_>,
@@ -308,7 +313,8 @@ impl Date {
     }
 }
 
-/// The header, for a second since 1970. A clock that is ahead of all years that can be written is told as the last.
+/// The header, for a second since 1970. A clock that is ahead of all years that can be written is
+/// told as the last.
 fn line(second: u64) -> Vec<u8> {
     const LAST: u64 = 253_402_300_799;
     let at = UNIX_EPOCH + Duration::from_secs(second.min(LAST));

@@ -1,7 +1,8 @@
 //! The server: what comes of a connection's bytes, to a program's `Requests`.
 //!
-//! A request stays in the connection's input until it is whole, or until its head is if its body comes in pieces; so what
-//! peers can make this crate hold is bounded and counted by the reactor. Read next: `head.rs`, `answers.rs`.
+//! A request stays in the connection's input until it is whole, or until its head is if its body
+//! comes in pieces; so what peers can make this crate hold is bounded and counted by the reactor.
+//! Read next: `head.rs`, `answers.rs`.
 
 use std::borrow::Cow;
 use std::io;
@@ -21,8 +22,8 @@ use crate::response::{Fate, Response};
 /// The most requests of one client that wait for their answers; then it is not read from.
 const PIPELINED_MAX: usize = 64;
 
-/// The most empty lines before a request. One is what is known of old clients; without a bound, a client that sends
-/// one now and then would have asked for nothing, and stay for ever.
+/// The most empty lines before a request. One is what is known of old clients; without a bound, a
+/// client that sends one now and then would have asked for nothing, and stay for ever.
 const BLANK_MAX: u8 = 8;
 
 /// The body of a request that is whole, and how many bytes the request takes in all.
@@ -30,9 +31,9 @@ type Whole<'a> = (Cow<'a, [u8]>, usize);
 
 /// An HTTP server: a [`Handler`] of [`Requests`].
 ///
-/// Its times are those of the reactor: see [`Config`](wouldblock::Config). A request lies in the connection's input until it is
-/// whole, so [`input_max`](wouldblock::Config::input_max) must be more than [`head_max`](Self::head_max) and
-/// [`body_max`](Self::body_max) together.
+/// Its times are those of the reactor: see [`Config`](wouldblock::Config). A request lies in the
+/// connection's input until it is whole, so [`input_max`](wouldblock::Config::input_max) must be
+/// more than [`head_max`](Self::head_max) and [`body_max`](Self::body_max) together.
 #[derive(Debug)]
 pub struct Http<R> {
     requests: R,
@@ -57,17 +58,19 @@ impl<R: Requests> Http<R> {
         self
     }
 
-    /// The most bytes that the body of a request may have, without its framing: above, 413. Default 32 KiB. What comes in
-    /// [pieces](crate::Requests::on_head) has a limit of its own.
+    /// The most bytes that the body of a request may have, without its framing: above, 413. Default
+    /// 32 KiB. What comes in [pieces](crate::Requests::on_head) has a limit of its own.
     #[must_use]
     pub fn body_max(mut self, bytes: usize) -> Self {
         self.body_max = bytes;
         self
     }
 
-    /// How much of a body that comes in [pieces](crate::Requests::on_head) must come in each window of time, but where the program has paused it: less, and
-    /// it is 408. In place of [`Config::min_rate`](wouldblock::Config::min_rate), which sees nothing of what is taken as it comes. 0 bytes: no
-    /// limit; a window below one millisecond counts as one. Default: 4 KiB in 30 s.
+    /// How much of a body that comes in [pieces](crate::Requests::on_head) must come in each window
+    /// of time, but where the program has paused it: less, and it is 408. In place of
+    /// [`Config::min_rate`](wouldblock::Config::min_rate), which sees nothing of what is taken as
+    /// it comes. 0 bytes: no limit; a window below one millisecond counts as one. Default: 4 KiB in
+    /// 30 s.
     #[must_use]
     pub fn upload_rate(mut self, bytes: usize, window: Duration) -> Self {
         self.upload_rate = (bytes, window.max(Duration::from_millis(1)));
@@ -155,7 +158,8 @@ impl<R: Requests> Http<R> {
         })
     }
 
-    /// What is to be done with a request whose head is whole. Returns whether there may be another behind it.
+    /// What is to be done with a request whose head is whole. Returns whether there may be another
+    /// behind it.
     fn look(
         &mut self,
         conn: &mut Conn<'_>,

@@ -1,7 +1,8 @@
 //! A page that shows the server: a service beside any handler.
 //!
-//! It is an HTTP server of its own, on the same loop, so it needs no lock to look at what it shows. Here is what it
-//! answers, to whom, and how it leaves. Read next: `status/page.rs`, `status/metrics.rs`, `status/list.rs`.
+//! It is an HTTP server of its own, on the same loop, so it needs no lock to look at what it shows.
+//! Here is what it answers, to whom, and how it leaves. Read next: `status/page.rs`,
+//! `status/metrics.rs`, `status/list.rs`.
 
 use std::fmt;
 use std::io;
@@ -38,7 +39,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const LEAVING_PERIOD: Duration = Duration::from_millis(50);
 /// The tag of the timer for that.
 const LEAVING: u64 = 1;
-/// A reactor of several that has told nothing of itself for so many seconds is shown as silent; then as ill.
+/// A reactor of several that has told nothing of itself for so many seconds is shown as silent;
+/// then as ill.
 pub(crate) const SILENT_SHOWN: u32 = 2;
 const SILENT_ILL: u32 = 10;
 /// In a shutdown: after so many looks it holds up nothing any more.
@@ -67,7 +69,8 @@ const HEADERS: [(&str, &str); 5] = [
     ("x-frame-options", "DENY"),
 ];
 
-/// A page that shows the server it is part of: a [service](wouldblock::Context::service) beside any handler.
+/// A page that shows the server it is part of: a [service](wouldblock::Context::service) beside any
+/// handler.
 ///
 /// ```no_run
 /// use wouldblock::{Config, Reactor, handler_fn};
@@ -94,27 +97,30 @@ const HEADERS: [(&str, &str); 5] = [
 ///
 /// # Who may look
 ///
-/// Peers on this machine: loopback addresses and Unix sockets, unless [`from`](Self::from) says otherwise; others have 403. And of a
-/// browser only what names the machine by `localhost`, an address, or one of the [`hosts`](Self::host): a page of a
-/// stranger whose name resolves to 127.0.0.1 has 403 (DNS rebinding). There is nothing that a request could change.
-/// Behind a proxy on this machine every client is of this machine: who may look is then for the proxy to say.
+/// Peers on this machine: loopback addresses and Unix sockets, unless [`from`](Self::from) says
+/// otherwise; others have 403. And of a browser only what names the machine by `localhost`, an
+/// address, or one of the [`hosts`](Self::host): a page of a stranger whose name resolves to
+/// 127.0.0.1 has 403 (DNS rebinding). There is nothing that a request could change. Behind a proxy
+/// on this machine every client is of this machine: who may look is then for the proxy to say.
 ///
 /// # When the server is full
 ///
-/// When it starts, the service sets its [caps](Self::caps): 64 connections, which end when they are silent for 10 s at first
-/// or idle for 60 s, and 8 places kept back (a quarter of all, where that is less), so that it answers when the others are at their
+/// When it starts, the service sets its [caps](Self::caps): 64 connections, which end when they are
+/// silent for 10 s at first or idle for 60 s, and 8 places kept back (a quarter of all, where that
+/// is less), so that it answers when the others are at their
 /// [limit](wouldblock::Config::connections).
 ///
 /// # In a shutdown
 ///
-/// All listeners close when it begins, this service's too: a new connection is refused, which any probe takes for ill.
-/// The connections that are there stay while connections of other services are left: on them `/healthz` is 503, and the page shows the
-/// rest go. Then they are closed. They hold up nothing: [`shutdown_max`](wouldblock::Config::shutdown_max) counts.
+/// All listeners close when it begins, this service's too: a new connection is refused, which any
+/// probe takes for ill. The connections that are there stay while connections of other services are
+/// left: on them `/healthz` is 503, and the page shows the rest go. Then they are closed. They hold
+/// up nothing: [`shutdown_max`](wouldblock::Config::shutdown_max) counts.
 ///
 /// # Cost
 ///
-/// One timer, once a second, that copies some counters. The page is drawn once a second for all its viewers, while there
-/// is one.
+/// One timer, once a second, that copies some counters. The page is drawn once a second for all its
+/// viewers, while there is one.
 ///
 /// # Limits
 ///
@@ -143,7 +149,8 @@ struct Pages {
     /// Where the reactors of the server meet, and which of them this is.
     board: Board,
     number: usize,
-    /// For how many seconds the others have been silent; and in a shutdown, where looks are more often, for how many of those.
+    /// For how many seconds the others have been silent; and in a shutdown, where looks are more
+    /// often, for how many of those.
     ear: Ear,
     leaving_ear: Ear,
     history: History,
@@ -178,8 +185,9 @@ impl Status {
         Status { http: Http::new(pages).body_max(1 << 10), listen: Vec::new(), caps: None }
     }
 
-    /// A service that listens there, from the reactor's first turn on: `"127.0.0.1:9090"`, `"unix:/run/status.sock"`,
-    /// whatever is [`Listen`]. Where it cannot, that turn returns the error.
+    /// A service that listens there, from the reactor's first turn on: `"127.0.0.1:9090"`,
+    /// `"unix:/run/status.sock"`, whatever is [`Listen`]. Where it cannot, that turn returns the
+    /// error.
     #[must_use]
     pub fn at(listen: impl Into<Listen>) -> Self {
         let mut status = Status::new();
@@ -187,13 +195,15 @@ impl Status {
         status
     }
 
-    /// Of reactor `number` of a [`Server`](wouldblock::Server): what is asked of one shows all that have the same `board`. Only
-    /// number 0 listens where [`at`](Self::at) says; to ask another by itself, listen in its reactor, too.
+    /// Of reactor `number` of a [`Server`](wouldblock::Server): what is asked of one shows all that
+    /// have the same `board`. Only number 0 listens where [`at`](Self::at) says; to ask another by
+    /// itself, listen in its reactor, too.
     ///
-    /// The page, and what is drawn over time, is the sum over all, with a table of the reactors; `/metrics` has each of them,
-    /// by the label `reactor`. What is shown of another reactor is at most a second old, unless it is silent: one that
-    /// does not come to its timer, since a callback of it takes long, is shown as that after 3 s, and after 10 s
-    /// `/healthz` is 503. `/connections` are those of the reactor that answers, and says how many the others have.
+    /// The page, and what is drawn over time, is the sum over all, with a table of the reactors;
+    /// `/metrics` has each of them, by the label `reactor`. What is shown of another reactor is at
+    /// most a second old, unless it is silent: one that does not come to its timer, since a
+    /// callback of it takes long, is shown as that after 3 s, and after 10 s `/healthz` is 503.
+    /// `/connections` are those of the reactor that answers, and says how many the others have.
     ///
     /// # Panics
     ///
@@ -237,8 +247,8 @@ impl Status {
         self
     }
 
-    /// Names of the services, in the order of their numbers: in the place of the numbers, on the page and in the label
-    /// `service`.
+    /// Names of the services, in the order of their numbers: in the place of the numbers, on the
+    /// page and in the label `service`.
     ///
     /// # Examples
     ///

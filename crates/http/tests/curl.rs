@@ -17,8 +17,8 @@ fn start(name: &str, arguments: &[&str]) -> (Example, String) {
     (example, url)
 }
 
-/// Promise 1, for a client that is not ours: bodies both ways, HEAD, several requests on one connection, an answer from a
-/// thread.
+/// Promise 1, for a client that is not ours: bodies both ways, HEAD, several requests on one
+/// connection, an answer from a thread.
 #[test]
 fn curl_is_served() {
     let (_hello, at) = start("http_hello", &[]);

@@ -33,8 +33,8 @@ fn ask(client: &TcpStream, path: &str) -> String {
     head
 }
 
-/// Promise 4: the client of a file that there is no descriptor for is told to come later, on a connection that stays; when there is one
-/// again, it is served.
+/// Promise 4: the client of a file that there is no descriptor for is told to come later, on a
+/// connection that stays; when there is one again, it is served.
 #[test]
 fn a_file_without_a_descriptor_is_told_to_come_later() {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("descriptors");

@@ -1,4 +1,5 @@
-//! Static files, on the machine's kernel: a directory, a server on a thread, and clients that say what they like.
+//! Static files, on the machine's kernel: a directory, a server on a thread, and clients that say
+//! what they like.
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
@@ -240,7 +241,8 @@ fn ranges_are_the_bytes_that_they_name() {
     assert!(several.body == expected);
 }
 
-/// RFC 9110, section 13: a client that has a file is not sent it again; a file that was just changed has no strong tag.
+/// RFC 9110, section 13: a client that has a file is not sent it again; a file that was just
+/// changed has no strong tag.
 #[test]
 fn a_client_that_has_a_file_is_not_sent_it_again() {
     let root = Root::new("conditions");

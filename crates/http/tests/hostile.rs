@@ -96,7 +96,8 @@ fn rest(client: &mut TcpStream) -> String {
     text
 }
 
-/// Promise 1: a client that ends its side behind its request is answered, however long the answer is, and however late.
+/// Promise 1: a client that ends its side behind its request is answered, however long the answer
+/// is, and however late.
 #[test]
 fn a_client_that_half_closes_behind_its_request_is_answered() {
     let server = Server::with(Config::public());
@@ -119,8 +120,8 @@ fn a_client_that_half_closes_behind_its_request_is_answered() {
     assert!(text.contains("page") && text.ends_with("later"), "{text}");
 }
 
-/// Promise 3: ten megabytes of requests whose answers are not read are not read either, hold up no other client, and are all
-/// answered when the client reads.
+/// Promise 3: ten megabytes of requests whose answers are not read are not read either, hold up no
+/// other client, and are all answered when the client reads.
 #[test]
 fn ten_megabytes_of_requests_without_a_reader_wait_in_the_kernel() {
     let server = Server::with(Config::public());
@@ -173,7 +174,8 @@ fn a_client_that_never_reads_ends_at_its_time() {
     drop(deaf);
 }
 
-/// A body that is in memory may be larger than the output of a connection, and arrives at a client that takes its time.
+/// A body that is in memory may be larger than the output of a connection, and arrives at a client
+/// that takes its time.
 #[test]
 fn a_body_larger_than_the_output_limit_arrives() {
     let server = Server::with(Config::public());
@@ -205,7 +207,8 @@ fn a_body_that_never_comes_is_told_in_time() {
     assert_eq!(server.look(|site, _| (site.abandoned, site.later.len())), (1, 0));
 }
 
-/// The end reaches the client, though a duplicate of our socket lives on; and the client's own duplicates are one client.
+/// The end reaches the client, though a duplicate of our socket lives on; and the client's own
+/// duplicates are one client.
 #[test]
 fn duplicates_of_a_socket_change_nothing() {
     let server = Server::with(Config::public());

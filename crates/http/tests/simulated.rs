@@ -184,8 +184,8 @@ fn refused(sim: &Sim, request: &[u8]) -> Result<(String, bool), Failure> {
     Ok((status, peer.is_ended() && !peer.is_reset()))
 }
 
-/// Promises 2 and 3: what cannot be served is told, and the connection ends behind that, without a reset that would
-/// destroy the answer; a request before it is answered first.
+/// Promises 2 and 3: what cannot be served is told, and the connection ends behind that, without a
+/// reset that would destroy the answer; a request before it is answered first.
 #[test]
 fn what_cannot_be_served_is_told_and_ends_the_connection() {
     let long = |n| "x".repeat(n);
@@ -244,8 +244,8 @@ fn half_an_answer_ends_in_a_reset() {
     });
 }
 
-/// Promise 3: a client that asks and asks is not read from while its answers wait, or while it does not take them; and all are
-/// answered in the end.
+/// Promise 3: a client that asks and asks is not read from while its answers wait, or while it does
+/// not take them; and all are answered in the end.
 #[test]
 fn a_client_that_asks_on_waits_for_its_answers() {
     check(0..20, Profile::calm().buffer(1024..=65536).short_write(100), |sim| {
@@ -278,7 +278,8 @@ fn a_client_that_asks_on_waits_for_its_answers() {
     });
 }
 
-/// Promise 3: answers that waited for an earlier one may be more in all than the output of a connection; they go out as there is room.
+/// Promise 3: answers that waited for an earlier one may be more in all than the output of a
+/// connection; they go out as there is room.
 #[test]
 fn answers_that_waited_go_out_as_there_is_room() {
     check(0..10, Profile::calm().buffer(1024..=65536), |sim| {
@@ -310,8 +311,8 @@ fn a_client_that_goes_before_its_answer_is_told() {
     });
 }
 
-/// Promise 1: so is one that had asked for more than is handed out at a time, without a wait for what is left: no answer to
-/// it would leave.
+/// Promise 1: so is one that had asked for more than is handed out at a time, without a wait for
+/// what is left: no answer to it would leave.
 #[test]
 fn a_client_that_goes_with_requests_left_is_told_at_once() {
     check(0..20, Profile::calm(), |sim| {
@@ -400,7 +401,8 @@ impl Handler for Other {
     }
 }
 
-/// Promise 1: a connection that becomes another protocol's is handed over behind all answers, with its request.
+/// Promise 1: a connection that becomes another protocol's is handed over behind all answers, with
+/// its request.
 #[test]
 fn an_upgrade_is_handed_over_behind_the_answers_before_it() {
     check(0..100, Profile::everyday(), |sim| {
@@ -417,7 +419,8 @@ fn an_upgrade_is_handed_over_behind_the_answers_before_it() {
     });
 }
 
-/// And so is a request that does not ask for another protocol: what the program says of it is done when its turn has come.
+/// And so is a request that does not ask for another protocol: what the program says of it is done
+/// when its turn has come.
 #[test]
 fn a_request_is_handed_over_behind_the_answers_before_it() {
     check(0..100, Profile::everyday(), |sim| {
@@ -438,7 +441,8 @@ fn a_request_is_handed_over_behind_the_answers_before_it() {
     });
 }
 
-/// Promise 3: the last answer of a connection has no other time than any: whoever reads, however slowly, has all of it.
+/// Promise 3: the last answer of a connection has no other time than any: whoever reads, however
+/// slowly, has all of it.
 #[test]
 fn the_last_answer_is_served_as_long_as_its_client_reads() {
     check(0..5, Profile::calm().buffer(1024..=65536), |sim| {

@@ -66,8 +66,8 @@ fn the_page_is_whole_without_scripts() {
     assert!(curl(&["-i", &server.url("/status.css")]).unwrap().contains("text/css"));
 }
 
-/// Every sample of the metrics is of a family that was declared before, and the end is marked; for a client that asks for the
-/// older format there is no mark.
+/// Every sample of the metrics is of a family that was declared before, and the end is marked; for
+/// a client that asks for the older format there is no mark.
 #[test]
 fn metrics_are_well_formed() {
     let server = Server::start(&[]);
@@ -132,7 +132,8 @@ fn what_each_connection_waits_for_is_told() {
     assert!(curl(&[&server.url("/connections.json")]).unwrap().starts_with("{\"connections\":["));
 }
 
-/// Nothing is answered to a page of a stranger that has found a name for this machine; nothing can be changed.
+/// Nothing is answered to a page of a stranger that has found a name for this machine; nothing can
+/// be changed.
 #[test]
 fn only_names_of_this_machine_and_harmless_methods_are_served() {
     let server = Server::start(&[]);

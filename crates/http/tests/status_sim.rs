@@ -1,4 +1,5 @@
-//! The status page in simulated worlds: when the server is full, in a shutdown, and with viewers that do not read.
+//! The status page in simulated worlds: when the server is full, in a shutdown, and with viewers
+//! that do not read.
 //!
 //! Needs the feature: `cargo test -p wouldblock-http --features sim --test status_sim`.
 
@@ -76,8 +77,8 @@ fn the_page_answers_when_the_server_is_full() {
     }
 }
 
-/// In a shutdown a connection that is there is told so, a new one is refused, and none of the page's keeps the server when the
-/// others have left.
+/// In a shutdown a connection that is there is told so, a new one is refused, and none of the
+/// page's keeps the server when the others have left.
 #[test]
 fn health_fails_while_the_others_leave_and_then_the_page_leaves_too() {
     for seed in 0..20 {
@@ -111,8 +112,8 @@ fn health_fails_while_the_others_leave_and_then_the_page_leaves_too() {
     }
 }
 
-/// Promise 4: as many pages are live as the limit says, and one that does not read is skipped: it holds a few pages, and the others go
-/// on.
+/// Promise 4: as many pages are live as the limit says, and one that does not read is skipped: it
+/// holds a few pages, and the others go on.
 #[test]
 fn viewers_are_bounded_and_one_that_does_not_read_is_skipped() {
     let sim = Sim::new(1, Profile::calm());
@@ -155,8 +156,8 @@ fn a_long_list_is_sent_as_it_is_taken() {
     drop(clients);
 }
 
-/// Promise 4: four lists at a time, one more is told to come later; a client that stops reading holds what output may, and is gone at
-/// `write_stall`, and its list with it.
+/// Promise 4: four lists at a time, one more is told to come later; a client that stops reading
+/// holds what output may, and is gone at `write_stall`, and its list with it.
 #[test]
 fn lists_are_bounded_and_a_client_that_stops_reading_loses_its_own() {
     let sim = Sim::new(1, Profile::calm().descriptors(5000).buffer(1024..=8192));
@@ -230,7 +231,8 @@ fn names_are_text_wherever_they_stand() {
     }
 }
 
-/// Promise 4: clients that connect and say nothing fill the page's places for some seconds, whatever the program's own limits are.
+/// Promise 4: clients that connect and say nothing fill the page's places for some seconds,
+/// whatever the program's own limits are.
 #[test]
 fn silent_clients_do_not_keep_the_page_from_others() {
     let sim = Sim::new(1, Profile::calm());
@@ -297,7 +299,8 @@ fn the_page_and_the_metrics_show_all_reactors_of_a_server() {
     }
 }
 
-/// Promise 6: in a shutdown the page stays while any reactor has connections of others, and holds up nothing then.
+/// Promise 6: in a shutdown the page stays while any reactor has connections of others, and holds
+/// up nothing then.
 #[test]
 fn the_page_stays_while_any_reactor_of_a_server_has_others() {
     for seed in 0..20 {
@@ -327,7 +330,8 @@ fn the_page_stays_while_any_reactor_of_a_server_has_others() {
     }
 }
 
-/// Promise 8: for how long a reactor has told nothing is said in seconds, in a shutdown too, where the looks are more often.
+/// Promise 8: for how long a reactor has told nothing is said in seconds, in a shutdown too, where
+/// the looks are more often.
 #[test]
 fn silence_is_told_in_seconds_in_a_shutdown_too() {
     for seed in 0..20 {
@@ -356,7 +360,8 @@ fn silence_is_told_in_seconds_in_a_shutdown_too() {
     }
 }
 
-/// Promise 8: the rates in the table of reactors are those of a second, however often the page is asked for.
+/// Promise 8: the rates in the table of reactors are those of a second, however often the page is
+/// asked for.
 #[test]
 fn what_a_reactor_does_in_a_second_is_the_same_however_often_it_is_asked() {
     let sim = Sim::new(1, Profile::calm());

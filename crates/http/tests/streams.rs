@@ -1,4 +1,5 @@
-//! What is longer than memory, in simulated worlds: bodies that come in pieces, answers that are sent bit by bit, feeds.
+//! What is longer than memory, in simulated worlds: bodies that come in pieces, answers that are
+//! sent bit by bit, feeds.
 //!
 //! Needs the feature: `cargo test -p wouldblock-http --features sim --test streams`.
 
@@ -161,7 +162,8 @@ fn a_body_in_pieces_is_the_body_however_it_is_cut() {
     });
 }
 
-/// Promise 3: a program that does not want more for now is brought no more, and the client waits; then it goes on.
+/// Promise 3: a program that does not want more for now is brought no more, and the client waits;
+/// then it goes on.
 #[test]
 fn a_paused_upload_waits_and_goes_on() {
     check(0..10, Profile::everyday(), |sim| {
@@ -178,7 +180,8 @@ fn a_paused_upload_waits_and_goes_on() {
     });
 }
 
-/// Promise 6: a window of no time is one of a millisecond. The paused body of a client that waits takes no turn after the other.
+/// Promise 6: a window of no time is one of a millisecond. The paused body of a client that waits
+/// takes no turn after the other.
 #[test]
 fn a_window_of_no_time_does_not_make_the_server_spin() {
     let sim = Sim::new(0, Profile::calm());
@@ -193,8 +196,8 @@ fn a_window_of_no_time_does_not_make_the_server_spin() {
     assert!(turns < 100, "{turns} turns in 5 ms");
 }
 
-/// A client that waits for our word is told when the program takes the request, behind the answers before it; and not at all
-/// where it is answered at once.
+/// A client that waits for our word is told when the program takes the request, behind the answers
+/// before it; and not at all where it is answered at once.
 #[test]
 fn the_word_to_go_on_comes_when_the_body_is_wanted() {
     check(0..50, Profile::everyday(), |sim| {
@@ -233,7 +236,8 @@ fn outcome(sim: &Sim, then: impl Fn(&Peer)) -> Result<(String, bool, usize), Fai
     Ok((status, peer.is_ended() && !peer.is_reset(), abandoned))
 }
 
-/// Promises 2 and 3: a body that is too long, framed wrongly, cut, or that does not come, is told to the client and to the program.
+/// Promises 2 and 3: a body that is too long, framed wrongly, cut, or that does not come, is told
+/// to the client and to the program.
 #[test]
 fn a_body_that_fails_is_told_to_both() {
     check(0..4, Profile::everyday(), |sim| {
@@ -428,7 +432,8 @@ fn a_client_that_comes_back_misses_nothing() {
     });
 }
 
-/// Promise 3: a client that does not read costs what output may be queued, and no more; it is told what it has missed, or dropped.
+/// Promise 3: a client that does not read costs what output may be queued, and no more; it is told
+/// what it has missed, or dropped.
 #[test]
 fn a_client_that_does_not_read_is_told_what_it_has_missed() {
     for slow in [Slow::Tell, Slow::Drop] {
@@ -463,8 +468,8 @@ fn a_client_that_does_not_read_is_told_what_it_has_missed() {
     }
 }
 
-/// Promises 1 and 4: a feed goes out in its turn, a request behind it waits for its end, a client of HTTP/1.0 has it as it is, and one that goes
-/// is known to be gone.
+/// Promises 1 and 4: a feed goes out in its turn, a request behind it waits for its end, a client
+/// of HTTP/1.0 has it as it is, and one that goes is known to be gone.
 #[test]
 fn a_feed_has_its_turn_as_any_answer() {
     check(0..50, Profile::everyday(), |sim| {
@@ -527,8 +532,9 @@ fn a_stream_that_is_not_ended_ends_in_a_reset() {
     });
 }
 
-/// Promise 3: a client that has gone without a word is no client any more when `write_stall` or `min_rate` has noticed, nor is one whose reset came while
-/// it did not read, nor one that went before its turn; the others have each event.
+/// Promise 3: a client that has gone without a word is no client any more when `write_stall` or
+/// `min_rate` has noticed, nor is one whose reset came while it did not read, nor one that went
+/// before its turn; the others have each event.
 #[test]
 fn clients_of_a_feed_that_vanish_are_forgotten() {
     let profile = Profile::everyday().buffer(1024..=8192);

@@ -1,4 +1,5 @@
-//! Pages and WebSockets on one port: a request that asks for it is handed over to the service that speaks it.
+//! Pages and WebSockets on one port: a request that asks for it is handed over to the service that
+//! speaks it.
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
 use std::io::{self, Read, Write};
@@ -61,8 +62,8 @@ fn read_until(client: &mut TcpStream, last: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Promise 1: behind pages that were asked for on the same connection, whether each is asked for behind the answer to the
-/// last, or all is sent at once, the first message included.
+/// Promise 1: behind pages that were asked for on the same connection, whether each is asked for
+/// behind the answer to the last, or all is sent at once, the first message included.
 #[test]
 fn a_connection_becomes_a_websocket_behind_its_pages() {
     let handlers = (Http::new(Site { visits: 0 }), WebSocket::new(Echo));

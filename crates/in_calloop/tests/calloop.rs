@@ -1,4 +1,5 @@
-//! The reactor in a calloop loop: its clients, its timers and its posts are served beside those of the loop.
+//! The reactor in a calloop loop: its clients, its timers and its posts are served beside those of
+//! the loop.
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
@@ -72,7 +73,8 @@ fn ask(client: &mut TcpStream, message: &[u8]) {
     assert_eq!(answer, message);
 }
 
-/// Promise 1: what is due only by the reactor's clock, and what only another thread knows of, is served too.
+/// Promise 1: what is due only by the reactor's clock, and what only another thread knows of, is
+/// served too.
 #[test]
 fn clients_timers_and_posts_are_served_in_a_calloop_loop() {
     let mut reactor = Reactor::new(Echo::default()).unwrap();

@@ -13,8 +13,8 @@ use crate::Version;
 use crate::network::Network;
 use crate::parse::{self, Head};
 
-/// The longest header that is taken, unless [said otherwise](Accept::header_max), in bytes. HAProxy's have some
-/// hundred, with the certificate's name of a client in them.
+/// The longest header that is taken, unless [said otherwise](Accept::header_max), in bytes.
+/// HAProxy's have some hundred, with the certificate's name of a client in them.
 const HEADER_MAX: usize = 4096;
 
 /// Whose headers a listener takes, and which.
@@ -43,8 +43,9 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Peers in these networks must send a header, and it is believed: `10.0.0.0/8`, `fd00::/8`, an address alone,
-    /// or `unix` for all peers on Unix sockets. All others are refused: reset, with a line of log.
+    /// Peers in these networks must send a header, and it is believed: `10.0.0.0/8`, `fd00::/8`, an
+    /// address alone, or `unix` for all peers on Unix sockets. All others are refused: reset, with
+    /// a line of log.
     ///
     /// A network of IPv4 has the addresses that a listener on `[::]` sees as `::ffff:a.b.c.d`, too.
     ///
@@ -75,15 +76,15 @@ impl Accept {
         Accept { only: Some(version), ..self }
     }
 
-    /// The longest header that is taken, in bytes. Default 4096. A header of version 1 has at most 107 in any case,
-    /// one of version 2 at least 16 and 65,551 at most;
+    /// The longest header that is taken, in bytes. Default 4096. A header of version 1 has at most
+    /// 107 in any case, one of version 2 at least 16 and 65,551 at most;
     /// [`Config::handshake_max`](wouldblock::Config::handshake_max) holds too.
     pub fn header_max(self, bytes: usize) -> Self {
         Accept { header_max: bytes, ..self }
     }
 
-    /// What [`Listen::layer`](wouldblock::Listen::layer) takes: it makes the layer of each connection, or refuses
-    /// it.
+    /// What [`Listen::layer`](wouldblock::Listen::layer) takes: it makes the layer of each
+    /// connection, or refuses it.
     pub fn layer(&self) -> impl Fn(&Address) -> io::Result<Proxied> + Clone + Send + Sync + use<> {
         let accept = self.clone();
         move |peer| accept.accept(peer)
@@ -94,7 +95,8 @@ impl Accept {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied`: the peer is in none of the networks, and [others](Self::serve_others) are not served.
+    /// `PermissionDenied`: the peer is in none of the networks, and [others](Self::serve_others)
+    /// are not served.
     pub fn accept(&self, peer: &Address) -> io::Result<Proxied> {
         if self.trusted.iter().any(|network| network.contains(peer)) {
             let (only, header_max) = (self.only, self.header_max);
@@ -157,8 +159,8 @@ impl Proxied {
         self.head.as_ref().is_some_and(|head| head.is_local)
     }
 
-    /// The client, as the proxy sees it. `None`: the proxy speaks for itself, does not know (UNKNOWN in version 1),
-    /// or the client has come by a Unix socket.
+    /// The client, as the proxy sees it. `None`: the proxy speaks for itself, does not know
+    /// (UNKNOWN in version 1), or the client has come by a Unix socket.
     #[must_use]
     pub fn source(&self) -> Option<SocketAddr> {
         Some(self.told()?.proxied_address()?.source)
@@ -194,8 +196,8 @@ impl Proxied {
         self.told()?.ssl().filter(SslInfo::client_ssl).map(ProxiedTls)
     }
 
-    /// A field of another type: 0xEA is what Amazon's load balancers tell of a VPC endpoint, 0xEE Azure's of a
-    /// private link.
+    /// A field of another type: 0xEA is what Amazon's load balancers tell of a VPC endpoint, 0xEE
+    /// Azure's of a private link.
     #[must_use]
     pub fn custom(&self, kind: u8) -> Option<&[u8]> {
         self.told()?.tlvs().find_map(|tlv| match tlv {
@@ -283,8 +285,8 @@ impl ProxiedTls<'_> {
         self.0.cipher()
     }
 
-    /// Whether the client has shown a certificate, in this connection or in the one whose session it resumed, and
-    /// the proxy has verified it.
+    /// Whether the client has shown a certificate, in this connection or in the one whose session
+    /// it resumed, and the proxy has verified it.
     #[must_use]
     pub fn is_verified(&self) -> bool {
         (self.0.client_cert_conn() || self.0.client_cert_sess()) && self.0.verify() == 0

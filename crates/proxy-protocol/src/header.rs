@@ -31,15 +31,16 @@ pub struct Header {
 }
 
 impl Header {
-    /// One of version 1: a line of text. `source` is the client's address, `destination` where it has connected
-    /// to. If one of them is no IP address, as with a client on a Unix socket, the line says `UNKNOWN`.
+    /// One of version 1: a line of text. `source` is the client's address, `destination` where it
+    /// has connected to. If one of them is no IP address, as with a client on a Unix socket, the
+    /// line says `UNKNOWN`.
     pub fn v1(source: Address, destination: Address) -> Self {
         Self::new(Version::V1, &source, &destination)
     }
 
-    /// One of version 2. `source` is the client's address, `destination` where it has connected to. If one of
-    /// them is no IP address, as with a client on a Unix socket, it says LOCAL: the receiver takes the address
-    /// of our socket.
+    /// One of version 2. `source` is the client's address, `destination` where it has connected to.
+    /// If one of them is no IP address, as with a client on a Unix socket, it says LOCAL: the
+    /// receiver takes the address of our socket.
     pub fn v2(source: Address, destination: Address) -> Self {
         Self::new(Version::V2, &source, &destination)
     }
@@ -79,8 +80,8 @@ impl Header {
         self
     }
 
-    /// What [`Connect::layer`](wouldblock::Connect::layer) takes: it sends the header before all else. Below TLS:
-    /// `Connect::from(addr).layer(header.layer()?).layer(tls.connect(name)?)`.
+    /// What [`Connect::layer`](wouldblock::Connect::layer) takes: it sends the header before all
+    /// else. Below TLS: `Connect::from(addr).layer(header.layer()?).layer(tls.connect(name)?)`.
     ///
     /// # Errors
     ///
@@ -93,8 +94,8 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: there are fields, and the version is 1; or they are longer than 65,535 bytes together, or
-    /// the unique id is longer than 128.
+    /// `InvalidInput`: there are fields, and the version is 1; or they are longer than 65,535 bytes
+    /// together, or the unique id is longer than 128.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         for field in &self.fields {

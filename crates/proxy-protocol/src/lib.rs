@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2, for [`wouldblock`]: the client's address behind HAProxy, nginx or a
-//! load balancer.
+//! The PROXY protocol, versions 1 and 2, for [`wouldblock`]: the client's address behind HAProxy,
+//! nginx or a load balancer.
 //!
 //! A proxy connects to a server in the place of its clients, so the server sees the proxy's address in all
 //! connections. With the [PROXY protocol](https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt) the
@@ -21,21 +21,24 @@
 //! }
 //! ```
 //!
-//! `on_open` comes when the header is there. From then on [`Conn::peer_addr`](wouldblock::Conn::peer_addr) is the
-//! client's address, [`Config::connections_per_address`](wouldblock::Config::connections_per_address) counts that
-//! one, and [`Conn::layer`](wouldblock::Conn::layer) lends the [`Proxied`] of the connection, which knows the rest
-//! that the header told. Behind the header the layer is [over](wouldblock::Layer::is_over): what follows costs
-//! what it does without one.
+//! `on_open` comes when the header is there. From then on
+//! [`Conn::peer_addr`](wouldblock::Conn::peer_addr) is the client's address,
+//! [`Config::connections_per_address`](wouldblock::Config::connections_per_address) counts that
+//! one, and [`Conn::layer`](wouldblock::Conn::layer) lends the [`Proxied`] of the connection, which
+//! knows the rest that the header told. Behind the header the layer is
+//! [over](wouldblock::Layer::is_over): what follows costs what it does without one.
 //!
 //! # Whose word is taken
 //!
-//! Anyone can write a header, with any address in it. So it is taken from the networks of an [`Accept`] alone,
-//! and those must send one: the protocol forbids guessing. All other peers are refused, or served as clients
-//! without a header, [if you say so](Accept::serve_others); what they send is never read as a header.
+//! Anyone can write a header, with any address in it. So it is taken from the networks of an
+//! [`Accept`] alone, and those must send one: the protocol forbids guessing. All other peers are
+//! refused, or served as clients without a header, [if you say so](Accept::serve_others); what they
+//! send is never read as a header.
 //!
-//! A header has to be whole within [`Config::handshake`](wouldblock::Config::handshake) and
-//! [4 KiB](Accept::header_max). What is none is refused at its first wrong byte, with a line of log that shows
-//! how it began, and counted in [`Stats::handshakes_failed`](wouldblock::Stats::handshakes_failed).
+//! A header has to be whole within [`Config::handshake`](wouldblock::Config::handshake) and [4
+//! KiB](Accept::header_max). What is none is refused at its first wrong byte, with a line of log
+//! that shows how it began, and counted in
+//! [`Stats::handshakes_failed`](wouldblock::Stats::handshakes_failed).
 //!
 //! # Below TLS
 //!

@@ -8,8 +8,8 @@ use wouldblock::Address;
 /// Peers whose word is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
-    /// All addresses that have the first `prefix` bits of this one. The rest of it is zero; an IPv4 address is
-    /// never written as one of IPv6.
+    /// All addresses that have the first `prefix` bits of this one. The rest of it is zero; an IPv4
+    /// address is never written as one of IPv6.
     Ip { base: IpAddr, prefix: u8 },
     /// All peers on Unix sockets.
     Unix,

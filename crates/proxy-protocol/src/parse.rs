@@ -1,9 +1,10 @@
-//! What `proxy-header` leaves to its caller when a header is read: where it ends, and what it does not refuse.
+//! What `proxy-header` leaves to its caller when a header is read: where it ends, and what it does
+//! not refuse.
 //!
-//! It waits for more of a few bytes that can be none, takes a line of any length if it is there at once, a port
-//! with a sign or zeros before it, and fields that are broken; it does not look at checksums, and wants addresses
-//! in a header that is to have none (LOCAL). Each of those has a test at the foot of this file. Addresses,
-//! fields and what is in them it reads itself.
+//! It waits for more of a few bytes that can be none, takes a line of any length if it is there at
+//! once, a port with a sign or zeros before it, and fields that are broken; it does not look at
+//! checksums, and wants addresses in a header that is to have none (LOCAL). Each of those has a
+//! test at the foot of this file. Addresses, fields and what is in them it reads itself.
 
 use std::io;
 
@@ -206,7 +207,8 @@ mod tests {
         }
     }
 
-    /// Trap: `proxy-header` waits for 15 bytes before it looks, and a client that has said `PING` waits for an answer.
+    /// Trap: `proxy-header` waits for 15 bytes before it looks, and a client that has said `PING`
+    /// waits for an answer.
     #[test]
     fn what_is_none_is_refused_at_its_first_wrong_byte() {
         for garbage in [&b"G"[..], b"PI", b"PROXY\t", b"\r\n\r\n\r", b"\x16\x03", b"\0", b"\n"] {
@@ -302,7 +304,8 @@ mod tests {
         assert_eq!(read(&most).unwrap().unwrap().1, 4096);
     }
 
-    /// Whatever else a LOCAL header says is to be ignored; `proxy-header` wants addresses that fit the family.
+    /// Whatever else a LOCAL header says is to be ignored; `proxy-header` wants addresses that fit
+    /// the family.
     #[test]
     fn a_local_header_tells_nothing_whatever_it_says() {
         for (family, block) in

@@ -1,7 +1,9 @@
-//! Headers in simulated worlds: cut at every byte, held up, and by a peer that ends or resets in between. What the
-//! handler sees is the client's address and the client's bytes, or nothing at all.
+//! Headers in simulated worlds: cut at every byte, held up, and by a peer that ends or resets in
+//! between. What the handler sees is the client's address and the client's bytes, or nothing at
+//! all.
 //!
-//! Needs the simulator: `cargo test -p wouldblock-proxy-protocol --features wouldblock/sim --test simulated`.
+//! Needs the simulator: `cargo test -p wouldblock-proxy-protocol --features wouldblock/sim --test
+//! simulated`.
 
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is the assertion")]
 
@@ -153,7 +155,8 @@ fn half_a_header_is_told_to_no_handler() {
     check(0..3 * 170, rough(), half);
 }
 
-/// Peers inside and outside the trusted networks, each with a header: one is the client, the other is reset.
+/// Peers inside and outside the trusted networks, each with a header: one is the client, the other
+/// is reset.
 #[test]
 fn a_header_is_believed_of_trusted_peers_only() {
     check(0..200, Profile::everyday(), |sim| {
@@ -174,8 +177,8 @@ fn a_header_is_believed_of_trusted_peers_only() {
     });
 }
 
-/// A connect sends its header before the rest, whatever the kernel takes of it at once; and `unsent` counts the
-/// handler's bytes, not those of a header.
+/// A connect sends its header before the rest, whatever the kernel takes of it at once; and
+/// `unsent` counts the handler's bytes, not those of a header.
 #[test]
 fn a_connect_sends_its_header_first_and_counts_it_to_nobody() {
     let send = |sim: &Sim| {

@@ -59,8 +59,8 @@ pub struct ClientBuilder {
 }
 
 impl Client {
-    /// To configure one: TLS 1.2 and 1.3, sessions resumed, no certificate of its own, no ALPN. Whom it trusts
-    /// has no default.
+    /// To configure one: TLS 1.2 and 1.3, sessions resumed, no certificate of its own, no ALPN.
+    /// Whom it trusts has no default.
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
             roots: Vec::new(),
@@ -126,9 +126,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts the one certificate with this SHA-256 fingerprint, in hexadecimal, with or without colons; for
-    /// servers that have signed theirs themselves. Neither its name nor its dates are looked at. Called
-    /// again, it adds one more.
+    /// Trusts the one certificate with this SHA-256 fingerprint, in hexadecimal, with or without
+    /// colons; for servers that have signed theirs themselves. Neither its name nor its dates are
+    /// looked at. Called again, it adds one more.
     ///
     /// It is what [`fingerprint`](crate::fingerprint) returns, and
     /// `openssl x509 -noout -fingerprint -sha256 -in cert.pem` prints. Not together with roots.
@@ -137,7 +137,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The certificate that it shows to servers that want one: the file of its chain, and of its private key.
+    /// The certificate that it shows to servers that want one: the file of its chain, and of its
+    /// private key.
     pub fn certificate(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.certificate = Some((Pem::file(chain), Pem::file(key)));
         self

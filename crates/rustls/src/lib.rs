@@ -1,7 +1,7 @@
 //! TLS for [`wouldblock`], by [rustls](https://docs.rs/rustls): servers and clients, TLS 1.2 and 1.3.
 //!
-//! A [`Layer`](wouldblock::Layer) between a connection's bytes and its handler. The handler is the same with TLS
-//! and without, and so are all limits, timeouts and promises of the reactor.
+//! A [`Layer`](wouldblock::Layer) between a connection's bytes and its handler. The handler is the
+//! same with TLS and without, and so are all limits, timeouts and promises of the reactor.
 //!
 //! # A server
 //!
@@ -29,9 +29,9 @@
 //! openssl s_client -quiet -CAfile chain.pem -servername localhost -connect 127.0.0.1:6666
 //! ```
 //!
-//! [`Server::builder`] has the rest: several certificates, chosen by the name that the client asks for;
-//! certificates of clients; ALPN; the oldest version. [`Server::reload`] reads the files anew while the server
-//! runs.
+//! [`Server::builder`] has the rest: several certificates, chosen by the name that the client asks
+//! for; certificates of clients; ALPN; the oldest version. [`Server::reload`] reads the files anew
+//! while the server runs.
 //!
 //! # A client
 //!
@@ -53,9 +53,9 @@
 //!
 //! # In a handler
 //!
-//! `on_open` comes when the handshake is over. From then on [`Conn::layer`](wouldblock::Conn::layer) lends the
-//! [`Tls`] of the connection, which knows the name that was asked for, the protocol (ALPN), the version, and
-//! the peer's certificates:
+//! `on_open` comes when the handshake is over. From then on
+//! [`Conn::layer`](wouldblock::Conn::layer) lends the [`Tls`] of the connection, which knows the
+//! name that was asked for, the protocol (ALPN), the version, and the peer's certificates:
 //!
 //! ```no_run
 //! use std::io;
@@ -70,16 +70,17 @@
 //! }
 //! ```
 //!
-//! A peer that ends without the end of TLS (`close_notify`) may have been cut off by a third party: it
-//! is told as [`Truncated`](wouldblock::CloseReason::Truncated), not by `on_eof`. What else goes wrong is an
-//! [`Error`], with a line such as `the peer's certificate expired 27 days ago`.
+//! A peer that ends without the end of TLS (`close_notify`) may have been cut off by a third party:
+//! it is told as [`Truncated`](wouldblock::CloseReason::Truncated), not by `on_eof`. What else goes
+//! wrong is an [`Error`], with a line such as `the peer's certificate expired 27 days ago`.
 //!
 //! # Limits
 //!
 //! What a peer can have a server do before it is known is bounded by
-//! [`Config::handshake`](wouldblock::Config::handshake) and by 64 KiB for each message. Afterwards: 64 KiB of
-//! records without data between two with some, 32 empty records or requests for new keys in a row, four
-//! warnings, and one request for a renegotiation, which is refused. More ends the connection, [`Cause::Flood`].
+//! [`Config::handshake`](wouldblock::Config::handshake) and by 64 KiB for each message. Afterwards:
+//! 64 KiB of records without data between two with some, 32 empty records or requests for new keys
+//! in a row, four warnings, and one request for a renegotiation, which is refused. More ends the
+//! connection, [`Cause::Flood`].
 //!
 //! # Features
 //!

@@ -79,8 +79,8 @@ enum Clients {
 }
 
 impl Server {
-    /// A server with one certificate: the file of its chain, its own first, and the file of its private key,
-    /// both PEM. All else by [`Server::builder`].
+    /// A server with one certificate: the file of its chain, its own first, and the file of its
+    /// private key, both PEM. All else by [`Server::builder`].
     ///
     /// # Errors
     ///
@@ -113,7 +113,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Only if the configuration is one that rustls does not take, which [`ServerBuilder::build`] has tried.
+    /// Only if the configuration is one that rustls does not take, which [`ServerBuilder::build`]
+    /// has tried.
     pub fn accept(&self) -> io::Result<crate::Tls> {
         let ready = self.shared.now.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (config, chosen) = ready.for_one();
@@ -121,8 +122,9 @@ impl Server {
         Ok(crate::Tls::server(rustls, chosen))
     }
 
-    /// Reads all files anew: certificates, keys and the roots for clients. Connections that are accepted from
-    /// now on get the new ones, those that are there keep theirs. Sessions of before are not resumed.
+    /// Reads all files anew: certificates, keys and the roots for clients. Connections that are
+    /// accepted from now on get the new ones, those that are there keep theirs. Sessions of before
+    /// are not resumed.
     ///
     /// May be called on any thread, and blocks on the file system.
     ///
@@ -143,12 +145,12 @@ impl fmt::Debug for Server {
 }
 
 impl ServerBuilder {
-    /// Adds a certificate: the file of its chain, its own first, then those between it and the root; and the
-    /// file of its private key (PKCS #8, PKCS #1 or SEC1). Both PEM.
+    /// Adds a certificate: the file of its chain, its own first, then those between it and the
+    /// root; and the file of its private key (PKCS #8, PKCS #1 or SEC1). Both PEM.
     ///
-    /// With several the client's word decides (SNI): the one whose names have that of the server, a wildcard
-    /// included, and of those the first whose kind of key (RSA, ECDSA) the client accepts. If none has it, or
-    /// the client named no server, it is the first that was added.
+    /// With several the client's word decides (SNI): the one whose names have that of the server, a
+    /// wildcard included, and of those the first whose kind of key (RSA, ECDSA) the client accepts.
+    /// If none has it, or the client named no server, it is the first that was added.
     pub fn certificate(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.certificates.push((Pem::file(chain), Pem::file(key)));
         self
@@ -189,8 +191,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The protocols that it speaks (ALPN), the best first, such as `["h2", "http/1.1"]`. A client that offers
-    /// some, and none of these, is refused; one that offers none is not.
+    /// The protocols that it speaks (ALPN), the best first, such as `["h2", "http/1.1"]`. A client
+    /// that offers some, and none of these, is refused; one that offers none is not.
     pub fn alpn<P: AsRef<[u8]>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(|protocol| protocol.as_ref().to_vec()).collect();
         self
@@ -202,9 +204,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether a client that was here before may go on with its session, without a signature and without
-    /// certificates: half the CPU time and, in TLS 1.2, a round trip less. Default true. The state lies with the client, in
-    /// a ticket that is encrypted under a key which is changed every six hours.
+    /// Whether a client that was here before may go on with its session, without a signature and
+    /// without certificates: half the CPU time and, in TLS 1.2, a round trip less. Default true.
+    /// The state lies with the client, in a ticket that is encrypted under a key which is changed
+    /// every six hours.
     pub fn resumption(mut self, resumption: bool) -> Self {
         self.resumption = resumption;
         self

@@ -32,8 +32,8 @@ const HEADER: usize = 5;
 /// One TLS connection: the [`Layer`] of a connection, made by [`Server::accept`](crate::Server::accept) or
 /// [`Client::connect`](crate::Client::connect).
 ///
-/// In `on_open` and in every later callback [`Conn::layer`](wouldblock::Conn::layer) lends it, to ask who the
-/// peer is:
+/// In `on_open` and in every later callback [`Conn::layer`](wouldblock::Conn::layer) lends it, to
+/// ask who the peer is:
 ///
 /// ```no_run
 /// use wouldblock::Conn;
@@ -107,8 +107,8 @@ impl Tls {
         }
     }
 
-    /// Asks rustls what it needs next, and does that. Returns the bytes of `records` that are done with, and
-    /// what came of it: an error of rustls', or of ours.
+    /// Asks rustls what it needs next, and does that. Returns the bytes of `records` that are done
+    /// with, and what came of it: an error of rustls', or of ours.
     fn advance(
         &mut self,
         records: &mut [u8],
@@ -230,8 +230,8 @@ impl Tls {
         }
     }
 
-    /// The cipher suite in use by its name at IANA, such as `"TLS13_AES_128_GCM_SHA256"`; empty before it is
-    /// known.
+    /// The cipher suite in use by its name at IANA, such as `"TLS13_AES_128_GCM_SHA256"`; empty
+    /// before it is known.
     #[must_use]
     pub fn cipher_suite(&self) -> &'static str {
         let suite = self.state().negotiated_cipher_suite();

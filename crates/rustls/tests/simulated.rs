@@ -1,5 +1,5 @@
-//! TLS in simulated worlds, whose seconds take no time: limits, `hold` and shutdown while a handshake is under way,
-//! cut at each byte of a client's hello.
+//! TLS in simulated worlds, whose seconds take no time: limits, `hold` and shutdown while a
+//! handshake is under way, cut at each byte of a client's hello.
 //!
 //! Needs the simulator: `cargo test -p wouldblock-rustls --features wouldblock/sim --test simulated`.
 
@@ -80,7 +80,8 @@ fn slow_peer(sim: &Sim, server: &Server, client: &Client) -> Result<Reactor<Coun
     Ok(reactor)
 }
 
-/// `first_byte`, `idle` and `min_rate`, of one second each, do not end a handshake, and its own limit of eight does.
+/// `first_byte`, `idle` and `min_rate`, of one second each, do not end a handshake, and its own
+/// limit of eight does.
 #[test]
 fn a_slow_handshake_ends_at_its_own_limit_and_at_no_other() {
     let (server, client) = tls();

@@ -1,4 +1,5 @@
-//! The client that Autobahn's test suite wants to see: it asks how many cases there are, and echoes in each.
+//! The client that Autobahn's test suite wants to see: it asks how many cases there are, and echoes
+//! in each.
 //!
 //! ```sh
 //! pip install kosoku && kosoku -m fuzzingserver 127.0.0.1:9001 &

@@ -5,7 +5,8 @@
 //! cargo run --release -p wouldblock-websocket --example ws_client -- --ca /etc/ssl/certs/ca-certificates.crt wss://...
 //! ```
 //!
-//! At the end of stdin it closes, once the server has been silent for a second, and ends when the server has closed as well.
+//! At the end of stdin it closes, once the server has been silent for a second, and ends when the
+//! server has closed as well.
 
 mod common;
 
@@ -34,7 +35,8 @@ struct Arguments {
     /// For `wss:`: trust the roots in this file, PEM. May be given more than once
     #[arg(long, value_name = "FILE")]
     ca: Vec<PathBuf>,
-    /// For `wss:`: trust the certificate with this SHA-256 fingerprint, whatever its name. May be given more than once
+    /// For `wss:`: trust the certificate with this SHA-256 fingerprint, whatever its name. May be
+    /// given more than once
     #[arg(long, value_name = "HEX")]
     pin: Vec<String>,
 }
@@ -45,7 +47,8 @@ const QUIET: Duration = Duration::from_secs(1);
 struct Lines {
     client: Client,
     handle: Handle<WebSocket<Lines>>,
-    /// Tells the thread that reads stdin that the server has taken its line, or, when dropped, that it takes no more.
+    /// Tells the thread that reads stdin that the server has taken its line, or, when dropped, that
+    /// it takes no more.
     taken: Option<SyncSender<()>>,
     /// A message came since the last look.
     has_heard: bool,
@@ -62,7 +65,8 @@ impl Endpoint for Lines {
     fn on_open(&mut self, ws: &mut Ws<'_>, answer: &Head<'_>) -> io::Result<()> {
         log::info!("open, subprotocol {}", answer.protocol().unwrap_or("-"));
         let (id, handle) = (ws.id(), self.handle.clone());
-        // No message that comes causes a line. If both ends read only once they have sent, neither would go on.
+        // No message that comes causes a line. If both ends read only once they have sent, neither
+        // would go on.
         ws.conn().auto_pause(false);
         let (tells, taken) = mpsc::sync_channel(1);
         self.taken = Some(tells);

@@ -5,8 +5,8 @@
 //! python3 -m websockets ws://127.0.0.1:9001/     # pip install websockets
 //! ```
 //!
-//! It takes messages of 16 MiB, and pages of any origin: it is what Autobahn's test suite talks to. With `--cert` and
-//! `--key` it is `wss:`.
+//! It takes messages of 16 MiB, and pages of any origin: it is what Autobahn's test suite talks to.
+//! With `--cert` and `--key` it is `wss:`.
 
 mod common;
 

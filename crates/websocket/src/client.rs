@@ -88,8 +88,8 @@ impl Client {
         self
     }
 
-    /// The subprotocols that are offered, the best first. If the server chooses another one, the connect has
-    /// failed; it may choose none.
+    /// The subprotocols that are offered, the best first. If the server chooses another one, the
+    /// connect has failed; it may choose none.
     ///
     /// # Panics
     ///

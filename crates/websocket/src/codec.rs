@@ -1,10 +1,10 @@
-//! Frames in and frames out (RFC 6455, section 5): bytes to bytes, without a connection, a clock or a buffer
-//! at rest.
+//! Frames in and frames out (RFC 6455, section 5): bytes to bytes, without a connection, a clock or
+//! a buffer at rest.
 //!
-//! A message that lies whole in one piece of input, as nearly all do, is unmasked into a buffer that all
-//! connections share, and handed out from there. What comes in parts is joined in a buffer of the connection's
-//! own, which is gone when the message is. Control frames are taken whole, wherever they come. Read next:
-//! `websocket.rs`, which calls this.
+//! A message that lies whole in one piece of input, as nearly all do, is unmasked into a buffer
+//! that all connections share, and handed out from there. What comes in parts is joined in a buffer
+//! of the connection's own, which is gone when the message is. Control frames are taken whole,
+//! wherever they come. Read next: `websocket.rs`, which calls this.
 
 #![allow(
     clippy::cast_possible_truncation,

@@ -1,8 +1,9 @@
 //! Compression of messages: permessage-deflate (RFC 7692), by flate2.
 //!
-//! Without *context takeover* each message is compressed by itself, and all connections share one compressor and one
-//! decompressor: a connection has no memory of its own for it. With takeover a message may refer to those before it,
-//! so that each connection keeps both. What is inflated is bounded while it is inflated.
+//! Without *context takeover* each message is compressed by itself, and all connections share one
+//! compressor and one decompressor: a connection has no memory of its own for it. With takeover a
+//! message may refer to those before it, so that each connection keeps both. What is inflated is
+//! bounded while it is inflated.
 
 #![allow(clippy::cast_possible_truncation, reason = "counts of bytes that lie in memory")]
 
@@ -26,8 +27,8 @@ const BITS_MIN: u8 = 9;
 
 /// How messages are compressed, where the peer wants that, too (RFC 7692).
 ///
-/// It costs time: an order of magnitude more than the message itself. It is worth it where the network is slow, or
-/// is paid for, and what is sent is text.
+/// It costs time: an order of magnitude more than the message itself. It is worth it where the
+/// network is slow, or is paid for, and what is sent is text.
 ///
 /// # Examples
 ///
@@ -69,13 +70,14 @@ impl Deflate {
         self
     }
 
-    /// How many connections may keep contexts from one message to the next; none unless said otherwise. What
-    /// comes after them has no takeover: its messages are each compressed by itself.
+    /// How many connections may keep contexts from one message to the next; none unless said
+    /// otherwise. What comes after them has no takeover: its messages are each compressed by
+    /// itself.
     ///
-    /// With takeover small messages that resemble each other become much smaller, for some 420 KiB of memory
-    /// for each connection, from its first message on. That memory is not counted in
-    /// [`buffered_max`](wouldblock::Config::buffered_max). And a [`Prepared`](crate::Prepared) message goes to
-    /// such a connection as it is, not compressed.
+    /// With takeover small messages that resemble each other become much smaller, for some 420 KiB
+    /// of memory for each connection, from its first message on. That memory is not counted in
+    /// [`buffered_max`](wouldblock::Config::buffered_max). And a [`Prepared`](crate::Prepared)
+    /// message goes to such a connection as it is, not compressed.
     #[must_use]
     pub fn contexts_max(mut self, connections: usize) -> Self {
         self.contexts_max = connections;
@@ -118,7 +120,8 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// Reads an element of the list of extensions. `None` if it is of another, or has a parameter that is none.
+    /// Reads an element of the list of extensions. `None` if it is of another, or has a parameter
+    /// that is none.
     fn read(element: &str) -> Option<Parameters> {
         let mut parts = element.split(';').map(str::trim);
         if parts.next() != Some(NAME) {
@@ -165,7 +168,8 @@ fn extensions<'a>(head: &Head<'a>) -> impl Iterator<Item = Option<&'a str>> {
     head.list("Sec-WebSocket-Extensions").map(|element| str::from_utf8(element).ok())
 }
 
-/// What a server answers to a client's offers: the first that it can meet. `takeover`: there is memory for it.
+/// What a server answers to a client's offers: the first that it can meet. `takeover`: there is
+/// memory for it.
 pub(crate) fn accept(head: &Head<'_>, takeover: bool) -> Option<(Agreed, String)> {
     let offer = extensions(head).flatten().find_map(Parameters::read)?;
     let agreed = Agreed {
@@ -272,8 +276,8 @@ impl Deflater {
         self.contexts -= 1;
     }
 
-    /// Compresses a message, into a buffer that is to be [put back](Self::put_back). `None`: it is to be sent as
-    /// it is.
+    /// Compresses a message, into a buffer that is to be [put back](Self::put_back). `None`: it is
+    /// to be sent as it is.
     pub(crate) fn pack(
         &mut self,
         payload: &[u8],

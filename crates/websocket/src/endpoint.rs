@@ -1,7 +1,7 @@
 //! What a user writes.
 //!
-//! [`Endpoint`] is called with `&mut self`, one callback at a time, as a handler of wouldblock is. Read next:
-//! `websocket.rs`, which calls it.
+//! [`Endpoint`] is called with `&mut self`, one callback at a time, as a handler of wouldblock is.
+//! Read next: `websocket.rs`, which calls it.
 
 use std::io;
 
@@ -28,11 +28,12 @@ pub enum Protocol<S> {
 
 /// The callbacks of a server, or a client, of WebSockets.
 ///
-/// For each WebSocket: `on_open`, when the handshake is over; then messages, pings and pongs as they come; one
-/// `on_close`, and nothing after. A callback must not block: while it runs, nothing else is served.
+/// For each WebSocket: `on_open`, when the handshake is over; then messages, pings and pongs as
+/// they come; one `on_close`, and nothing after. A callback must not block: while it runs, nothing
+/// else is served.
 ///
-/// An `Err` from a callback of a WebSocket closes it, with the code [`ERROR`](crate::code::ERROR) (1011), behind
-/// what was sent; the error is logged, and told to `on_close` as its cause.
+/// An `Err` from a callback of a WebSocket closes it, with the code [`ERROR`](crate::code::ERROR)
+/// (1011), behind what was sent; the error is logged, and told to `on_close` as its cause.
 ///
 /// # Examples
 ///
@@ -87,9 +88,9 @@ pub trait Endpoint: Sized {
 
     /// Called with each message, once, in order, whole however it came.
     ///
-    /// Not while the connection is [paused](wouldblock::Conn::pause), or rests since its peer has not read what
-    /// it was sent ([`output_high`](wouldblock::Config::output_high)): a loop that answers each message, with
-    /// whatever it has, is bounded by itself. Not after [`Ws::close`].
+    /// Not while the connection is [paused](wouldblock::Conn::pause), or rests since its peer has
+    /// not read what it was sent ([`output_high`](wouldblock::Config::output_high)): a loop that
+    /// answers each message, with whatever it has, is bounded by itself. Not after [`Ws::close`].
     ///
     /// # Errors
     ///
@@ -135,8 +136,8 @@ pub trait Endpoint: Sized {
         Ok(())
     }
 
-    /// Called when a pong came: the answer to a [ping](Ws::ping), those of [`WebSocket::ping`](crate::WebSocket::ping)
-    /// included, or one that was not asked for.
+    /// Called when a pong came: the answer to a [ping](Ws::ping), those of
+    /// [`WebSocket::ping`](crate::WebSocket::ping) included, or one that was not asked for.
     ///
     /// # Errors
     ///
@@ -151,8 +152,8 @@ pub trait Endpoint: Sized {
         Ok(())
     }
 
-    /// Called when queued output is at or below [`output_low`](wouldblock::Config::output_low), after it was at
-    /// high, or was [asked for](wouldblock::Conn::want_drain).
+    /// Called when queued output is at or below [`output_low`](wouldblock::Config::output_low),
+    /// after it was at high, or was [asked for](wouldblock::Conn::want_drain).
     ///
     /// # Errors
     ///
@@ -169,14 +170,15 @@ pub trait Endpoint: Sized {
         let _ = (ws, session, reason);
     }
 
-    /// Called when a WebSocket is over: the peer's close frame came, it broke the protocol, or the connection
-    /// ended. From here on nothing can be sent to it.
+    /// Called when a WebSocket is over: the peer's close frame came, it broke the protocol, or the
+    /// connection ended. From here on nothing can be sent to it.
     fn on_close(&mut self, cx: &mut Context, id: ConnId, session: Self::Session, closed: Closed) {
         let _ = (cx, id, session, closed);
     }
 
-    /// Called with a client's request to become a WebSocket, all of which is in order, before it is answered.
-    /// The first place to look who it is. Here a subprotocol is chosen, and headers are added to the answer.
+    /// Called with a client's request to become a WebSocket, all of which is in order, before it is
+    /// answered. The first place to look who it is. Here a subprotocol is chosen, and headers are
+    /// added to the answer.
     ///
     /// # Errors
     ///
@@ -191,8 +193,9 @@ pub trait Endpoint: Sized {
         Ok(())
     }
 
-    /// Called with a request that does not ask for a WebSocket: a browser that wants the page. What is returned
-    /// is sent, and the connection is closed behind it. A body, if the request has one, is not read.
+    /// Called with a request that does not ask for a WebSocket: a browser that wants the page. What
+    /// is returned is sent, and the connection is closed behind it. A body, if the request has one,
+    /// is not read.
     ///
     /// By default it is `426 Upgrade Required`.
     fn on_request(&mut self, conn: &mut Conn<'_>, head: &Head<'_>) -> Response {
@@ -357,8 +360,8 @@ pub trait Endpoint: Sized {
     }
 
     /// Called when a connect has failed:
-    /// [`Handler::on_connect_failed`](wouldblock::Handler::on_connect_failed). One whose handshake fails, since the
-    /// server is none of WebSocket, has failed, too.
+    /// [`Handler::on_connect_failed`](wouldblock::Handler::on_connect_failed). One whose handshake
+    /// fails, since the server is none of WebSocket, has failed, too.
     fn on_connect_failed(&mut self, cx: &mut Context, id: ConnId, tag: u64, error: io::Error) {
         let _ = (cx, id, tag, error);
     }

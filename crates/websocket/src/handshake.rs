@@ -1,4 +1,5 @@
-//! The server's side of the handshake (RFC 6455, section 4.2): what a request must have, and what it is answered.
+//! The server's side of the handshake (RFC 6455, section 4.2): what a request must have, and what
+//! it is answered.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,9 +12,10 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// From where a browser may connect.
 ///
-/// A browser lets any page connect to any server, with the cookies of the user, and says in the header
-/// `Origin` which page it is. Where cookies, or a place in the network, tell a server whom it serves, it must
-/// look at that header. What is no browser may send whatever it likes there, or nothing.
+/// A browser lets any page connect to any server, with the cookies of the user, and says in the
+/// header `Origin` which page it is. Where cookies, or a place in the network, tell a server whom
+/// it serves, it must look at that header. What is no browser may send whatever it likes there, or
+/// nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origins {

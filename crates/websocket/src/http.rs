@@ -1,5 +1,5 @@
-//! As much HTTP/1.1 as a handshake needs, and a small page beside it: heads are parsed by httparse, and checked
-//! in `handshake.rs`.
+//! As much HTTP/1.1 as a handshake needs, and a small page beside it: heads are parsed by httparse,
+//! and checked in `handshake.rs`.
 
 use std::fmt::Write as _;
 
@@ -29,8 +29,8 @@ impl<'a> Head<'a> {
         self.method
     }
 
-    /// What a request asks for, without its query: `/chat`. Empty in an answer. As it came: nothing is decoded
-    /// (`%20`) or resolved (`..`).
+    /// What a request asks for, without its query: `/chat`. Empty in an answer. As it came: nothing
+    /// is decoded (`%20`) or resolved (`..`).
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.target.split('?').next().unwrap_or_default()

@@ -1,7 +1,8 @@
 //! Topics: which connections have subscribed to what, and a message to all of a topic, encoded once.
 //!
-//! An endpoint keeps a [`Topics`] as a field. It knows ids and names, and no connection: what is sent waits in the
-//! connections, as all output does. Read next: `message.rs`, for the forms that a message has.
+//! An endpoint keeps a [`Topics`] as a field. It knows ids and names, and no connection: what is
+//! sent waits in the connections, as all output does. Read next: `message.rs`, for the forms that a
+//! message has.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -46,15 +47,17 @@ impl Subscriber {
     }
 }
 
-/// Which connections have subscribed to what: for [`publish`](Self::publish), a message to all of a topic, encoded once.
+/// Which connections have subscribed to what: for [`publish`](Self::publish), a message to all of a
+/// topic, encoded once.
 ///
-/// Names of topics are whatever can be ordered: `String`, a number, an enum of yours. A connection that is gone is
-/// sent nothing; it is forgotten by [`unsubscribe_all`](Self::unsubscribe_all), which belongs in
-/// [`on_close`](crate::Endpoint::on_close), or else by itself, after a while.
+/// Names of topics are whatever can be ordered: `String`, a number, an enum of yours. A connection
+/// that is gone is sent nothing; it is forgotten by [`unsubscribe_all`](Self::unsubscribe_all),
+/// which belongs in [`on_close`](crate::Endpoint::on_close), or else by itself, after a while.
 ///
-/// What waits for a subscriber that does not read is bounded by [`output_max`](wouldblock::Config::output_max), above
-/// which its connection ends: for a feed, set that to what a subscriber may be behind. Or leave out those
-/// that are behind, see [`publish_if`](Self::publish_if).
+/// What waits for a subscriber that does not read is bounded by
+/// [`output_max`](wouldblock::Config::output_max), above which its connection ends: for a feed, set
+/// that to what a subscriber may be behind. Or leave out those that are behind, see
+/// [`publish_if`](Self::publish_if).
 ///
 /// Messages go out in the order of ids, so that a run in the simulator can be repeated.
 ///
@@ -125,8 +128,9 @@ impl<K: Ord + Clone> Topics<K> {
         }
     }
 
-    /// How many topics one connection may subscribe to; 100 unless said otherwise. It bounds what a client can make the
-    /// server keep, if it may name topics: how long a name may be is for the endpoint to check.
+    /// How many topics one connection may subscribe to; 100 unless said otherwise. It bounds what a
+    /// client can make the server keep, if it may name topics: how long a name may be is for the
+    /// endpoint to check.
     #[must_use]
     pub fn each_max(mut self, topics: usize) -> Self {
         self.each_max = topics;
@@ -165,8 +169,8 @@ impl<K: Ord + Clone> Topics<K> {
         true
     }
 
-    /// Forgets connections that are gone. At least half of those that it looks at have come since the last time, and
-    /// share its cost.
+    /// Forgets connections that are gone. At least half of those that it looks at have come since
+    /// the last time, and share its cost.
     fn sweep(&mut self, cx: &mut Context) {
         let ids: Vec<_> = self.connections.keys().copied().collect();
         for id in ids {
@@ -211,7 +215,8 @@ impl<K: Ord + Clone> Topics<K> {
         }
     }
 
-    /// Sends a message to all that have subscribed to a topic. Returns the number of those that are still there.
+    /// Sends a message to all that have subscribed to a topic. Returns the number of those that are
+    /// still there.
     pub fn publish<Q: Ord + ?Sized>(&self, cx: &mut Context, topic: &Q, message: &Prepared) -> usize
     where
         K: Borrow<Q>,
@@ -223,8 +228,8 @@ impl<K: Ord + Clone> Topics<K> {
     ///
     /// # Examples
     ///
-    /// Positions, which the next one makes stale: not to a connection that is behind, nor to the one that they come
-    /// from.
+    /// Positions, which the next one makes stale: not to a connection that is behind, nor to the
+    /// one that they come from.
     ///
     /// ```
     /// use wouldblock::{ConnId, Context};

@@ -1,7 +1,8 @@
 //! The handler of wouldblock that makes WebSockets of connections, and calls an [`Endpoint`].
 //!
-//! Of each connection it keeps where its decoder stands, which buffers of all of them are shared, and when to
-//! look whether the peer is there. Frames are read in `codec.rs`. Read next: `websocket/open.rs`, the handshake.
+//! Of each connection it keeps where its decoder stands, which buffers of all of them are shared,
+//! and when to look whether the peer is there. Frames are read in `codec.rs`. Read next:
+//! `websocket/open.rs`, the handshake.
 
 mod open;
 mod settings;
@@ -168,8 +169,8 @@ impl<E: Endpoint> WebSocket<E> {
 
 /// The WebSocket of the connection that is served.
 ///
-/// By way of its id, so that it has one lifetime in the callbacks' signatures, and not two. What is sent lies
-/// in no input, so nothing is lost by it.
+/// By way of its id, so that it has one lifetime in the callbacks' signatures, and not two. What is
+/// sent lies in no input, so nothing is lost by it.
 fn ws<'a>(
     conn: &'a mut Conn<'_>,
     out: &'a mut Out,

@@ -50,8 +50,8 @@ impl Out {
 
 /// A WebSocket, lent to a callback.
 ///
-/// What is sent can fail no more than [`Conn::send`] can: it is ignored where nothing can be sent any more, and
-/// [`on_close`](crate::Endpoint::on_close) tells how it ended.
+/// What is sent can fail no more than [`Conn::send`] can: it is ignored where nothing can be sent
+/// any more, and [`on_close`](crate::Endpoint::on_close) tells how it ended.
 pub struct Ws<'a> {
     pub(crate) conn: Conn<'a>,
     pub(crate) out: &'a mut Out,
@@ -98,8 +98,8 @@ impl<'a> Ws<'a> {
         true
     }
 
-    /// In which form a client takes a message that is encoded once: compressed, if nothing that it is sent refers
-    /// to messages before.
+    /// In which form a client takes a message that is encoded once: compressed, if nothing that it
+    /// is sent refers to messages before.
     pub(crate) fn form(&self) -> Form {
         let refers = self.contexts.as_ref().is_some_and(|contexts| contexts.agreed.sends_takeover);
         if self.out.bits == BITS_MAX && !refers { Form::Packed } else { Form::Frame }
@@ -126,7 +126,8 @@ impl<'a> Ws<'a> {
 
     /// Sends a ping. Of a payload longer than 125 bytes the first 125 are sent.
     ///
-    /// It need not be done to find out whether the peer is there: [`WebSocket::ping`](crate::WebSocket::ping).
+    /// It need not be done to find out whether the peer is there:
+    /// [`WebSocket::ping`](crate::WebSocket::ping).
     pub fn ping(&mut self, payload: &[u8]) {
         self.frame(codec::first_byte(Opcode::Ping), &payload[..payload.len().min(CONTROL_MAX)]);
     }
@@ -137,9 +138,9 @@ impl<'a> Ws<'a> {
     }
 
     /// Closes: sends a close frame behind what was sent, and waits for the peer's, at most
-    /// [`close_wait`](crate::WebSocket::close_wait), or 60 times that if the peer has yet to take what was sent
-    /// before. From here on sends are ignored, and no message is handed out; what comes is
-    /// [`on_close`](crate::Endpoint::on_close).
+    /// [`close_wait`](crate::WebSocket::close_wait), or 60 times that if the peer has yet to take
+    /// what was sent before. From here on sends are ignored, and no message is handed out; what
+    /// comes is [`on_close`](crate::Endpoint::on_close).
     ///
     /// Of the reason the first 123 bytes are sent, in whole characters.
     ///
@@ -205,8 +206,8 @@ impl<'a> Ws<'a> {
         self.conn.peer_addr()
     }
 
-    /// The connection itself: to [pause](Conn::pause) it, to ask how much is [queued](Conn::queued), for its
-    /// [layer](Conn::layer).
+    /// The connection itself: to [pause](Conn::pause) it, to ask how much is
+    /// [queued](Conn::queued), for its [layer](Conn::layer).
     ///
     /// What is sent here goes out below the frames, and would break them; its timeout is that of the pings.
     pub fn conn(&mut self) -> &mut Conn<'a> {

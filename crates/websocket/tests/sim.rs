@@ -1,5 +1,6 @@
-//! The same handler in simulated worlds: requests and messages cut anywhere, writes cut short, peers that read
-//! slowly, that reset, that vanish. What comes back is what was sent, to the last byte.
+//! The same handler in simulated worlds: requests and messages cut anywhere, writes cut short,
+//! peers that read slowly, that reset, that vanish. What comes back is what was sent, to the last
+//! byte.
 //!
 //! Needs the feature: `cargo test -p wouldblock-websocket --features sim --test sim`.
 
@@ -141,7 +142,8 @@ fn messages_come_back_whole_however_the_network_cuts_them() {
     });
 }
 
-/// Promise 6: a silence of no time is one of a millisecond; a peer that is slow to read makes the server look no more often.
+/// Promise 6: a silence of no time is one of a millisecond; a peer that is slow to read makes the
+/// server look no more often.
 #[test]
 fn a_silence_of_no_time_does_not_make_the_server_spin() {
     let sim = Sim::new(0, Profile::calm());
@@ -159,8 +161,8 @@ fn a_silence_of_no_time_does_not_make_the_server_spin() {
     assert!((5..100).contains(&turns), "{turns} turns in 10 ms");
 }
 
-/// However a peer leaves, its WebSocket ends once; and a server that waits for one that is silent does so no longer
-/// than it was told.
+/// However a peer leaves, its WebSocket ends once; and a server that waits for one that is silent
+/// does so no longer than it was told.
 #[test]
 fn each_websocket_ends_once_however_its_peer_leaves() {
     check(1000..1100, Profile::default(), |sim| {

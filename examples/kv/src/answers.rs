@@ -1,7 +1,8 @@
 //! A client's answers, in the order of its commands, while some of them come from other shards.
 //!
-//! Empty for a client whose commands all ran where it is connected: then answers go out as they are written. Read next:
-//! `gather.rs`, for answers that are put together; `parcel.rs`, for how they travel.
+//! Empty for a client whose commands all ran where it is connected: then answers go out as they are
+//! written. Read next: `gather.rs`, for answers that are put together; `parcel.rs`, for how they
+//! travel.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,5 @@
-//! Commands that are kept: queued by a transaction, or on their way to another shard. Few allocations, however many they are.
+//! Commands that are kept: queued by a transaction, or on their way to another shard. Few
+//! allocations, however many they are.
 
 /// Commands, each some words, in the order in which they came.
 #[derive(Debug, Default, Clone)]

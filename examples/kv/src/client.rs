@@ -1,7 +1,8 @@
 //! What a shard keeps of each client that is connected to it.
 //!
-//! It lives in the shard, not in the connection's session, so that answers from other shards and messages of channels reach it
-//! between the callbacks of its connection. Read next: `turn.rs`, which serves one.
+//! It lives in the shard, not in the connection's session, so that answers from other shards and
+//! messages of channels reach it between the callbacks of its connection. Read next: `turn.rs`,
+//! which serves one.
 
 use std::fmt::Write as _;
 
@@ -73,7 +74,8 @@ pub enum Silence {
     All,
 }
 
-/// The most memory that one client may have names kept in, in bytes: of channels and patterns, and as much of watched keys.
+/// The most memory that one client may have names kept in, in bytes: of channels and patterns, and
+/// as much of watched keys.
 pub const NAMES_MAX: usize = 16 << 20;
 
 /// About the memory that a kept name takes.
@@ -144,20 +146,23 @@ impl Client {
         }
     }
 
-    /// Whether no more of its commands are to be run for now. Not behind one that is parked: they would be asked before it.
+    /// Whether no more of its commands are to be run for now. Not behind one that is parked: they
+    /// would be asked before it.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.answers.is_full() || !self.parked.is_empty()
     }
 
-    /// Whether what it asks for the answer of this number is to be parked: many are here that are not sent, or something that it
-    /// has asked before is parked. Never what the first one waits for, since nothing can be sent before that.
+    /// Whether what it asks for the answer of this number is to be parked: many are here that are
+    /// not sent, or something that it has asked before is parked. Never what the first one waits
+    /// for, since nothing can be sent before that.
     #[must_use]
     pub fn is_held_up(&self, number: u64) -> bool {
         number > self.answers.first() && (self.answers.are_many() || !self.parked.is_empty())
     }
 
-    /// Takes what is parked no longer: all when few answers are here, or what the first one waits for, and what was asked before.
+    /// Takes what is parked no longer: all when few answers are here, or what the first one waits
+    /// for, and what was asked before.
     pub fn unpark(&mut self) -> impl Iterator<Item = Parked> {
         let first = self.answers.first();
         let is_first = |it: &Parked| it.ticket.number <= first;
@@ -184,7 +189,8 @@ impl Client {
         self.answers.is_empty() && self.silence == Silence::None
     }
 
-    /// Whether the client has a subscription, and speaks the version in which answers and messages look alike.
+    /// Whether the client has a subscription, and speaks the version in which answers and messages
+    /// look alike.
     #[must_use]
     pub fn is_listening_only(&self) -> bool {
         self.protocol == Protocol::Resp2 && self.subscriptions.is_some()
@@ -196,7 +202,8 @@ impl Client {
         self.subscriptions.as_ref().map_or(0, |it| it.len())
     }
 
-    /// Its address as one word: a client chooses the path of its Unix socket, and a space in it would be the end of a field.
+    /// Its address as one word: a client chooses the path of its Unix socket, and a space in it
+    /// would be the end of a field.
     #[must_use]
     pub fn addr(&self) -> String {
         self.address.to_string().replace(' ', r"\x20")

@@ -1,4 +1,5 @@
-//! Several processes, each with some of the slots: Redis Cluster's protocol for clients, without any between the processes.
+//! Several processes, each with some of the slots: Redis Cluster's protocol for clients, without
+//! any between the processes.
 
 use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
@@ -40,8 +41,8 @@ impl fmt::Display for Node {
 }
 
 impl Cluster {
-    /// Reads what the command line says: `0-5460=HOST:PORT,5461-10922=HOST:PORT,...`, and which of them is this process.
-    /// An address may be named with several ranges.
+    /// Reads what the command line says: `0-5460=HOST:PORT,5461-10922=HOST:PORT,...`, and which of
+    /// them is this process. An address may be named with several ranges.
     ///
     /// # Errors
     ///

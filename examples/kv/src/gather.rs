@@ -1,7 +1,7 @@
 //! One answer made of what several shards have answered.
 //!
-//! Parts are answers as the shards wrote them: what is needed of their form is read here. Read next: `turn.rs`, which splits
-//! commands and asks all shards.
+//! Parts are answers as the shards wrote them: what is needed of their form is read here. Read
+//! next: `turn.rs`, which splits commands and asks all shards.
 
 use crate::info;
 use crate::reply::{Protocol, Reply};

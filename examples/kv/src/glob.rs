@@ -1,7 +1,8 @@
-//! Patterns of names, as Redis matches them: `*`, `?`, `[a-z]`, `[^a]`, and `\` before what is meant as it is.
+//! Patterns of names, as Redis matches them: `*`, `?`, `[a-z]`, `[^a]`, and `\` before what is
+//! meant as it is.
 //!
-//! A pattern comes from a peer, so the time is bounded by the product of both lengths, however many stars it has, and a pattern is
-//! not long.
+//! A pattern comes from a peer, so the time is bounded by the product of both lengths, however many
+//! stars it has, and a pattern is not long.
 
 use crate::command::Fault;
 
@@ -62,7 +63,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// Returns whether a class has this byte, and the class's length. One that is not closed ends with the pattern.
+/// Returns whether a class has this byte, and the class's length. One that is not closed ends with
+/// the pattern.
 fn in_class(class: &[u8], byte: u8) -> (bool, usize) {
     let is_negated = class.first() == Some(&b'^');
     let mut at = usize::from(is_negated);

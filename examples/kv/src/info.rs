@@ -1,6 +1,7 @@
 //! `INFO`: what the shards count, added up, in the words of Redis.
 //!
-//! Each shard tells its numbers as lines of a name and a number. Those of one name are added: all of them are sums.
+//! Each shard tells its numbers as lines of a name and a number. Those of one name are added: all
+//! of them are sums.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -1,8 +1,9 @@
 //! The keys of one shard, and the few doors through which their values are read and changed.
 //!
-//! Every command comes through these doors, because each of them keeps all promises at once: a key that has
-//! expired is gone, a watched key that changes is noticed, memory is counted, the clock of eviction is set, and a
-//! running snapshot gets the old value before it changes. What a command means is not known here.
+//! Every command comes through these doors, because each of them keeps all promises at once: a key
+//! that has expired is gone, a watched key that changes is noticed, memory is counted, the clock of
+//! eviction is set, and a running snapshot gets the old value before it changes. What a command
+//! means is not known here.
 //!
 //! Nothing here reads a clock: [`Keyspace::set_now`] is called once per batch of commands.
 //! Read next: `value.rs`, `keyspace/expiry.rs`, `keyspace/memory.rs`, `keyspace/watch.rs`, `snapshot.rs`.
@@ -33,8 +34,8 @@ use crate::value::{Kind, Value};
 
 /// The keys of one shard.
 ///
-/// A map whose entries also have a place: a scan, a random key and an eviction sample cost one look each. The last
-/// entry moves into the place of one that is removed.
+/// A map whose entries also have a place: a scan, a random key and an eviction sample cost one look
+/// each. The last entry moves into the place of one that is removed.
 #[derive(Debug)]
 pub struct Keyspace {
     entries: IndexMap<Key, Entry>,
@@ -219,11 +220,12 @@ impl Keyspace {
         None
     }
 
-    /// Shows `see` up to `count` keys below `cursor` (0: from the start), with their values, and returns the
-    /// cursor from which to go on; 0 is the end.
+    /// Shows `see` up to `count` keys below `cursor` (0: from the start), with their values, and
+    /// returns the cursor from which to go on; 0 is the end.
     ///
-    /// The cursor goes down: what is removed is replaced by the last entry, which was seen before or is not beyond
-    /// the cursor. So a key that is there from the first call to the last is seen at least once.
+    /// The cursor goes down: what is removed is replaced by the last entry, which was seen before
+    /// or is not beyond the cursor. So a key that is there from the first call to the last is seen
+    /// at least once.
     pub fn scan(&self, cursor: usize, count: usize, mut see: impl FnMut(&[u8], &Value)) -> usize {
         let len = self.entries.len();
         let from = if cursor == 0 { len } else { cursor.min(len) };
@@ -257,8 +259,8 @@ impl Keyspace {
 
 /// Changing.
 impl Keyspace {
-    /// Lets `edit` change the value of `key`, which has to be a `T`; `None` if there is none. A container that is
-    /// left empty goes away.
+    /// Lets `edit` change the value of `key`, which has to be a `T`; `None` if there is none. A
+    /// container that is left empty goes away.
     ///
     /// # Errors
     ///

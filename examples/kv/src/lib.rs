@@ -21,7 +21,8 @@
 #![allow(clippy::must_use_candidate, clippy::missing_errors_doc)]
 // Scores are compared as they are: equal is equal.
 #![allow(clippy::float_cmp)]
-// Functions that stand in one table have one type. Facts of a client, and options, are independent of each other.
+// Functions that stand in one table have one type. Facts of a client, and options, are independent
+// of each other.
 #![allow(clippy::unnecessary_wraps, clippy::struct_excessive_bools)]
 #![allow(clippy::needless_for_each, clippy::similar_names)]
 

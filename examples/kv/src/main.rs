@@ -1,4 +1,5 @@
-//! A key-value server that speaks RESP, on several reactors: the command line, and what is around the server.
+//! A key-value server that speaks RESP, on several reactors: the command line, and what is around
+//! the server.
 //!
 //! ```sh
 //! cargo run --release -p wouldblock-kv
@@ -27,19 +28,21 @@ use wouldblock_kv::shard::{Shard, wall};
 
 /// A key-value server that speaks RESP, the protocol of Redis, sharded by key over reactors.
 ///
-/// Limits: a command has at most 1,048,576 words and twice --word-max bytes. What a client has not read of its answers
-/// holds back its commands, whatever their number; of messages of channels at most 32 MiB wait for it, then it is ended.
+/// Limits: a command has at most 1,048,576 words and twice --word-max bytes. What a client has not
+/// read of its answers holds back its commands, whatever their number; of messages of channels at
+/// most 32 MiB wait for it, then it is ended.
 #[derive(Debug, clap::Parser)]
 #[command(name = "kv", version, after_help = common::MANNERS)]
 struct Arguments {
     /// Where to listen, HOST:PORT or unix:PATH; port 0 is any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6379", value_parser = common::stream_address)]
     listen: String,
-    /// How many reactors, each on a thread of its own with a share of the keys. With one, no command is refused because its keys
-    /// are in several shards
+    /// How many reactors, each on a thread of its own with a share of the keys. With one, no
+    /// command is refused because its keys are in several shards
     #[arg(long, value_name = "N", default_value = "1")]
     reactors: NonZeroUsize,
-    /// The most bytes that keys and values may use, such as 100mb; 0 is no limit. CONFIG SET maxmemory changes it
+    /// The most bytes that keys and values may use, such as 100mb; 0 is no limit. CONFIG SET
+    /// maxmemory changes it
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = config::bytes)]
     maxmemory: usize,
     /// The longest word of a command: a key, a value, from 1mb to 512mb
@@ -51,7 +54,8 @@ struct Arguments {
     /// A snapshot is written so many seconds after the last one, if anything has changed
     #[arg(long, value_name = "SECONDS", requires = "snapshot", value_parser = common::seconds)]
     save_every: Option<Duration>,
-    /// The most clients at a time, of each reactor; more wait until one leaves. The descriptor limit if it is not said
+    /// The most clients at a time, of each reactor; more wait until one leaves. The descriptor
+    /// limit if it is not said
     #[arg(long, value_name = "N")]
     clients: Option<NonZeroUsize>,
     /// Which process of a cluster has which slots: 0-5460=HOST:PORT,5461-10922=HOST:PORT,...

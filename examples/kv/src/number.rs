@@ -1,7 +1,7 @@
 //! Numbers in words and values, as Redis reads and prints them.
 //!
-//! Scores are doubles and printed with 17 digits, as C's `%.17g` does. `INCRBYFLOAT` reckons with more bits than
-//! that: see `number/extended.rs`. Unlike Redis, no hexadecimal floats are read.
+//! Scores are doubles and printed with 17 digits, as C's `%.17g` does. `INCRBYFLOAT` reckons with
+//! more bits than that: see `number/extended.rs`. Unlike Redis, no hexadecimal floats are read.
 
 mod extended;
 #[cfg(test)]
@@ -50,7 +50,8 @@ pub fn not_negative(text: &[u8]) -> Result<usize, Fault> {
     at_least(0, text, "ERR value is out of range, must be positive").map(length)
 }
 
-/// Returns an integer that is not negative as a length; what a machine cannot count is beyond all lengths anyway.
+/// Returns an integer that is not negative as a length; what a machine cannot count is beyond all
+/// lengths anyway.
 pub fn length(number: i64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -70,8 +71,8 @@ pub fn parse_double(text: &[u8]) -> Option<f64> {
     (!number.is_nan() && !is_beyond).then_some(number)
 }
 
-/// Reads an end of a range of scores: as [`parse_double`], and what is beyond a double's range is infinite, or 0. As C's
-/// `strtod` has it, spaces may be before it, and nothing at all is 0.
+/// Reads an end of a range of scores: as [`parse_double`], and what is beyond a double's range is
+/// infinite, or 0. As C's `strtod` has it, spaces may be before it, and nothing at all is 0.
 pub fn parse_bound(text: &[u8]) -> Option<f64> {
     if text.is_empty() {
         return Some(0.0);

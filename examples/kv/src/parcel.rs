@@ -1,12 +1,13 @@
 //! What one shard asks of another, and what it is answered: in parcels, at most one of each way at a time.
 //!
-//! While a parcel is away, what is asked meanwhile waits for its return and leaves as the next one. So they grow when
-//! there is much to do, no queue of posts ever fills, and the order of what one client asks of one shard is kept. How much waits
-//! is bounded by the clients, each of which is paused when much of it is away (`answers.rs`).
+//! While a parcel is away, what is asked meanwhile waits for its return and leaves as the next one.
+//! So they grow when there is much to do, no queue of posts ever fills, and the order of what one
+//! client asks of one shard is kept. How much waits is bounded by the clients, each of which is
+//! paused when much of it is away (`answers.rs`).
 //!
-//! A shard answers as much at a time as [`ANSWER`] says, and gives the rest of a parcel back: other clients of it do not wait,
-//! and clients that do not read their answers are left out of what leaves next ([`Way::put_back`]). Read next: `shard.rs`,
-//! which posts the parcels.
+//! A shard answers as much at a time as [`ANSWER`] says, and gives the rest of a parcel back: other
+//! clients of it do not wait, and clients that do not read their answers are left out of what
+//! leaves next ([`Way::put_back`]). Read next: `shard.rs`, which posts the parcels.
 
 use wouldblock::ConnId;
 
@@ -46,7 +47,8 @@ pub enum Ask {
     Watch(ConnId),
     /// To watch nothing for it any more. Nothing is answered.
     Unwatch(ConnId),
-    /// To run these commands at once, unless what is watched for the client has changed; to watch nothing for it after that.
+    /// To run these commands at once, unless what is watched for the client has changed; to watch
+    /// nothing for it after that.
     Unit(ConnId, Protocol, Box<Batch>),
 }
 
@@ -68,8 +70,8 @@ pub struct Ticket {
     pub place: usize,
     /// Its connection, since the place may be another's by then.
     pub id: ConnId,
-    /// The number of the answer (`answers.rs`); of the next one where nothing is answered. So it never falls from one thing
-    /// that a client asks of a shard to the next.
+    /// The number of the answer (`answers.rs`); of the next one where nothing is answered. So it
+    /// never falls from one thing that a client asks of a shard to the next.
     pub number: u64,
     /// Which part of it this is, or [`UNANSWERED`].
     pub part: usize,
@@ -103,7 +105,8 @@ pub struct Way {
 }
 
 impl Way {
-    /// To be asked with the next parcel. `words`: of what needs some. No ticket: nobody waits for the answer.
+    /// To be asked with the next parcel. `words`: of what needs some. No ticket: nobody waits for
+    /// the answer.
     pub fn ask(&mut self, ask: Ask, words: Option<&[&[u8]]>, ticket: Option<Ticket>) {
         let command = words.map(|words| {
             self.waiting.batch.push(words);
@@ -149,8 +152,8 @@ impl Way {
         self.away_for.take().expect("a parcel was away")
     }
 
-    /// What was not served of a parcel is to leave again, before all else. But not what belongs to clients that are `held_up`:
-    /// that, and what they have asked since, is returned.
+    /// What was not served of a parcel is to leave again, before all else. But not what belongs to
+    /// clients that are `held_up`: that, and what they have asked since, is returned.
     pub fn put_back(
         &mut self,
         there: usize,

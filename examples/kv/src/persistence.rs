@@ -1,7 +1,8 @@
-//! When a snapshot is written and read: `SAVE`, `BGSAVE`, `LASTSAVE`, `--save-every`, at the start and at the end.
+//! When a snapshot is written and read: `SAVE`, `BGSAVE`, `LASTSAVE`, `--save-every`, at the start
+//! and at the end.
 //!
-//! How it is written is `snapshot.rs` and `keyspace/saving.rs`; here each shard gives it about a millisecond between turns, and one
-//! at a time is written. Read next: `snapshot.rs`.
+//! How it is written is `snapshot.rs` and `keyspace/saving.rs`; here each shard gives it about a
+//! millisecond between turns, and one at a time is written. Read next: `snapshot.rs`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,8 @@ pub struct Snapshots {
     pub every: Option<Duration>,
     /// One is being written.
     is_running: AtomicBool,
-    /// When the last one was written that was written whole, in milliseconds since 1970; at first when the server started.
+    /// When the last one was written that was written whole, in milliseconds since 1970; at first
+    /// when the server started.
     last: AtomicI64,
     /// When the last one was begun.
     begun: AtomicI64,

@@ -1,7 +1,9 @@
-//! Who listens to what: the channels and patterns that clients of one shard have subscribed to, and how a message reaches them.
+//! Who listens to what: the channels and patterns that clients of one shard have subscribed to, and
+//! how a message reaches them.
 //!
-//! A message is asked of all shards (`PUBLISH`), and each delivers it to its own clients, here. The bytes of it are made once for
-//! each version of the protocol and shared by all. Read next: `server/channels.rs`, the commands.
+//! A message is asked of all shards (`PUBLISH`), and each delivers it to its own clients, here. The
+//! bytes of it are made once for each version of the protocol and shared by all. Read next:
+//! `server/channels.rs`, the commands.
 
 use std::collections::HashMap;
 

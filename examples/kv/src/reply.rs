@@ -20,8 +20,8 @@ pub struct Reply {
     pub bytes: Vec<u8>,
     /// Which version the next answer is in.
     pub protocol: Protocol,
-    /// At this length no more strings are taken: an answer can be far larger than what is stored, since a command can
-    /// ask for the same value many times.
+    /// At this length no more strings are taken: an answer can be far larger than what is stored,
+    /// since a command can ask for the same value many times.
     end: usize,
     /// A string was not taken.
     is_cut: bool,

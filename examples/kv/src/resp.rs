@@ -1,8 +1,9 @@
 //! What clients send: arrays of strings, each with its length, or lines of words ("inline commands").
 //!
-//! A decoder in the manner of `wouldblock::frame`: it consumes whole commands and nothing else, copies nothing where a command
-//! lies whole in the input, and looks at no byte of a long one twice. What it refuses is worded as Redis words it; answers are
-//! in `reply.rs`. Read next: `shard.rs`, whose loop calls it.
+//! A decoder in the manner of `wouldblock::frame`: it consumes whole commands and nothing else,
+//! copies nothing where a command lies whole in the input, and looks at no byte of a long one
+//! twice. What it refuses is worded as Redis words it; answers are in `reply.rs`. Read next:
+//! `shard.rs`, whose loop calls it.
 
 pub mod check;
 
@@ -59,7 +60,8 @@ impl fmt::Display for Garbage {
 impl std::error::Error for Garbage {}
 
 impl Requests {
-    /// Consumes one command, and puts its words into `words`, which is empty otherwise. A word is at most `word_max` long.
+    /// Consumes one command, and puts its words into `words`, which is empty otherwise. A word is
+    /// at most `word_max` long.
     ///
     /// # Errors
     ///

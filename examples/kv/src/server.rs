@@ -1,4 +1,5 @@
-//! Commands that are about more than the keys of one shard: the connection, the client, channels, the whole server.
+//! Commands that are about more than the keys of one shard: the connection, the client, channels,
+//! the whole server.
 
 pub mod admin;
 pub mod channels;

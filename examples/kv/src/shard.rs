@@ -1,7 +1,8 @@
 //! One shard: a reactor's handler, with its keys, its clients, and the ways to the other shards.
 //!
-//! What a client sends is read and run in `on_data`, and answered by one send for all of it. What belongs to another shard leaves
-//! when the callback ends, as a parcel. Read next: `turn.rs`, how a command is run; `parcel.rs`, how shards talk.
+//! What a client sends is read and run in `on_data`, and answered by one send for all of it. What
+//! belongs to another shard leaves when the callback ends, as a parcel. Read next: `turn.rs`, how a
+//! command is run; `parcel.rs`, how shards talk.
 
 use std::collections::HashMap;
 use std::io;
@@ -210,7 +211,8 @@ impl Shard {
         self.send_parcels(cx);
     }
 
-    /// What another shard has not served yet is asked again: at once, or, for clients that do not read, when they do.
+    /// What another shard has not served yet is asked again: at once, or, for clients that do not
+    /// read, when they do.
     fn put_back(&mut self, there: usize, rest: Parcel, rest_for: Vec<Option<Ticket>>) {
         let Shard { ways, clients, .. } = self;
         let held_up = |ticket: &Ticket| {
@@ -263,13 +265,15 @@ impl Shard {
         }
     }
 
-    /// Sends a client the answers that are here, as far as it takes them, and has it go on if it was to wait.
+    /// Sends a client the answers that are here, as far as it takes them, and has it go on if it
+    /// was to wait.
     fn deliver(&mut self, conn: &mut Conn<'_>, place: usize) {
         let client = &mut self.clients[place];
         let mut bytes = Vec::new();
         loop {
-            // Until there is no room: only then is `on_drain` to come, which goes on with the rest. A client that has gone
-            // has none, and takes all: it is read on to its end, and its answers are kept for nobody.
+            // Until there is no room: only then is `on_drain` to come, which goes on with the rest.
+            // A client that has gone has none, and takes all: it is read on to its end, and its
+            // answers are kept for nobody.
             let room = if conn.has_failed() { SEND } else { conn.room() };
             let enough = room.min(SEND);
             while bytes.len() < enough

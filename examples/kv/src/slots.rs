@@ -7,7 +7,8 @@ use crate::command::{Fault, Keys};
 /// How many slots there are.
 pub const SLOTS: u16 = 16_384;
 
-/// The slot of a key: CRC16 of what stands between its first braces, where that is not empty, or of all of it.
+/// The slot of a key: CRC16 of what stands between its first braces, where that is not empty, or of
+/// all of it.
 #[must_use]
 pub fn slot(key: &[u8]) -> u16 {
     crc16(tag(key)) % SLOTS
@@ -44,8 +45,8 @@ const TABLE: [u16; 256] = {
     table
 };
 
-/// The reactor that has a slot, of so many. They take turns, so that each has its share of any range that a process of a
-/// cluster may have.
+/// The reactor that has a slot, of so many. They take turns, so that each has its share of any
+/// range that a process of a cluster may have.
 #[must_use]
 pub fn owner(slot: u16, reactors: usize) -> usize {
     usize::from(slot) % reactors

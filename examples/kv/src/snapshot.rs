@@ -1,7 +1,7 @@
 //! Snapshots: all keys at one moment, in one file.
 //!
-//! The format is our own, and this is all of it. Numbers are little-endian; a *length* is a LEB128 varint; *bytes* are
-//! their length and then themselves.
+//! The format is our own, and this is all of it. Numbers are little-endian; a *length* is a LEB128
+//! varint; *bytes* are their length and then themselves.
 //!
 //! ```text
 //! file    = header section* end
@@ -15,16 +15,19 @@
 //!         | 4 (sorted): length, that many times bytes, score: f64
 //! ```
 //!
-//! Each crc is the CRC-32 of Ethernet, of all bytes of its part before it. Nothing follows the end. So a file that was
-//! torn, cut off, or changed in any byte is refused as a whole, with an error that names it and says what is wrong;
-//! and so is one of a version that this program does not know.
+//! Each crc is the CRC-32 of Ethernet, of all bytes of its part before it. Nothing follows the end.
+//! So a file that was torn, cut off, or changed in any byte is refused as a whole, with an error
+//! that names it and says what is wrong; and so is one of a version that this program does not
+//! know.
 //!
-//! A file is written beside the one it replaces (`NAME.new`), brought to the disk, and then renamed: whoever stops the
-//! machine at whatever moment finds the older file or the newer one, whole. A file that is refused is never touched.
+//! A file is written beside the one it replaces (`NAME.new`), brought to the disk, and then
+//! renamed: whoever stops the machine at whatever moment finds the older file or the newer one,
+//! whole. A file that is refused is never touched.
 //!
-//! Saving needs no `fork` and stops nobody: each shard writes its entries in slices between its turns, and before an
-//! entry changes its old value is written first (`keyspace/saving.rs`). So the file has what each shard held at the
-//! moment when its part began; those moments differ by what a post takes from one reactor to another.
+//! Saving needs no `fork` and stops nobody: each shard writes its entries in slices between its
+//! turns, and before an entry changes its old value is written first (`keyspace/saving.rs`). So the
+//! file has what each shard held at the moment when its part began; those moments differ by what a
+//! post takes from one reactor to another.
 //!
 //! What this is not: a log. What changed after the last snapshot is lost with the process.
 

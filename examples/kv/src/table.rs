@@ -1,7 +1,8 @@
 //! Commands by name: one look for each command that comes, in whatever case it is written.
 //!
-//! Two kinds stand here together: those on keys (`commands.rs`), which know nothing of clients, and those that a client takes
-//! part in, or that all shards are asked (`server.rs`). Read next: `turn.rs`, which runs both.
+//! Two kinds stand here together: those on keys (`commands.rs`), which know nothing of clients, and
+//! those that a client takes part in, or that all shards are asked (`server.rs`). Read next:
+//! `turn.rs`, which runs both.
 
 use std::sync::LazyLock;
 

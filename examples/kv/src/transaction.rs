@@ -1,7 +1,8 @@
-//! `MULTI`, `EXEC`, `DISCARD`, `WATCH`: commands of a client that are run together, in the one shard that has their keys.
+//! `MULTI`, `EXEC`, `DISCARD`, `WATCH`: commands of a client that are run together, in the one
+//! shard that has their keys.
 //!
-//! Between them no other client's command is run in that shard. There, too, is what is watched: so whether a key has changed is
-//! found out where it changes. Read next: `keyspace/watch.rs`.
+//! Between them no other client's command is run in that shard. There, too, is what is watched: so
+//! whether a key has changed is found out where it changes. Read next: `keyspace/watch.rs`.
 
 use wouldblock::ConnId;
 
@@ -194,7 +195,8 @@ impl Turn<'_, '_> {
     }
 }
 
-/// Whether it is `PING` or `ECHO`: the one command without an argument, and its answer, are known wherever it is run.
+/// Whether it is `PING` or `ECHO`: the one command without an argument, and its answer, are known
+/// wherever it is run.
 fn is_answered_anywhere(entry: &Entry) -> bool {
     matches!(entry.name, "ping" | "echo")
 }
@@ -218,7 +220,8 @@ impl Shard {
             .is_none_or(|it| it.iter().all(|(key, version)| keys.version(key) == *version))
     }
 
-    /// Nothing is watched for a client any more, in that shard. `ticket`: of the client, if it is still there.
+    /// Nothing is watched for a client any more, in that shard. `ticket`: of the client, if it is
+    /// still there.
     pub fn forget_watched_in(&mut self, there: usize, id: ConnId, ticket: Option<Ticket>) {
         if there == self.number {
             self.unwatch(id);

@@ -1,7 +1,9 @@
-//! A client's turn: its next command is found, and run here, asked of another shard, of several, or kept for later.
+//! A client's turn: its next command is found, and run here, asked of another shard, of several, or
+//! kept for later.
 //!
-//! What a command does is with the commands. The answer to each is written to the shard's reply; where an earlier one of the
-//! client is still to come, it is put behind that. Read next: `transaction.rs`, `gather.rs`, `server.rs`.
+//! What a command does is with the commands. The answer to each is written to the shard's reply;
+//! where an earlier one of the client is still to come, it is put behind that. Read next:
+//! `transaction.rs`, `gather.rs`, `server.rs`.
 
 use wouldblock::Conn;
 
@@ -293,8 +295,9 @@ impl<'t, 'c> Turn<'t, 'c> {
     }
 }
 
-/// Whether a line is of a request of HTTP. A web page has a browser send one anywhere, this machine included, and what
-/// the page has put into its body would be commands. Redis closes at these two words, too.
+/// Whether a line is of a request of HTTP. A web page has a browser send one anywhere, this machine
+/// included, and what the page has put into its body would be commands. Redis closes at these two
+/// words, too.
 fn is_http(word: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }

@@ -1,5 +1,6 @@
-//! The shards in a simulated world: whatever the seed makes of their turns, of the time that a parcel takes and of the network,
-//! each client has the answers that a single map would give it, in order, and one that goes leaves nothing behind.
+//! The shards in a simulated world: whatever the seed makes of their turns, of the time that a
+//! parcel takes and of the network, each client has the answers that a single map would give it, in
+//! order, and one that goes leaves nothing behind.
 //!
 //! Needs the feature: `cargo test -p wouldblock-kv --features sim --test simulated`.
 
@@ -141,7 +142,8 @@ fn each_client_has_the_answers_of_a_single_map_in_order() {
     });
 }
 
-/// More answers than may wait for a client, which reads slowly and goes on to send: what was put off is run before what came later.
+/// More answers than may wait for a client, which reads slowly and goes on to send: what was put
+/// off is run before what came later.
 #[test]
 fn a_client_that_reads_slowly_has_large_answers_in_order() {
     let profile =
@@ -348,7 +350,8 @@ fn clients_that_go_at_any_moment_leave_nothing_and_the_server_ends() {
     });
 }
 
-/// Whatever was run is answered, in a shutdown too: also by a shard without clients, which has nothing to wait for.
+/// Whatever was run is answered, in a shutdown too: also by a shard without clients, which has
+/// nothing to wait for.
 #[test]
 fn a_shutdown_leaves_nothing_unanswered_that_was_run() {
     let mut answered_later = 0;
@@ -396,7 +399,8 @@ fn a_shutdown_leaves_nothing_unanswered_that_was_run() {
     assert!(answered_later > 10, "{answered_later}: a shutdown never comes in the midst of it");
 }
 
-/// A shard that has ended may have given back what it had not answered, while more waits for it: all of that is refused.
+/// A shard that has ended may have given back what it had not answered, while more waits for it:
+/// all of that is refused.
 #[test]
 fn a_shutdown_amid_large_answers_cuts_nobody_off() {
     check(0..300, Profile::calm().preempted(300), |sim| {

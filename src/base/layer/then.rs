@@ -37,8 +37,8 @@ impl<B: Layer, A: Layer> Then<B, A> {
         Then { below, above, between, begun: false, more: false, below_ended: false, failed: None }
     }
 
-    /// Whether the lower one changes nothing any more, and the upper one has all that came through it: a header
-    /// below TLS. Then it is not called, and no byte is copied for it.
+    /// Whether the lower one changes nothing any more, and the upper one has all that came through
+    /// it: a header below TLS. Then it is not called, and no byte is copied for it.
     fn passes_below(&self) -> bool {
         self.begun
             && !self.more

@@ -9,7 +9,8 @@ use crate::base::source::Source;
 use crate::core::Core;
 
 impl Core {
-    /// Sends to a connection that does not take it as ever: through a layer, behind a source, or not at all.
+    /// Sends to a connection that does not take it as ever: through a layer, behind a source, or
+    /// not at all.
     #[cold]
     pub(super) fn send_behind(&mut self, id: ConnId, piece: &Piece<'_>, window: &[u8]) -> bool {
         if self.entry(id).is_some_and(|entry| entry.conn.is_layered()) {

@@ -1,8 +1,8 @@
 //! Datagrams on the simulated kernel and on Linux: the same steps on both, and what our side sees of
 //! them compared. Behind that, what only the simulated network does.
 //!
-//! As in `kernel/link/tests.rs`: the steps go through the driver and the sockets that production uses, and the
-//! real side is given time to show what the simulated one has shown.
+//! As in `kernel/link/tests.rs`: the steps go through the driver and the sockets that production
+//! uses, and the real side is given time to show what the simulated one has shown.
 
 use std::fmt::Write as _;
 use std::io;

@@ -241,8 +241,8 @@ fn the_queue_is_bounded_whatever_is_in_it() {
     world.send("", None).unwrap();
 }
 
-/// Promise 5: a receiver that does not read fills its share and no more. The newest of the lane that holds most make
-/// room for those that hold less, and none goes in vain.
+/// Promise 5: a receiver that does not read fills its share and no more. The newest of the lane
+/// that holds most make room for those that hold less, and none goes in vain.
 #[test]
 fn a_deaf_receiver_takes_nothing_from_others() {
     let to = |path: &str| Address::unix(path);

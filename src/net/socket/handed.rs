@@ -120,9 +120,9 @@ impl Stream {
         Ok(socket)
     }
 
-    /// The address of the peer. Of a TCP connection that is over the kernel does not know it any more (`tcp_done` of
-    /// Linux), though what the peer had said is still to be read: without a reactor that knew it, it is then the
-    /// unspecified address.
+    /// The address of the peer. Of a TCP connection that is over the kernel does not know it any
+    /// more (`tcp_done` of Linux), though what the peer had said is still to be read: without a
+    /// reactor that knew it, it is then the unspecified address.
     ///
     /// # Errors
     ///

@@ -92,8 +92,8 @@ fn world(sim: &Sim, config: Config, deed: Deed) -> Result<(Reactor<Doer>, Peer),
     Ok((reactor, sim.connect(TO)))
 }
 
-/// Promise 5: memory that no connection holds any more is there for the rest at once, whether it was taken or went with
-/// a close that lingers on.
+/// Promise 5: memory that no connection holds any more is there for the rest at once, whether it
+/// was taken or went with a close that lingers on.
 #[test]
 fn a_shortage_of_memory_ends_with_what_was_held() {
     const HIGH: usize = 1 << 16;
@@ -176,7 +176,8 @@ fn progress_is_counted_to_the_byte() {
     }
 }
 
-/// Promise 4: a handler that waits for two bytes between two requests is owed nothing until the first is there.
+/// Promise 4: a handler that waits for two bytes between two requests is owed nothing until the
+/// first is there.
 #[test]
 fn a_request_is_owed_from_its_first_byte_on() {
     check(0..20, near(), |sim| {

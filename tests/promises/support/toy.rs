@@ -1,8 +1,8 @@
 //! A toy protocol as a layer, for tests: everything that a layer can have, and nothing secret.
 //!
-//! A record is a kind, a length of two bytes, and so many bytes. `H` is the handshake: one from each side, with
-//! the key by which that side will xor. `D` is data, `K` another key for all that follows, `E` the end, `A` an
-//! alert, which tells the peer why this side gives up.
+//! A record is a kind, a length of two bytes, and so many bytes. `H` is the handshake: one from
+//! each side, with the key by which that side will xor. `D` is data, `K` another key for all that
+//! follows, `E` the end, `A` an alert, which tells the peer why this side gives up.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! tokio-tungstenite on one thread: `/all` gets what anyone there says, any other path an echo. An argument is the size
-//! of its read buffer, in the place of its default.
+//! tokio-tungstenite on one thread: `/all` gets what anyone there says, any other path an echo. An
+//! argument is the size of its read buffer, in the place of its default.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

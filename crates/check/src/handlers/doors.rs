@@ -1,7 +1,7 @@
 //! One handler as several services: a door for each, all of them to the same test handler.
 //!
-//! A door says whose callback it is, and the oracle compares that with what the library says. In most worlds there is no
-//! door: the handler is alone. Read next: `oracle/services.rs`.
+//! A door says whose callback it is, and the oracle compares that with what the library says. In
+//! most worlds there is no door: the handler is alone. Read next: `oracle/services.rs`.
 
 use std::cell::{RefCell, RefMut};
 use std::io;
@@ -243,7 +243,8 @@ impl TestHandler {
         self.oracle.hands(link, is_open, to, tag)
     }
 
-    /// The same in `on_data`, where nothing is asked of the context: of input that is read, none is about to be closed.
+    /// The same in `on_data`, where nothing is asked of the context: of input that is read, none is
+    /// about to be closed.
     pub(super) fn may_hand_on(&mut self, conn: &mut Conn<'_>, link: u32) -> bool {
         let Some((to, tag)) = self.hands.as_mut().and_then(Hands::next) else { return false };
         let is_open = conn.is_open();

@@ -167,7 +167,8 @@ impl CloseCheck<'_> {
             || self.ledger.may_be_too_slow(self.place, self.queued > 0, rate, left)
     }
 
-    /// It had failed while it was paused, with something to read: until then the handler might have come back.
+    /// It had failed while it was paused, with something to read: until then the handler might have
+    /// come back.
     fn comes_back_until(&self) -> u64 {
         let limits = &self.oracle.limits;
         let own = self.ledger.idle.or(self.ledger.idle_of_all).unwrap_or(Duration::MAX);
@@ -176,7 +177,8 @@ impl CloseCheck<'_> {
         failed.max(self.moved().read).saturating_add(nanos(wait))
     }
 
-    /// It was cut in its linger, though its peer came to less of what our kernel holds since that was last asked.
+    /// It was cut in its linger, though its peer came to less of what our kernel holds since that
+    /// was last asked.
     fn read_in_its_linger(&self) -> bool {
         let limits = &self.oracle.limits;
         let moved = &self.place.moved;

@@ -1,7 +1,8 @@
 //! What the oracle knows of connections with a layer: what a byte on the wire stands for.
 //!
-//! All it is told it is told by the layer itself and by the peer, which are the tests': how much wire the layer
-//! made of which bytes, how many bytes it made of which wire, and how many of those the peer had said.
+//! All it is told it is told by the layer itself and by the peer, which are the tests': how much
+//! wire the layer made of which bytes, how many bytes it made of which wire, and how many of those
+//! the peer had said.
 
 use std::net::IpAddr;
 
@@ -44,8 +45,8 @@ impl Ledger {
         self.layer(|known| known.taken(written)).unwrap_or(written)
     }
 
-    /// When the handler has sent so many bytes in all, so many there are to be written, with what waits for the
-    /// layer counted as it is.
+    /// When the handler has sent so many bytes in all, so many there are to be written, with what
+    /// waits for the layer counted as it is.
     pub(super) fn wire_of(&self, sent: usize) -> u64 {
         self.layer(|known| known.total(sent as u64)).unwrap_or(sent as u64)
     }

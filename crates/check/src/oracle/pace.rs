@@ -1,10 +1,10 @@
 //! Who is too slow: what came and went in the last windows of `min_rate`.
 //!
-//! Where a window begins is the library's to say. But of each verdict the last `window` lies in the one that was
-//! judged, whole; and of each span of four windows, one that was judged lies in it. So both errors
-//! show: a connection that is fast enough and is cut, and one that trickles and goes on. Of connections with a layer it
-//! says nothing, since their bytes are another's; nor where callbacks work, since then a time is not one
-//! moment. Read next: `close_check.rs`.
+//! Where a window begins is the library's to say. But of each verdict the last `window` lies in the
+//! one that was judged, whole; and of each span of four windows, one that was judged lies in it. So
+//! both errors show: a connection that is fast enough and is cut, and one that trickles and goes
+//! on. Of connections with a layer it says nothing, since their bytes are another's; nor where
+//! callbacks work, since then a time is not one moment. Read next: `close_check.rs`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,8 +24,8 @@ const JUDGED: u32 = 4;
 pub(super) struct Pace {
     /// When something had moved by the end of a turn, and how much had been read and taken in all.
     turns: VecDeque<(u64, u64, u64)>,
-    /// When its input was last not to be judged, since it was paused or held; and when it perhaps was not, since it
-    /// may have rested.
+    /// When its input was last not to be judged, since it was paused or held; and when it perhaps
+    /// was not, since it may have rested.
     stood_at: Option<u64>,
     rested_at: Option<u64>,
     /// When the request began of which a part is left.
@@ -101,8 +101,8 @@ impl Ledger {
         }
     }
 
-    /// Whether a verdict of [`TooSlow`](crate::base::close::CloseReason::TooSlow) that was made at `left` may be true: too
-    /// little was taken of what is owed, or too little came of a request.
+    /// Whether a verdict of [`TooSlow`](crate::base::close::CloseReason::TooSlow) that was made at
+    /// `left` may be true: too little was taken of what is owed, or too little came of a request.
     pub(super) fn may_be_too_slow(
         &self,
         place: &Place,

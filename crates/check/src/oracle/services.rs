@@ -1,7 +1,8 @@
 //! Of several services: whose callback it is, who has a place, and what goes from one to another.
 //!
-//! What is counted here of each is counted from what its handler was told and from the connections that are there, and
-//! compared with the library's own counts. Where there is but one service, that is service 0.
+//! What is counted here of each is counted from what its handler was told and from the connections
+//! that are there, and compared with the library's own counts. Where there is but one service, that
+//! is service 0.
 
 use super::{Ledger, Oracle, Word};
 use crate::base::caps::Caps;
@@ -144,8 +145,8 @@ impl Oracle {
         !self.parts[usize::from(service)].accepts_none
     }
 
-    /// A new connection of a service, by which it or all may be more than allowed. In a shutdown all that waits is
-    /// let in.
+    /// A new connection of a service, by which it or all may be more than allowed. In a shutdown
+    /// all that waits is let in.
     pub(super) fn check_place(&mut self, cx: &Context, link: u32, service: u8) {
         if self.shutdown.is_none() && !self.has_places(cx, service, 0) {
             let n = Self::open_of(cx, service);
@@ -209,8 +210,9 @@ impl Oracle {
         self.part_mut(serving).handed += 1;
     }
 
-    /// The second service is told that a connection has come. What the first had asked for is forgotten, and what it
-    /// did not consume is as if it had just come. Returns whether that was due.
+    /// The second service is told that a connection has come. What the first had asked for is
+    /// forgotten, and what it did not consume is as if it had just come. Returns whether that was
+    /// due.
     pub(super) fn takes_over(&mut self, cx: &Context, id: ConnId, link: u32, tag: u64) -> bool {
         let serving = self.serving;
         let ledger = self.ledger(link);

@@ -1,7 +1,9 @@
-//! What the reactor of some worlds is handed in: a listener that was there before it, at which peers wait already, and
-//! connected sockets. The program that made them may have set them to linger, and its handler does it again.
+//! What the reactor of some worlds is handed in: a listener that was there before it, at which
+//! peers wait already, and connected sockets. The program that made them may have set them to
+//! linger, and its handler does it again.
 //!
-//! A world is run a second time with these: as it was without them, it stays. Read next: `kernel/outside.rs`.
+//! A world is run a second time with these: as it was without them, it stays. Read next:
+//! `kernel/outside.rs`.
 
 use super::Play;
 use crate::base::address::Address;
@@ -42,7 +44,8 @@ impl Handed {
         }
     }
 
-    /// The handler sets some to linger of the descriptors that it asks for. Not where it detaches: the close is its own there.
+    /// The handler sets some to linger of the descriptors that it asks for. Not where it detaches:
+    /// the close is its own there.
     pub(super) fn shape(&mut self, profile: Profile, kind: Kind) -> Profile {
         let often = *self.rng.pick(&[0, 300, 1000]);
         if matches!(kind, Kind::Detacher(_)) { profile } else { profile.lingers(often) }

@@ -1,8 +1,8 @@
-//! Several services on the reactor of some worlds: a listener, caps and a share of places for each, and connections that
-//! go from one to another.
+//! Several services on the reactor of some worlds: a listener, caps and a share of places for each,
+//! and connections that go from one to another.
 //!
-//! A world is run once more with these: as it was without them, it stays. Its handler is the same, behind a door for
-//! each service. Read next: `handlers/doors.rs`, then `oracle/services.rs`.
+//! A world is run once more with these: as it was without them, it stays. Its handler is the same,
+//! behind a door for each service. Read next: `handlers/doors.rs`, then `oracle/services.rs`.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Conditions of a request on what the file was when the client last saw it (RFC 9110, section 13), and the encodings that it
-//! takes. No file, no socket: headers in, a verdict out.
+//! Conditions of a request on what the file was when the client last saw it (RFC 9110, section 13),
+//! and the encodings that it takes. No file, no socket: headers in, a verdict out.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -162,7 +162,8 @@ fn any_tag<'a>(values: impl Iterator<Item = &'a [u8]>, fits: impl Fn(&[u8]) -> b
     false
 }
 
-/// The encodings that the client takes and the extension of each, the one it prefers first; without an extension: the file as it is.
+/// The encodings that the client takes and the extension of each, the one it prefers first; without
+/// an extension: the file as it is.
 pub(super) fn encodings(request: &Request<'_>) -> Vec<(&'static str, Option<&'static [u8]>)> {
     encodings_of(values(request, "accept-encoding"))
 }
@@ -236,7 +237,8 @@ mod tests {
     const BEFORE: &str = "Sunday, 06-Nov-94 08:49:36 GMT";
     const AFTER: &str = "Sun Nov  6 08:49:38 1994";
 
-    /// RFC 9110, section 13.2.2, step by step: each condition, those that it hides, and those that are none.
+    /// RFC 9110, section 13.2.2, step by step: each condition, those that it hides, and those that
+    /// are none.
     #[test]
     fn conditions_are_judged_in_their_order() {
         use Verdict::{Failed, NotModified, Ranges, Whole};

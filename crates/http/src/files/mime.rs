@@ -1,7 +1,8 @@
 //! What an extension stands for.
 //!
-//! A table of our own: the types that browsers ask for have not changed in years, and a crate of a thousand others would be
-//! one more to keep up with. What is missing is said by `Files::content_type`.
+//! A table of our own: the types that browsers ask for have not changed in years, and a crate of a
+//! thousand others would be one more to keep up with. What is missing is said by
+//! `Files::content_type`.
 
 /// The type of an extension in lower case.
 pub(super) fn of(extension: &str) -> &'static str {

@@ -1,6 +1,7 @@
 //! Opens what lies below the root, and nothing else.
 //!
-//! Never waits: a FIFO without a writer is opened at once (`O_NONBLOCK`), and left alone when it is seen to be none that is served.
+//! Never waits: a FIFO without a writer is opened at once (`O_NONBLOCK`), and left alone when it is
+//! seen to be none that is served.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

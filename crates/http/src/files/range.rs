@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 
 use http::HeaderValue;
 
-/// The most ranges of one answer: more are a sign of a broken client or an attack (section 17.15), and get the whole file.
+/// The most ranges of one answer: more are a sign of a broken client or an attack (section 17.15),
+/// and get the whole file.
 const RANGES_MAX: usize = 16;
 
 /// What of a file is asked for.

@@ -1,18 +1,20 @@
 //! What the reactors of a server know of each other: the last look of each, on one board.
 //!
-//! Each puts its own there once a second, by its own thread, and whichever is asked reads them all: one lock for a place,
-//! which is held as long as a copy takes. No message of a connection goes by it. Read next: `status/sample.rs`.
+//! Each puts its own there once a second, by its own thread, and whichever is asked reads them all:
+//! one lock for a place, which is held as long as a copy takes. No message of a connection goes by
+//! it. Read next: `status/sample.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::sample::{Point, Sample, between};
 
-/// A rate is that of so long at least: a look is taken for each request, too, and what happens between two of those says nothing.
+/// A rate is that of so long at least: a look is taken for each request, too, and what happens
+/// between two of those says nothing.
 const SPAN: Duration = Duration::from_millis(500);
 
-/// Joins the status pages of a [`Server`](wouldblock::Server): what is seen at one reactor is then all of them. See
-/// [`Status::of_server`](crate::Status::of_server).
+/// Joins the status pages of a [`Server`](wouldblock::Server): what is seen at one reactor is then
+/// all of them. See [`Status::of_server`](crate::Status::of_server).
 #[derive(Clone, Debug)]
 pub struct Board(Arc<[Mutex<Place>]>);
 
@@ -72,8 +74,8 @@ fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Which of the others are still heard of. Counted in looks of one's own, not in time: a machine that sleeps makes none of
-/// them silent.
+/// Which of the others are still heard of. Counted in looks of one's own, not in time: a machine
+/// that sleeps makes none of them silent.
 #[derive(Debug, Default)]
 pub(crate) struct Ear(Vec<(u64, u32)>);
 
@@ -111,8 +113,8 @@ mod tests {
         }
     }
 
-    /// A reactor that tells nothing new is silent for as many looks, and is not any more when it does; one that has never
-    /// told anything is silent, too.
+    /// A reactor that tells nothing new is silent for as many looks, and is not any more when it
+    /// does; one that has never told anything is silent, too.
     #[test]
     fn a_reactor_is_silent_for_as_many_looks_as_it_has_told_nothing() {
         let (board, mut ear) = (Board::new(3), Ear::default());

@@ -1,7 +1,7 @@
 //! All connections, and what each waits for: written as the client takes it.
 //!
-//! Which connections there are is looked up at the beginning, eight bytes each; what each waits for when its line is
-//! written. One that has gone meanwhile is left out.
+//! Which connections there are is looked up at the beginning, eight bytes each; what each waits for
+//! when its line is written. One that has gone meanwhile is left out.
 
 use std::fmt::Write as _;
 

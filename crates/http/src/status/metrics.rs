@@ -1,7 +1,8 @@
-//! The numbers for a machine: `OpenMetrics` 1.0, or the older text format of Prometheus for one that asks for that.
+//! The numbers for a machine: `OpenMetrics` 1.0, or the older text format of Prometheus for one
+//! that asks for that.
 //!
-//! The two differ in three things: in `OpenMetrics` a counter's family is named without `_total`, a unit is said, and the
-//! end is marked.
+//! The two differ in three things: in `OpenMetrics` a counter's family is named without `_total`, a
+//! unit is said, and the end is marked.
 
 use std::fmt::{Display, Write as _};
 
@@ -97,8 +98,8 @@ impl Families<'_> {
     }
 }
 
-/// All that is counted, of each of these reactors. `are_several`: there may be others that were not heard of. `silent`:
-/// seconds since each was heard of. `names`: of the services.
+/// All that is counted, of each of these reactors. `are_several`: there may be others that were not
+/// heard of. `silent`: seconds since each was heard of. `names`: of the services.
 pub(crate) fn render(
     samples: &[Of<'_>],
     silent: Option<&[u32]>,

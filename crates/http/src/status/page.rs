@@ -1,7 +1,7 @@
 //! The numbers for a person: a page, drawn here and nowhere else.
 //!
-//! What is live is rendered once a second and sent to all viewers; the script only puts it in the place of what it
-//! replaces. So the page without scripts is the same page.
+//! What is live is rendered once a second and sent to all viewers; the script only puts it in the
+//! place of what it replaces. So the page without scripts is the same page.
 
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;

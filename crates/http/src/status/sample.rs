@@ -63,7 +63,8 @@ pub(crate) fn of_services(cx: &mut Context) -> impl Iterator<Item = ServiceStats
     numbers.map(|number| cx.service(number).service_stats())
 }
 
-/// Memory of this process that is in use, in bytes (proc(5), `VmRSS`), if the system tells. A file is read for it.
+/// Memory of this process that is in use, in bytes (proc(5), `VmRSS`), if the system tells. A file
+/// is read for it.
 pub(crate) fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

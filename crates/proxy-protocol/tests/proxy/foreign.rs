@@ -1,5 +1,5 @@
-//! Proxies that nobody here wrote: curl, HAProxy, nginx. Skipped, with a line, where one is missing; of curl, which
-//! is in CI, that is an error when `WOULDBLOCK_CI=1`.
+//! Proxies that nobody here wrote: curl, HAProxy, nginx. Skipped, with a line, where one is
+//! missing; of curl, which is in CI, that is an error when `WOULDBLOCK_CI=1`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -151,8 +151,8 @@ fn haproxy_tells_its_clients_in_both_versions() {
     }
 }
 
-/// HAProxy ends the TLS of a client and tells of it: the version, the cipher, the name and the protocol that the
-/// client has asked for.
+/// HAProxy ends the TLS of a client and tells of it: the version, the cipher, the name and the
+/// protocol that the client has asked for.
 #[test]
 fn haproxy_tells_of_the_clients_tls() {
     if !has("haproxy", "-v") || !has("curl", "--version") {
@@ -196,7 +196,8 @@ fn of_the_guide(language: &str, public: &str, server: &str) -> Vec<String> {
         .collect()
 }
 
-/// What the guide says to write in `haproxy.cfg` works: a client's address and checks; TLS that is passed through.
+/// What the guide says to write in `haproxy.cfg` works: a client's address and checks; TLS that is
+/// passed through.
 #[test]
 fn haproxy_runs_the_configurations_of_the_guide() {
     if !has("haproxy", "-v") || !has("curl", "--version") {
@@ -241,8 +242,8 @@ fn haproxy_runs_the_configurations_of_the_guide() {
     assert_eq!(line(&answer, "peer"), line(&answer, "from"));
 }
 
-/// HAProxy's checks come as LOCAL, its clients as clients. (A check on a busy machine may take longer than it is
-/// given: that takes no server out of service here.)
+/// HAProxy's checks come as LOCAL, its clients as clients. (A check on a busy machine may take
+/// longer than it is given: that takes no server out of service here.)
 #[test]
 fn haproxys_checks_are_its_own_connections() {
     if !has("haproxy", "-v") {
@@ -254,7 +255,8 @@ fn haproxys_checks_are_its_own_connections() {
     let port = free_port();
     let check = "send-proxy-v2 check check-send-proxy inter 20ms rise 1 fall 10000";
     let _proxy = haproxy(&dir, &served, &[(port, check)]);
-    // A check ends at once; how often it comes is HAProxy's. Between some, and while one may be there, a client.
+    // A check ends at once; how often it comes is HAProxy's. Between some, and while one may be
+    // there, a client.
     for _ in 0..5 {
         served.closed();
         let (answer, ours) = through(port);
@@ -295,7 +297,8 @@ fn nginx_tells_its_clients() {
     assert_eq!(line(&answer, "version"), "V1");
 }
 
-/// HAProxy takes the header that a connect of ours sends, and passes it on: there and back with a foreign reader.
+/// HAProxy takes the header that a connect of ours sends, and passes it on: there and back with a
+/// foreign reader.
 #[test]
 fn haproxy_takes_our_header() {
     if !has("haproxy", "-v") {

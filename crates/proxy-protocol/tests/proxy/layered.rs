@@ -77,8 +77,8 @@ fn tls() -> (Server, Client) {
     (server, Client::builder().pin(&fingerprint(made.cert.der())).build().unwrap())
 }
 
-/// Both sides of TLS behind a header, which is sent and taken off by layers below: the handler sees the client
-/// and the TLS.
+/// Both sides of TLS behind a header, which is sent and taken off by layers below: the handler sees
+/// the client and the TLS.
 #[test]
 fn a_header_stands_before_tls() {
     let (server, client) = tls();

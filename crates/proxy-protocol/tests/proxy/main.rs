@@ -1,5 +1,6 @@
-//! What the crate promises, over loopback. `peers` writes each byte where a test wants it; `foreign` has curl,
-//! HAProxy and nginx; `layered` stands below TLS. Every way to cut a header is in `tests/simulated.rs`.
+//! What the crate promises, over loopback. `peers` writes each byte where a test wants it;
+//! `foreign` has curl, HAProxy and nginx; `layered` stands below TLS. Every way to cut a header is
+//! in `tests/simulated.rs`.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests bound their waits by the clock; only the library leaves it to one place"

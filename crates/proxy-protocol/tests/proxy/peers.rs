@@ -92,8 +92,8 @@ fn others_are_served_by_their_own_address_if_that_is_asked_for() {
     served.end();
 }
 
-/// A port scanner, a client that has come past the proxy, one that says nothing: none is a client, and none has
-/// a callback.
+/// A port scanner, a client that has come past the proxy, one that says nothing: none is a client,
+/// and none has a callback.
 #[test]
 fn what_sends_no_header_is_untold_and_counted() {
     let config = Config::default().handshake(Duration::from_millis(50));

@@ -1,4 +1,5 @@
-//! A server that answers a request, all up to an empty line, by what it knows of the client and the request.
+//! A server that answers a request, all up to an empty line, by what it knows of the client and the
+//! request.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,6 @@
-//! Clients that nobody here wrote: `openssl s_client`, curl, Python's `ssl`. Skipped, with a line, where one
-//! is missing; an error instead when `WOULDBLOCK_CI=1`, but for `gnutls-cli` and `tlslite-ng`, which CI has not.
+//! Clients that nobody here wrote: `openssl s_client`, curl, Python's `ssl`. Skipped, with a line,
+//! where one is missing; an error instead when `WOULDBLOCK_CI=1`, but for `gnutls-cli` and
+//! `tlslite-ng`, which CI has not.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -188,8 +188,8 @@ fn half_a_handshake_has_its_time() {
     assert_eq!((stats.accepted, stats.handshakes_failed), (5, 5));
 }
 
-/// The other limits leave a handshake to its own: a peer that rests in it is neither idle, nor too slow, nor late with
-/// its first byte.
+/// The other limits leave a handshake to its own: a peer that rests in it is neither idle, nor too
+/// slow, nor late with its first byte.
 #[test]
 fn a_handshake_is_held_to_its_own_limit_alone() {
     let brief = Duration::from_millis(20);

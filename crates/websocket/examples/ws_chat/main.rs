@@ -6,13 +6,13 @@
 //! nc 127.0.0.1 9002
 //! ```
 //!
-//! `/name NAME`, `/join ROOM`, `/quit`; all else is said to the room, whose last lines a newcomer is told. A member
-//! that does not read is dropped, and hinders no other: what waits for it is bounded by `BEHIND`. Each room is a topic.
-//! Not here: a member that floods is not slowed down, and may have others dropped for what it says; the example `chat` does
-//! that, by `PACE`.
+//! `/name NAME`, `/join ROOM`, `/quit`; all else is said to the room, whose last lines a newcomer
+//! is told. A member that does not read is dropped, and hinders no other: what waits for it is
+//! bounded by `BEHIND`. Each room is a topic. Not here: a member that floods is not slowed down,
+//! and may have others dropped for what it says; the example `chat` does that, by `PACE`.
 //!
-//! With `--redis ADDR` the rooms of all processes that are given the same Redis are one. While it is away, the
-//! members of each process talk on, and are told; it is joined again by itself.
+//! With `--redis ADDR` the rooms of all processes that are given the same Redis are one. While it
+//! is away, the members of each process talk on, and are told; it is joined again by itself.
 //!
 //! ```sh
 //! ws_chat --redis 127.0.0.1:6379 &
@@ -39,7 +39,8 @@ use crate::redis::{News, Redis};
 
 /// Lines that a newcomer is told.
 const HISTORY: usize = 20;
-/// Bytes that may wait for a member before it is dropped, and for Redis before it is given up: more than the history.
+/// Bytes that may wait for a member before it is dropped, and for Redis before it is given up: more
+/// than the history.
 const BEHIND: usize = 512 << 10;
 /// Bytes of a line, and of a name.
 const LINE: usize = 1000;

@@ -1,9 +1,10 @@
-//! Rooms of several processes joined by Redis: each room is a channel, and a process subscribes to those in which it
-//! has members.
+//! Rooms of several processes joined by Redis: each room is a channel, and a process subscribes to
+//! those in which it has members.
 //!
-//! One connection of the chat's own reactor, which speaks RESP3: there a client that has subscribed may publish as
-//! well (Redis 6 and later). It comes back by itself, each time after a longer wait, and subscribes again. What
-//! is published meanwhile is lost for the others: this is no queue. Read next: `main.rs`, which says what a line is.
+//! One connection of the chat's own reactor, which speaks RESP3: there a client that has subscribed
+//! may publish as well (Redis 6 and later). It comes back by itself, each time after a longer wait,
+//! and subscribes again. What is published meanwhile is lost for the others: this is no queue. Read
+//! next: `main.rs`, which says what a line is.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

@@ -54,19 +54,21 @@ impl Settings {
 
 /// Setters.
 impl<E: Endpoint> WebSocket<E> {
-    /// The longest message that is accepted, bytes; 1 MiB unless said otherwise, 4 GiB at most. A longer one is
-    /// refused when its length is known, with the code [`TOO_BIG`](crate::code::TOO_BIG) (1009).
+    /// The longest message that is accepted, bytes; 1 MiB unless said otherwise, 4 GiB at most. A
+    /// longer one is refused when its length is known, with the code
+    /// [`TOO_BIG`](crate::code::TOO_BIG) (1009).
     ///
-    /// What is sent is bounded by [`Config::output_max`](wouldblock::Config::output_max): an echo of 10 MiB needs
-    /// that as well.
+    /// What is sent is bounded by [`Config::output_max`](wouldblock::Config::output_max): an echo
+    /// of 10 MiB needs that as well.
     #[must_use]
     pub fn message_max(mut self, bytes: usize) -> Self {
         self.shared.settings.message_max = u32::try_from(bytes).unwrap_or(u32::MAX);
         self
     }
 
-    /// Bytes allocated for all messages, of all connections, that are not whole; 256 MiB unless said otherwise.
-    /// The connection that passes it is closed, with the code [`TRY_LATER`](crate::code::TRY_LATER) (1013).
+    /// Bytes allocated for all messages, of all connections, that are not whole; 256 MiB unless
+    /// said otherwise. The connection that passes it is closed, with the code
+    /// [`TRY_LATER`](crate::code::TRY_LATER) (1013).
     ///
     /// A message that comes in one piece, as most do, needs none.
     #[must_use]
@@ -83,8 +85,8 @@ impl<E: Endpoint> WebSocket<E> {
         self
     }
 
-    /// The longest head of a request or an answer, bytes; 16 KiB unless said otherwise, and 64 headers in any
-    /// case. A longer one is answered `431`.
+    /// The longest head of a request or an answer, bytes; 16 KiB unless said otherwise, and 64
+    /// headers in any case. A longer one is answered `431`.
     #[must_use]
     pub fn head_max(mut self, bytes: usize) -> Self {
         self.shared.settings.head_max = bytes;
@@ -99,10 +101,10 @@ impl<E: Endpoint> WebSocket<E> {
         self
     }
 
-    /// After which silence a peer is sent a ping; 30 seconds unless said otherwise, `None` for never. One that
-    /// stays silent for [`pong`](Self::pong) after it is gone, and is told as
-    /// [`ABNORMAL`](crate::code::ABNORMAL) (1006). Between one and two of these times pass before it is sent. One below one millisecond
-    /// counts as one.
+    /// After which silence a peer is sent a ping; 30 seconds unless said otherwise, `None` for
+    /// never. One that stays silent for [`pong`](Self::pong) after it is gone, and is told as
+    /// [`ABNORMAL`](crate::code::ABNORMAL) (1006). Between one and two of these times pass before
+    /// it is sent. One below one millisecond counts as one.
     #[must_use]
     pub fn ping(mut self, silence: Option<Duration>) -> Self {
         self.shared.settings.ping = silence.map(|silence| silence.max(Duration::from_millis(1)));
@@ -117,16 +119,16 @@ impl<E: Endpoint> WebSocket<E> {
         self
     }
 
-    /// How long a peer has to answer our close frame; 5 seconds unless said otherwise. A peer that is slow to
-    /// take what was sent before it has 60 times that.
+    /// How long a peer has to answer our close frame; 5 seconds unless said otherwise. A peer that
+    /// is slow to take what was sent before it has 60 times that.
     #[must_use]
     pub fn close_wait(mut self, wait: Duration) -> Self {
         self.shared.settings.close_wait = wait;
         self
     }
 
-    /// From where browsers may connect; [`Origins::Same`] unless said otherwise. Any other request is answered
-    /// `403`.
+    /// From where browsers may connect; [`Origins::Same`] unless said otherwise. Any other request
+    /// is answered `403`.
     #[must_use]
     pub fn origins(mut self, origins: Origins) -> Self {
         self.shared.settings.origins = origins;

@@ -1,4 +1,5 @@
-//! The example `ws_chat`, as a process: browsers and plain lines in one room; rooms joined by Redis in `chat_redis.rs`.
+//! The example `ws_chat`, as a process: browsers and plain lines in one room; rooms joined by Redis
+//! in `chat_redis.rs`.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! The rooms of two processes of `ws_chat`, joined by a real Redis that is killed and started again; and HAProxy in front
-//! of them.
+//! The rooms of two processes of `ws_chat`, joined by a real Redis that is killed and started
+//! again; and HAProxy in front of them.
 //!
 //! Skipped, with a line, where `redis-server` is missing; an error instead when `WOULDBLOCK_CI=1`.
 

@@ -60,7 +60,8 @@ fn our_close_waits_for_that_of_the_peer() {
     assert_eq!(server.event(), Event::Close("4000 as you like, 1 messages".into()));
 }
 
-/// No message is handed out any more, so there is nothing to be paused; the peer's close frame is to be read.
+/// No message is handed out any more, so there is nothing to be paused; the peer's close frame is
+/// to be read.
 #[test]
 fn our_close_of_a_paused_websocket_is_answered_like_any_other() {
     let act = |ws: &mut Ws<'_>, _: Message<'_>| {

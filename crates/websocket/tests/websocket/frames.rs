@@ -132,8 +132,8 @@ fn a_message_can_be_had_in_chunks_as_it_comes() {
     assert_eq!(client.closed().0, 1007);
 }
 
-/// A peer that asks and asks, and reads nothing, is not handed another message (promise 5); whatever the size
-/// of an answer, the loop that is not there is right.
+/// A peer that asks and asks, and reads nothing, is not handed another message (promise 5);
+/// whatever the size of an answer, the loop that is not there is right.
 #[test]
 fn a_client_that_does_not_read_is_handed_no_more_messages_and_loses_none() {
     const MESSAGES: usize = 3000;

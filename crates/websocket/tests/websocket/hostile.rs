@@ -1,4 +1,5 @@
-//! Hostile peers against the examples, each a process with the limits that it has by default: what they cost it.
+//! Hostile peers against the examples, each a process with the limits that it has by default: what
+//! they cost it.
 //!
 //! Each case holds that the server's memory is bounded, and that another client is served meanwhile. With
 //! `--nocapture` it prints the figures that README has; nothing asserts that something was fast.

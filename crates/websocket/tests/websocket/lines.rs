@@ -6,7 +6,8 @@ use std::thread;
 
 use crate::process::{Running, path};
 
-/// If both ends read only once they have sent, neither goes on: an echo waits for its client, and that for the echo.
+/// If both ends read only once they have sent, neither goes on: an echo waits for its client, and
+/// that for the echo.
 #[test]
 fn lines_longer_than_kernels_keep_come_back_in_order() {
     let arguments = ["--listen", "127.0.0.1:0", "--quiet"];

@@ -21,8 +21,8 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// An example, and the addresses at which it says that it listens. `None`, with a line, where the example was not
-    /// built: `cargo build --examples` does.
+    /// An example, and the addresses at which it says that it listens. `None`, with a line, where
+    /// the example was not built: `cargo build --examples` does.
     pub(crate) fn example<const N: usize>(
         name: &str,
         arguments: &[&str],

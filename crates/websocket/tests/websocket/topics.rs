@@ -7,8 +7,9 @@ use wouldblock_websocket::{Deflate, Message, Prepared, Topics, Ws};
 
 use crate::served::*;
 
-/// `+NAME` subscribes, `-NAME` ends that, `?NAME` counts the subscribers, all else is published to `news`. Each is
-/// answered: with whether it is subscribed, whether it was, or the number of connections.
+/// `+NAME` subscribes, `-NAME` ends that, `?NAME` counts the subscribers, all else is published to
+/// `news`. Each is answered: with whether it is subscribed, whether it was, or the number of
+/// connections.
 fn serve(mut topics: Topics, deflate: bool) -> Server {
     let act = move |ws: &mut Ws<'_>, message: Message<'_>| {
         let Message::Text(text) = message else { return Ok(()) };

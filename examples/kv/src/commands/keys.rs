@@ -170,8 +170,8 @@ fn memory(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-/// Returns the name of the encoding that Redis 7.0, as it is configured by default, would choose for a value of this
-/// size. Here there is one representation for each kind, whatever the size.
+/// Returns the name of the encoding that Redis 7.0, as it is configured by default, would choose
+/// for a value of this size. Here there is one representation for each kind, whatever the size.
 fn encoding(value: &Value) -> &'static str {
     const ENTRIES: usize = 128;
     const BYTES: usize = 64;

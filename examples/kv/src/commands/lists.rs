@@ -1,5 +1,5 @@
-//! Lists at their ends and by place: `LPUSH`, `LPOP`, `LRANGE`, `LSET`. What looks for elements, or moves them to
-//! another list, is in `lists_more.rs`.
+//! Lists at their ends and by place: `LPUSH`, `LPOP`, `LRANGE`, `LSET`. What looks for elements, or
+//! moves them to another list, is in `lists_more.rs`.
 
 use super::words::{place, range};
 use crate::command::{Call, Command, Fault, Keys, Outcome};

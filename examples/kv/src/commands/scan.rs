@@ -1,7 +1,8 @@
 //! `SCAN`, `HSCAN`, `SSCAN` and `ZSCAN`: all of it, a few at a time.
 //!
-//! A cursor is a place, and goes down. What is there from the first call to the last is returned at least once; what
-//! comes or goes meanwhile may be or not. Where an element is added and another removed, one may be returned twice.
+//! A cursor is a place, and goes down. What is there from the first call to the last is returned at
+//! least once; what comes or goes meanwhile may be or not. Where an element is added and another
+//! removed, one may be returned twice.
 
 use super::words::is;
 use crate::command::{Call, Command, Fault, Keys, Outcome};
@@ -106,8 +107,9 @@ fn answer(reply: &mut Reply, next: usize, len: usize) {
 /// The next cursor, and elements with their names.
 type Page<'a, T> = (usize, Vec<(&'a [u8], T)>);
 
-/// Goes on with a scan of a container of `len` elements, of which `at` returns the one at a place. Returns the next
-/// cursor, and the elements whose names the options in `words` take. Of an empty one, no option is read, as in Redis.
+/// Goes on with a scan of a container of `len` elements, of which `at` returns the one at a place.
+/// Returns the next cursor, and the elements whose names the options in `words` take. Of an empty
+/// one, no option is read, as in Redis.
 fn page<'a, T>(
     cursor: usize,
     words: &[&[u8]],

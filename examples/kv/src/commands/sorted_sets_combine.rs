@@ -1,5 +1,5 @@
-//! Sorted sets, several of them: `ZUNION`, `ZINTER`, `ZDIFF`, and those that store what they find. Sets take part, each
-//! member with the score 1.
+//! Sorted sets, several of them: `ZUNION`, `ZINTER`, `ZDIFF`, and those that store what they find.
+//! Sets take part, each member with the score 1.
 
 use indexmap::IndexMap;
 

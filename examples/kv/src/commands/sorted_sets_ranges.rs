@@ -1,4 +1,5 @@
-//! Sorted sets, by ranges of ranks, of scores, or of members: `ZRANGE` and its older names, `ZCOUNT`, `ZREMRANGEBY…`.
+//! Sorted sets, by ranges of ranks, of scores, or of members: `ZRANGE` and its older names,
+//! `ZCOUNT`, `ZREMRANGEBY…`.
 
 use std::ops::Range;
 
@@ -153,7 +154,8 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads the ends of a range, and the options behind them. `by` and `is_down`: what the command's name says.
+    /// Reads the ends of a range, and the options behind them. `by` and `is_down`: what the
+    /// command's name says.
     fn parse(
         words: &[&'a [u8]],
         by: Option<By>,

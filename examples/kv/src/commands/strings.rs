@@ -1,4 +1,5 @@
-//! Strings: `GET`, `SET` and what else sees a value as bytes. Those that see a number are in `strings_numbers.rs`.
+//! Strings: `GET`, `SET` and what else sees a value as bytes. Those that see a number are in
+//! `strings_numbers.rs`.
 
 use super::expire::{self, Unit};
 use super::words::{is, range_of_string};

@@ -11,8 +11,8 @@ use crate::command::Command;
 use crate::keyspace::Keyspace;
 use crate::reply::Reply;
 
-/// Runs one command, its words separated by spaces (`""` is an empty word, `\xNN` a byte), and returns the answer's
-/// bytes with `\r\n` as one space, and other control characters as `\xNN`.
+/// Runs one command, its words separated by spaces (`""` is an empty word, `\xNN` a byte), and
+/// returns the answer's bytes with `\r\n` as one space, and other control characters as `\xNN`.
 pub(crate) fn run(keys: &mut Keyspace, line: &str) -> String {
     let words: Vec<Vec<u8>> = line.split(' ').map(word).collect();
     let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();

@@ -49,7 +49,8 @@ pub fn side_and_count<T>(
     if rest.is_empty() { Ok((side, number::length(count))) } else { Err(Fault::Syntax) }
 }
 
-/// Reads what follows the keys of `SINTERCARD` and `ZINTERCARD`: how far to count. Nothing, and 0, is no limit.
+/// Reads what follows the keys of `SINTERCARD` and `ZINTERCARD`: how far to count. Nothing, and 0,
+/// is no limit.
 ///
 /// # Errors
 ///
@@ -68,7 +69,8 @@ pub fn limit(words: &[&[u8]]) -> Result<usize, Fault> {
     Ok(if max == 0 { usize::MAX } else { number::length(max) })
 }
 
-/// Returns the part of `len` elements from `first` to `last`, both with it; negative ones count from the end.
+/// Returns the part of `len` elements from `first` to `last`, both with it; negative ones count
+/// from the end.
 pub fn range(first: i64, last: i64, len: usize) -> Range<usize> {
     let total = number::from_length(len);
     let from_start = |index: i64| if index < 0 { (index + total).max(-1) } else { index };
@@ -90,8 +92,8 @@ pub fn place(index: i64, len: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|index| *index < len)
 }
 
-/// Reads how many elements to pick at random; a negative number asks for that many, perhaps the same again. `are_pairs`:
-/// each comes with its value. `answer_max`: the bytes of an answer.
+/// Reads how many elements to pick at random; a negative number asks for that many, perhaps the
+/// same again. `are_pairs`: each comes with its value. `answer_max`: the bytes of an answer.
 ///
 /// # Errors
 ///
@@ -115,8 +117,8 @@ pub fn pick_count(word: &[u8], are_pairs: bool, answer_max: usize) -> Result<i64
     Ok(count)
 }
 
-/// Reads what follows the key of `HRANDFIELD` and `ZRANDMEMBER`: how many to pick, where that is said, and whether
-/// each comes with its value, for which `option` asks.
+/// Reads what follows the key of `HRANDFIELD` and `ZRANDMEMBER`: how many to pick, where that is
+/// said, and whether each comes with its value, for which `option` asks.
 ///
 /// # Errors
 ///
@@ -135,8 +137,8 @@ pub fn pick_options(
     Ok((Some(pick_count(count, are_pairs, answer_max)?), are_pairs))
 }
 
-/// Returns places of `len` elements at random: with `count` above 0 as many different ones, at most all; with one
-/// below as many as that says, of which some may be the same.
+/// Returns places of `len` elements at random: with `count` above 0 as many different ones, at most
+/// all; with one below as many as that says, of which some may be the same.
 pub fn picks(count: i64, len: usize, random: &mut Random) -> Picks<'_> {
     if count < 0 {
         let left = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);

@@ -1,7 +1,7 @@
 //! Keys with a deadline: set, told, and removed when it is over.
 //!
-//! A key is gone at its deadline for whoever looks. Its memory comes back when somebody looks, or by the search of
-//! [`Keyspace::expire_some`], which the shard asks for between turns.
+//! A key is gone at its deadline for whoever looks. Its memory comes back when somebody looks, or
+//! by the search of [`Keyspace::expire_some`], which the shard asks for between turns.
 
 use std::num::NonZeroI64;
 
@@ -17,7 +17,8 @@ impl Keyspace {
         Some(self.entries[index].deadline)
     }
 
-    /// Gives `key` a deadline, or takes it, and returns whether the key exists. One that is over removes the key.
+    /// Gives `key` a deadline, or takes it, and returns whether the key exists. One that is over
+    /// removes the key.
     pub fn set_expiry(&mut self, key: &[u8], expiry: Expiry) -> bool {
         let Some(index) = self.find(key) else { return false };
         self.changed(key);
@@ -31,8 +32,8 @@ impl Keyspace {
         true
     }
 
-    /// Looks at up to `count` of the keys that have a deadline, each once in a round, and removes those that have
-    /// expired. Returns whether it pays to go on at once: many of them had.
+    /// Looks at up to `count` of the keys that have a deadline, each once in a round, and removes
+    /// those that have expired. Returns whether it pays to go on at once: many of them had.
     pub fn expire_some(&mut self, count: usize) -> bool {
         let count = count.min(self.expiring.len());
         let mut expired = 0;

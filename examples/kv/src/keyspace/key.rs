@@ -1,6 +1,7 @@
 //! A key as the map has it: a short one within its entry, so that looking it up follows one pointer less.
 //!
-//! With more keys than the processor's caches hold, a look-up is as many waits for memory as it follows pointers.
+//! With more keys than the processor's caches hold, a look-up is as many waits for memory as it
+//! follows pointers.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -1,16 +1,19 @@
 //! How much memory the keys use, and how much they may.
 //!
-//! Above the limit, a command that may make something larger first evicts keys, by a [`Policy`], or is refused.
+//! Above the limit, a command that may make something larger first evicts keys, by a [`Policy`], or
+//! is refused.
 //!
-//! The count is our own: the bytes of keys and values, and a fixed sum for what a map and the allocator add to each.
-//! It is exact in what it adds and takes away, and an estimate of what the process occupies: the sums were chosen so that both
-//! are within a fifth of each other with half a million small elements of each kind (`tests/server/memory.rs`). A map that
-//! grows doubles its room, and buffers of clients are not in it: leave the machine a quarter more than the limit.
+//! The count is our own: the bytes of keys and values, and a fixed sum for what a map and the
+//! allocator add to each. It is exact in what it adds and takes away, and an estimate of what the
+//! process occupies: the sums were chosen so that both are within a fifth of each other with half a
+//! million small elements of each kind (`tests/server/memory.rs`). A map that grows doubles its
+//! room, and buffers of clients are not in it: leave the machine a quarter more than the limit.
 
 use super::Keyspace;
 use super::key::SHORT;
 
-/// What a key costs beside its bytes and its value: its place in the map, the map's index, the allocator's share.
+/// What a key costs beside its bytes and its value: its place in the map, the map's index, the
+/// allocator's share.
 const ENTRY: usize = 116;
 /// What a deadline costs beside the key's bytes.
 const EXPIRING: usize = 56;
@@ -105,8 +108,9 @@ impl Memory {
 }
 
 impl Keyspace {
-    /// Evicts keys until no more memory is used than may be, and returns whether that is reached or gets nearer. A call
-    /// ends after some keys, so that a limit that was lowered by much is reached over many commands.
+    /// Evicts keys until no more memory is used than may be, and returns whether that is reached or
+    /// gets nearer. A call ends after some keys, so that a limit that was lowered by much is
+    /// reached over many commands.
     pub fn make_room(&mut self) -> bool {
         for _ in 0..EVICTED_AT_ONCE {
             if !self.memory.is_over() {

@@ -1,9 +1,11 @@
 //! A snapshot while commands go on: what the keys were when it began, without a copy of them.
 //!
-//! Every entry has the number of the last snapshot that has it. A search goes through all entries, from the last place
-//! to the first, a slice at a time, and writes those that this snapshot does not have yet. Whatever is about to change
-//! or to go is written first ([`Keyspace::before_change`]), and what is new is marked as if it were written. When an entry
-//! is removed, the last one takes its place, and either was seen by the search before, or is not beyond it.
+//! Every entry has the number of the last snapshot that has it. A search goes through all entries,
+//! from the last place to the first, a slice at a time, and writes those that this snapshot does
+//! not have yet. Whatever is about to change or to go is written first
+//! ([`Keyspace::before_change`]), and what is new is marked as if it were written. When an entry is
+//! removed, the last one takes its place, and either was seen by the search before, or is not
+//! beyond it.
 //!
 //! The unit of a slice is one entry: a container of millions of members is written at once.
 

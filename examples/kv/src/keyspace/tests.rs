@@ -1,5 +1,5 @@
-//! Tests of the promises that all commands rely on: memory is counted exactly, keys expire and are evicted, and a
-//! watched key that changes is noticed.
+//! Tests of the promises that all commands rely on: memory is counted exactly, keys expire and are
+//! evicted, and a watched key that changes is noticed.
 
 use super::{Expiry, Keyspace, Policy};
 use crate::commands::tests::run;

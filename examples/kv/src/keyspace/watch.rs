@@ -1,6 +1,7 @@
 //! Keys that a transaction watches: each has a version, which every change of the key raises.
 //!
-//! A key that does not exist can be watched too. The map is empty while nobody watches, and then costs one look.
+//! A key that does not exist can be watched too. The map is empty while nobody watches, and then
+//! costs one look.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
 //! Floats of 64 bits of mantissa, as C's `long double` has them on the machines that Redis runs on.
 //!
-//! `INCRBYFLOAT` and `HINCRBYFLOAT` reckon with these, so that 0.1 and 0.2 make 0.3, and every sum has exactly the
-//! text that Redis gives it. Only what the two commands need is here: read, add, print with 17 decimals.
+//! `INCRBYFLOAT` and `HINCRBYFLOAT` reckon with these, so that 0.1 and 0.2 make 0.3, and every sum
+//! has exactly the text that Redis gives it. Only what the two commands need is here: read, add,
+//! print with 17 decimals.
 
 use std::cmp::Ordering;
 
@@ -101,7 +102,8 @@ impl Extended {
         if small.mantissa == 0 {
             return Some(large);
         }
-        // 62 bits below the larger one, and one above. What is shifted out below them only decides a rounding.
+        // 62 bits below the larger one, and one above. What is shifted out below them only decides
+        // a rounding.
         let distance = large.exponent.abs_diff(small.exponent);
         let wide = u128::from(large.mantissa) << 62;
         let other = u128::from(small.mantissa) << 62;
@@ -140,7 +142,8 @@ impl Extended {
     }
 }
 
-/// Returns the digits of a decimal number without the zeros before them, and the power of ten that they are multiplied with.
+/// Returns the digits of a decimal number without the zeros before them, and the power of ten that
+/// they are multiplied with.
 fn decimal(text: &[u8]) -> Option<(Vec<u8>, i32)> {
     let (mantissa, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
         Some(place) => (&text[..place], power(&text[place + 1..])?),

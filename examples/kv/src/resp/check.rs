@@ -1,4 +1,5 @@
-//! What holds for any bytes that a client may send: for a fuzzer (`fuzz/run`), and for a test with bytes by seed.
+//! What holds for any bytes that a client may send: for a fuzzer (`fuzz/run`), and for a test with
+//! bytes by seed.
 
 use wouldblock::Input;
 
@@ -9,8 +10,9 @@ type Read = (Vec<Vec<Vec<u8>>>, Result<usize, Garbage>);
 
 const WORD_MAX: usize = 1000;
 
-/// Decodes the bytes behind the first whole, and in pieces as the first says: both give the same commands and the same end.
-/// What commands there are, written as arrays, is decoded as the same commands.
+/// Decodes the bytes behind the first whole, and in pieces as the first says: both give the same
+/// commands and the same end. What commands there are, written as arrays, is decoded as the same
+/// commands.
 ///
 /// # Panics
 ///

@@ -1,4 +1,5 @@
-//! Commands about all keys and about the process: `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `TIME`, `INFO`, `ROLE`, `WAIT`, `SHUTDOWN`.
+//! Commands about all keys and about the process: `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `TIME`, `INFO`,
+//! `ROLE`, `WAIT`, `SHUTDOWN`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -221,7 +221,8 @@ fn kill(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// A shard's part: of `CLIENT LIST`, and of `CLIENT KILL` with the number of the client that says it as word 2.
+/// A shard's part: of `CLIENT LIST`, and of `CLIENT KILL` with the number of the client that says
+/// it as word 2.
 pub(super) fn part(shard: &mut Shard, cx: &mut Context, words: &[&[u8]], reply: &mut Reply) {
     if words[1].eq_ignore_ascii_case(b"list") {
         let Ok(filter) = check_list(&words[2..]) else { return reply.error(Fault::Syntax) };

@@ -95,7 +95,8 @@ fn command(turn: &mut Turn<'_, '_>, words: &[&[u8]]) -> Outcome {
     Ok(())
 }
 
-/// Name, arity, flags, first key, last key, step; categories, tips, key specifications and subcommands are not told.
+/// Name, arity, flags, first key, last key, step; categories, tips, key specifications and
+/// subcommands are not told.
 fn describe(entry: &Entry, reply: &mut Reply) {
     let mut flags = Vec::new();
     match entry.what {

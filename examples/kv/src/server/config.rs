@@ -1,6 +1,7 @@
 //! `CONFIG GET`, `CONFIG SET`, `CONFIG RESETSTAT`: the settings that there are.
 //!
-//! A setting is each shard's own, so that no command has to look at what threads share: `SET` is asked of all.
+//! A setting is each shard's own, so that no command has to look at what threads share: `SET` is
+//! asked of all.
 
 use crate::command::{Fault, Outcome};
 use crate::gather::Combine;

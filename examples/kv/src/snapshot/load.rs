@@ -1,5 +1,6 @@
-//! How a snapshot is read back, or refused. What is in a file is believed only when its checksum is right, and even
-//! then nothing in it can make this code panic or take more memory than the file has bytes for.
+//! How a snapshot is read back, or refused. What is in a file is believed only when its checksum is
+//! right, and even then nothing in it can make this code panic or take more memory than the file
+//! has bytes for.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,12 +11,13 @@ use super::{END, ENTRIES, LoadError, MAGIC, Summary, VERSION, Why, crc};
 use crate::keyspace::Deadline;
 use crate::value::{End, Hash, Kind, List, Set, Sorted, Value};
 
-/// Reads the snapshot of this name, and shows `take` each key with its value and its deadline. `Ok(None)`: there is no
-/// such file.
+/// Reads the snapshot of this name, and shows `take` each key with its value and its deadline.
+/// `Ok(None)`: there is no such file.
 ///
 /// # Errors
 ///
-/// It is not a whole snapshot, or could not be read. Some entries may have been shown before that is found out.
+/// It is not a whole snapshot, or could not be read. Some entries may have been shown before that
+/// is found out.
 pub fn load(
     path: &Path,
     mut take: impl FnMut(&[u8], Value, Deadline),

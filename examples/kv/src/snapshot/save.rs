@@ -1,7 +1,8 @@
 //! The thread that writes a snapshot's file, so that no reactor waits for a disk.
 //!
-//! Shards hand it sections over a channel of bounded length; while that is full they wait with their next one, and go on
-//! serving. When every shard has said that it has no more, the file is brought to the disk and takes its name.
+//! Shards hand it sections over a channel of bounded length; while that is full they wait with
+//! their next one, and go on serving. When every shard has said that it has no more, the file is
+//! brought to the disk and takes its name.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -59,8 +60,9 @@ impl Saver {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed;
 
-/// Begins a snapshot of so many shards in a file of this name, and returns where each sends its sections. `done` is
-/// called on the thread that writes, when the file has its name, or with what was in the way.
+/// Begins a snapshot of so many shards in a file of this name, and returns where each sends its
+/// sections. `done` is called on the thread that writes, when the file has its name, or with what
+/// was in the way.
 ///
 /// # Errors
 ///

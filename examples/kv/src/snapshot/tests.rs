@@ -1,5 +1,5 @@
-//! Tests of snapshots: what is written is read back, what is not whole is refused, and what changes meanwhile is not
-//! in it.
+//! Tests of snapshots: what is written is read back, what is not whole is refused, and what changes
+//! meanwhile is not in it.
 
 use std::collections::BTreeMap;
 use std::fs;

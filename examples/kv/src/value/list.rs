@@ -85,7 +85,8 @@ impl List {
         self.elements.insert(index, element.into());
     }
 
-    /// Removes up to `max` of the elements that equal `element`, seen from one end, and returns their number.
+    /// Removes up to `max` of the elements that equal `element`, seen from one end, and returns
+    /// their number.
     pub fn remove(&mut self, end: End, max: usize, element: &[u8]) -> usize {
         let mut removed = 0;
         let mut is_kept = |other: &[u8]| {

@@ -1,8 +1,9 @@
 //! A sorted set: members ordered by a score each, and among equal scores by their bytes.
 //!
-//! A map finds a member's score; beside it the order is kept in sorted blocks of bounded length. Finding a place is
-//! two binary searches; a rank is the sum of the lengths of the blocks before. That is not the logarithm that a skip
-//! list has, and for a million members it is some thousand additions of neighbours in memory.
+//! A map finds a member's score; beside it the order is kept in sorted blocks of bounded length.
+//! Finding a place is two binary searches; a rank is the sum of the lengths of the blocks before.
+//! That is not the logarithm that a skip list has, and for a million members it is some thousand
+//! additions of neighbours in memory.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

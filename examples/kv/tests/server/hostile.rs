@@ -1,4 +1,5 @@
-//! Peers that send garbage, never read, flood or vanish: it costs them their connection, and nobody else anything.
+//! Peers that send garbage, never read, flood or vanish: it costs them their connection, and nobody
+//! else anything.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -85,7 +86,8 @@ fn many_words_that_trickle_in_cost_linear_time() {
     let mut client = server.client();
     let words = 300_000;
     client.send(format!("*{}\r\n$3\r\nDEL\r\n", words + 1));
-    // Each write is seen by a read of its own or not; looking at all of it again each time would take minutes.
+    // Each write is seen by a read of its own or not; looking at all of it again each time would
+    // take minutes.
     let piece = "$3\r\nabc\r\n".repeat(30);
     for _ in 0..words / 30 {
         client.send(&piece);
@@ -127,7 +129,8 @@ fn a_client_that_pipelines_more_than_anybody_holds_gets_all_answers() {
     }
 }
 
-/// Values of other shards than its own, a thousand commands at once, and it reads nothing until others were served.
+/// Values of other shards than its own, a thousand commands at once, and it reads nothing until
+/// others were served.
 #[test]
 fn a_client_that_does_not_read_large_values_of_other_shards_holds_little_and_nobody_up() {
     let server = Server::start(3);

@@ -1,4 +1,5 @@
-//! Several reactors are one server: whatever shard has a key, answers come in order and commands on many keys are whole.
+//! Several reactors are one server: whatever shard has a key, answers come in order and commands on
+//! many keys are whole.
 
 use crate::support::*;
 

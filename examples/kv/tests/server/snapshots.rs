@@ -51,7 +51,8 @@ fn what_was_saved_is_there_again_with_any_number_of_reactors() {
     assert_eq!(Server::with(&["--snapshot", path]).client().ask("GET later"), "1");
 }
 
-/// Killed at any moment, the last snapshot that was finished is whole: a counter and its copy are never far from each other.
+/// Killed at any moment, the last snapshot that was finished is whole: a counter and its copy are
+/// never far from each other.
 #[test]
 fn killed_under_load_the_last_snapshot_loads() {
     let path = file("killed");
