@@ -622,14 +622,19 @@ impl Oracle {
             self.check_place(cx, link, self.serving);
         }
         self.in_open = Some(link);
-        if self.open_now() > self.limits.connections {
+        if self.open_now(cx) > self.limits.connections {
             self.complain("promise 4: more connections than the limit".into());
         }
         link
     }
 
-    fn open_now(&self) -> usize {
-        self.ledgers.iter().flatten().filter(|ledger| !ledger.told && !ledger.failed_open).count()
+    fn open_now(&self, cx: &Context) -> usize {
+        let is_open = |ledger: &&Ledger| {
+            // One that has ended between two services leaves its place, and no service is told.
+            let is_gone = ledger.between && cx.core.entry(ledger.id).is_none();
+            !ledger.told && !ledger.failed_open && !is_gone
+        };
+        self.ledgers.iter().flatten().filter(is_open).count()
     }
 
     pub(crate) fn drain(&mut self, cx: &Context, id: ConnId, link: u32) {
